@@ -1,0 +1,38 @@
+/* Files: bounded reads, and replacement that either happened whole or not at all. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/secret.h"
+
+/* Reads a whole regular file of at most `cap` bytes (O_CLOEXEC, follows symlinks). -ERROR_NOT_FOUND, -ERROR_IO, -ERROR_LIMIT. */
+_must_check_ int file_read(const char *path, size_t cap, struct secret **ret, struct error **err);
+
+/* The outcome of file_replace. */
+enum file_replaced {
+	FILE_UNCHANGED,            /* an error is returned; the old content stands, the temporary file is gone */
+	FILE_REPLACED,             /* the new content is durable */
+	FILE_REPLACED_NOT_DURABLE, /* renamed, but syncing the directory failed: an error is returned as well */
+};
+/* Replaces `path` (a symlink is resolved first and its target replaced) by `content`: temporary dot-file
+ * ".<name>.kube-rekey.tmp" in the same directory (fixed name, O_EXCL; a left-over of a crash is removed first), owner,
+ * group, mode and SELinux label (security.selinux xattr, if any) of the old file, fsync, compare the old file's SHA-256
+ * with `expect_sha256` ("sha256:<hex>"), rename, fsync of the directory.
+ * A new file (expect_sha256 NULL, nothing at path) gets mode `mode`.
+ * Errors: -ERROR_CONFLICT when the old file's hash is another (somebody changed it), -ERROR_IO otherwise; the message
+ * names a bind-mounted file (EBUSY on rename), a read-only directory and a full disk in words. */
+_must_check_ int file_replace(const char *path, const struct secret *content, const char *expect_sha256, mode_t mode,
+			      enum file_replaced *ret, struct error **err);
+/* Removes a left-over temporary file of file_replace for `path`, wiping it first. Nothing there is fine. */
+_must_check_ int file_remove_leftover(const char *path, struct error **err);
+/* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine. */
+_must_check_ int file_shred(const char *path, struct error **err);
+/* "sha256:<hex>" of the file's present bytes. */
+_must_check_ int file_sha256(const char *path, size_t cap, char **ret, struct error **err);
+/* mkdir -p with 0700 for what is made. */
+_must_check_ int file_make_directory(const char *path, struct error **err);
+/* An exclusive lock on `path` (created 0600, O_CLOEXEC, flock LOCK_EX | LOCK_NB): fd, or -ERROR_BUSY when held. */
+_must_check_ int file_lock(const char *path, int *ret_fd, struct error **err);

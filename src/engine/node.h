@@ -1,0 +1,32 @@
+/* What this control-plane node says about its kube-apiserver: flags from the static-pod manifest or the running process's
+ * command line. Data only; who reads files and /proc hands over the text. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/alloc.h"
+#include "base/error.h"
+
+struct node_facts {
+	char *source;             /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
+	char *encryption_config;  /* --encryption-provider-config as the server sees it */
+	char *encryption_config_host; /* the same file on this host (hostPath mounts resolved); NULL when unknown */
+	bool single_file_mount;   /* the file is mounted by itself: a rename here is never seen by the server */
+	bool automatic_reload;
+	char **etcd_servers; size_t etcd_server_count;
+	char **etcd_overrides; size_t etcd_override_count; /* --etcd-servers-overrides entries, verbatim */
+	char *etcd_cacert, *etcd_cert, *etcd_key;          /* host paths */
+	char *etcd_prefix;        /* "/registry" */
+	uint64_t request_timeout; /* ns; default 60 s */
+	uint64_t compaction_interval; /* ns; default 5 min; 0 off */
+	char *advertise_address, *bind_address; uint64_t secure_port;
+	unsigned process_id;      /* 0 when the source is a manifest and no process was found */
+};
+/* From the manifest's YAML text. -ERROR_INPUT when it is no Pod with a kube-apiserver command; anything may be missing. */
+_must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret, struct error **err);
+/* From NUL-separated arguments (/proc/PID/cmdline). */
+_must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret, struct error **err);
+/* Finds running processes whose executable or argv[0] is kube-apiserver (and a given encryption file, if any): their pids. */
+size_t node_find_apiservers(const char *proc, unsigned *ret, size_t max);
+/* Whether process `pid` sees, at path `seen`, the same inode as `host_path` here (through /proc/PID/root): 1 yes, 0 no, -ERROR_IO unknown. */
+int node_same_file(const char *proc, unsigned pid, const char *seen, const char *host_path);
+void node_facts_free(struct node_facts *facts);

@@ -1,0 +1,24 @@
+/* What we read out of a kube-apiserver's /metrics, and under which names each version shows it (1.29 to 1.36).
+ * Names and versions: k8s.io/apiserver/pkg/server/options/encryptionconfig/metrics and .../storage/value/metrics.go. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "format/prometheus.h"
+
+struct apiserver_metrics {
+	bool has_process_start; double process_start; /* seconds since 1970 */
+	/* automatic reload */
+	char **loaded_hashes; size_t loaded_hash_count; /* "sha256:<hex>" of last_config_info (>= 1.34); more than one is a contradiction */
+	char **id_hashes; size_t id_hash_count;         /* every apiserver_id_hash seen */
+	bool has_reload_counters; uint64_t reload_successes, reload_failures;
+	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
+	bool contradictory;                              /* the same series twice with different values */
+};
+/* The names to hand to prometheus_reader_new. */
+extern const char *const apiserver_metric_names[];
+void apiserver_metrics_collect(const struct prometheus_reader *reader, struct apiserver_metrics *ret);
+void apiserver_metrics_free(struct apiserver_metrics *metrics);
+/* Growth of to_storage operations for a key: the sample of transformation_operations_total{transformation_type="to_storage",
+ * transformer_prefix="<prefix>", status="OK"} summed over resources; has = false when absent. */
+uint64_t apiserver_metrics_to_storage(const struct prometheus_reader *reader, const char *prefix, bool *ret_has);

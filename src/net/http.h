@@ -1,0 +1,90 @@
+/* HTTP over libcurl: one `struct http_client` per origin (scheme, address, TLS, credentials), any number of calls at once.
+ *
+ * HTTP/1.1 with several connections to API servers; HTTP/2 for gRPC (net/grpc.h). Only https (http where the address says so
+ * and for Unix sockets), no redirects, no proxy from the environment unless the client says so, no Accept-Encoding.
+ * Debian 12's libcurl traps: c-style.md. TLS verification is on unless the kubeconfig said otherwise. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/secret.h"
+#include "net/loop.h"
+
+struct http_client;
+
+struct http_tls {
+	const struct secret *ca_pem;   /* NULL: the system's */
+	const struct secret *cert_pem; /* client certificate and key, PEM, in memory (never a temporary file); NULL: none */
+	const struct secret *key_pem;
+	const char *server_name;       /* SNI and verification name instead of the host; NULL: the host */
+	bool insecure;                 /* the kubeconfig's insecure-skip-tls-verify */
+};
+struct http_options {
+	const char *base_url;          /* "https://10.0.0.1:6443", "http://127.0.0.1:2379"; no trailing slash */
+	const char *unix_socket;       /* path, or "@name" for an abstract one; NULL: TCP */
+	struct http_tls tls;
+	const char *proxy_url;         /* NULL: none */
+	unsigned max_connections;      /* 0: 1 */
+	bool http2;                    /* gRPC: ALPN h2 over TLS, prior knowledge over plain TCP or a Unix socket */
+	uint64_t connect_timeout;      /* ns; 0: 10 s */
+	/* Adds the Authorization header of the moment ("Bearer ..."), or none. Called before each request; NULL: no credentials.
+	 * It may run an exec plugin or read a token file. `force` after a 401: do not answer from the cache. */
+	int (*authorize)(void *arg, bool force, struct secret **ret_header_value, struct error **err);
+	void *authorize_arg;
+	const char *user_agent;
+};
+/* Copies what it needs. -ERROR_INPUT for a URL or PEM that is none (the message says which). */
+_must_check_ int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err);
+void http_client_free(struct http_client *client); /* cancels calls still under way; their on_done is not called */
+void http_client_freep(struct http_client **client);
+const char *http_client_url(const struct http_client *client);
+/* Drops kept connections, so that the next call opens a fresh one. */
+void http_client_disconnect(struct http_client *client);
+
+struct http_result {
+	int rc;             /* 0: an answer of any status arrived whole; else -ERROR_NETWORK (refused, reset, TLS, time-out, cut
+	                     * short), -ERROR_PROTOCOL, -ERROR_LIMIT, -ERROR_AUTH (our side's credentials), or what on_data returned */
+	struct error *error; /* set when rc < 0; the call owns it */
+	unsigned status;    /* 0 without an answer */
+	bool sent;          /* the request left us at least in part: a write's outcome is unknown when rc < 0 */
+	uint64_t retry_after; /* ns from a Retry-After header in seconds (capped at 1 h); 0 without one */
+	const char *content_type; /* "" without one; lower case, parameters kept */
+	int grpc_status;    /* -1 without one; from headers or trailers */
+	const char *grpc_message; /* decoded; "" */
+	uint64_t elapsed;   /* ns from start to end */
+	const struct buf *body; /* what was kept because on_data was NULL or the status was not 2xx; at most max_body bytes */
+	const char *peer_process_start; /* header process-start-time-unix of /metrics; "" without one */
+};
+#define HTTP_DATA_PAUSE 1
+struct http_request {
+	const char *method;          /* "GET", "PUT", "PATCH", "POST", "DELETE" */
+	const char *path;            /* from '/', query included, escaped by the caller */
+	const char *accept;          /* NULL: application/json */
+	const char *content_type;    /* of the body */
+	const void *head; size_t head_len; /* the body is head followed by body; both are the caller's and must live until on_done */
+	const struct secret *body;
+	uint64_t timeout;            /* ns, whole request; 0: 60 s */
+	uint64_t stall_timeout;      /* ns without a byte either way while not paused; 0: 30 s */
+	size_t max_body;             /* cap of the kept body; more is -ERROR_LIMIT. With on_data: cap of an error's body */
+	bool fresh_connection;       /* do not reuse one (proof of which server answered) */
+	/* 2xx bytes as they arrive: 0 go on; HTTP_DATA_PAUSE: nothing of it was taken, deliver again after http_resume; negative: stop. */
+	int (*on_data)(void *arg, const uint8_t *bytes, size_t len);
+	/* Exactly once, from the loop; the call is freed afterwards. `result` is valid during the call-back. */
+	void (*on_done)(void *arg, struct http_result *result);
+	void *arg;
+};
+struct http_call;
+/* Starts; errors come by on_done. A 401 is tried once more after authorize(force). Strings and struct are copied, head and body are not. */
+struct http_call *http_start(struct http_client *client, const struct http_request *request);
+void http_resume(struct http_call *call);   /* from the loop only; on_data may be called before it returns */
+void http_cancel(struct http_call *call);   /* on_done is not called */
+
+/* Waits for one call (request->on_done and arg are ignored); for the top of a command, never in a call-back.
+ * 0 with any HTTP status; body and content_type belong to *ret. */
+struct http_response { unsigned status; struct buf body; char *content_type; uint64_t retry_after; int grpc_status; char *grpc_message; char *peer_process_start; bool sent; };
+_must_check_ int http_fetch(struct http_client *client, const struct http_request *request, struct http_response *ret, struct error **err);
+void http_response_free(struct http_response *response);
+#define _cleanup_response_ _cleanup_(http_response_free) struct http_response

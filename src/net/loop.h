@@ -1,0 +1,40 @@
+/* The engine's one thread: a curl_multi loop with timers and signals, so that a sweep, a census and scrapes go on side by side.
+ *
+ * Call-backs run from loop_step only, one at a time, never from inside curl. The top of a command waits with
+ * loop_run_until; call-backs never do (it aborts: waiting inside a call-back would nest loops). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/alloc.h"
+#include "base/error.h"
+
+struct loop;
+
+/* Blocks SIGTERM, SIGINT and SIGHUP in this thread and takes them by signalfd (no handler anywhere); ignores SIGPIPE.
+ * The second SIGTERM or SIGINT ends the process at once with 128 + its number: safe by design. */
+_must_check_ int loop_new(struct loop **ret, struct error **err);
+void loop_free(struct loop *loop);
+void loop_freep(struct loop **loop);
+/* Monotonic ns, read once a step so that all call-backs of a step agree. */
+uint64_t loop_now(const struct loop *loop);
+/* 0, or the signal that asked us to stop. */
+int loop_signal(const struct loop *loop);
+/* Waits for I/O or the next timer (at most until `until`, monotonic ns) and runs what is due once. */
+void loop_step(struct loop *loop, uint64_t until);
+/* Steps until *done, or until the monotonic time `deadline` (0: none), or a signal unless ignore_signals was set.
+ * 0, -ERROR_DEADLINE, -ERROR_INTERRUPTED. */
+_must_check_ int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struct error **err);
+/* While set, signals are remembered but do not end loop_run_until: for finishing the request at hand. */
+void loop_ignore_signals(struct loop *loop, bool ignore);
+
+/* A timer is owned by whoever has the struct; zero it first. Firing once; set it again in the call-back to repeat. */
+struct loop_timer { uint64_t due; void (*fn)(void *arg); void *arg; struct loop_timer *next; bool armed; };
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due, void (*fn)(void *arg), void *arg);
+void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
+
+/* For net/http.c alone. */
+typedef void CURLM;
+typedef void CURL;
+CURLM *loop_curl(struct loop *loop);
+/* Registers what to call when this easy handle is done (result is a CURLcode). */
+void loop_watch_transfer(struct loop *loop, CURL *easy, void (*done)(void *arg, int result), void *arg);
