@@ -1,0 +1,42 @@
+/* The path of a rotation: the configurations C0, C1, ... Cn that take a cluster from where it is to where it shall be,
+ * such that servers on either side of one step read what the others write. Pure.
+ *
+ * From key A to key B: [A] -> [A,B] -> [B,A] -> [B]. Turning encryption on: [plain] -> [plain,K] -> [K,plain]. The general
+ * case, of which these are instances: `from`, then `from` with every key of `to` as a read key, then `to` with every key of
+ * `from` as a read key, then `to`; equal neighbours are one step. Per resource; one without a rule counts as [plain]. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include "kube-rekey/encryption_config.h"
+
+struct path {
+	struct config_shape **steps; /* owned */
+	size_t count;                /* n + 1; 1 when there is nothing to change */
+};
+
+/* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
+ * decrypt it on purpose), or gives a key's name to other bytes (same type and name, other fingerprint). */
+int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err);
+void path_free(struct path *path);
+void path_freep(struct path **path);
+
+/* The step with this meaning, searched from the end; -1 when there is none. */
+int path_find(const struct path *path, const struct config_shape *shape);
+
+/* What a step does, for its name and its rules. `step` is the one that is left (Ci -> Ci+1). */
+bool path_changes_write_key(const struct path *path, size_t step);
+/* Whether some key leaves some resource's effective rule. */
+bool path_drops(const struct path *path, size_t step);
+/* Whether a value under `key` of `resource` (NULL: outside the map of resources) stops being readable, or being allowed,
+ * by Ci -> Ci+1. A key that leaves the file altogether is lost to every value, whatever its resource; one that stays in
+ * another rule, and plaintext, is lost to the resources whose effective rule loses it. Key names count, not bytes: the
+ * census sees names. */
+bool path_loses(const struct path *path, size_t step, const char *resource, enum provider_type type, const char *name);
+/* Whether the servers of Ci can read a value under `key` of `resource`; outside the map: whether any rule has the key. */
+bool shape_reads(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name);
+/* Whether `key` is the effective write key of `resource` in the shape ([plain] without a rule). */
+bool shape_writes(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name);
+/* Rule 2 for one step: for every resource the write key of each side is in the other. */
+bool path_step_readable(const struct path *path, size_t step);
+/* Whether a key that leaves by Ci -> Ci+1 is a write key of Ci or Ci+1, for some resource (rule 3d). */
+bool path_step_drops_write_key(const struct path *path, size_t step);
