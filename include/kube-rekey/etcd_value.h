@@ -16,9 +16,12 @@ enum etcd_value_state {
 	ETCD_VALUE_KNOWN,     /* provider and name are set */
 	ETCD_VALUE_UNKNOWN,   /* "k8s:enc:" with a provider, version or form that nobody here knows; or bytes that are neither
 	                       * encrypted nor a Kubernetes object (empty value, rubbish) */
-	ETCD_VALUE_TRUNCATED, /* ends inside the prefix, the IV or nonce and tag, or inside EncryptedObject */
+	ETCD_VALUE_TRUNCATED, /* ends inside the prefix, the IV or nonce and tag, a cipher block, the encrypted DEK, or inside
+	                       * EncryptedObject (or that lacks its data, key ID or DEK source) */
 };
 
+/* Not KNOWN: provider, kms_version and name are what had been read of them (name "" while not whole), key_id and dek_source
+ * are "". A name holds no ':': kube-apiserver accepts one in a local key's name, and then a value says `a` for `a:b`. */
 struct etcd_value_info {
 	enum etcd_value_state state;
 	enum provider_type provider;          /* PROVIDER_IDENTITY for plaintext */

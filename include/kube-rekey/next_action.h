@@ -80,7 +80,7 @@ enum reason {
 	REASONS(X)
 #undef X
 };
-const char *reason_name(enum reason reason); /* "SettledCensus"-like identifier, for JSON */
+const char *reason_name(enum reason reason); /* "SETTLED_CENSUS": stable, for JSON */
 const char *reason_text(enum reason reason);
 
 struct decision {

@@ -1,0 +1,539 @@
+/* One question after the other, from "what is known?" to "what is the next step?"; the first that is not answered well
+ * decides. Every function answers true when it has filled in the decision. */
+#include "kube-rekey/next_action.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+struct view {
+	const struct path *path;
+	const struct observation *seen;
+	uint64_t now;
+	unsigned rules;
+	size_t base;              /* every server is at this step or one further */
+	bool last;                /* base is the end of the path */
+	bool drops;               /* a key leaves by base -> base + 1 */
+	uint64_t converged_since; /* since when every server runs its file */
+	struct decision *decision;
+};
+
+static bool on(const struct view *v, enum rule rule)
+{
+	return v->rules & rule;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* --- the words for a position --- */
+
+static enum phase phase_of_writing(const struct view *v)
+{
+	if (v->last)
+		return PHASE_VERIFY;
+	if (v->drops)
+		return PHASE_DROP_OLD_KEY;
+	return path_changes_write_key(v->path, v->base) ? PHASE_PROMOTE : PHASE_ADD_READ_KEY;
+}
+
+static enum phase phase_of_waiting(const struct view *v)
+{
+	switch (phase_of_writing(v)) {
+	case PHASE_PROMOTE:
+		return PHASE_AWAIT_WRITE;
+	case PHASE_DROP_OLD_KEY:
+	case PHASE_VERIFY:
+		return PHASE_AWAIT_DROP;
+	default:
+		return PHASE_AWAIT_READ;
+	}
+}
+
+/* --- ways to answer --- */
+
+static bool act(const struct view *v, enum action action, enum phase phase, enum reason reason)
+{
+	v->decision->action = action;
+	v->decision->phase = phase;
+	v->decision->reason = reason;
+	return true;
+}
+
+static bool wait_until(const struct view *v, enum phase phase, enum reason reason, uint64_t due)
+{
+	v->decision->due = due < v->now + POLL_INTERVAL ? due : v->now + POLL_INTERVAL;
+	return act(v, ACTION_WAIT, phase, reason);
+}
+
+static bool wait_for(const struct view *v, enum phase phase, enum reason reason)
+{
+	return wait_until(v, phase, reason, v->now + POLL_INTERVAL);
+}
+
+static bool wait_for_server(const struct view *v, size_t server, enum phase phase, enum reason reason)
+{
+	v->decision->server = (int)server;
+	return wait_for(v, phase, reason);
+}
+
+static bool blocked(const struct view *v, enum reason reason)
+{
+	v->decision->due = v->now + POLL_INTERVAL;
+	return act(v, ACTION_BLOCKED, PHASE_BLOCKED, reason);
+}
+
+static bool write_step(const struct view *v, size_t server, size_t to, enum phase phase, enum reason reason)
+{
+	v->decision->server = (int)server;
+	v->decision->to_step = (int)to;
+	v->decision->expect_hash = on(v, RULE_FENCED) ? v->seen->servers[server].file_hash : NULL;
+	return act(v, ACTION_WRITE_STEP, phase, reason);
+}
+
+/* Puts a key back as a read key. Once: a second time means that something outside keeps undoing the rotation. */
+static bool rescue(const struct view *v, size_t server, size_t to, enum reason reason)
+{
+	v->decision->server = (int)server;
+	if (v->seen->rescues >= RESCUES_MAX)
+		return blocked(v, REASON_RESCUED_TWICE);
+	if (!v->seen->servers[server].file_ours)
+		return blocked(v, REASON_FILE_EDITED);
+	v->decision->rescue = true;
+	return write_step(v, server, to, PHASE_RESCUE, reason);
+}
+
+/* --- rule 1: which servers, what is in their files, what have they loaded --- */
+
+static bool servers_unclear(const struct view *v)
+{
+	if (v->seen->servers_known != FACT_KNOWN || v->seen->server_count == 0)
+		return wait_for(v, PHASE_AWAIT_READ, REASON_SET_UNKNOWN);
+	return false;
+}
+
+static bool file_unclear(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->file != FACT_KNOWN)
+		return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_FILE_UNKNOWN);
+	if (server->file_step == STEP_NONE) {
+		v->decision->server = (int)i;
+		return blocked(v, REASON_FILE_EDITED);
+	}
+	return false;
+}
+
+/* A file that its server will not load goes back to what runs, whose every value that file's readers can read. */
+static bool refuses(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (!server->refuses_file || server->loaded_is_file)
+		return false;
+	v->decision->server = (int)i;
+	if (server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE && server->loaded_step != server->file_step)
+		return write_step(v, i, (size_t)server->loaded_step, PHASE_RESCUE, REASON_PUT_BACK);
+	return blocked(v, REASON_FILE_REFUSED);
+}
+
+static bool loaded_unclear(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE)
+		return false;
+	if (server->loaded == FACT_KNOWN)
+		return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_LOADED_FOREIGN);
+	if (server->needs_second_nonce)
+		return write_step(v, i, (size_t)server->file_step, PHASE_AWAIT_READ, REASON_SECOND_NONCE);
+	return wait_for_server(v, i, PHASE_AWAIT_READ,
+			       server->reloads_itself ? REASON_LOADED_UNKNOWN : REASON_RESTART_NEEDED);
+}
+
+static bool anything_unclear(const struct view *v)
+{
+	if (servers_unclear(v))
+		return true;
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		if (on(v, RULE_LOADED) && !v->seen->servers[i].answering)
+			return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_SERVER_DOWN);
+		if (file_unclear(v, i))
+			return true;
+		if (on(v, RULE_LOADED) && (refuses(v, i) || loaded_unclear(v, i)))
+			return true;
+	}
+	return false;
+}
+
+static void find_position(struct view *v)
+{
+	v->base = v->path->count - 1;
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		const struct server_observation *server = &v->seen->servers[i];
+		if ((size_t)server->file_step < v->base)
+			v->base = (size_t)server->file_step;
+		if (on(v, RULE_LOADED) && (size_t)server->loaded_step < v->base)
+			v->base = (size_t)server->loaded_step;
+		v->converged_since = later(v->converged_since, server->loaded_since);
+	}
+	v->last = v->base + 1 == v->path->count;
+	v->drops = !v->last && path_drops(v->path, v->base);
+	v->decision->step = (int)v->base;
+}
+
+/* Something outside put an older or a newer file there: more than one step apart, servers may not read one another. Those
+ * ahead come back a step, those behind go on one, both without any key leaving. */
+static bool too_far_apart(const struct view *v)
+{
+	const struct observation *seen = v->seen;
+	for (size_t i = 0; i < seen->server_count; i++)
+		if ((size_t)seen->servers[i].file_step > v->base + 1)
+			return rescue(v, i, (size_t)seen->servers[i].file_step - 1, REASON_BEHIND);
+	for (size_t i = 0; i < seen->server_count; i++) {
+		if (!on(v, RULE_LOADED) || (size_t)seen->servers[i].loaded_step <= v->base + 1)
+			continue;
+		for (size_t j = 0; j < seen->server_count; j++)
+			if ((size_t)seen->servers[j].file_step == v->base && !v->drops)
+				return rescue(v, j, v->base + 1, REASON_BEHIND);
+		return wait_for_server(v, i, PHASE_RESCUE, REASON_NOT_LOADED);
+	}
+	return false;
+}
+
+static bool still_loading(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (!on(v, RULE_LOADED) || (server->loaded_is_file && server->loaded_since > 0))
+		return false;
+	if (server->needs_second_nonce)
+		return write_step(v, i, (size_t)server->file_step, phase_of_waiting(v), REASON_SECOND_NONCE);
+	return wait_for_server(v, i, phase_of_waiting(v),
+			       server->reloads_itself ? REASON_NOT_LOADED : REASON_RESTART_NEEDED);
+}
+
+/* The first server whose file still has to take the step; server_count when all have. */
+static size_t first_at_base(const struct view *v)
+{
+	for (size_t i = 0; i < v->seen->server_count; i++)
+		if ((size_t)v->seen->servers[i].file_step == v->base)
+			return i;
+	return v->seen->server_count;
+}
+
+static bool not_converged(const struct view *v)
+{
+	bool some_at_base = first_at_base(v) < v->seen->server_count;
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		bool at_base = (size_t)v->seen->servers[i].file_step == v->base;
+		/* While a step is under way the servers that have it may load it at their own pace. */
+		if ((at_base || !some_at_base) && still_loading(v, i))
+			return true;
+	}
+	return false;
+}
+
+/* --- what the census says --- */
+
+static bool counts(const struct census_group *group)
+{
+	return group->values > 0 && !group->foreign && !group->expected;
+}
+
+static bool census_again(const struct view *v, enum phase phase, enum reason reason)
+{
+	if (v->seen->census.finished + 10 * POLL_INTERVAL > v->now)
+		return wait_until(v, phase, reason, v->seen->census.finished + 10 * POLL_INTERVAL);
+	return act(v, ACTION_CENSUS, phase, reason);
+}
+
+static bool old_census(const struct view *v)
+{
+	return v->seen->census.finished + FRESH_LOOK < v->now;
+}
+
+static bool readable_at(const struct view *v, size_t step, const struct census_group *group)
+{
+	return shape_reads(v->path->steps[step], group->resource, group->type, group->name);
+}
+
+/* A value that the servers cannot read: some step of the path can, or nobody can. */
+static bool unreadable_group(const struct view *v, const struct census_group *group, size_t index)
+{
+	bool lost = group->resource ? !readable_at(v, v->base, group)
+				    : v->base > 0 && path_loses(v->path, v->base - 1, NULL, group->type, group->name);
+	if (!lost)
+		return false;
+	v->decision->group = (int)index;
+	if (old_census(v))
+		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_UNREADABLE);
+	size_t server = first_at_base(v);
+	if (!v->last && !v->drops && readable_at(v, v->base + 1, group) && server < v->seen->server_count)
+		return rescue(v, server, v->base + 1, REASON_UNREADABLE);
+	if (v->base > 0 && readable_at(v, v->base - 1, group) && server < v->seen->server_count)
+		return rescue(v, server, v->base - 1, REASON_STALE_AFTER_DROP);
+	return blocked(v, REASON_UNREADABLE);
+}
+
+static bool census_alarms(const struct view *v)
+{
+	const struct census_observation *census = &v->seen->census;
+	if (census->begun == 0)
+		return act(v, ACTION_CENSUS, phase_of_writing(v), REASON_PREFLIGHT);
+	if (!census->complete)
+		return census_again(v, phase_of_writing(v), REASON_CENSUS_INCOMPLETE);
+	for (size_t g = 0; g < census->group_count; g++) {
+		const struct census_group *group = &census->groups[g];
+		if (!counts(group))
+			continue;
+		if (!group->unknown && unreadable_group(v, group, g))
+			return true;
+		if (!group->unknown)
+			continue;
+		v->decision->group = (int)g;
+		return old_census(v) ? act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_UNKNOWN_VALUES) : blocked(v, REASON_UNKNOWN_VALUES);
+	}
+	if (census->does_not_open > 0)
+		return old_census(v) ? act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_DOES_NOT_OPEN) : blocked(v, REASON_DOES_NOT_OPEN);
+	return false;
+}
+
+static uint64_t stale_values(const struct view *v)
+{
+	uint64_t stale = 0;
+	for (size_t g = 0; g < v->seen->census.group_count; g++) {
+		const struct census_group *group = &v->seen->census.groups[g];
+		if (counts(group) && group->resource &&
+		    !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name))
+			stale += group->values;
+	}
+	return stale;
+}
+
+/* --- the canary that shows each server's write key --- */
+
+static bool canary_wanted(const struct view *v, const struct server_observation *server)
+{
+	bool promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
+	return promoted || v->drops || server->evidence == LOADED_BY_RELOADS;
+}
+
+static bool canary_missing(const struct view *v)
+{
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		const struct server_observation *server = &v->seen->servers[i];
+		if (!on(v, RULE_LOADED) || server->canary_impossible || !canary_wanted(v, server))
+			continue;
+		/* A server that already has the next file may show either write key: rule 2 makes them one where a key leaves. */
+		bool shown = server->canary_step == (int)v->base || server->canary_step == (int)v->base + 1;
+		if (shown && server->canary_process == server->process && server->canary_at >= server->loaded_since)
+			continue;
+		v->decision->server = (int)i;
+		enum phase phase = v->base > 0 && !v->last ? PHASE_AWAIT_WRITE : phase_of_writing(v);
+		return act(v, ACTION_CANARY, phase, REASON_CANARY_MISSING);
+	}
+	return false;
+}
+
+/* --- rewriting --- */
+
+static bool versions_differ(const struct view *v)
+{
+	for (size_t i = 1; i < v->seen->server_count; i++)
+		if (!text_equal(v->seen->servers[0].version, v->seen->servers[i].version)) {
+			v->decision->server = (int)i;
+			return true;
+		}
+	return false;
+}
+
+static bool reencrypt(const struct view *v, bool named_only, enum reason reason)
+{
+	if (versions_differ(v))
+		return wait_for(v, PHASE_REENCRYPT, REASON_VERSIONS_DIFFER);
+	v->decision->named_only = named_only;
+	return act(v, ACTION_REENCRYPT, PHASE_REENCRYPT, reason);
+}
+
+static bool swept(const struct view *v)
+{
+	const struct sweep_observation *sweep = &v->seen->sweep;
+	return sweep->step == (int)v->base && sweep->finished > 0 && sweep->begun >= v->converged_since;
+}
+
+/* A census of the converged servers that found nothing stale says as much as a sweep. */
+static bool rewriting_left(const struct view *v)
+{
+	bool census_counts = v->seen->census.begun >= v->converged_since;
+	if (swept(v) || (census_counts && stale_values(v) == 0))
+		return false;
+	return reencrypt(v, false, REASON_STALE);
+}
+
+/* --- rule 3a --- */
+
+static bool settled(const struct view *v)
+{
+	return v->seen->settled_ended > 0 && v->seen->settled_began >= v->converged_since &&
+	       v->seen->settled_ended >= v->seen->settled_began + v->seen->settle_time;
+}
+
+static bool not_settled(const struct view *v)
+{
+	const struct observation *seen = v->seen;
+	if (!on(v, RULE_SETTLED) || settled(v))
+		return false;
+	if (seen->members_known != FACT_KNOWN || seen->member_count == 0)
+		return wait_for(v, PHASE_SETTLE, REASON_MEMBERS_UNKNOWN);
+	for (size_t m = 0; m < seen->member_count; m++)
+		if (!seen->members[m].answering && !seen->members[m].learner) {
+			v->decision->member = (int)m;
+			return wait_for(v, PHASE_SETTLE, REASON_MEMBER_SILENT);
+		}
+	uint64_t end = later(v->converged_since, seen->quiet_since) + seen->settle_time;
+	if (seen->quiet_since == 0 || v->now < end)
+		return wait_until(v, PHASE_SETTLE, REASON_SETTLING, seen->quiet_since == 0 ? v->now + POLL_INTERVAL : end);
+	return act(v, ACTION_CANARY, PHASE_SETTLE, REASON_SETTLING);
+}
+
+/* --- rule 3b --- */
+
+static uint64_t census_must_begin_after(const struct view *v)
+{
+	uint64_t after = later(v->converged_since, v->seen->etcd_back_at);
+	return on(v, RULE_SETTLED) ? later(after, v->seen->settled_ended) : after;
+}
+
+/* Values in the way: of a resource they are rewritten, or a person sees to them; no API serves the others. */
+static bool values_in_the_way(const struct view *v, bool (*in_the_way)(const struct view *, const struct census_group *),
+			      enum phase phase)
+{
+	const struct census_observation *census = &v->seen->census;
+	uint64_t left = 0;
+	for (size_t g = 0; g < census->group_count; g++) {
+		const struct census_group *group = &census->groups[g];
+		if (!counts(group) || !in_the_way(v, group))
+			continue;
+		v->decision->group = (int)g;
+		if (!group->resource)
+			return old_census(v) ? act(v, ACTION_CENSUS, phase, REASON_OUTSIDE) : blocked(v, REASON_OUTSIDE);
+		left += group->values;
+	}
+	if (left == 0)
+		return false;
+	if (swept(v) && v->seen->sweep.begun >= census->finished)
+		return act(v, ACTION_CENSUS, phase, REASON_SETTLED_CENSUS);
+	if (swept(v) && left <= v->seen->sweep.quarantined)
+		return old_census(v) ? act(v, ACTION_CENSUS, phase, REASON_QUARANTINED) : blocked(v, REASON_QUARANTINED);
+	return reencrypt(v, true, REASON_STALE);
+}
+
+static bool needs_leaving_key(const struct view *v, const struct census_group *group)
+{
+	return path_loses(v->path, v->base, group->resource, group->type, group->name);
+}
+
+static bool is_stale(const struct view *v, const struct census_group *group)
+{
+	return group->resource && !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name);
+}
+
+static bool census_too_early(const struct view *v, enum reason reason)
+{
+	uint64_t after = census_must_begin_after(v);
+	if (v->seen->census.begun >= after && v->seen->census.begun > v->seen->etcd_back_at)
+		return false;
+	return act(v, ACTION_CENSUS, PHASE_VERIFY, reason);
+}
+
+/* --- rule 3c --- */
+
+static bool history_left(const struct view *v)
+{
+	const struct census_observation *census = &v->seen->census;
+	if (!on(v, RULE_HISTORY) || census->compacted)
+		return false;
+	if (v->seen->compact)
+		return act(v, ACTION_COMPACT, PHASE_AWAIT_COMPACTION, REASON_HISTORY);
+	if (census->compaction_expected < v->now)
+		return blocked(v, REASON_NO_COMPACTION);
+	return wait_until(v, PHASE_AWAIT_COMPACTION, REASON_HISTORY, census->compaction_expected);
+}
+
+/* --- rule 3d --- */
+
+static bool look_too_old(const struct view *v)
+{
+	for (size_t i = 0; on(v, RULE_FRESH) && i < v->seen->server_count; i++)
+		if (v->seen->servers[i].looked_at + FRESH_LOOK < v->now)
+			return wait_for_server(v, i, PHASE_DROP_OLD_KEY, REASON_LOOK_TOO_OLD);
+	return false;
+}
+
+/* --- steps --- */
+
+static bool drop_gate(const struct view *v)
+{
+	if (rewriting_left(v) || not_settled(v))
+		return true;
+	if (on(v, RULE_CENSUS) &&
+	    (census_too_early(v, REASON_SETTLED_CENSUS) || values_in_the_way(v, needs_leaving_key, PHASE_VERIFY)))
+		return true;
+	return history_left(v) || look_too_old(v);
+}
+
+static bool take_step(const struct view *v)
+{
+	if (v->last)
+		return false;
+	if (on(v, RULE_READABLE) && !path_step_readable(v->path, v->base))
+		return blocked(v, REASON_UNREADABLE_STEP);
+	if (on(v, RULE_FRESH) && path_step_drops_write_key(v->path, v->base))
+		return blocked(v, REASON_UNREADABLE_STEP);
+	if (v->drops && drop_gate(v))
+		return true;
+	return write_step(v, first_at_base(v), v->base + 1, phase_of_writing(v), REASON_STEP);
+}
+
+/* At the end of the path: everything is under the write key and can be read; then the old key is retired. */
+static bool finish(const struct view *v)
+{
+	bool promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
+	if (promoted && (rewriting_left(v) || not_settled(v)))
+		return true;
+	uint64_t after = promoted ? census_must_begin_after(v) : v->converged_since;
+	if (v->seen->census.begun < after)
+		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_FINAL_CENSUS);
+	if (values_in_the_way(v, is_stale, PHASE_VERIFY))
+		return true;
+	if (v->seen->reads_checked_at == 0 || v->seen->reads_checked_at < v->converged_since)
+		return act(v, ACTION_READ_BACK, PHASE_VERIFY, REASON_FINAL_READS);
+	if (!v->seen->retired)
+		return act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
+	return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);
+}
+
+static void decide(struct view *v)
+{
+	if (v->seen->blocked && blocked(v, REASON_TOLD))
+		return;
+	if (anything_unclear(v))
+		return;
+	find_position(v);
+	if (too_far_apart(v) || not_converged(v) || census_alarms(v) || canary_missing(v) || take_step(v))
+		return;
+	finish(v);
+}
+
+struct decision next_action_under(const struct path *path, const struct observation *observation, uint64_t now, unsigned rules)
+{
+	struct decision decision = {.step = STEP_NONE, .to_step = STEP_NONE, .server = -1, .member = -1, .group = -1, .due = now};
+	struct view view = {.path = path, .seen = observation, .now = now, .rules = rules, .decision = &decision};
+	decide(&view);
+	return decision;
+}
+
+struct decision next_action(const struct path *path, const struct observation *observation, uint64_t now)
+{
+	return next_action_under(path, observation, now, RULES_ALL);
+}

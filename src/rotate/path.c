@@ -1,0 +1,315 @@
+#include "kube-rekey/path.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/text.h"
+
+/* A resource without a rule: stored in plaintext, and read back as such. */
+static struct config_key plaintext_key = {.type = PROVIDER_IDENTITY, .name = (char *)""};
+static const struct config_rule plaintext_rule = {.keys = &plaintext_key, .key_count = 1};
+
+/* Names, not bytes: what a census can see. */
+static bool same_name(const struct config_key *key, enum provider_type type, const char *name)
+{
+	return key->type == type && (type == PROVIDER_IDENTITY || text_equal(key->name, name));
+}
+
+/* The rule in force for a resource or for everything that a wildcard leaves to it. */
+static const struct config_rule *effective(const struct config_shape *shape, const char *pattern)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t i = 0; i < shape->rules[r].resource_count; i++)
+			if (config_pattern_covers(shape->rules[r].resources[i], pattern))
+				return &shape->rules[r];
+	return &plaintext_rule;
+}
+
+static bool covered(const struct config_shape *shape, const char *pattern)
+{
+	return effective(shape, pattern) != &plaintext_rule;
+}
+
+static bool rule_has(const struct config_rule *rule, const struct config_key *key)
+{
+	for (size_t k = 0; k < rule->key_count; k++)
+		if (config_key_equal(&rule->keys[k], key))
+			return true;
+	return false;
+}
+
+static bool rule_has_name(const struct config_rule *rule, enum provider_type type, const char *name)
+{
+	for (size_t k = 0; k < rule->key_count; k++)
+		if (same_name(&rule->keys[k], type, name))
+			return true;
+	return false;
+}
+
+static bool shape_has_name(const struct config_shape *shape, enum provider_type type, const char *name)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		if (rule_has_name(&shape->rules[r], type, name))
+			return true;
+	return false;
+}
+
+/* Calls `test` with the rules before and after for each pattern of both shapes; true at the first that says so. */
+static bool any_pattern(const struct config_shape *from, const struct config_shape *to,
+			bool (*test)(const struct config_rule *before, const struct config_rule *after, const void *arg),
+			const void *arg)
+{
+	const struct config_shape *shapes[] = {from, to};
+	for (size_t s = 0; s < ELEMENTS(shapes); s++)
+		for (size_t r = 0; r < shapes[s]->rule_count; r++)
+			for (size_t i = 0; i < shapes[s]->rules[r].resource_count; i++) {
+				const char *pattern = shapes[s]->rules[r].resources[i];
+				if (test(effective(from, pattern), effective(to, pattern), arg))
+					return true;
+			}
+	return false;
+}
+
+/* --- building --- */
+
+static struct config_key copy_key(const struct config_key *key)
+{
+	struct config_key copy = *key;
+	copy.name = xstrdup(key->name ? key->name : "");
+	copy.kms_endpoint = key->kms_endpoint ? xstrdup(key->kms_endpoint) : NULL;
+	return copy;
+}
+
+/* Adds a key that only reads: behind the write key and the read keys added before; plaintext goes last. */
+static void add_read_key(struct config_rule *rule, const struct config_key *key, size_t *at)
+{
+	if (rule_has(rule, key))
+		return;
+	size_t position = key->type == PROVIDER_IDENTITY ? rule->key_count : (*at)++;
+	rule->keys = xreallocarray(rule->keys, rule->key_count + 1, sizeof(*rule->keys));
+	memmove(rule->keys + position + 1, rule->keys + position, (rule->key_count - position) * sizeof(*rule->keys));
+	rule->keys[position] = copy_key(key);
+	rule->key_count++;
+}
+
+static void add_read_keys(struct config_rule *rule, const struct config_rule *other, size_t *at)
+{
+	for (size_t k = 0; k < other->key_count; k++)
+		add_read_key(rule, &other->keys[k], at);
+}
+
+static struct config_rule *append_rule(struct config_shape *shape, const char *pattern)
+{
+	shape->rules = xreallocarray(shape->rules, shape->rule_count + 1, sizeof(*shape->rules));
+	struct config_rule *rule = &shape->rules[shape->rule_count++];
+	*rule = (struct config_rule){.resource_count = 1, .key_count = 1};
+	rule->resources = xcalloc(1, sizeof(*rule->resources));
+	rule->resources[0] = xstrdup(pattern);
+	rule->keys = xcalloc(1, sizeof(*rule->keys));
+	rule->keys[0] = copy_key(&plaintext_key);
+	return rule;
+}
+
+/* `base` writing as before, and reading whatever `other` writes or reads. */
+static struct config_shape *widen(const struct config_shape *base, const struct config_shape *other)
+{
+	struct config_shape *wide = config_shape_copy(base);
+	for (size_t r = 0; r < wide->rule_count; r++) {
+		struct config_rule *rule = &wide->rules[r];
+		size_t at = 1;
+		for (size_t i = 0; i < rule->resource_count; i++) {
+			add_read_keys(rule, effective(other, rule->resources[i]), &at);
+			for (size_t o = 0; o < other->rule_count; o++)
+				for (size_t q = 0; q < other->rules[o].resource_count; q++)
+					if (config_pattern_covers(rule->resources[i], other->rules[o].resources[q]))
+						add_read_keys(rule, &other->rules[o], &at);
+		}
+	}
+	for (size_t o = 0; o < other->rule_count; o++)
+		for (size_t q = 0; q < other->rules[o].resource_count; q++) {
+			const char *pattern = other->rules[o].resources[q];
+			bool only_plain = other->rules[o].key_count == 1 && other->rules[o].keys[0].type == PROVIDER_IDENTITY;
+			if (covered(wide, pattern) || only_plain)
+				continue;
+			size_t at = 1;
+			add_read_keys(append_rule(wide, pattern), &other->rules[o], &at);
+		}
+	return wide;
+}
+
+static void push(struct path *path, struct config_shape *shape)
+{
+	if (path->count > 0 && config_shape_equal(path->steps[path->count - 1], shape)) {
+		config_shape_free(shape);
+		return;
+	}
+	path->steps = xreallocarray(path->steps, path->count + 1, sizeof(struct config_shape *));
+	path->steps[path->count++] = shape;
+}
+
+static int check_resources(const struct config_shape *from, const struct config_shape *to, struct error **err)
+{
+	for (size_t r = 0; r < from->rule_count; r++)
+		for (size_t i = 0; i < from->rules[r].resource_count; i++) {
+			const char *pattern = from->rules[r].resources[i];
+			if (covered(to, pattern))
+				continue;
+			int rc = error_set(err, ERROR_REFUSED,
+					   "the target configuration has no rule for %s, which the present one has", pattern);
+			error_set_hint(err, "to decrypt %s on purpose, give it a rule whose first provider is identity: {}", pattern);
+			return rc;
+		}
+	return 0;
+}
+
+static const struct config_key *other_bytes(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			const struct config_key *mine = &shape->rules[r].keys[k];
+			if (same_name(mine, key->type, key->name) && strcmp(mine->fingerprint, key->fingerprint) != 0)
+				return mine;
+		}
+	return NULL;
+}
+
+static int check_names(const struct config_shape *from, const struct config_shape *to, struct error **err)
+{
+	for (size_t r = 0; r < to->rule_count; r++)
+		for (size_t k = 0; k < to->rules[r].key_count; k++) {
+			const struct config_key *key = &to->rules[r].keys[k];
+			if (!other_bytes(from, key) && !other_bytes(to, key))
+				continue;
+			int rc = error_set(err, ERROR_REFUSED, "the key name %s/%s stands for two different keys",
+					   provider_name(key->type), key->name);
+			error_set_hint(err, "a stored value names its key by name alone: give the new key a new name");
+			return rc;
+		}
+	return 0;
+}
+
+int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err)
+{
+	int rc = check_resources(from, to, err);
+	if (rc == 0)
+		rc = check_names(from, to, err);
+	if (rc < 0)
+		return rc;
+	_cleanup_(path_freep) struct path *path = xcalloc(1, sizeof(*path));
+	push(path, config_shape_copy(from));
+	push(path, widen(from, to));
+	push(path, widen(to, from));
+	push(path, config_shape_copy(to));
+	for (size_t step = 0; step + 1 < path->count; step++)
+		if (!path_step_readable(path, step))
+			return error_set(err, ERROR_REFUSED, "no safe way to the target configuration: step %zu would break reading",
+					 step + 1);
+	*ret = steal(path);
+	return 0;
+}
+
+void path_free(struct path *path)
+{
+	if (!path)
+		return;
+	for (size_t i = 0; i < path->count; i++)
+		config_shape_free(path->steps[i]);
+	free(path->steps);
+	free(path);
+}
+
+void path_freep(struct path **path)
+{
+	path_free(*path);
+}
+
+/* --- questions --- */
+
+int path_find(const struct path *path, const struct config_shape *shape)
+{
+	for (size_t i = path->count; i-- > 0;)
+		if (config_shape_equal(path->steps[i], shape))
+			return (int)i;
+	return -1;
+}
+
+static bool write_keys_differ(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	return !config_key_equal(&before->keys[0], &after->keys[0]);
+}
+
+bool path_changes_write_key(const struct path *path, size_t step)
+{
+	return any_pattern(path->steps[step], path->steps[step + 1], write_keys_differ, NULL);
+}
+
+static bool loses_a_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	for (size_t k = 0; k < before->key_count; k++)
+		if (!rule_has(after, &before->keys[k]))
+			return true;
+	return false;
+}
+
+bool path_drops(const struct path *path, size_t step)
+{
+	return any_pattern(path->steps[step], path->steps[step + 1], loses_a_key, NULL);
+}
+
+struct key_name {
+	enum provider_type type;
+	const char *name;
+};
+
+static bool loses_this_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	const struct key_name *key = arg;
+	return rule_has_name(before, key->type, key->name) && !rule_has_name(after, key->type, key->name);
+}
+
+bool path_loses(const struct path *path, size_t step, const char *resource, enum provider_type type, const char *name)
+{
+	const struct config_shape *from = path->steps[step], *to = path->steps[step + 1];
+	const struct key_name key = {type, name};
+	if (type != PROVIDER_IDENTITY && shape_has_name(from, type, name) && !shape_has_name(to, type, name))
+		return true;
+	if (resource)
+		return loses_this_key(effective(from, resource), effective(to, resource), &key);
+	return type != PROVIDER_IDENTITY && any_pattern(from, to, loses_this_key, &key);
+}
+
+bool shape_reads(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name)
+{
+	return resource ? rule_has_name(effective(shape, resource), type, name) : shape_has_name(shape, type, name);
+}
+
+bool shape_writes(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name)
+{
+	return same_name(&effective(shape, resource)->keys[0], type, name);
+}
+
+static bool breaks_reading(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	return !rule_has(after, &before->keys[0]) || !rule_has(before, &after->keys[0]);
+}
+
+bool path_step_readable(const struct path *path, size_t step)
+{
+	return !any_pattern(path->steps[step], path->steps[step + 1], breaks_reading, NULL);
+}
+
+static bool write_key_leaves(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	return !rule_has(after, &before->keys[0]);
+}
+
+bool path_step_drops_write_key(const struct path *path, size_t step)
+{
+	return any_pattern(path->steps[step], path->steps[step + 1], write_key_leaves, NULL);
+}
