@@ -1,5 +1,4 @@
 #include "base/alloc.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -60,10 +59,16 @@ void *xmemdup(const void *bytes, size_t size)
 char *xasprintf(const char *fmt, ...)
 {
 	va_list args;
-	char *text = NULL;
 	va_start(args, fmt);
-	int len = vasprintf(&text, fmt, args);
+	char *text = xvasprintf(fmt, args);
 	va_end(args);
-	/* vasprintf fails for lack of memory only: our formats are literals without wide characters. */
+	return text;
+}
+
+char *xvasprintf(const char *fmt, va_list args)
+{
+	char *text = NULL;
+	int len = vasprintf(&text, fmt, args);
+	/* It fails for lack of memory only: our formats are literals without wide characters. */
 	return must(len < 0 ? NULL : text);
 }

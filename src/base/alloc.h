@@ -1,6 +1,7 @@
 /* Allocation that aborts when the system has no memory: death at any instruction is safe by design, so no caller
  * carries a half-handled path. Sizes that come from outside are capped before they get here. */
 #pragma once
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,21 @@ char *xstrdup(const char *text) __attribute__((malloc, returns_nonnull));
 char *xstrndup(const char *text, size_t max) __attribute__((malloc, returns_nonnull));
 void *xmemdup(const void *bytes, size_t size) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
+char *xvasprintf(const char *fmt, va_list args) __attribute__((format(printf, 1, 0), returns_nonnull));
 
 /* free() for a local: `_cleanup_free_ char *name = ...`. */
-static inline void cleanup_freep(void *pointer) { free(*(void **)pointer); }
+static inline void cleanup_freep(void *pointer)
+{
+	free(*(void **)pointer);
+}
 #define _cleanup_free_ __attribute__((cleanup(cleanup_freep)))
 /* Gives the pointer to the caller and leaves NULL behind. */
-#define steal(pointer) ({ __typeof__(pointer) stolen_ = (pointer); (pointer) = NULL; stolen_; })
+#define steal(pointer)                                   \
+	({                                               \
+		__typeof__(pointer) stolen_ = (pointer); \
+		(pointer) = NULL;                        \
+		stolen_;                                 \
+	})
 /* For any type with `void T_freep(struct T **)`. */
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 #define _must_check_ __attribute__((warn_unused_result))

@@ -6,7 +6,7 @@
 #include "base/alloc.h"
 
 struct buf {
-	uint8_t *data; /* NULL while empty; one NUL byte always stands behind data[len - 1] once it is not */
+	uint8_t *data; /* NULL until the first byte; from then on a NUL stands behind the last byte */
 	size_t len;
 	size_t size; /* allocated */
 	size_t cap;  /* most bytes that len may reach */
@@ -19,8 +19,8 @@ _must_check_ int buf_append_text(struct buf *buf, const char *text);
 _must_check_ int buf_append_format(struct buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Removes the first `len` bytes (len <= buf->len). */
 void buf_consume(struct buf *buf, size_t len);
-void buf_reset(struct buf *buf); /* len = 0, keeps the memory */
+void buf_reset(struct buf *buf);             /* len = 0, keeps the memory */
 const char *buf_text(const struct buf *buf); /* "" while empty; valid until the next change */
-char *buf_steal_text(struct buf *buf); /* the caller frees; the buffer is empty afterwards */
-void buf_free(struct buf *buf);
+char *buf_steal_text(struct buf *buf);       /* the caller frees; the buffer is empty afterwards */
+void buf_free(struct buf *buf);              /* leaves an empty buffer with the same cap */
 #define _cleanup_buf_ _cleanup_(buf_free) struct buf

@@ -26,17 +26,23 @@ enum error_code {
 	ERROR_INTERRUPTED, /* SIGTERM or SIGINT; the same command goes on                 exit 143 or 130 */
 };
 
+#define ERROR_TEXT_MAX 2048
+
 struct error; /* opaque; holds code, message, and optionally server, object and hint */
 
 /* Sets *err (which must be NULL or point to NULL) and returns -code, so that failing is one line. The message is
- * one line without a full stop, says what was attempted, on what, and what came instead. Never a secret. */
+ * one line without a full stop, says what was attempted, on what, and what came instead. Never a secret.
+ * Here and in error_wrap and error_set_hint: a server's words may be part of it, so what could steer a terminal becomes
+ * '?' and what is longer than ERROR_TEXT_MAX bytes ends in "...". */
 int error_set(struct error **err, enum error_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* As error_set, and appends ": " and the text of errno_value. */
 int error_set_errno(struct error **err, enum error_code code, int errno_value, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Puts "text: " before the message of *err, keeps its code, and returns -code. With err NULL returns rc as given. */
+/* Puts "text: " before the message of *err, keeps its code, and returns -code. With err NULL returns rc as given;
+ * with *err NULL (a callee that had no words) the text becomes the message of a new error with code -rc. */
 int error_wrap(struct error **err, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* Says what to do, which server, which object; printed after the message and as fields in JSON. Last call wins. */
+/* Says what to do, which server, which object; printed after the message and as fields in JSON. Last call wins.
+ * Nothing happens where err or *err is NULL. */
 void error_set_hint(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void error_set_server(struct error **err, const char *server);
 void error_set_object(struct error **err, const char *object);
@@ -46,10 +52,10 @@ const char *error_message(const struct error *err);  /* "" for NULL; owned by er
 const char *error_hint(const struct error *err);     /* NULL when none; likewise */
 const char *error_server(const struct error *err);
 const char *error_object(const struct error *err);
-const char *error_code_name(enum error_code code);   /* "refused": stable, for JSON */
-int error_exit_status(enum error_code code);         /* 0, 1, 2, 3, 4, 64 or 143 (see the list above) */
+const char *error_code_name(enum error_code code); /* "refused": stable, for JSON */
+int error_exit_status(enum error_code code);       /* 0, 1, 2, 3, 4, 64 or 143 (see the list above) */
 
-/* Frees; NULL is fine. error_clear also sets *err to NULL. error_steal gives ownership away. */
+/* Frees; NULL is fine. error_clear also sets *err to NULL. steal() (alloc.h) gives ownership away. */
 void error_free(struct error *err);
 void error_clear(struct error **err);
 void error_freep(struct error **err);

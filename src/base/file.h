@@ -8,7 +8,8 @@
 #include "base/error.h"
 #include "base/secret.h"
 
-/* Reads a whole regular file of at most `cap` bytes (O_CLOEXEC, follows symlinks). -ERROR_NOT_FOUND, -ERROR_IO, -ERROR_LIMIT. */
+/* Reads a whole regular file of at most `cap` bytes (O_CLOEXEC, follows symlinks). -ERROR_NOT_FOUND, -ERROR_IO,
+ * -ERROR_LIMIT. */
 _must_check_ int file_read(const char *path, size_t cap, struct secret **ret, struct error **err);
 
 /* The outcome of file_replace. */
@@ -17,18 +18,22 @@ enum file_replaced {
 	FILE_REPLACED,             /* the new content is durable */
 	FILE_REPLACED_NOT_DURABLE, /* renamed, but syncing the directory failed: an error is returned as well */
 };
+#define FILE_REPLACE_MAX (16u << 20)
 /* Replaces `path` (a symlink is resolved first and its target replaced) by `content`: temporary dot-file
  * ".<name>.kube-rekey.tmp" in the same directory (fixed name, O_EXCL; a left-over of a crash is removed first), owner,
  * group, mode and SELinux label (security.selinux xattr, if any) of the old file, fsync, compare the old file's SHA-256
  * with `expect_sha256` ("sha256:<hex>"), rename, fsync of the directory.
- * A new file (expect_sha256 NULL, nothing at path) gets mode `mode`.
- * Errors: -ERROR_CONFLICT when the old file's hash is another (somebody changed it), -ERROR_IO otherwise; the message
- * names a bind-mounted file (EBUSY on rename), a read-only directory and a full disk in words. */
+ * expect_sha256 NULL expects nothing at path: the new file gets mode `mode`.
+ * Errors: -ERROR_CONFLICT when what stands there is not what was expected (another hash, nothing, or something where
+ * nothing was: somebody changed it), -ERROR_LIMIT when the old file is larger than FILE_REPLACE_MAX, -ERROR_IO otherwise;
+ * the message names a bind-mounted file (EBUSY on rename), a read-only directory and a full disk in words. *ret is always
+ * set. Two at once on one path need file_lock: between compare and rename there is no other guard. */
 _must_check_ int file_replace(const char *path, const struct secret *content, const char *expect_sha256, mode_t mode,
 			      enum file_replaced *ret, struct error **err);
 /* Removes a left-over temporary file of file_replace for `path`, wiping it first. Nothing there is fine. */
 _must_check_ int file_remove_leftover(const char *path, struct error **err);
-/* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine. */
+/* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine; a symlink is
+ * refused. Where overwriting fails the file is unlinked all the same and the error says so. */
 _must_check_ int file_shred(const char *path, struct error **err);
 /* "sha256:<hex>" of the file's present bytes. */
 _must_check_ int file_sha256(const char *path, size_t cap, char **ret, struct error **err);

@@ -1,5 +1,6 @@
 /* Writes one JSON document into a buffer, escaping everything; parsing is cJSON's (see json_read.h).
- * Calls nest as the document does; an unbalanced end aborts (a bug of ours). Invalid UTF-8 becomes U+FFFD. */
+ * Calls nest as the document does; an unbalanced end, a key outside an object, a member without a key and a second
+ * document abort (a bug of ours). Invalid UTF-8 becomes U+FFFD; what could steer a terminal is written as \uXXXX. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -8,6 +9,7 @@
 struct json_writer {
 	struct buf out;
 	uint64_t comma_bits; /* whether a comma is due, one bit a depth; at most 64 deep */
+	uint64_t array_bits; /* whether it is an array */
 	unsigned depth;
 	bool failed; /* the cap was reached: json_text returns NULL */
 	bool after_key;
@@ -23,7 +25,7 @@ void json_string(struct json_writer *w, const char *text); /* NULL writes null *
 void json_string_n(struct json_writer *w, const char *text, size_t len);
 void json_u64(struct json_writer *w, uint64_t number);
 void json_i64(struct json_writer *w, int64_t number);
-void json_fixed(struct json_writer *w, double number, int decimals);
+void json_fixed(struct json_writer *w, double number, int decimals); /* null where it is not finite */
 void json_bool(struct json_writer *w, bool value);
 void json_null(struct json_writer *w);
 /* key and value in one call */

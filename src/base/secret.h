@@ -20,7 +20,7 @@ _must_check_ int secret_append(struct secret *secret, const void *bytes, size_t 
 _must_check_ int secret_append_text(struct secret *secret, const char *text);
 /* Removes the first `len` bytes, moving the rest and wiping the tail. */
 void secret_consume(struct secret *secret, size_t len);
-void secret_reset(struct secret *secret); /* wipes; keeps the allocation */
+void secret_reset(struct secret *secret);                /* wipes; keeps the allocation */
 const uint8_t *secret_data(const struct secret *secret); /* a NUL stands behind the last byte; valid until changed */
 const char *secret_text(const struct secret *secret);
 size_t secret_len(const struct secret *secret);
