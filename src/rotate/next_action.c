@@ -41,15 +41,9 @@ static enum phase phase_of_writing(const struct view *v)
 
 static enum phase phase_of_waiting(const struct view *v)
 {
-	switch (phase_of_writing(v)) {
-	case PHASE_PROMOTE:
-		return PHASE_AWAIT_WRITE;
-	case PHASE_DROP_OLD_KEY:
-	case PHASE_VERIFY:
+	if (v->last || v->drops)
 		return PHASE_AWAIT_DROP;
-	default:
-		return PHASE_AWAIT_READ;
-	}
+	return path_changes_write_key(v->path, v->base) ? PHASE_AWAIT_WRITE : PHASE_AWAIT_READ;
 }
 
 /* --- ways to answer --- */
