@@ -1,10 +1,31 @@
 """The test bed: real control planes for the e2e tests, the demo and the bench.
 
-`from lib import Cluster` with tests/e2e on the module path. Only Python's
-standard library, so that nothing has to be installed to run a test.
+With tests/e2e on the module path:
+
+    from lib import Cluster, FaultProxy, faults, kube_rekey, populate, snapshot_hash
+
+    with Cluster(request_timeout="3s", compaction="5s") as cluster:   # about 5 s
+        server = cluster.servers[0]
+        populate(cluster)                           # secrets and configmaps of all shapes
+        before = snapshot_hash(cluster.api)
+        with FaultProxy(cluster) as proxy:          # fails when a fault was never used
+            proxy.on("PUT", "/secrets/", faults.conflict(), nth=3)
+            result = kube_rekey([
+                "rotate", "--yes", "--encryption-config", server.config,
+                "--kubeconfig", cluster.kubeconfig(url=proxy.url), *cluster.etcd.flags()])
+        assert result.code == 0, result
+        assert snapshot_hash(cluster.api) == before
+        assert "aescbc:key1" not in cluster.etcd.prefix_counts()
+        assert server.file_hash() in server.loaded_hashes()
+
+Several servers: Cluster(servers=2, etcd_members=3, version=["1.36", "1.33"]);
+cluster.servers[1].apply_config(text), .stop(), .kill(), .restart(), and
+cluster.etcd.members[2].pause() and .resume(). Only Python's standard library,
+so that nothing has to be installed to run a test.
 """
 
 from . import faultproxy as faults
+from . import parts
 from .apiclient import ApiClient, ApiError, Gone, path_of
 from .apiserver import ApiServer
 from .cluster import Cluster
@@ -22,7 +43,7 @@ from .tcpproxy import TcpProxy
 __all__ = [
     "ApiClient", "ApiError", "ApiServer", "Cluster", "Etcd", "EtcdClient",
     "FaultProxy", "Gone", "PLANTED", "Rule", "TcpProxy", "bulk_secrets",
-    "configuration", "faults", "key_of_value", "kube_rekey", "new_key", "path_of",
+    "configuration", "faults", "key_of_value", "kube_rekey", "new_key", "parts", "path_of",
     "populate", "replace_file", "snapshot_hash", "start_kube_rekey",
     "versions", "wait_until", "write_kubeconfig",
 ]

@@ -1,10 +1,10 @@
 """A small client of the Kubernetes API over http.client."""
 
-import http.client
 import json
 import ssl
-import threading
 import urllib.parse
+
+from .lines import Lines
 
 # The core group is written alone ("secrets"); others as "apps/v1/deployments".
 _CLUSTER_SCOPED = {"namespaces", "nodes"}
@@ -46,29 +46,19 @@ class Response:
 
 
 class ApiClient:
-    """Talks to one API server; one kept-alive connection per thread.
-
-    A request is sent again only when it is a GET whose kept-alive connection
-    had been closed: for anything else the outcome would be unknown, and that
-    is the caller's business.
-    """
+    """Talks to one API server as one user; usable from threads."""
 
     def __init__(self, url, ca, cert=None, key=None, token=None, timeout=30):
         self.url = url
-        parsed = urllib.parse.urlsplit(url)
-        self._host, self._port, self._timeout = parsed.hostname, parsed.port, timeout
-        self._context = ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca)
         if cert:
-            self._context.load_cert_chain(cert, key)
+            context.load_cert_chain(cert, key)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._local = threading.local()
+        self._lines = Lines(url, context, timeout)
 
     def close(self):
         """Closes this thread's connection."""
-        line = getattr(self._local, "line", None)
-        if line:
-            line.close()
-            self._local.line = None
+        self._lines.close()
 
     def request(self, method, path, body=None, headers=None):
         """One request, any answer. `body` is bytes, or anything JSON."""
@@ -77,25 +67,8 @@ class ApiClient:
             body = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         sent.update(headers or {})
-        for attempt in (1, 2):
-            line = getattr(self._local, "line", None)
-            kept = line is not None
-            if not kept:
-                line = self._local.line = http.client.HTTPSConnection(
-                    self._host, self._port, timeout=self._timeout, context=self._context)
-            try:
-                line.request(method, path, body, sent)
-                answer = line.getresponse()
-                data = answer.read()
-            except (OSError, http.client.HTTPException):
-                self.close()
-                if method == "GET" and kept and attempt == 1:
-                    continue
-                raise
-            if answer.will_close:
-                self.close()
-            return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, data)
-        raise AssertionError("unreachable")
+        answer, data = self._lines.request(method, path, body, sent, again=method == "GET")
+        return Response(answer.status, {k.lower(): v for k, v in answer.getheaders()}, data)
 
     def call(self, method, path, body=None, headers=None):
         """One request whose answer must be a success."""

@@ -1,14 +1,14 @@
 """One kube-apiserver process of a test cluster."""
 
 import hashlib
+import http.client
 import os
 
 from . import manifest, metrics, parts, processes
-from .apiclient import ApiClient
+from .apiclient import ApiClient, path_of
 from .encryption import replace_file
 
 _CONTROLLER = "apiserver_encryption_config_controller_"
-RELOAD_POLL = "1s"
 
 
 class ApiServer:
@@ -21,10 +21,12 @@ class ApiServer:
 
     def __init__(self, folder, pki, etcd, encryption, version=None, name="apiserver-0",
                  port=None, hostname="", reload=True, request_timeout=None, compaction=None,
-                 flags=()):
+                 poll="1s", endpoints=None, flags=()):
         """`pki` is the cluster's Pki. `encryption` is the configuration's
         text; None starts a server without one. `request_timeout` and
-        `compaction` are durations such as "5s"."""
+        `compaction` are durations such as "5s"; `poll` is how often the file
+        is looked at, None for upstream's minute. `endpoints` are the etcd
+        members it talks to, all of them by default."""
         self.folder, self.name = os.path.join(folder, name), name
         self._pki, self._etcd = pki, etcd
         self._log = os.path.join(folder, "logs", name + ".log")
@@ -34,7 +36,7 @@ class ApiServer:
         self.url = f"https://127.0.0.1:{self.port}"
         self.hostname = name if hostname == "" else hostname
         self.reload, self.request_timeout, self.compaction = reload, request_timeout, compaction
-        self.flags = list(flags)
+        self.poll, self.endpoints, self.flags = poll, endpoints or etcd.endpoints, list(flags)
         self.child = None
         self.config = None
         if encryption is not None:
@@ -69,7 +71,7 @@ class ApiServer:
             "--service-cluster-ip-range=10.96.0.0/12",
             f"--tls-cert-file={pki.serving.cert}", f"--tls-private-key-file={pki.serving.key}",
             f"--token-auth-file={pki.token_file}",
-            f"--etcd-servers={','.join(etcd.endpoints)}",
+            f"--etcd-servers={','.join(self.endpoints)}",
         ]
         if etcd.client:
             flags += [f"--etcd-cafile={etcd.ca}", f"--etcd-certfile={etcd.client.cert}",
@@ -88,16 +90,19 @@ class ApiServer:
         """Starts the process; wait_ready() waits for it."""
         self.child = processes.Child(
             self.name, [parts.binary("kube-apiserver", self.version), *self.arguments()],
-            self._log, {"KUBE_REKEY_TEST_RELOAD_POLL": RELOAD_POLL}, self.hostname)
+            self._log, {"KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname)
         return self
 
     def wait_ready(self, timeout=60):
+        """Waits for /readyz, and for the namespace that the first server of a
+        new cluster makes only after that."""
         def ready():
             if not self.child.running():
                 raise RuntimeError(f"{self.name} ended:\n{self.child.log_tail()}")
             try:
-                return self.admin.request("GET", "/readyz").status == 200
-            except OSError:
+                return all(self.admin.request("GET", path).status == 200 for path in (
+                    "/readyz", path_of("namespaces", name="default")))
+            except (OSError, http.client.HTTPException):
                 return False
         processes.wait_until(ready, timeout, f"{self.name} ready, see {self._log}", 0.1)
         return self

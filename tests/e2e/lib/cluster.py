@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from . import encryption as encryption_module
-from . import processes
+from . import parts, processes
 from .apiserver import ApiServer
 from .certificates import Authority, signing_key
 from .etcd import Etcd
@@ -49,36 +49,43 @@ class Cluster:
     """
 
     def __init__(self, servers=1, version=None, encryption="", etcd_members=1, etcd_tls=True,
-                 quota=None, fsync=False, reload=True, request_timeout=None, compaction=None,
-                 flags=()):
+                 quota=None, fsync=False, events_etcd=False, **server_options):
         """`encryption` is a configuration's text, None for none; by default
         secrets and configmaps under one aescbc key, key1. `version` is one
-        for all servers, or a list with one for each."""
+        for all servers, or a list with one for each. `events_etcd` gives
+        events an etcd of their own. Other options are ApiServer's, for all.
+
+        With several members each server talks to one of them alone, as
+        kubeadm's stacked servers do."""
         self.folder = _new_folder()
         self._finished = False
         atexit.register(self.close)
         try:
             self.pki = Pki(self.folder)
-            self.etcd = Etcd(self.folder, etcd_members, etcd_tls, fsync, quota)
+            self.etcds, self.servers = [], []
+            self.etcd = self.add_etcd("etcd", members=etcd_members, tls=etcd_tls, fsync=fsync,
+                                      quota=quota)
+            self.events_etcd = None
+            if events_etcd:
+                self.events_etcd = self.add_etcd("etcd-events", tls=etcd_tls, like=self.etcd)
+                server_options["flags"] = [
+                    *server_options.get("flags", ()),
+                    f"--etcd-servers-overrides=/events#{self.events_etcd.endpoints[0]}"]
             if encryption == "":
                 encryption = encryption_module.configuration(encryption_module.Rule(
                     ["secrets", "configmaps"],
                     [("aescbc", [("key1", encryption_module.new_key())]), "identity"]))
             versions = version if isinstance(version, list) else [version] * servers
-            self.servers = [
-                ApiServer(self.folder, self.pki, self.etcd, encryption, versions[i],
-                          f"apiserver-{i}", reload=reload, request_timeout=request_timeout,
-                          compaction=compaction, flags=flags)
-                for i in range(servers)]
+            for each in versions:
+                self.add_server(encryption, version=each, **server_options)
         except BaseException:
             self.close()
             raise
 
     def __enter__(self):
         try:
-            self.etcd.start()
-            # The first one alone: it makes the bootstrap objects, and two at
-            # once would wait for each other's conflicts.
+            for etcd in self.etcds:
+                etcd.start()
             for server in self.servers:
                 server.start()
             for server in self.servers:
@@ -90,6 +97,33 @@ class Cluster:
 
     def __exit__(self, *_):
         self.close()
+
+    def add_server(self, encryption, **options):
+        """One more API server, not yet started. Options are ApiServer's."""
+        number = len(self.servers)
+        options.setdefault("endpoints", [self.etcd.endpoints[number % len(self.etcd.members)]])
+        server = ApiServer(self.folder, self.pki, self.etcd, encryption,
+                           name=f"apiserver-{number}", **options)
+        self.servers.append(server)
+        return server
+
+    def add_etcd(self, name, **options):
+        """One more etcd, not yet started: another cluster's, say. Options are
+        Etcd's."""
+        self.etcds.append(Etcd(self.folder, name=name, **options))
+        return self.etcds[-1]
+
+    def start_controller_manager(self, controllers, flags=()):
+        """A kube-controller-manager with only the named controllers; the
+        bench compares with the in-tree migration. Built on first use."""
+        return processes.Child(
+            "kube-controller-manager",
+            [parts.binary("kube-controller-manager"),
+             f"--kubeconfig={self.kubeconfig(name='controller-manager.conf')}",
+             f"--controllers={','.join(controllers)}", "--leader-elect=false",
+             f"--secure-port={processes.free_port()}", "--bind-address=127.0.0.1",
+             f"--cert-dir={self.path('controller-manager')}", *flags],
+            self.path("logs/kube-controller-manager.log"))
 
     @property
     def api(self):
@@ -117,8 +151,8 @@ class Cluster:
         for server in getattr(self, "servers", ()):
             if server.child:
                 server.kill()
-        if hasattr(self, "etcd"):
-            self.etcd.kill()
+        for etcd in getattr(self, "etcds", ()):
+            etcd.kill()
         if os.environ.get("KUBE_REKEY_KEEP"):
             print(f"kept: {self.folder}")
         else:

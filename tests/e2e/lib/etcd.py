@@ -1,5 +1,6 @@
 """One etcd of one or three members."""
 
+import http.client
 import os
 import shutil
 
@@ -44,21 +45,25 @@ class Etcd:
     `tls` is mutual TLS with a CA of its own, as kubeadm makes it. `name`
     tells two etcds of one test apart (events in an etcd of their own, or
     another cluster's). `fsync=False` is faster and as good for tests that
-    do not pull the plug of the machine.
+    do not pull the plug of the machine. `like` is an Etcd whose certificates
+    this one takes over, since an API server has one set for all its etcds.
     """
 
-    def __init__(self, folder, members=1, tls=True, fsync=False, quota=None, flags=(), name="etcd"):
+    def __init__(self, folder, members=1, tls=True, fsync=False, quota=None, flags=(), name="etcd",
+                 like=None):
         self.folder, self.name = folder, name
         os.makedirs(os.path.join(folder, "logs"), exist_ok=True)
         self.scheme = "https" if tls else "http"
         self.ca = self.client = None
-        if tls:
-            pki = os.path.join(folder, "pki", name)
-            self._authority = Authority(pki, f"{name}-ca")
-            self._server = self._authority.issue("server", "etcd")
-            self._peer = self._authority.issue("peer", "etcd")
-            self.client = self._authority.issue("apiserver-etcd-client", "kube-apiserver-etcd-client")
-            self.ca = self._authority.cert
+        if tls and like:
+            self._server, self._peer, self.client, self.ca = (
+                like._server, like._peer, like.client, like.ca)
+        elif tls:
+            authority = Authority(os.path.join(folder, "pki", name), f"{name}-ca")
+            self._server = authority.issue("server", "etcd")
+            self._peer = authority.issue("peer", "etcd")
+            self.client = authority.issue("apiserver-etcd-client", "kube-apiserver-etcd-client")
+            self.ca = authority.cert
         ports = [(processes.free_port(), processes.free_port()) for _ in range(members)]
         names = [f"{name}-{i}" for i in range(members)]
         peers = ",".join(f"{n}={self.scheme}://127.0.0.1:{p}" for n, (_, p) in zip(names, ports))
@@ -106,7 +111,7 @@ class Etcd:
                 raise RuntimeError("etcd ended:\n" + self.members[member].child.log_tail())
             try:
                 return client.revision()
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return None
         return processes.wait_until(healthy, timeout, f"{self.members[member].name} healthy")
 

@@ -2,53 +2,30 @@
 
 import base64
 import collections
-import http.client
 import json
 import ssl
-import threading
-import urllib.parse
+
+from .lines import Lines
 
 
 class EtcdClient:
     """Reads and changes one etcd through one endpoint; usable from threads."""
 
     def __init__(self, endpoint, ca=None, cert=None, key=None, timeout=10):
-        url = urllib.parse.urlsplit(endpoint)
-        self._host, self._port, self._timeout = url.hostname, url.port, timeout
-        self._context = None
-        if url.scheme == "https":
-            self._context = ssl.create_default_context(cafile=ca)
+        context = None
+        if endpoint.startswith("https:"):
+            context = ssl.create_default_context(cafile=ca)
             if cert:
-                self._context.load_cert_chain(cert, key)
-        self._local = threading.local()
+                context.load_cert_chain(cert, key)
+        self._lines = Lines(endpoint, context, timeout)
 
     def call(self, path, body):
-        """One POST to the gateway, connected again once if the line was cut."""
-        text = json.dumps(body)
-        for attempt in (1, 2):
-            line = getattr(self._local, "line", None)
-            fresh = line is None
-            if fresh:
-                line = self._local.line = self._connect()
-            try:
-                line.request("POST", path, text, {"Content-Type": "application/json"})
-                answer = line.getresponse()
-                data = answer.read()
-                break
-            except (OSError, http.client.HTTPException):
-                line.close()
-                self._local.line = None
-                if fresh or attempt == 2:
-                    raise
+        """One POST to the gateway."""
+        answer, data = self._lines.request("POST", path, json.dumps(body),
+                                           {"Content-Type": "application/json"}, again=True)
         if answer.status != 200:
             raise OSError(f"etcd {path}: {answer.status} {data[:300].decode('utf-8', 'replace')}")
         return json.loads(data)
-
-    def _connect(self):
-        if self._context:
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=self._context)
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
 
     def status(self):
         """Version, revision and leader, as this member sees them."""

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -29,3 +30,9 @@ def binary(name, version=None):
                 subprocess.run([_TESTBED, "build", f"{part}-{has}"], check=True)
             return path
     raise LookupError(f"the test bed has no {name} {version or ''}")
+
+
+def kubectl():
+    """The machine's own kubectl, None when it has none: nothing depends on it
+    but comparisons."""
+    return shutil.which("kubectl")

@@ -134,10 +134,9 @@ def snapshot_hash(api, resources=("secrets", "configmaps"), live=True):
                 if error.status == 404:
                     return
                 raise
-        else:  # a list's items leave these out
-            item = {k: v for k, v in item.items() if k not in ("kind", "apiVersion")}
-        item = {**item, "metadata": {k: v for k, v in item["metadata"].items()
-                                     if k != "resourceVersion"}}
+        # A list's items leave kind and apiVersion out.
+        item = {k: v for k, v in item.items() if k not in ("kind", "apiVersion")}
+        item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "resourceVersion"}
         text = json.dumps(item, sort_keys=True).encode()
         found[f"{resource}/{namespace}/{name}"] = hashlib.sha256(text).hexdigest()
 

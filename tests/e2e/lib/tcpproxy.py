@@ -3,6 +3,7 @@
 Nothing is decrypted, so certificates and ALPN are those of the real server.
 """
 
+import ctypes
 import socket
 import struct
 import threading
@@ -10,6 +11,8 @@ import time
 import urllib.parse
 
 from . import processes
+
+_LIBC = ctypes.CDLL(None)
 
 
 class TcpProxy:
@@ -166,18 +169,8 @@ class TcpProxy:
 def _reset(sock):
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # connect to "nothing" sends the RST now, while another thread may
-        # still be blocked in recv() on this socket and hold it open.
-        _disconnect(sock)
+        # close() sends nothing while another thread is in recv() on this
+        # socket. Connecting it to AF_UNSPEC (all zero) sends the RST now.
+        _LIBC.connect(sock.fileno(), bytes(16), 16)
     except OSError:
         pass
-
-
-def _disconnect(sock):
-    libc = _libc()
-    libc.connect(sock.fileno(), bytes(16), 16)  # AF_UNSPEC
-
-
-def _libc():
-    import ctypes
-    return ctypes.CDLL(None, use_errno=True)
