@@ -13,11 +13,12 @@ struct apiserver_metrics {
 	char **id_hashes; size_t id_hash_count;         /* every apiserver_id_hash seen */
 	bool has_reload_counters; uint64_t reload_successes, reload_failures;
 	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
-	bool contradictory;                              /* the same series twice with different values */
+	bool contradictory;                              /* the same series twice with different values, or two loaded hashes */
 };
-/* The names to hand to prometheus_reader_new. */
+/* The names to hand to prometheus_reader_new: those below, and the KMS and object counts for whoever reads samples. */
 extern const char *const apiserver_metric_names[];
 void apiserver_metrics_collect(const struct prometheus_reader *reader, struct apiserver_metrics *ret);
+/* NULL is fine; frees the contents and leaves it empty. */
 void apiserver_metrics_free(struct apiserver_metrics *metrics);
 /* Growth of to_storage operations for a key: the sample of transformation_operations_total{transformation_type="to_storage",
  * transformer_prefix="<prefix>", status="OK"} summed over resources; has = false when absent. */

@@ -12,6 +12,9 @@
 
 #define ETCD_KEY_MAX 4096u          /* longer keys are named by their first bytes and counted unknown */
 #define ETCD_VALUE_OPEN_MAX (8u << 20) /* largest value kept whole for opening; etcd's own request limit is 1.5 MiB by default */
+#define ETCD_MEMBERS_MAX 64u  /* etcd's advice is at most 7 */
+#define ETCD_URLS_MAX 32u     /* of one member */
+#define ETCD_TEXT_MAX 4096u   /* a name, URL or version */
 
 struct etcd_header { uint64_t cluster_id, member_id, revision, raft_term; };
 
@@ -19,15 +22,18 @@ struct etcd_kv {
 	const char *key; size_t key_len;   /* valid during the callback only; NUL-terminated, may contain any byte */
 	uint64_t mod_revision, create_revision;
 	uint64_t value_size;
-	const struct etcd_value_info *info; /* what the value is under */
-	const uint8_t *value; size_t value_len; /* the whole value where asked for (keep_values), else NULL, 0 */
+	const struct etcd_value_info *info; /* what the value is under; unknown where values were not asked for (keys_only) */
+	const uint8_t *value; size_t value_len; /* the whole value where asked for (keep_values) and not above ETCD_VALUE_OPEN_MAX,
+	                                         * else NULL, 0; wiped after the callback */
 };
 typedef int (*etcd_kv_fn)(void *arg, const struct etcd_kv *kv); /* negative stops the parse */
 
-struct etcd_range_reader;
+struct etcd_range_reader; /* `arg` must outlive it */
 struct etcd_range_reader *etcd_range_reader_new(etcd_kv_fn on_kv, void *arg, bool keep_values);
-void etcd_range_reader_free(struct etcd_range_reader *reader);
+void etcd_range_reader_free(struct etcd_range_reader *reader); /* NULL is fine */
 void etcd_range_reader_reset(struct etcd_range_reader *reader);
+/* -ERROR_PROTOCOL for bytes that are no RangeResponse, or the callback's; every later call hands the same error back until reset.
+ * Callbacks come before it is known that the page is whole: only etcd_range_finish says that. */
 _must_check_ int etcd_range_feed(struct etcd_range_reader *reader, const uint8_t *bytes, size_t len);
 _must_check_ int etcd_range_finish(struct etcd_range_reader *reader); /* -ERROR_PROTOCOL when cut off or without a header */
 const struct etcd_header *etcd_range_header(const struct etcd_range_reader *reader);
@@ -43,14 +49,18 @@ struct etcd_range_request {
 	bool serializable, keys_only, count_only;
 };
 _must_check_ int etcd_range_request_write(struct buf *out, const struct etcd_range_request *request);
-/* The end of the range of all keys that start with `prefix`: last byte plus one; "\0" when there is none. `ret` has room for len + 1. */
+_must_check_ int etcd_compact_request_write(struct buf *out, uint64_t revision, bool physical); /* CompactionRequest */
+/* The end of the range of all keys that start with `prefix`: last byte plus one; "\0" when there is none. `ret` has room for
+ * len + 1. Returns its length. */
 size_t etcd_prefix_end(const void *prefix, size_t len, uint8_t *ret);
 
-/* Unary answers small enough to keep: MemberList, Status, Compact. */
+/* Unary answers small enough to keep: MemberList, Status, Compact. Each 0; -ERROR_PROTOCOL for other bytes, one without a
+ * header, or a NUL in a text; -ERROR_LIMIT past a cap above. `ret` is untouched on failure; its _free leaves it empty. */
 struct etcd_member { uint64_t id; char *name; char **client_urls; size_t client_url_count; bool learner; };
 struct etcd_members { struct etcd_header header; struct etcd_member *items; size_t count; };
 _must_check_ int etcd_members_parse(const uint8_t *bytes, size_t len, struct etcd_members *ret); /* MemberListResponse */
 void etcd_members_free(struct etcd_members *members);
 struct etcd_status { struct etcd_header header; char *version; uint64_t db_size, leader, raft_index, db_size_in_use, db_size_quota; bool learner; };
 _must_check_ int etcd_status_parse(const uint8_t *bytes, size_t len, struct etcd_status *ret); /* StatusResponse */
+_must_check_ int etcd_header_parse(const uint8_t *bytes, size_t len, struct etcd_header *ret); /* of any answer, e.g. CompactionResponse */
 void etcd_status_free(struct etcd_status *status);

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/secret.h"
 
-#define KUBE_NAME_MAX 512            /* names, namespaces: 253 by the API's rules */
+#define KUBE_NAME_MAX 512            /* names, namespaces: 253 by the API's rules; also uid, resourceVersion, kind, apiVersion */
 #define KUBE_CONTINUE_MAX (64u << 10) /* a continue token */
 
 struct kube_list_item {
@@ -27,9 +27,12 @@ struct kube_list_handler {
 	int (*on_item)(void *arg, struct kube_list_item *item); /* negative stops */
 };
 struct kube_list_reader;
-/* keep_objects: full mode. An item above item_cap bytes is -ERROR_LIMIT. */
+/* keep_objects: full mode. There, an item above item_cap bytes is -ERROR_LIMIT; in metadata mode items pass through unkept.
+ * Copies the handler; `arg` must outlive the reader. */
 struct kube_list_reader *kube_list_reader_new(const struct kube_list_handler *handler, void *arg, bool keep_objects, size_t item_cap);
-void kube_list_reader_free(struct kube_list_reader *reader);
+void kube_list_reader_free(struct kube_list_reader *reader); /* NULL is fine; wipes an item half read */
+/* -ERROR_PROTOCOL: no protobuf list of Kubernetes (a Status, JSON, compressed content, a NUL in a name); -ERROR_LIMIT past a cap;
+ * or a callback's. After an error every later call hands the same error back. */
 _must_check_ int kube_list_feed(struct kube_list_reader *reader, const uint8_t *bytes, size_t len);
 /* The body ended: 0 only when the page was whole (magic, Unknown, list). -ERROR_PROTOCOL otherwise. */
 _must_check_ int kube_list_finish(struct kube_list_reader *reader);
