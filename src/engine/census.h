@@ -1,0 +1,75 @@
+/* The census: every value in etcd read at one revision, counted by the key it is under.
+ *
+ * Streaming: pages (adapting to the size of what they hold), parsed as they arrive; memory does not depend on the number or size of
+ * values. It makes sure that this etcd is the one behind this API server: the server's identity Lease, renewed each 10 s (or, without
+ * one, an object of kube-system), is read through the API past the cache and must stand in etcd with that very mod_revision, and the
+ * API's own revision must be neither ahead of etcd before the census nor behind it afterwards. Any doubt makes `complete` false or
+ * is -ERROR_REFUSED; nothing doubtful ever looks clean. */
+#pragma once
+#include "engine/resource_map.h"
+#include "kube-rekey/observation.h"
+
+struct census_options {
+	struct loop *loop;
+	struct kube *kube;
+	struct etcd *const *etcds; size_t etcd_count; /* one per --etcd-endpoints group; connected */
+	const char *etcd_prefix;                      /* "/registry" */
+	const struct kube_resources *resources;
+	const struct config_shape *shape;             /* of the configuration in force; NULL: not known */
+	const struct encryption_config *open_with;    /* opens each local value with this configuration's keys; NULL: no */
+	const struct strings *chosen;                 /* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
+	bool whole_keyspace;                          /* every key of every etcd, outside the map too; else the chosen prefixes */
+	const struct strings *foreign_prefixes;       /* etcd prefixes that a person named as somebody else's */
+	bool go_on_when_compacted;                    /* continue at a newer revision from the last key (legal after settling: finding 17) */
+	void (*on_progress)(void *arg, uint64_t done, uint64_t total); void *arg; /* may be NULL */
+	/* Each value of a mapped resource that is not under its effective write key; key is the full etcd key. May be NULL. */
+	void (*on_stale)(void *stale_arg, const struct kube_resource *resource, const char *namespace_, const char *name); void *stale_arg;
+};
+struct census_key {
+	enum provider_type provider; unsigned kms_version;
+	char *name, *key_id, *dek_source;  /* "" where none */
+	uint64_t objects, bytes;
+	uint64_t oldest_revision, newest_revision; /* mod_revision */
+	bool write_key;          /* the effective write key of this resource */
+	bool in_config;          /* the effective rule can read it; false: unreadable objects! (true when shape is NULL) */
+	char *example;           /* an etcd key under it */
+};
+struct census_resource {
+	const struct map_entry *entry;
+	uint64_t objects, bytes, largest, unknown, stale;
+	uint64_t api_objects; bool api_count_known, api_count_differs; /* by an Exact list at the census' revision */
+	struct census_key *keys; size_t key_count;
+	char *unknown_example;
+};
+#define CENSUS_OUTSIDE_MAX 100 /* named; all are counted */
+struct census_outside { char *path; enum provider_type provider; char *name; bool unknown, foreign; };
+struct census {
+	bool complete; char *why;          /* why not, one line */
+	uint64_t revision;                 /* of the first etcd */
+	struct { uint64_t cluster_id, revision, raft_term; char *endpoints; } *etcds; size_t etcd_count;
+	struct resource_map map;
+	struct census_resource *resources; size_t resource_count;
+	struct census_outside *outside; size_t outside_named; uint64_t outside_count; /* encrypted or unknown values outside the map; plaintext ones are only counted: */
+	uint64_t outside_plain, expected_plain;
+	struct census_key *outside_keys; size_t outside_key_count; /* per key, foreign prefixes left out */
+	struct census_key *foreign_keys; size_t foreign_key_count;
+	uint64_t outside_unknown;          /* "k8s:enc:" of an unknown form */
+	uint64_t stale, unknown, unreadable, does_not_open; char *does_not_open_example;
+	uint64_t begun, finished;          /* monotonic */
+	bool whole_keyspace;
+};
+/* Takes a census. 0 also when incomplete (see `complete`, `why`); negative when there is nothing to show. Waits. */
+_must_check_ int census_take(const struct census_options *options, struct census **ret, struct error **err);
+void census_free(struct census *census);
+void census_freep(struct census **census);
+/* As next_action wants it (`compacted` and `compaction_expected` are the caller's). */
+void census_observe(const struct census *census, struct census_observation *ret);
+/* The document of the command contract (kind Census), and the table for people. */
+struct json_writer;
+void census_write_json(const struct census *census, struct json_writer *w);
+char *census_table(const struct census *census, unsigned width, bool color); /* new string, lines end with \n */
+/* One object in one line: "secret default/app: aescbc/key1, written at revision 4711, 312 bytes". */
+_must_check_ int census_one(const struct census_options *options, const struct kube_resource *resource, const char *namespace_, const char *name,
+			    char **ret_line, struct census_key **ret_key, struct error **err);
+/* Every etcd compacted at or beyond this census' revisions? */
+_must_check_ int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count, bool *ret, struct error **err);
