@@ -110,4 +110,5 @@ struct observation {
 	uint64_t settle_time;     /* ns */
 	bool compact;             /* --compact */
 };
+/* Frees everything that it points to and leaves it empty, as `(struct observation){0}`; a half-filled one is fine. */
 void observation_free_contents(struct observation *observation);

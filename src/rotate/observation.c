@@ -1,0 +1,48 @@
+#include "kube-rekey/observation.h"
+
+#include <stdlib.h>
+
+static void free_server(struct server_observation *server)
+{
+	free(server->name);
+	free(server->why);
+	free(server->version);
+	free(server->file_hash);
+	free(server->loaded_hash);
+}
+
+static void free_member(struct member_observation *member)
+{
+	free(member->name);
+	free(member->why);
+}
+
+static void free_group(struct census_group *group)
+{
+	free(group->resource);
+	free(group->name);
+	free(group->example);
+}
+
+static void free_census(struct census_observation *census)
+{
+	for (size_t i = 0; i < census->group_count; i++)
+		free_group(&census->groups[i]);
+	free(census->groups);
+	free(census->why);
+}
+
+void observation_free_contents(struct observation *observation)
+{
+	for (size_t i = 0; i < observation->server_count; i++)
+		free_server(&observation->servers[i]);
+	for (size_t i = 0; i < observation->member_count; i++)
+		free_member(&observation->members[i]);
+	free(observation->servers);
+	free(observation->members);
+	free(observation->servers_why);
+	free(observation->members_why);
+	free(observation->blocked);
+	free_census(&observation->census);
+	*observation = (struct observation){0};
+}
