@@ -6,9 +6,9 @@ struct grpc_result {
 	int rc;              /* 0 only with grpc-status 0 and exactly one whole message; else a negative error code:
 	                      * -ERROR_EXPIRED for "required revision has been compacted" (code 11 OUT_OF_RANGE), -ERROR_AUTH for 7 and 16,
 	                      * -ERROR_BUSY for 8 and 14, -ERROR_NETWORK without an answer or without trailers, -ERROR_PROTOCOL, -ERROR_LIMIT */
-	struct error *error; /* owned by the call */
+	struct error *error; /* owned by the call, unless on_done takes it and leaves NULL */
 	int status;          /* -1 without one */
-	const struct buf *message; /* whole answer when on_message was NULL */
+	struct buf *message; /* whole answer when on_message was NULL; on_done may take the bytes and leave an empty buf */
 };
 struct grpc_request {
 	const char *method;               /* "/etcdserverpb.KV/Range" */

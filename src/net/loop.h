@@ -1,7 +1,8 @@
 /* The engine's one thread: a curl_multi loop with timers and signals, so that a sweep, a census and scrapes go on side by side.
  *
- * Call-backs run from loop_step only, one at a time, never from inside curl. The top of a command waits with
- * loop_run_until; call-backs never do (it aborts: waiting inside a call-back would nest loops). */
+ * Call-backs run from loop_step only, one at a time, never from inside curl (the one exception is http_request's on_data,
+ * see there). The top of a command waits with loop_run_until; call-backs never do (it aborts: waiting inside a call-back
+ * would nest loops). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,17 +11,21 @@
 
 struct loop;
 
-/* Blocks SIGTERM, SIGINT and SIGHUP in this thread and takes them by signalfd (no handler anywhere); ignores SIGPIPE.
- * The second SIGTERM or SIGINT ends the process at once with 128 + its number: safe by design. */
+/* Blocks SIGTERM, SIGINT and SIGHUP in this thread and takes them by signalfd (no handler anywhere); ignores SIGPIPE. A
+ * signal that was inherited as ignored (nohup, a shell's background job) stays ignored. Call it before any other thread
+ * starts, so that they inherit the mask.
+ * The second SIGTERM or SIGINT ends the process at once with 128 + its number: safe by design. -ERROR_IO. */
 _must_check_ int loop_new(struct loop **ret, struct error **err);
 void loop_free(struct loop *loop);
 void loop_freep(struct loop **loop);
-/* Monotonic ns, read once a step so that all call-backs of a step agree. */
+/* Monotonic ns: in a call-back the time at which its step woke up, so that all call-backs of a step agree; else the clock. */
 uint64_t loop_now(const struct loop *loop);
 /* 0, or the signal that asked us to stop. */
 int loop_signal(const struct loop *loop);
 /* Waits for I/O or the next timer (at most until `until`, monotonic ns) and runs what is due once. */
 void loop_step(struct loop *loop, uint64_t until);
+/* Whether this is asked from within a call-back of the loop, where waiting is forbidden. */
+bool loop_in_callback(const struct loop *loop);
 /* Steps until *done, or until the monotonic time `deadline` (0: none), or a signal unless ignore_signals was set.
  * 0, -ERROR_DEADLINE, -ERROR_INTERRUPTED. */
 _must_check_ int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struct error **err);
@@ -32,9 +37,8 @@ struct loop_timer { uint64_t due; void (*fn)(void *arg); void *arg; struct loop_
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due, void (*fn)(void *arg), void *arg);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
-/* For net/http.c alone. */
-typedef void CURLM;
-typedef void CURL;
-CURLM *loop_curl(struct loop *loop);
-/* Registers what to call when this easy handle is done (result is a CURLcode). */
-void loop_watch_transfer(struct loop *loop, CURL *easy, void (*done)(void *arg, int result), void *arg);
+/* For net/http.c alone: the CURLM, and what to call when an easy handle in it is done (result is a CURLcode). The easy
+ * handle was removed from the CURLM by then. An unwatched handle may be removed by its owner at any time. */
+void *loop_curl(struct loop *loop);
+void loop_watch_transfer(struct loop *loop, void *easy, void (*done)(void *arg, int result), void *arg);
+void loop_unwatch_transfer(struct loop *loop, void *easy);
