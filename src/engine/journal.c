@@ -1,0 +1,270 @@
+#include "engine/journal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json_read.h"
+#include "base/json_writer.h"
+#include "kube-rekey/observation.h"
+
+#define JOURNAL_VERSION 1
+#define ASIDE_MAX 1000
+
+static char *beside(const char *config_path, const char *suffix)
+{
+	const char *slash = strrchr(config_path, '/');
+	int directory = slash ? (int)(slash - config_path + 1) : 0;
+	return xasprintf("%.*s.%s.kube-rekey.%s", directory, config_path, config_path + directory, suffix);
+}
+
+char *journal_path(const char *config_path)
+{
+	return beside(config_path, "journal");
+}
+
+char *journal_lock_path(const char *config_path)
+{
+	return beside(config_path, "lock");
+}
+
+/* --- writing --- */
+
+static void write_strings(struct json_writer *w, const char *key, const struct strings *list)
+{
+	json_key(w, key);
+	json_array_begin(w);
+	for (size_t i = 0; i < list->count; i++)
+		json_string(w, list->items[i]);
+	json_array_end(w);
+}
+
+static void write_steps(struct json_writer *w, const struct journal *journal)
+{
+	json_key(w, "path");
+	json_array_begin(w);
+	for (size_t i = 0; i < journal->path->count; i++)
+		config_shape_write_json(journal->path->steps[i], w);
+	json_array_end(w);
+	json_key(w, "hashes");
+	json_array_begin(w);
+	for (size_t i = 0; i < journal->hash_count; i++) {
+		json_object_begin(w);
+		json_member_u64(w, "step", (uint64_t)journal->hashes[i].step);
+		json_member_string(w, "sha256", journal->hashes[i].sha256);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
+static void write_document(struct json_writer *w, const struct journal *journal)
+{
+	json_object_begin(w);
+	json_member_string(w, "kind", "RotationJournal");
+	json_member_u64(w, "version", JOURNAL_VERSION);
+	json_member_string(w, "rotation", journal->rotation);
+	json_member_string(w, "started", journal->started);
+	write_steps(w, journal);
+	write_strings(w, "oldKeys", &journal->old_keys);
+	write_strings(w, "newKeys", &journal->new_keys);
+	write_strings(w, "servers", &journal->servers);
+	write_strings(w, "forgotten", &journal->forgotten);
+	json_member_string(w, "oldKey", journal->old_key);
+	json_member_string(w, "targetSHA256", journal->target_sha256);
+	json_member_u64(w, "rescues", journal->rescues);
+	json_member_u64(w, "objectsBefore", journal->objects_before);
+	json_member_bool(w, "retired", journal->retired);
+	json_object_end(w);
+}
+
+int journal_write(const char *config_path, const struct journal *journal, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(config_path);
+	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
+	write_document(&w, journal);
+	const char *text = json_text(&w);
+	int rc = text ? 0 : error_set(err, ERROR_LIMIT, "%s: the journal would be larger than %u bytes", path, JOURNAL_MAX);
+	if (rc == 0) {
+		_cleanup_secret_ content = secret_from(text, strlen(text));
+		_cleanup_free_ char *before = NULL;
+		if (access(path, F_OK) == 0)
+			rc = file_sha256(path, JOURNAL_MAX, &before, err);
+		enum file_replaced replaced;
+		if (rc == 0)
+			rc = file_replace(path, content, before, 0600, &replaced, err);
+	}
+	json_writer_free(&w);
+	return rc;
+}
+
+/* --- reading --- */
+
+static int read_strings(const cJSON *document, const char *key, struct strings *list)
+{
+	const cJSON *array = json_at(document, key, NULL), *item;
+	if (!cJSON_IsArray(array))
+		return -ERROR_INPUT;
+	cJSON_ArrayForEach(item, array)
+	{
+		if (!cJSON_IsString(item))
+			return -ERROR_INPUT;
+		strings_add(list, item->valuestring);
+	}
+	return 0;
+}
+
+static int read_path(const cJSON *document, struct journal *journal, struct error **err)
+{
+	const cJSON *array = json_at(document, "path", NULL), *item;
+	if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) < 1)
+		return -ERROR_INPUT;
+	journal->path = xcalloc(1, sizeof(*journal->path));
+	journal->path->steps = xcalloc((size_t)cJSON_GetArraySize(array), sizeof(struct config_shape *));
+	cJSON_ArrayForEach(item, array)
+	{
+		int rc = config_shape_from_json(item, &journal->path->steps[journal->path->count], err);
+		if (rc < 0)
+			return rc;
+		journal->path->count++;
+	}
+	return 0;
+}
+
+static int read_hashes(const cJSON *document, struct journal *journal)
+{
+	const cJSON *array = json_at(document, "hashes", NULL), *item;
+	if (!cJSON_IsArray(array) || cJSON_GetArraySize(array) > JOURNAL_HASHES_MAX)
+		return -ERROR_INPUT;
+	cJSON_ArrayForEach(item, array)
+	{
+		uint64_t step;
+		const char *sha256 = json_text_at(item, "sha256");
+		if (!sha256 || !json_u64_at(item, "step", &step) || step >= journal->path->count)
+			return -ERROR_INPUT;
+		journal_add_hash(journal, (int)step, sha256);
+	}
+	return 0;
+}
+
+static char *copy_text(const cJSON *document, const char *key)
+{
+	const char *text = json_text_at(document, key);
+	return text ? xstrdup(text) : NULL;
+}
+
+static int read_document(const cJSON *document, struct journal *journal, struct error **err)
+{
+	uint64_t version = 0, rescues = 0;
+	if (!text_equal(json_text_at(document, "kind"), "RotationJournal") || !json_u64_at(document, "version", &version) ||
+	    version != JOURNAL_VERSION)
+		return error_set(err, ERROR_INPUT, "not a journal of this version of kube-rekey");
+	int rc = read_path(document, journal, err);
+	if (rc == 0)
+		rc = read_hashes(document, journal);
+	if (rc == 0)
+		rc = read_strings(document, "oldKeys", &journal->old_keys);
+	if (rc == 0)
+		rc = read_strings(document, "newKeys", &journal->new_keys);
+	if (rc == 0)
+		rc = read_strings(document, "servers", &journal->servers);
+	if (rc == 0)
+		rc = read_strings(document, "forgotten", &journal->forgotten);
+	journal->rotation = copy_text(document, "rotation");
+	journal->started = copy_text(document, "started");
+	journal->old_key = copy_text(document, "oldKey");
+	journal->target_sha256 = copy_text(document, "targetSHA256");
+	if (rc == 0 && (!journal->rotation || !journal->started || !journal->old_key || !json_u64_at(document, "rescues", &rescues)))
+		rc = -ERROR_INPUT;
+	journal->rescues = (unsigned)rescues;
+	json_u64_at(document, "objectsBefore", &journal->objects_before);
+	journal->retired = json_bool_at(document, "retired", false);
+	return rc;
+}
+
+int journal_read(const char *config_path, struct journal **ret, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(config_path);
+	_cleanup_secret_ text = NULL;
+	_cleanup_json_ document = NULL;
+	_cleanup_(journal_freep) struct journal *journal = NULL;
+	if (access(path, F_OK) != 0) {
+		*ret = NULL;
+		return 0;
+	}
+	int rc = file_read(path, JOURNAL_MAX, &text, err);
+	if (rc == 0)
+		rc = json_parse(secret_text(text), secret_len(text), path, &document, err);
+	if (rc < 0)
+		return rc;
+	journal = xcalloc(1, sizeof(*journal));
+	rc = read_document(document, journal, err);
+	if (rc < 0 && err && !*err)
+		return error_set(err, ERROR_INPUT, "%s: a field is missing or of the wrong kind", path);
+	if (rc < 0)
+		return error_wrap(err, rc, "%s", path);
+	*ret = steal(journal);
+	return 0;
+}
+
+/* --- the rest --- */
+
+int journal_set_aside(const char *config_path, char **ret_aside, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(config_path);
+	for (unsigned n = 1; n < ASIDE_MAX; n++) {
+		_cleanup_free_ char *aside = xasprintf("%s.aside-%u", path, n);
+		/* link fails where the name is taken, so that nothing set aside earlier is lost */
+		if (link(path, aside) == 0) {
+			*ret_aside = steal(aside);
+			return unlink(path) == 0 ? 0 : error_set_errno(err, ERROR_IO, errno, "%s: cannot be removed", path);
+		}
+	}
+	return error_set(err, ERROR_IO, "%s: cannot be set aside: remove the old .aside files", path);
+}
+
+int journal_remove(const char *config_path, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(config_path);
+	return file_shred(path, err);
+}
+
+void journal_add_hash(struct journal *journal, int step, const char *sha256)
+{
+	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));
+	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256)};
+}
+
+int journal_step_of(const struct journal *journal, const char *sha256)
+{
+	for (size_t i = journal->hash_count; i-- > 0;)
+		if (text_equal(journal->hashes[i].sha256, sha256))
+			return journal->hashes[i].step;
+	return STEP_NONE;
+}
+
+void journal_free(struct journal *journal)
+{
+	if (!journal)
+		return;
+	for (size_t i = 0; i < journal->hash_count; i++)
+		free(journal->hashes[i].sha256);
+	free(journal->hashes);
+	path_free(journal->path);
+	strings_free(&journal->old_keys);
+	strings_free(&journal->new_keys);
+	strings_free(&journal->servers);
+	strings_free(&journal->forgotten);
+	free(journal->rotation);
+	free(journal->started);
+	free(journal->old_key);
+	free(journal->target_sha256);
+	free(journal);
+}
+
+void journal_freep(struct journal **journal)
+{
+	journal_free(*journal);
+}

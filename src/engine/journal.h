@@ -1,0 +1,45 @@
+/* The journal of one rotation: a dot-file without key bytes beside the EncryptionConfiguration that says where the rotation is going and
+ * which hashes it has written. Not needed for safety: positions come from observations; the journal gives the intent (which
+ * keys leave), so that the same command goes on.
+ *
+ * ".<file>.kube-rekey.journal", JSON, replaced atomically, mode 0600. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/text.h"
+#include "kube-rekey/path.h"
+
+#define JOURNAL_MAX (4u << 20) /* bytes */
+#define JOURNAL_HASHES_MAX 4096
+
+struct journal_hash { int step; char *sha256; /* "sha256:..." */ };
+struct journal {
+	char *rotation;            /* its name: "rekey-20261122T1103Z-3f9a1c" */
+	char *started;             /* RFC 3339 */
+	struct path *path;
+	struct journal_hash *hashes; /* the file's first hash (step 0), then each that we were about to write */
+	size_t hash_count;
+	struct strings old_keys;   /* labels: "aescbc/key1" */
+	struct strings new_keys;   /* "secretbox/rekey-..." */
+	struct strings servers;    /* the set, by Lease name: it only grows */
+	struct strings forgotten;  /* those that a person said are gone for good */
+	char *old_key;             /* how the old keys are treated: "keep", "destroy", "seal:/path/to/cert.pem" */
+	char *target_sha256;       /* of the --to file; NULL without one */
+	unsigned rescues;
+	uint64_t objects_before;   /* by the first census */
+	bool retired;
+};
+char *journal_path(const char *config_path);      /* new string */
+char *journal_lock_path(const char *config_path); /* ".<file>.kube-rekey.lock" */
+/* 0 and NULL in *ret when there is none. -ERROR_INPUT for one that cannot be read. */
+_must_check_ int journal_read(const char *config_path, struct journal **ret, struct error **err);
+_must_check_ int journal_write(const char *config_path, const struct journal *journal, struct error **err);
+/* Renames it to "...journal.aside-<n>", for a person to look at. *ret_aside (new string) says where. */
+_must_check_ int journal_set_aside(const char *config_path, char **ret_aside, struct error **err);
+_must_check_ int journal_remove(const char *config_path, struct error **err);
+void journal_add_hash(struct journal *journal, int step, const char *sha256);
+/* The step that was written with this hash (the newest one), STEP_NONE when it is none of ours. */
+int journal_step_of(const struct journal *journal, const char *sha256);
+void journal_free(struct journal *journal);
+void journal_freep(struct journal **journal);

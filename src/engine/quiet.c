@@ -1,0 +1,210 @@
+#include "engine/quiet.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+/* One that must not be silent: a member of an etcd, or an API server. */
+struct watched {
+	struct quiet *quiet;
+	size_t etcd, member;    /* of a member */
+	struct kube *server;    /* of a server; NULL for a member */
+	bool learner;
+	uint64_t asked_at;      /* when the probe under way was sent */
+	uint64_t alive_at;      /* when the last probe that was answered was sent: it lived after that */
+	struct etcd_range_call *range;
+	struct http_call *call;
+	char *why;
+};
+
+/* What one etcd has shown: neither goes back in a cluster that was not restored from a backup. */
+struct highest {
+	uint64_t revision, raft_term;
+};
+
+struct quiet {
+	struct loop *loop;
+	struct etcd *const *etcds;
+	size_t etcd_count;
+	struct highest *highest; /* one per etcd */
+	struct watched *watched;
+	size_t count;
+	char *key;
+	struct loop_timer timer;
+	uint64_t last_tick;
+	uint64_t since;          /* 0: somebody is silent now */
+	uint64_t etcd_back_at;
+	bool behind_balancer;
+};
+
+static bool silent(const struct watched *w, uint64_t now)
+{
+	return !w->learner && (w->alive_at == 0 || now > w->alive_at + QUIET_SILENCE);
+}
+
+static void member_answered(void *arg, struct etcd_range_result *result)
+{
+	struct watched *w = arg;
+	w->range = NULL;
+	if (result->rc < 0) {
+		free(w->why);
+		w->why = xstrdup(error_message(result->error));
+		return;
+	}
+	w->alive_at = w->asked_at;
+	struct highest *highest = &w->quiet->highest[w->etcd];
+	if (result->header.revision < highest->revision || result->header.raft_term < highest->raft_term)
+		w->quiet->etcd_back_at = loop_now(w->quiet->loop);
+	highest->revision = result->header.revision;
+	highest->raft_term = result->header.raft_term;
+}
+
+/* Any answer of a server will do, a refusal or a 429 too: it is not stopped. */
+static void server_answered(void *arg, struct http_result *result)
+{
+	struct watched *w = arg;
+	w->call = NULL;
+	if (result->status != 0) {
+		w->alive_at = w->asked_at;
+		return;
+	}
+	free(w->why);
+	w->why = xstrdup(error_message(result->error));
+}
+
+static void probe(struct watched *w, uint64_t now)
+{
+	if (w->range || w->call)
+		return;
+	w->asked_at = now;
+	if (w->server) {
+		w->call = http_start(w->server->http, &(struct http_request){.method = "GET",
+									     .path = "/version",
+									     .timeout = QUIET_SILENCE,
+									     .max_body = 64u << 10,
+									     .on_done = server_answered,
+									     .arg = w});
+		return;
+	}
+	const struct quiet *quiet = w->quiet;
+	w->range = etcd_range_start(quiet->etcds[w->etcd],
+				    &(struct etcd_range_options){
+					    .request = {.key = quiet->key, .key_len = strlen(quiet->key), .keys_only = true, .limit = 1},
+					    .member = (int)w->member,
+					    .timeout = QUIET_SILENCE,
+					    .on_done = member_answered,
+					    .arg = w});
+}
+
+static bool any_silent(const struct quiet *quiet, uint64_t now)
+{
+	for (size_t i = 0; i < quiet->count; i++)
+		if (silent(&quiet->watched[i], now))
+			return true;
+	return false;
+}
+
+static void tick(void *arg)
+{
+	struct quiet *quiet = arg;
+	uint64_t now = loop_now(quiet->loop);
+	/* A pause of our own hides theirs: nothing was watched meanwhile. */
+	bool paused = quiet->last_tick != 0 && now > quiet->last_tick + QUIET_SILENCE;
+	quiet->last_tick = now;
+	if (any_silent(quiet, now))
+		quiet->since = 0;
+	else if (quiet->since == 0 || paused)
+		quiet->since = now;
+	for (size_t i = 0; i < quiet->count; i++)
+		probe(&quiet->watched[i], now);
+	loop_timer_set(quiet->loop, &quiet->timer, now + QUIET_PROBE_INTERVAL, tick, quiet);
+}
+
+static struct watched *add(struct quiet *quiet)
+{
+	struct watched *w = &quiet->watched[quiet->count++];
+	*w = (struct watched){.quiet = quiet};
+	return w;
+}
+
+struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
+			  size_t server_count, const char *key)
+{
+	struct quiet *quiet = xcalloc(1, sizeof(*quiet));
+	*quiet = (struct quiet){.loop = loop, .etcds = etcds, .etcd_count = etcd_count, .key = xstrdup(key)};
+	quiet->highest = xcalloc(etcd_count + 1, sizeof(*quiet->highest));
+	size_t all = server_count;
+	for (size_t e = 0; e < etcd_count; e++)
+		all += etcd_member_count(etcds[e]);
+	/* Never moved afterwards: probes under way point into it. */
+	quiet->watched = xcalloc(all + 1, sizeof(*quiet->watched));
+	for (size_t e = 0; e < etcd_count; e++) {
+		quiet->behind_balancer = quiet->behind_balancer || etcd_behind_balancer(etcds[e]);
+		for (size_t m = 0; m < etcd_member_count(etcds[e]); m++) {
+			struct watched *w = add(quiet);
+			w->etcd = e;
+			w->member = m;
+			w->learner = etcd_member(etcds[e], m)->learner;
+		}
+	}
+	for (size_t s = 0; s < server_count; s++)
+		add(quiet)->server = servers[s];
+	tick(quiet);
+	return quiet;
+}
+
+void quiet_stop(struct quiet *quiet)
+{
+	if (!quiet)
+		return;
+	loop_timer_cancel(quiet->loop, &quiet->timer);
+	for (size_t i = 0; i < quiet->count; i++) {
+		if (quiet->watched[i].range)
+			etcd_range_cancel(quiet->watched[i].range);
+		if (quiet->watched[i].call)
+			http_cancel(quiet->watched[i].call);
+		free(quiet->watched[i].why);
+	}
+	free(quiet->watched);
+	free(quiet->highest);
+	free(quiet->key);
+	free(quiet);
+}
+
+void quiet_stopp(struct quiet **quiet)
+{
+	quiet_stop(*quiet);
+}
+
+void quiet_observe(const struct quiet *quiet, struct observation *ret)
+{
+	uint64_t now = loop_now(quiet->loop);
+	size_t members = 0;
+	ret->members = xcalloc(quiet->count + 1, sizeof(*ret->members));
+	for (size_t i = 0; i < quiet->count; i++) {
+		const struct watched *w = &quiet->watched[i];
+		if (w->server)
+			continue;
+		bool answering = w->alive_at != 0 && now <= w->alive_at + QUIET_SILENCE;
+		ret->members[members++] = (struct member_observation){
+			.name = xstrdup(etcd_member(quiet->etcds[w->etcd], w->member)->name),
+			.learner = w->learner,
+			.answering = answering,
+			.why = !answering && w->why ? xstrdup(w->why) : NULL,
+		};
+	}
+	ret->member_count = members;
+	ret->members_known = members > 0 ? FACT_KNOWN : FACT_UNKNOWN;
+	ret->members_behind_balancer = quiet->behind_balancer;
+	/* Silence that began since the last tick counts at once. */
+	ret->quiet_since = any_silent(quiet, now) ? 0 : quiet->since;
+	ret->etcd_back_at = quiet->etcd_back_at;
+}
+
+void quiet_again(struct quiet *quiet)
+{
+	if (quiet->since != 0)
+		quiet->since = loop_now(quiet->loop);
+}

@@ -1,0 +1,21 @@
+/* The watch over silence (rule 3a): every voting etcd member answers a linearizable read, every API server answers anything, all the
+ * time; a gap of more than 5 s, theirs or ours, begins the settle time again. Runs on timers beside everything else. */
+#pragma once
+#include "client/etcd/etcd.h"
+#include "client/kube/kube.h"
+#include "base/clock.h"
+#include "kube-rekey/observation.h"
+
+#define QUIET_PROBE_INTERVAL NS_PER_S
+#define QUIET_SILENCE (5 * NS_PER_S)
+
+struct quiet;
+/* Begins to watch. The etcds are connected; all must outlive the watch. A probe reads `key` (any key, e.g. a canary's). */
+struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
+			  size_t server_count, const char *key);
+void quiet_stop(struct quiet *quiet); /* NULL is fine */
+void quiet_stopp(struct quiet **quiet);
+/* Fills in members, members_known, members_behind_balancer, quiet_since and etcd_back_at. */
+void quiet_observe(const struct quiet *quiet, struct observation *ret);
+/* Forgets the past: the settle time begins again (a server restarted, a configuration changed). */
+void quiet_again(struct quiet *quiet);
