@@ -1,0 +1,270 @@
+#include "engine/old_keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+#define KEY_FILE_MAX (64u << 10)
+
+int old_keys_policy_parse(const char *text, const char *directory, struct old_keys_policy *ret, struct error **err)
+{
+	*ret = (struct old_keys_policy){.directory = directory};
+	if (text_equal(text, "keep")) {
+		ret->fate = OLD_KEY_KEEP;
+		return 0;
+	}
+	if (text_equal(text, "destroy")) {
+		ret->fate = OLD_KEY_DESTROY;
+		return 0;
+	}
+	if (!text_starts(text, "seal:") || text[5] == '\0')
+		return error_set(err, ERROR_USAGE, "--old-key is keep, destroy or seal:CERTIFICATE, not %s", text);
+	ret->fate = OLD_KEY_SEAL;
+	return seal_open(text + 5, &ret->seal, err);
+}
+
+void old_keys_policy_free(struct old_keys_policy *policy)
+{
+	seal_free(policy->seal);
+	policy->seal = NULL;
+}
+
+/* --- which --- */
+
+static bool shape_has(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		if (config_rule_find(&shape->rules[r], key->type, key->name))
+			return true;
+	return false;
+}
+
+static bool is_local(const struct config_key *key)
+{
+	return key->type != PROVIDER_IDENTITY && key->type != PROVIDER_KMS;
+}
+
+void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
+{
+	const struct config_shape *from = path->steps[step], *to = path->steps[step + 1];
+	for (size_t r = 0; r < from->rule_count; r++)
+		for (size_t k = 0; k < from->rules[r].key_count; k++) {
+			const struct config_key *key = &from->rules[r].keys[k];
+			_cleanup_free_ char *label = config_key_label(key);
+			if (is_local(key) && !shape_has(to, key) && !strings_has(ret, label))
+				strings_add(ret, label);
+		}
+}
+
+/* "aescbc/key1": the type before the first slash, the name behind it. */
+static bool split_label(const char *label, enum provider_type *ret_type, const char **ret_name)
+{
+	const char *slash = strchr(label, '/');
+	_cleanup_free_ char *type = slash ? xstrndup(label, (size_t)(slash - label)) : NULL;
+	if (!slash || !provider_from_name(type, ret_type))
+		return false;
+	*ret_name = slash + 1;
+	return true;
+}
+
+/* --- files --- */
+
+/* Any name may be in a configuration; a file's name is its percent-encoded form and never begins with a dot. */
+static char *file_of(const char *directory, enum provider_type type, const char *name)
+{
+	_cleanup_free_ char *escaped = text_url_escape(name);
+	return xasprintf("%s/%s-%s.yaml", directory, provider_name(type), escaped);
+}
+
+static int key_file(enum provider_type type, const char *name, const struct secret *bytes, const char *comment, struct secret **ret)
+{
+	_cleanup_secret_ base64 = secret_base64_encode(secret_data(bytes), secret_len(bytes));
+	_cleanup_secret_ text = secret_new(KEY_FILE_MAX);
+	_cleanup_free_ char *head = xasprintf("# %s\n"
+					      "apiVersion: apiserver.config.k8s.io/v1\n"
+					      "kind: EncryptionConfiguration\n"
+					      "resources:\n"
+					      "- resources: [\"*.*\"]\n"
+					      "  providers:\n"
+					      "  - %s:\n"
+					      "      keys:\n"
+					      "      - name: '",
+					      comment, provider_name(type));
+	int rc = secret_append_text(text, head);
+	for (const char *c = name; rc == 0 && *c; c++)
+		rc = secret_append_text(text, *c == '\'' ? "''" : (char[]){*c, '\0'});
+	if (rc == 0)
+		rc = secret_append_text(text, "'\n        secret: ");
+	if (rc == 0)
+		rc = secret_append(text, secret_data(base64), secret_len(base64));
+	if (rc == 0)
+		rc = secret_append_text(text, "\n");
+	if (rc == 0)
+		*ret = steal(text);
+	return rc;
+}
+
+static int write_new(const char *path, const struct secret *content, struct error **err)
+{
+	_cleanup_free_ char *before = NULL;
+	enum file_replaced replaced;
+	if (access(path, F_OK) == 0) {
+		int rc = file_sha256(path, KEY_FILE_MAX, &before, err);
+		if (rc < 0)
+			return rc;
+	}
+	return file_replace(path, content, before, 0600, &replaced, err);
+}
+
+static int load_one(const char *directory, enum provider_type type, const char *name, struct keys *keys, struct error **err)
+{
+	_cleanup_free_ char *path = file_of(directory, type, name);
+	_cleanup_secret_ text = NULL;
+	_cleanup_(encryption_config_freep) struct encryption_config *config = NULL;
+	if (access(path, F_OK) != 0)
+		return 0;
+	int rc = file_read(path, KEY_FILE_MAX, &text, err);
+	if (rc == 0)
+		rc = encryption_config_parse(path, text, &config, err);
+	if (rc == 0)
+		keys_add_config(keys, config);
+	return rc;
+}
+
+static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+		    const char *rotation, struct error **err)
+{
+	const struct secret *bytes = keys_find(keys, type, name);
+	if (!bytes)
+		return error_set(err, ERROR_REFUSED, "the bytes of %s/%s are not at hand: it cannot be kept before it leaves",
+				 provider_name(type), name);
+	_cleanup_keys_ there = {0};
+	int rc = load_one(policy->directory, type, name, &there, err);
+	if (rc < 0)
+		return rc;
+	const struct secret *old = keys_find(&there, type, name);
+	if (old && secret_equal(old, bytes))
+		return 0;
+	_cleanup_free_ char *path = file_of(policy->directory, type, name);
+	if (old)
+		return error_set(err, ERROR_REFUSED, "%s holds another key of that name: move it away first", path);
+	_cleanup_free_ char *comment =
+		xasprintf("Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
+	_cleanup_secret_ content = NULL;
+	rc = key_file(type, name, bytes, comment, &content);
+	return rc < 0 ? error_set(err, ERROR_LIMIT, "%s: too long", path) : write_new(path, content, err);
+}
+
+int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
+		  const char *rotation, struct error **err)
+{
+	_cleanup_strings_ labels = {0};
+	old_keys_of_step(path, step, &labels);
+	int rc = labels.count > 0 ? file_make_directory(policy->directory, err) : 0;
+	for (size_t i = 0; rc == 0 && i < labels.count; i++) {
+		enum provider_type type;
+		const char *name;
+		if (split_label(labels.items[i], &type, &name))
+			rc = save_one(policy, type, name, keys, rotation, err);
+	}
+	return rc < 0 ? error_wrap(err, rc, "keeping the old key") : 0;
+}
+
+int old_keys_load(const char *directory, const struct strings *labels, struct keys *keys, struct error **err)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		enum provider_type type;
+		const char *name;
+		if (!split_label(labels->items[i], &type, &name))
+			continue;
+		int rc = load_one(directory, type, name, keys, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* --- their end --- */
+
+static int seal_file(const struct seal *seal, const char *path, char **ret_sealed, struct error **err)
+{
+	_cleanup_free_ char *sealed_path = xasprintf("%s.cms", path);
+	_cleanup_secret_ content = NULL;
+	_cleanup_secret_ sealed = NULL;
+	int rc = file_read(path, KEY_FILE_MAX, &content, err);
+	if (rc == 0)
+		rc = seal_encrypt(seal, content, &sealed, err);
+	if (rc == 0)
+		rc = write_new(sealed_path, sealed, err);
+	if (rc == 0)
+		rc = file_shred(path, err);
+	if (rc == 0)
+		*ret_sealed = steal(sealed_path);
+	return rc;
+}
+
+static int retire_one(const struct old_keys_policy *policy, const char *label, struct strings *ret_places, struct error **err)
+{
+	enum provider_type type;
+	const char *name;
+	if (!split_label(label, &type, &name))
+		return 0;
+	_cleanup_free_ char *path = file_of(policy->directory, type, name);
+	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
+	_cleanup_free_ char *place = NULL;
+	int rc = 0;
+	bool there = access(path, F_OK) == 0;
+	switch (policy->fate) {
+	case OLD_KEY_KEEP:
+		place = there ? xasprintf("%s lies in %s (mode 0600)", label, path) : xasprintf("%s is not on this machine", label);
+		break;
+	case OLD_KEY_SEAL:
+		if (there) {
+			free(steal(sealed));
+			rc = seal_file(policy->seal, path, &sealed, err);
+		}
+		if (rc == 0)
+			place = xasprintf("%s is sealed in %s", label, sealed);
+		break;
+	case OLD_KEY_DESTROY:
+		rc = file_shred(path, err);
+		place = xasprintf("%s is destroyed", label);
+		break;
+	}
+	if (rc == 0)
+		strings_add(ret_places, place);
+	return rc;
+}
+
+int old_keys_retire(const struct old_keys_policy *policy, const struct strings *labels, struct strings *ret_places, struct error **err)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		int rc = retire_one(policy, labels->items[i], ret_places, err);
+		if (rc < 0)
+			return error_wrap(err, rc, "retiring %s", labels->items[i]);
+	}
+	return 0;
+}
+
+int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name, const struct secret *bytes,
+		 char **ret_path, struct error **err)
+{
+	_cleanup_free_ char *plain_path = file_of(directory, type, name);
+	_cleanup_free_ char *path = xasprintf("%s.cms", plain_path);
+	_cleanup_secret_ content = NULL;
+	_cleanup_secret_ sealed = NULL;
+	int rc = key_file(type, name, bytes, "A copy of this key, sealed by kube-rekey before the key first wrote.", &content);
+	if (rc < 0)
+		return error_set(err, ERROR_LIMIT, "%s: too long", path);
+	rc = file_make_directory(directory, err);
+	if (rc == 0)
+		rc = seal_encrypt(seal, content, &sealed, err);
+	if (rc == 0)
+		rc = write_new(path, sealed, err);
+	if (rc == 0)
+		*ret_path = steal(path);
+	return rc < 0 ? error_wrap(err, rc, "sealed copy of the new key") : 0;
+}
