@@ -1,16 +1,26 @@
 # Tests, found by their names. Each runs in the source folder, so fixtures are "tests/...".
 
-# Whether a test includes nothing from a folder that KR_ONLY leaves out. The public headers belong to format.
+# Whether a test, with the headers beside it, includes nothing from a folder that KR_ONLY leaves out. The public headers
+# belong to format.
 function(kr_is_wanted file ret)
 	set(${ret} TRUE PARENT_SCOPE)
 	if(NOT KR_FOLDERS)
 		return()
 	endif()
-	file(STRINGS "${file}" includes REGEX "^#include \"[a-z-]+/")
+	get_filename_component(beside "${file}" DIRECTORY)
+	file(STRINGS "${file}" includes REGEX "^#include \"")
 	foreach(line IN LISTS includes)
-		string(REGEX REPLACE "^#include \"([a-z-]+)/.*" "\\1" folder "${line}")
+		string(REGEX REPLACE "^#include \"([^\"]+)\".*" "\\1" header "${line}")
+		string(REGEX REPLACE "/.*" "" folder "${header}")
 		string(REPLACE "kube-rekey" "format" folder "${folder}")
-		if(NOT folder IN_LIST KR_FOLDERS)
+		if(EXISTS "${beside}/${header}")
+			kr_is_wanted("${beside}/${header}" wanted)
+		elseif(folder IN_LIST KR_FOLDERS)
+			set(wanted TRUE)
+		else()
+			set(wanted FALSE)
+		endif()
+		if(NOT wanted)
 			set(${ret} FALSE PARENT_SCOPE)
 		endif()
 	endforeach()

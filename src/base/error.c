@@ -42,7 +42,7 @@ static char *one_line(char *text)
 	return line;
 }
 
-static char *format_line(const char *fmt, va_list args)
+__attribute__((format(printf, 1, 0))) static char *format_line(const char *fmt, va_list args)
 {
 	return one_line(xvasprintf(fmt, args));
 }
@@ -94,6 +94,15 @@ int error_wrap(struct error **err, int rc, const char *fmt, ...)
 	free((*err)->message);
 	(*err)->message = message;
 	return -(int)(*err)->code;
+}
+
+int error_forgive(struct error **err, int rc, enum error_code code)
+{
+	if (rc != -(int)code)
+		return rc;
+	if (err)
+		error_clear(err);
+	return 0;
 }
 
 static void replace(char **place, char *text)

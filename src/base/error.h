@@ -41,6 +41,8 @@ int error_set_errno(struct error **err, enum error_code code, int errno_value, c
 /* Puts "text: " before the message of *err, keeps its code, and returns -code. With err NULL returns rc as given;
  * with *err NULL (a callee that had no words) the text becomes the message of a new error with code -rc. */
 int error_wrap(struct error **err, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A failure that is none here: where rc is -code, clears *err and returns 0. Otherwise returns rc. */
+int error_forgive(struct error **err, int rc, enum error_code code);
 /* Says what to do, which server, which object; printed after the message and as fields in JSON. Last call wins.
  * Nothing happens where err or *err is NULL. */
 void error_set_hint(struct error **err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

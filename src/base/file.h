@@ -25,9 +25,10 @@ enum file_replaced {
  * with `expect_sha256` ("sha256:<hex>"), rename, fsync of the directory.
  * expect_sha256 NULL expects nothing at path: the new file gets mode `mode`.
  * Errors: -ERROR_CONFLICT when what stands there is not what was expected (another hash, nothing, or something where
- * nothing was: somebody changed it), -ERROR_LIMIT when the old file is larger than FILE_REPLACE_MAX, -ERROR_IO otherwise;
- * the message names a bind-mounted file (EBUSY on rename), a read-only directory and a full disk in words. *ret is always
- * set. Two at once on one path need file_lock: between compare and rename there is no other guard. */
+ * nothing was: somebody changed it), -ERROR_LIMIT when the old file is larger than FILE_REPLACE_MAX, -ERROR_NOT_FOUND
+ * without its directory, -ERROR_IO otherwise; message and hint name a bind-mounted file (EBUSY on rename), a read-only
+ * directory and a full disk in words. *ret is always set. Two at once on one path need file_lock: between compare and
+ * rename there is no other guard. */
 _must_check_ int file_replace(const char *path, const struct secret *content, const char *expect_sha256, mode_t mode,
 			      enum file_replaced *ret, struct error **err);
 /* Removes a left-over temporary file of file_replace for `path`, wiping it first. Nothing there is fine. */

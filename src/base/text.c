@@ -87,17 +87,15 @@ static int take_duration(const char **text, uint64_t *ret_ns)
 
 	size_t unit_len;
 	uint64_t unit = duration_unit(*text, &unit_len);
-	if (unit == 0 || __builtin_mul_overflow(value, unit, ret_ns))
+	if (unit == 0 || __builtin_mul_overflow(value, unit, ret_ns) || *ret_ns > INT64_MAX)
 		return -ERROR_INPUT;
 	*text += unit_len;
 
-	/* Digits too small to matter end the loop: no unit has more than 13. */
-	unsigned __int128 part = unit;
-	unsigned __int128 scale = 1;
-	for (size_t i = 0; i < digits && i < 18; i++) {
-		scale *= 10;
-		*ret_ns += (uint64_t)(part * (unsigned)(fraction[i] - '0') / scale);
-	}
+	/* Eighteen digits are more than a nanosecond of an hour needs; what is smaller is cut off, as Go does. */
+	unsigned __int128 part = 0, scale = 1;
+	for (size_t i = 0; i < digits && i < 18; i++, scale *= 10)
+		part = part * 10 + (unsigned)(fraction[i] - '0');
+	*ret_ns += (uint64_t)(part * unit / scale);
 	return 0;
 }
 

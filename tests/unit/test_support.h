@@ -8,6 +8,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define RUNNING_UNDER_ASAN true
+#else
+#define RUNNING_UNDER_ASAN false
+#endif
+
 /* Runs one test per row of `rows` (an array whose elements begin with `const char *name`), so that a failure names its
  * row and the others run. The test gets the row by `*state`. Gives back the number of failures. */
 static inline int run_rows(const char *group, CMUnitTestFunction test, const void *rows, size_t count, size_t row_size)

@@ -1,0 +1,206 @@
+/* file_replace of file.h: the new content is whole and durable before the name points to it. */
+#include "base/file.h"
+#include "base/file_internal.h"
+#include "base/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define LABEL "security.selinux"
+#define LABEL_MAX 4096
+
+struct place {
+	char *path; /* without symlinks */
+	char *name; /* its last part */
+	char *temporary_name;
+	char *temporary_path; /* for the words */
+	int dir;
+	int old; /* -1: nothing there */
+	struct stat old_info;
+};
+#define PLACE_INIT ((struct place){.dir = -1, .old = -1})
+
+static void place_free(struct place *place)
+{
+	free(place->path);
+	free(place->name);
+	free(place->temporary_name);
+	free(place->temporary_path);
+	cleanup_close(&place->dir);
+	cleanup_close(&place->old);
+}
+#define _cleanup_place_ _cleanup_(place_free) struct place
+
+/* The absolute path without symlinks; the file itself need not exist, its directory must. */
+static int resolve(const char *path, char **ret, struct error **err)
+{
+	char real[PATH_MAX];
+	struct stat info;
+	if (realpath(path, real)) {
+		*ret = xstrdup(real);
+		return 0;
+	}
+	if (errno != ENOENT)
+		return file_error(err, errno, "finding %s", path);
+	if (lstat(path, &info) == 0)
+		return error_set(err, ERROR_IO, "finding %s: a symbolic link to a file that does not exist", path);
+	_cleanup_free_ char *folder = xstrdup(path), *file = xstrdup(path);
+	if (!realpath(dirname(folder), real))
+		return file_error(err, errno, "finding the directory of %s", path);
+	*ret = xasprintf("%s/%s", text_equal(real, "/") ? "" : real, basename(file));
+	return 0;
+}
+
+static int place_find(struct place *place, const char *path, struct error **err)
+{
+	int rc = resolve(path, &place->path, err);
+	if (rc < 0)
+		return rc;
+	place->name = xstrdup(strrchr(place->path, '/') + 1);
+	place->temporary_name = xasprintf(".%s.kube-rekey.tmp", place->name);
+	place->temporary_path = xasprintf("%.*s%s", (int)(strlen(place->path) - strlen(place->name)), place->path,
+					  place->temporary_name);
+	return file_open_directory_of(place->path, &place->dir, err);
+}
+
+/* Opened once before writing: its attributes are taken from here. */
+static int open_old(struct place *place, struct error **err)
+{
+	place->old = openat(place->dir, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (place->old < 0)
+		return errno == ENOENT ? 0 : file_error(err, errno, "opening %s", place->path);
+	if (fstat(place->old, &place->old_info) != 0)
+		return file_error(err, errno, "opening %s", place->path);
+	if (!S_ISREG(place->old_info.st_mode))
+		return error_set(err, ERROR_IO, "replacing %s: not a regular file", place->path);
+	return 0;
+}
+
+static int conflict(const struct place *place, const char *what, struct error **err)
+{
+	int rc = error_set(err, ERROR_CONFLICT, "replacing %s: %s", place->path, what);
+	error_set_hint(err, "somebody else changed it; look at it and run the same command again");
+	return rc;
+}
+
+/* Looks by name again, since somebody may have replaced it after open_old. */
+static int compare_old(const struct place *place, const char *expect_sha256, struct error **err)
+{
+	_cleanup_close_ fd = openat(place->dir, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return file_error(err, errno, "opening %s", place->path);
+	if (fd < 0)
+		return expect_sha256 ? conflict(place, "it is gone", err) : 0;
+	if (!expect_sha256)
+		return conflict(place, "it exists already", err);
+	_cleanup_secret_ content = NULL;
+	int rc = file_read_fd(fd, place->path, FILE_REPLACE_MAX, &content, err);
+	if (rc < 0)
+		return rc;
+	_cleanup_free_ char *hash = text_sha256_tagged(secret_data(content), secret_len(content));
+	return text_equal(hash, expect_sha256) ? 0 : conflict(place, "its content is not what was read before", err);
+}
+
+/* Without SELinux, or where the file system has no labels, there is nothing to keep. */
+static int copy_label(int from, int to, const char *path, struct error **err)
+{
+	char label[LABEL_MAX];
+	ssize_t len = fgetxattr(from, LABEL, label, sizeof(label));
+	if (len < 0)
+		return errno == ENODATA || errno == ENOTSUP ? 0
+							    : file_error(err, errno, "reading the label of %s", path);
+	if (fsetxattr(to, LABEL, label, (size_t)len, 0) != 0)
+		return file_error(err, errno, "keeping the label of %s", path);
+	return 0;
+}
+
+/* chown comes first: it takes set-id bits away. */
+static int copy_attributes(const struct place *place, int to, mode_t mode, struct error **err)
+{
+	if (place->old < 0)
+		return fchmod(to, mode) == 0 ? 0 : file_error(err, errno, "setting the mode of %s", place->path);
+	if (fchown(to, place->old_info.st_uid, place->old_info.st_gid) != 0)
+		return file_error(err, errno, "keeping the owner of %s", place->path);
+	if (fchmod(to, place->old_info.st_mode & 07777) != 0)
+		return file_error(err, errno, "keeping the mode of %s", place->path);
+	return copy_label(place->old, to, place->path, err);
+}
+
+static int write_temporary(const struct place *place, const struct secret *content, mode_t mode, struct error **err)
+{
+	_cleanup_close_ fd =
+		openat(place->dir, place->temporary_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return file_error(err, errno, "making %s", place->temporary_path);
+	int rc = file_write_fd(fd, secret_data(content), secret_len(content), place->temporary_path, err);
+	if (rc == 0)
+		rc = copy_attributes(place, fd, mode, err);
+	if (rc == 0)
+		rc = file_sync(fd, place->temporary_path, err);
+	return rc;
+}
+
+static int rename_over(const struct place *place, struct error **err)
+{
+	if (renameat(place->dir, place->temporary_name, place->dir, place->name) == 0)
+		return 0;
+	if (errno != EBUSY)
+		return file_error(err, errno, "replacing %s", place->path);
+	int rc = error_set(err, ERROR_IO, "replacing %s: the file itself is a mount point (a bind mount of one file)",
+			   place->path);
+	error_set_hint(err, "mount the directory that holds the file instead of the file alone");
+	return rc;
+}
+
+/* Everything up to the rename: what fails here leaves the old file as it was. */
+static int swap(struct place *place, const struct secret *content, const char *expect_sha256, mode_t mode,
+		struct error **err)
+{
+	int rc = open_old(place, err);
+	if (rc == 0)
+		rc = file_shred_at(place->dir, place->temporary_name, place->temporary_path, err);
+	if (rc < 0)
+		return rc;
+	rc = write_temporary(place, content, mode, err);
+	if (rc == 0)
+		rc = compare_old(place, expect_sha256, err);
+	if (rc == 0)
+		rc = rename_over(place, err);
+	/* The first error is the one to tell; a temporary file that cannot be removed is found by the next call. */
+	if (rc < 0) {
+		int ignored = file_shred_at(place->dir, place->temporary_name, place->temporary_path, NULL);
+		(void)ignored;
+	}
+	return rc;
+}
+
+int file_replace(const char *path, const struct secret *content, const char *expect_sha256, mode_t mode,
+		 enum file_replaced *ret, struct error **err)
+{
+	_cleanup_place_ place = PLACE_INIT;
+	*ret = FILE_UNCHANGED;
+	int rc = place_find(&place, path, err);
+	if (rc == 0)
+		rc = swap(&place, content, expect_sha256, mode, err);
+	if (rc < 0)
+		return rc;
+	*ret = FILE_REPLACED_NOT_DURABLE;
+	rc = file_sync(place.dir, place.path, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "replaced, but it may come back after a power loss");
+	*ret = FILE_REPLACED;
+	return 0;
+}
+
+int file_remove_leftover(const char *path, struct error **err)
+{
+	_cleanup_place_ place = PLACE_INIT;
+	int rc = place_find(&place, path, err);
+	if (rc < 0)
+		return error_forgive(err, rc, ERROR_NOT_FOUND);
+	return file_shred_at(place.dir, place.temporary_name, place.temporary_path, err);
+}
