@@ -68,11 +68,11 @@ static void write_document(struct json_writer *w, const struct journal *journal)
 	json_member_string(w, "rotation", journal->rotation);
 	json_member_string(w, "started", journal->started);
 	write_steps(w, journal);
-	write_strings(w, "oldKeys", &journal->old_keys);
+	write_strings(w, "oldKeys", &journal->requests);
 	write_strings(w, "newKeys", &journal->new_keys);
 	write_strings(w, "servers", &journal->servers);
 	write_strings(w, "forgotten", &journal->forgotten);
-	json_member_string(w, "oldKey", journal->old_key);
+	json_member_string(w, "request", journal->request);
 	json_member_string(w, "targetSHA256", journal->target_sha256);
 	json_member_u64(w, "rescues", journal->rescues);
 	json_member_u64(w, "objectsBefore", journal->objects_before);
@@ -165,7 +165,7 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	if (rc == 0)
 		rc = read_hashes(document, journal);
 	if (rc == 0)
-		rc = read_strings(document, "oldKeys", &journal->old_keys);
+		rc = read_strings(document, "oldKeys", &journal->requests);
 	if (rc == 0)
 		rc = read_strings(document, "newKeys", &journal->new_keys);
 	if (rc == 0)
@@ -174,9 +174,9 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 		rc = read_strings(document, "forgotten", &journal->forgotten);
 	journal->rotation = copy_text(document, "rotation");
 	journal->started = copy_text(document, "started");
-	journal->old_key = copy_text(document, "oldKey");
+	journal->request = copy_text(document, "request");
 	journal->target_sha256 = copy_text(document, "targetSHA256");
-	if (rc == 0 && (!journal->rotation || !journal->started || !journal->old_key || !json_u64_at(document, "rescues", &rescues)))
+	if (rc == 0 && (!journal->rotation || !journal->started || !journal->request || !json_u64_at(document, "rescues", &rescues)))
 		rc = -ERROR_INPUT;
 	journal->rescues = (unsigned)rescues;
 	json_u64_at(document, "objectsBefore", &journal->objects_before);
@@ -253,13 +253,13 @@ void journal_free(struct journal *journal)
 		free(journal->hashes[i].sha256);
 	free(journal->hashes);
 	path_free(journal->path);
-	strings_free(&journal->old_keys);
+	strings_free(&journal->requests);
 	strings_free(&journal->new_keys);
 	strings_free(&journal->servers);
 	strings_free(&journal->forgotten);
 	free(journal->rotation);
 	free(journal->started);
-	free(journal->old_key);
+	free(journal->request);
 	free(journal->target_sha256);
 	free(journal);
 }

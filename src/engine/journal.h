@@ -24,7 +24,7 @@ struct journal {
 	struct strings new_keys;   /* "secretbox/rekey-..." */
 	struct strings servers;    /* the set, by Lease name: it only grows */
 	struct strings forgotten;  /* those that a person said are gone for good */
-	char *old_key;             /* how the old keys are treated: "keep", "destroy", "seal:/path/to/cert.pem" */
+	char *request;             /* what was asked, in one line: another request is another rotation */
 	char *target_sha256;       /* of the --to file; NULL without one */
 	unsigned rescues;
 	uint64_t objects_before;   /* by the first census */

@@ -1,9 +1,9 @@
 #include "engine/seal.h"
 
 #include <openssl/bio.h>
-#include <openssl/cms.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
+#include <openssl/pem.h> /* before cms.h: it declares the PEM functions only then */
+#include <openssl/cms.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 

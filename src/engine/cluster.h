@@ -1,0 +1,25 @@
+/* One cluster as a command reaches it: its API server, its etcds, what they serve, and what this node says. Made once by src/cmd,
+ * read by the engine. */
+#pragma once
+#include "client/etcd/etcd.h"
+#include "client/kube/kube.h"
+#include "engine/node.h"
+#include "net/kubeconfig.h"
+
+struct cluster {
+	struct loop *loop;
+	struct kube_access *access;
+	struct http_client *http;
+	struct kube kube;
+	char *version;                    /* of the API server: "v1.36.3" */
+	struct kube_resources resources;
+	struct strings missing_groups;    /* served by nobody right now */
+	struct etcd **etcds; size_t etcd_count; /* connected; 0: only the API is reachable */
+	char *etcd_prefix;                /* "/registry" */
+	struct node_facts node; bool has_node; /* what this machine says of its kube-apiserver */
+	uint64_t request_timeout;         /* ns; the server's, or upstream's default of 60 s */
+	uint64_t compaction_interval;     /* ns; upstream's default of 5 min where unknown; 0: off */
+	struct strings foreign_prefixes;
+};
+void cluster_free(struct cluster *cluster); /* frees the contents and the struct; NULL is fine */
+void cluster_freep(struct cluster **cluster);
