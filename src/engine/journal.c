@@ -68,7 +68,7 @@ static void write_document(struct json_writer *w, const struct journal *journal)
 	json_member_string(w, "rotation", journal->rotation);
 	json_member_string(w, "started", journal->started);
 	write_steps(w, journal);
-	write_strings(w, "oldKeys", &journal->requests);
+	write_strings(w, "oldKeys", &journal->old_keys);
 	write_strings(w, "newKeys", &journal->new_keys);
 	write_strings(w, "servers", &journal->servers);
 	write_strings(w, "forgotten", &journal->forgotten);
@@ -165,7 +165,7 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	if (rc == 0)
 		rc = read_hashes(document, journal);
 	if (rc == 0)
-		rc = read_strings(document, "oldKeys", &journal->requests);
+		rc = read_strings(document, "oldKeys", &journal->old_keys);
 	if (rc == 0)
 		rc = read_strings(document, "newKeys", &journal->new_keys);
 	if (rc == 0)
@@ -253,7 +253,7 @@ void journal_free(struct journal *journal)
 		free(journal->hashes[i].sha256);
 	free(journal->hashes);
 	path_free(journal->path);
-	strings_free(&journal->requests);
+	strings_free(&journal->old_keys);
 	strings_free(&journal->new_keys);
 	strings_free(&journal->servers);
 	strings_free(&journal->forgotten);
