@@ -1,0 +1,177 @@
+#include "engine/look.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+
+/* --- the file --- */
+
+static void look_at_file(const struct target *target, const struct journal *journal, struct server_observation *ret,
+			 char **ret_deployed)
+{
+	struct target_content content = {0};
+	_cleanup_error_ failed = NULL;
+	ret->file_step = STEP_NONE;
+	if (target_read(target, &content, &failed) < 0) {
+		ret->why = xstrdup(error_message(failed));
+		/* A file that is no configuration was changed by somebody; one that cannot be read says nothing. */
+		ret->file = error_code(failed) == ERROR_INPUT ? FACT_KNOWN : FACT_UNKNOWN;
+		return;
+	}
+	ret->file = FACT_KNOWN;
+	ret->file_hash = xstrdup(content.sha256);
+	ret->file_step = journal_step_of(journal, content.sha256);
+	ret->file_ours = ret->file_step != STEP_NONE;
+	if (!ret->file_ours)
+		ret->file_step = path_find(journal->path, encryption_config_shape(content.config));
+	*ret_deployed = xstrdup(content.deployed_sha256);
+	target_content_free(&content);
+}
+
+/* --- what is loaded: servers that show the hash --- */
+
+static void loaded_by_hash(const struct apiserver_metrics *metrics, const struct journal *journal, const char *deployed,
+			   struct server_observation *ret)
+{
+	ret->evidence = LOADED_BY_HASH;
+	if (metrics->loaded_hash_count > 1) {
+		ret->loaded = FACT_CONTRADICTORY;
+		free(ret->why);
+		ret->why = xstrdup("its metrics show two loaded configurations under one identity: do two servers share a host name?");
+		return;
+	}
+	const char *hash = metrics->loaded_hashes[0];
+	ret->loaded = FACT_KNOWN;
+	ret->loaded_hash = xstrdup(hash);
+	ret->loaded_is_file = text_equal(hash, deployed);
+	ret->loaded_step = ret->loaded_is_file ? ret->file_step : journal_step_of(journal, hash);
+}
+
+/* --- what is loaded: older servers, which count reloads but do not say of what --- */
+
+/* A process that started after the file was put in place has read this file. File times and start times are of this machine's
+ * clock and of the server's: a margin for their difference and for the coarse clock of file systems. */
+#define START_MARGIN (2 * NS_PER_S)
+
+static uint64_t changed_at(const char *path)
+{
+	struct stat status;
+	if (stat(path, &status) < 0)
+		return UINT64_MAX;
+	return (uint64_t)status.st_ctim.tv_sec * NS_PER_S + (uint64_t)status.st_ctim.tv_nsec;
+}
+
+static bool started_after(const struct apiserver_metrics *metrics, uint64_t changed)
+{
+	return metrics->has_process_start && changed != UINT64_MAX &&
+	       metrics->process_start * (double)NS_PER_S > (double)(changed + START_MARGIN);
+}
+
+static void loaded_by_reloads(struct look *look, const struct apiserver_metrics *metrics, const struct target *target,
+			      struct server_observation *ret)
+{
+	ret->evidence = LOADED_BY_RELOADS;
+	bool ours = text_equal(look->written_hash, ret->file_hash);
+	uint64_t changed = ours ? look->written_wall : changed_at(target->path);
+	if (started_after(metrics, changed)) {
+		ret->loaded = FACT_KNOWN;
+	} else if (ours && look->counters_known && metrics->reload_successes > look->successes) {
+		/* The first success may be of what was read before the rename; the second, of a second nonce, cannot. */
+		if (look->nonces >= 2)
+			ret->loaded = FACT_KNOWN;
+		else
+			ret->needs_second_nonce = true;
+	} else if (!ours && look->reloads_itself) {
+		ret->needs_second_nonce = true;
+	}
+	if (ret->loaded != FACT_KNOWN)
+		return;
+	ret->loaded_is_file = true;
+	ret->loaded_step = ret->file_step;
+}
+
+/* --- the server --- */
+
+static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal, const char *deployed,
+			    struct server_observation *ret)
+{
+	struct apiserver_metrics metrics = {0};
+	_cleanup_error_ failed = NULL;
+	int rc = kube_scrape(look->kube, &metrics, NULL, &failed);
+	if (rc == 0)
+		rc = kube_version(look->kube, &ret->version, &failed);
+	ret->answering = rc == 0;
+	if (rc < 0) {
+		free(ret->why);
+		ret->why = xstrdup(error_message(failed));
+		apiserver_metrics_free(&metrics);
+		return;
+	}
+	ret->process = metrics.has_process_start ? (uint64_t)(metrics.process_start * 1000.0) : 0;
+	if (look->id_hash && metrics.id_hash_count > 0 && !text_equal(metrics.id_hashes[0], look->id_hash)) {
+		ret->loaded = FACT_CONTRADICTORY;
+		ret->why = xstrdup("the server that answers has another identity than the Lease names");
+	} else if (metrics.contradictory) {
+		ret->loaded = FACT_CONTRADICTORY;
+		ret->why = xstrdup("its metrics show one series twice with different values");
+	} else if (metrics.loaded_hash_count > 0) {
+		loaded_by_hash(&metrics, journal, deployed, ret);
+	} else if (ret->file == FACT_KNOWN) {
+		loaded_by_reloads(look, &metrics, target, ret);
+	}
+	look->successes_now = metrics.reload_successes;
+	look->failures_now = metrics.reload_failures;
+	/* A restarted process counts from zero: then nothing was refused. */
+	ret->refuses_file = look->counters_known && text_equal(look->written_hash, ret->file_hash) &&
+			    metrics.reload_failures > look->failures && ret->process == look->process && !ret->loaded_is_file;
+	apiserver_metrics_free(&metrics);
+}
+
+static void compare_with_before(struct look *look, uint64_t now, struct server_observation *ret)
+{
+	bool runs_file = ret->loaded == FACT_KNOWN && ret->loaded_is_file;
+	bool same = look->process == ret->process && text_equal(look->loaded_file, ret->file_hash);
+	if (runs_file && (!same || look->loaded_since == 0))
+		look->loaded_since = now;
+	if (!runs_file)
+		look->loaded_since = 0;
+	look->process = ret->process;
+	free(look->loaded_file);
+	look->loaded_file = runs_file ? xstrdup(ret->file_hash) : NULL;
+	ret->loaded_since = look->loaded_since;
+}
+
+void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now, struct server_observation *ret)
+{
+	_cleanup_free_ char *deployed = NULL;
+	*ret = (struct server_observation){.name = xstrdup(look->name), .looked_at = now, .loaded_step = STEP_NONE,
+					   .reloads_itself = look->reloads_itself};
+	look_at_file(target, journal, ret, &deployed);
+	look_at_metrics(look, target, journal, deployed, ret);
+	if (ret->answering)
+		compare_with_before(look, now, ret);
+	ret->canary_step = look->canary_at ? look->canary_step : STEP_NONE;
+	ret->canary_at = look->canary_at;
+	ret->canary_process = look->canary_process;
+}
+
+void look_wrote(struct look *look, const char *sha256, bool same_step, uint64_t wall_now)
+{
+	look->nonces = same_step ? look->nonces + 1 : 1;
+	look->successes = look->successes_now;
+	look->failures = look->failures_now;
+	look->counters_known = true;
+	look->written_wall = wall_now;
+	free(look->written_hash);
+	look->written_hash = xstrdup(sha256);
+}
+
+void look_free(struct look *look)
+{
+	free(look->name);
+	free(look->id_hash);
+	free(look->loaded_file);
+	free(look->written_hash);
+}

@@ -1,0 +1,31 @@
+/* Who changes the server's file: this process (`file`), or a person's pipeline that takes the next configuration from a directory of
+ * ours (`manual`). Both are a file that is read, compared and replaced. */
+#pragma once
+#include "base/secret.h"
+#include "kube-rekey/encryption_config.h"
+
+struct target {
+	bool manual;
+	char *path;         /* `file`: the server's file; `manual`: DIR/<name> */
+	char *source;       /* `manual`: the present configuration, until the first one is written; else NULL */
+	char *as_deployed;  /* `manual`: what the pipeline makes of our bytes; NULL */
+};
+struct target_content {
+	struct secret *text;
+	char *sha256;       /* of the file as we read or wrote it */
+	char *deployed_sha256; /* of what the servers shall load: the same, or of the --as-deployed file */
+	struct encryption_config *config;
+};
+/* Makes a target for the server's own file: refuses one that somebody else owns (k3s, RKE2, Talos, kOps: by its path and its words). */
+_must_check_ int target_file(const char *path, struct target **ret, struct error **err);
+/* Makes one for a directory: refused inside a git work tree, or when others can read it. */
+_must_check_ int target_manual(const char *source, const char *directory, const char *as_deployed, struct target **ret, struct error **err);
+void target_free(struct target *target);
+void target_freep(struct target **target);
+/* What is there now, parsed. */
+_must_check_ int target_read(const struct target *target, struct target_content *ret, struct error **err);
+void target_content_free(struct target_content *content);
+/* Replaces it, expecting `expect_sha256` there. */
+_must_check_ int target_write(const struct target *target, const struct secret *content, const char *expect_sha256, struct error **err);
+/* Removes what a crash left behind (`file`), or at Done the file in DIR (`manual`). */
+_must_check_ int target_clean(const struct target *target, bool done, struct error **err);
