@@ -6,7 +6,7 @@
 
 #define DEFAULT_TIMEOUT (10 * NS_PER_S)
 #define HEAD_LEN 5
-#define WORDS_CAP 500          /* of a server's message in ours */
+#define WORDS_CAP 500 /* of a server's message in ours */
 
 /* Codes of google.golang.org/grpc/codes that decide something here. */
 enum {
@@ -28,8 +28,8 @@ struct grpc_call {
 	struct http_client *client;
 	struct http_call *http;
 	char *method;
-	struct buf request;  /* head and message */
-	struct buf answer;   /* where on_message is NULL */
+	struct buf request; /* head and message */
+	struct buf answer;  /* where on_message is NULL */
 	struct grpc_frame_reader reader;
 	int (*on_message)(void *arg, const uint8_t *bytes, size_t len);
 	void (*on_done)(void *arg, struct grpc_result *result);
@@ -110,8 +110,8 @@ static int fail_status(const struct grpc_call *call, int status, const char *mes
 	_cleanup_free_ char *words = text_printable(message, strlen(message), WORDS_CAP);
 	_cleanup_free_ char *name = known != NULL ? xstrdup(known) : xasprintf("CODE_%d", status);
 
-	return error_set(err, code_of(status, message), "%s %s: %s%s%s", http_client_url(call->client), call->method, name,
-			 words[0] != '\0' ? ": " : "", words);
+	return error_set(err, code_of(status, message), "%s %s: %s%s%s", http_client_url(call->client), call->method,
+			 name, words[0] != '\0' ? ": " : "", words);
 }
 
 /* 0 only for status 0 and one whole message. */
@@ -134,9 +134,11 @@ static int judge(const struct grpc_call *call, struct http_result *http, struct 
 		return error_set(&result->error, ERROR_PROTOCOL, "%s %s: the answer is no gRPC", url, call->method);
 	/* A missing status must never pass for success: an answer that was cut has none either. */
 	if (http->grpc_status < 0)
-		return error_set(&result->error, ERROR_NETWORK, "%s %s: the answer ended without a status", url, call->method);
+		return error_set(&result->error, ERROR_NETWORK, "%s %s: the answer ended without a status", url,
+				 call->method);
 	if (!call->reader.complete)
-		return error_set(&result->error, ERROR_PROTOCOL, "%s %s: status OK without a whole message", url, call->method);
+		return error_set(&result->error, ERROR_PROTOCOL, "%s %s: status OK without a whole message", url,
+				 call->method);
 	return 0;
 }
 
@@ -182,7 +184,8 @@ struct grpc_call *grpc_start(struct http_client *client, const struct grpc_reque
 	call->method = xstrdup(request->method);
 	call->request = BUF_INIT(len + HEAD_LEN);
 	call->answer = BUF_INIT(request->max_message);
-	if (buf_append(&call->request, head, HEAD_LEN) < 0 || (len > 0 && buf_append(&call->request, request->message->data, len) < 0))
+	if (buf_append(&call->request, head, HEAD_LEN) < 0 ||
+	    (len > 0 && buf_append(&call->request, request->message->data, len) < 0))
 		abort();
 	call->reader.cap = request->max_message;
 	call->on_message = request->on_message;

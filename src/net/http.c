@@ -11,10 +11,10 @@
 #define DEFAULT_STALL_TIMEOUT (30 * NS_PER_S)
 #define DEFAULT_CONNECT_TIMEOUT (10 * NS_PER_S)
 #define DEFAULT_MAX_BODY 65536
-#define BUFFER_SIZE 16384L         /* curl's, for each transfer: with 16 of them a default of 16 KiB or 64 KiB shows */
-#define JOINED_BODY_CAP 65536      /* curl sends a body up to this together with the head, if it is one piece */
+#define BUFFER_SIZE 16384L    /* curl's, for each transfer: with 16 of them a default of 16 KiB or 64 KiB shows */
+#define JOINED_BODY_CAP 65536 /* curl sends a body up to this together with the head, if it is one piece */
 #define MAX_CONNECTIONS 1024
-#define STALL_TICKS 4              /* a stall is seen at most this part of stall_timeout late */
+#define STALL_TICKS 4 /* a stall is seen at most this part of stall_timeout late */
 
 /* curl's connection and session cache of one client. A new one for new calls is how kept connections are dropped. */
 struct share {
@@ -35,19 +35,21 @@ struct slot {
 struct http_client {
 	struct loop *loop;
 	char *base_url;
-	char *request_url;       /* what curl is given: base_url, with tls.server_name for its host */
-	char *host_header;       /* NULL: what curl makes of request_url */
+	char *request_url; /* what curl is given: base_url, with tls.server_name for its host */
+	char *host_header; /* NULL: what curl makes of request_url */
 	char *unix_socket;
 	char *proxy_url;
 	char *no_proxy;
 	char *user_agent;
+	char **headers;
 	struct curl_slist *connect_to;
 	struct tls_material *material; /* NULL without TLS */
 	uint64_t identity_generation;
 	bool https, insecure, http2;
 	uint64_t connect_timeout;
 	int (*authorize)(void *arg, bool force, struct secret **ret_header_value, struct error **err);
-	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem, const struct secret **ret_key_pem);
+	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem,
+			 const struct secret **ret_key_pem);
 	void *authorize_arg;
 	struct share *share;
 	struct slot *slots;
@@ -58,19 +60,19 @@ struct http_client {
 
 struct http_call {
 	struct http_client *client;
-	struct http_request request;   /* its strings are the following, its bodies the caller's */
+	struct http_request request; /* its strings are the following, its bodies the caller's */
 	char *method, *path, *accept, *content_type, **headers;
-	struct slot *slot;             /* NULL: queued */
-	struct http_call *next;        /* in the queue */
-	struct secret *authorization;  /* NULL: none */
-	struct secret *joined;         /* head and body in one piece, or NULL */
-	size_t body_offset;            /* how much of head and body curl has read, where it asks for them */
+	struct slot *slot;            /* NULL: queued */
+	struct http_call *next;       /* in the queue */
+	struct secret *authorization; /* NULL: none */
+	struct secret *joined;        /* head and body in one piece, or NULL */
+	size_t body_offset;           /* how much of head and body curl has read, where it asks for them */
 	struct http_answer answer;
 	struct buf body;
-	struct loop_timer watch;       /* for stalls, and for failing from the loop */
+	struct loop_timer watch; /* for stalls, and for failing from the loop */
 	uint64_t started, last_change, bytes_seen;
 	bool paused, in_data, retried;
-	int failed;                    /* negative error code of our own, decided in a callback of curl */
+	int failed; /* negative error code of our own, decided in a callback of curl */
 	CURLcode resume_result;
 };
 
@@ -85,7 +87,8 @@ static struct share *share_new(void)
 
 	share->references = 1;
 	share->handle = curl_share_init();
-	if (share->handle == NULL || curl_share_setopt(share->handle, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) != CURLSHE_OK ||
+	if (share->handle == NULL ||
+	    curl_share_setopt(share->handle, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) != CURLSHE_OK ||
 	    curl_share_setopt(share->handle, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
 		abort();
 	return share;
@@ -225,7 +228,8 @@ static CURLcode on_tls_context(CURL *easy, void *context, void *arg)
 /* --- clients ---------------------------------------------------------------------------------------------------- */
 
 /* Text for -ERROR_INPUT; NULL when the URL can be a base. */
-static const char *base_url_flaw(CURLU *url, const char *text, char **ret_scheme, char **ret_host, char **ret_port, char **ret_path)
+static const char *base_url_flaw(CURLU *url, const char *text, char **ret_scheme, char **ret_host, char **ret_port,
+				 char **ret_path)
 {
 	static const CURLUPart forbidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT};
 	char *part;
@@ -257,8 +261,8 @@ static void set_server_name(struct http_client *client, const char *server_name,
 	bool bare_ipv6 = strchr(server_name, ':') != NULL && server_name[0] != '[';
 	_cleanup_free_ char *connect_to = xasprintf("::%s:%s", host, port);
 
-	client->request_url = xasprintf("%s://%s%s%s:%s%s", scheme, bare_ipv6 ? "[" : "", server_name, bare_ipv6 ? "]" : "",
-					port, strcmp(path, "/") == 0 ? "" : path);
+	client->request_url = xasprintf("%s://%s%s%s:%s%s", scheme, bare_ipv6 ? "[" : "", server_name,
+					bare_ipv6 ? "]" : "", port, strcmp(path, "/") == 0 ? "" : path);
 	client->host_header = xasprintf("Host: %s:%s", host, port);
 	client->connect_to = curl_slist_append(NULL, connect_to);
 	if (client->connect_to == NULL)
@@ -302,6 +306,30 @@ static char *copy_text(const char *text)
 	return text != NULL ? xstrdup(text) : NULL;
 }
 
+static char **copy_headers(const char *const *headers)
+{
+	size_t count = 0, i;
+	char **copy;
+
+	if (headers == NULL)
+		return NULL;
+	while (headers[count] != NULL)
+		count++;
+	copy = xcalloc(count + 1, sizeof(*copy));
+	for (i = 0; i < count; i++)
+		copy[i] = xstrdup(headers[i]);
+	return copy;
+}
+
+static void free_headers(char **headers)
+{
+	size_t i;
+
+	for (i = 0; headers != NULL && headers[i] != NULL; i++)
+		free(headers[i]);
+	free(headers);
+}
+
 int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err)
 {
 	_cleanup_(http_client_freep) struct http_client *client = xcalloc(1, sizeof(*client));
@@ -315,8 +343,8 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 	if (client->https) {
 		bool own = options->identity != NULL;
 
-		rc = tls_material_new(options->tls.ca_pem, own ? NULL : options->tls.cert_pem, own ? NULL : options->tls.key_pem,
-				      &client->material, err);
+		rc = tls_material_new(options->tls.ca_pem, own ? NULL : options->tls.cert_pem,
+				      own ? NULL : options->tls.key_pem, &client->material, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -324,6 +352,7 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 	client->proxy_url = copy_text(options->proxy_url);
 	client->no_proxy = copy_text(options->no_proxy);
 	client->user_agent = xstrdup(options->user_agent ? options->user_agent : "kube-rekey/" KUBE_REKEY_VERSION);
+	client->headers = copy_headers(options->headers);
 	client->insecure = options->tls.insecure;
 	client->http2 = options->http2;
 	client->connect_timeout = options->connect_timeout ? options->connect_timeout : DEFAULT_CONNECT_TIMEOUT;
@@ -361,6 +390,7 @@ void http_client_free(struct http_client *client)
 	share_unref(client->share);
 	tls_material_unref(client->material);
 	curl_slist_free_all(client->connect_to);
+	free_headers(client->headers);
 	free(client->slots);
 	free(client->base_url);
 	free(client->request_url);
@@ -495,8 +525,10 @@ static void call_set_headers(struct http_call *call, struct slot *slot)
 	if (call->authorization != NULL)
 		add_header_pair(slot, "Authorization", secret_text(call->authorization));
 	add_header(slot, "Expect:"); /* none: it costs a round trip */
-	for (i = 0; request->headers != NULL && request->headers[i] != NULL; i++)
-		add_header(slot, request->headers[i]);
+	for (i = 0; call->client->headers != NULL && call->client->headers[i] != NULL; i++)
+		add_header(slot, call->client->headers[i]);
+	for (i = 0; call->headers != NULL && call->headers[i] != NULL; i++)
+		add_header(slot, call->headers[i]);
 	curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, slot->headers);
 }
 
@@ -578,7 +610,8 @@ static void call_watch(struct http_call *call)
 {
 	uint64_t stall = call->request.stall_timeout;
 
-	loop_timer_set(call->client->loop, &call->watch, loop_now(call->client->loop) + stall / STALL_TICKS, on_watch, call);
+	loop_timer_set(call->client->loop, &call->watch, loop_now(call->client->loop) + stall / STALL_TICKS, on_watch,
+		       call);
 }
 
 static void on_transfer_done(void *arg, int result)
@@ -609,7 +642,8 @@ static void call_launch(struct http_call *call, struct slot *slot)
 	call_set_headers(call, slot);
 	call_set_body(call, slot);
 	/* Reuse of an HTTP/2 connection without TLS fails in 7.88 (curl#10634). */
-	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, call->request.fresh_connection || (client->http2 && !client->https) ? 1L : 0L);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE,
+			 call->request.fresh_connection || (client->http2 && !client->https) ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, call->request.fresh_connection ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)((call->request.timeout + NS_PER_MS - 1) / NS_PER_MS));
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
@@ -658,11 +692,7 @@ static void queue_remove(struct http_client *client, struct http_call *call)
 
 static void call_free(struct http_call *call)
 {
-	size_t i;
-
-	for (i = 0; call->headers != NULL && call->headers[i] != NULL; i++)
-		free(call->headers[i]);
-	free(call->headers);
+	free_headers(call->headers);
 	free(call->method);
 	free(call->path);
 	free(call->accept);
@@ -697,8 +727,11 @@ static void kick(void *arg)
 
 	while (client->queue != NULL && (slot = free_slot(client)) != NULL) {
 		struct http_call *call = client->queue;
-		struct http_result result = {.body = &call->body, .content_type = "", .grpc_message = "",
-					     .peer_process_start = "", .grpc_status = -1};
+		struct http_result result = {.body = &call->body,
+					     .content_type = "",
+					     .grpc_message = "",
+					     .peer_process_start = "",
+					     .grpc_status = -1};
 		bool changed;
 
 		result.rc = call_authorize(call, false, &changed, &result.error);
@@ -717,21 +750,6 @@ static void kick(void *arg)
 	}
 }
 
-static char **copy_headers(const char *const *headers)
-{
-	size_t count = 0, i;
-	char **copy;
-
-	if (headers == NULL)
-		return NULL;
-	while (headers[count] != NULL)
-		count++;
-	copy = xcalloc(count + 1, sizeof(*copy));
-	for (i = 0; i < count; i++)
-		copy[i] = xstrdup(headers[i]);
-	return copy;
-}
-
 struct http_call *http_start(struct http_client *client, const struct http_request *request)
 {
 	struct http_call *call = xcalloc(1, sizeof(*call));
@@ -743,7 +761,7 @@ struct http_call *http_start(struct http_client *client, const struct http_reque
 	call->request.accept = call->accept = copy_text(request->accept);
 	call->request.content_type = call->content_type = copy_text(request->content_type);
 	call->headers = copy_headers(request->headers);
-	call->request.headers = (const char *const *)call->headers;
+	call->request.headers = NULL;
 	if (call->request.timeout == 0)
 		call->request.timeout = DEFAULT_TIMEOUT;
 	if (call->request.stall_timeout == 0)
@@ -812,10 +830,13 @@ static enum error_code code_of(CURLcode code, const char *text)
 static void hint_certificate(const struct http_call *call, CURLcode code, struct error **err)
 {
 	if (code == CURLE_PEER_FAILED_VERIFICATION)
-		error_set_hint(err, "the certificate must come from the given certificate authority and name the host that is "
-				    "asked (tls-server-name in the kubeconfig asks for another)");
+		error_set_hint(
+			err, "the certificate must come from the given certificate authority and name the host that is "
+			     "asked (tls-server-name in the kubeconfig asks for another)");
 	else if (call->client->material != NULL && tls_material_expiry(call->client->material) != 0)
-		error_set_hint(err, "the server refused our client certificate: has it expired, or come from another cluster?");
+		error_set_hint(
+			err,
+			"the server refused our client certificate: has it expired, or come from another cluster?");
 }
 
 /* What our own call-backs decided. */
@@ -824,14 +845,14 @@ static int explain_own(const struct http_call *call, int rc, struct error **err)
 	_cleanup_free_ char *name = call_name(call);
 
 	if (!call->answer.head_complete)
-		return error_set(err, (enum error_code)-rc, "%s: the answer's head %s", name,
+		return error_set(err, (enum error_code) - rc, "%s: the answer's head %s", name,
 				 rc == -ERROR_LIMIT ? "is too long" : "is no HTTP");
 	if (keeps_body(call) && rc == -ERROR_LIMIT)
-		return error_set(err, ERROR_LIMIT, "%s: an answer of more than %zu bytes (status %u)", name, call->body.cap,
-				 call->answer.status);
+		return error_set(err, ERROR_LIMIT, "%s: an answer of more than %zu bytes (status %u)", name,
+				 call->body.cap, call->answer.status);
 	if (call->in_data || !keeps_body(call))
-		return error_set(err, (enum error_code)-rc, "%s: the answer could not be used", name);
-	return error_set(err, (enum error_code)-rc, "%s: the answer's trailers are no HTTP", name);
+		return error_set(err, (enum error_code) - rc, "%s: the answer could not be used", name);
+	return error_set(err, (enum error_code) - rc, "%s: the answer's trailers are no HTTP", name);
 }
 
 static int explain_curl(const struct http_call *call, CURLcode code, struct error **err)
@@ -861,7 +882,8 @@ static int call_outcome(const struct http_call *call, CURLcode code, struct erro
 		rc = explain_curl(call, code, err);
 	else if (!http_answer_has_end(&call->answer))
 		/* Cut short and complete would look the same. */
-		rc = error_set(err, ERROR_PROTOCOL, "%s %s: an answer without a length", call->method, call->client->base_url);
+		rc = error_set(err, ERROR_PROTOCOL, "%s %s: an answer without a length", call->method,
+			       call->client->base_url);
 	if (rc < 0)
 		error_set_server(err, call->client->base_url);
 	return rc;
@@ -876,7 +898,10 @@ static bool call_try_again(struct http_call *call, struct http_result *result)
 	if (result->rc < 0 || call->answer.status != 401 || call->retried || call->client->authorize == NULL)
 		return false;
 	call->retried = true;
-	result->rc = call_authorize(call, true, &changed, &result->error);
+	/* Another call that got a 401 may have refreshed them already. */
+	result->rc = call_authorize(call, false, &changed, &result->error);
+	if (result->rc == 0 && !changed)
+		result->rc = call_authorize(call, true, &changed, &result->error);
 	if (result->rc < 0 || !changed)
 		return false;
 	loop_timer_cancel(call->client->loop, &call->watch);
@@ -1004,7 +1029,8 @@ static void on_fetched(void *arg, struct http_result *result)
 	*result->body = (struct buf){0};
 }
 
-int http_fetch(struct http_client *client, const struct http_request *request, struct http_response *ret, struct error **err)
+int http_fetch(struct http_client *client, const struct http_request *request, struct http_response *ret,
+	       struct error **err)
 {
 	struct http_response response = {0};
 	struct fetch fetch = {.response = &response};

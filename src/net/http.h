@@ -41,6 +41,7 @@ struct http_options {
 	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem, const struct secret **ret_key_pem);
 	void *authorize_arg;           /* of both */
 	const char *user_agent;        /* NULL: "kube-rekey/VERSION" */
+	const char *const *headers;    /* on each request, ended by NULL; NULL: none */
 };
 /* Copies what it needs. -ERROR_INPUT for a URL or PEM that is none (the message says which). */
 _must_check_ int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err);

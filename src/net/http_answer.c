@@ -76,7 +76,8 @@ static int header(struct http_answer *answer, const char *line, size_t name_len,
 		answer->grpc_status = (int)number;
 	} else if (name_is(line, name_len, "grpc-message")) {
 		free(answer->grpc_message);
-		answer->grpc_message = grpc_message_decode(value, len < HTTP_ANSWER_TEXT_CAP ? len : HTTP_ANSWER_TEXT_CAP);
+		answer->grpc_message =
+			grpc_message_decode(value, len < HTTP_ANSWER_TEXT_CAP ? len : HTTP_ANSWER_TEXT_CAP);
 	} else if (name_is(line, name_len, "process-start-time-unix")) {
 		keep_text(&answer->process_start, value, len);
 	}

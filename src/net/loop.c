@@ -24,8 +24,8 @@ struct loop {
 	int epoll_fd;
 	int signal_fd;
 	uint64_t now;
-	uint64_t curl_due; /* when curl wants to be called without an event */
-	struct loop_timer *timers; /* by due time, equal ones in the order in which they were set */
+	uint64_t curl_due;          /* when curl wants to be called without an event */
+	struct loop_timer *timers;  /* by due time, equal ones in the order in which they were set */
 	struct transfer *transfers; /* a few dozen at most: found by going through them */
 	size_t transfer_count, transfer_size;
 	int signal;

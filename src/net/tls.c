@@ -9,7 +9,7 @@ struct tls_material {
 	unsigned references;
 	X509_STORE *store;
 	X509 *cert;
-	STACK_OF(X509) *chain;
+	STACK_OF(X509) * chain;
 	EVP_PKEY *key;
 };
 
@@ -54,7 +54,7 @@ static BIO *open_pem(const struct secret *pem)
 }
 
 /* Every certificate of `pem` into a new list. */
-static int read_certificates(const struct secret *pem, const char *what, STACK_OF(X509) **ret, struct error **err)
+static int read_certificates(const struct secret *pem, const char *what, STACK_OF(X509) * *ret, struct error **err)
 {
 	BIO *bio = open_pem(pem);
 	STACK_OF(X509) *list = sk_X509_new_null();
@@ -79,7 +79,7 @@ static int read_certificates(const struct secret *pem, const char *what, STACK_O
 
 static int load_authorities(struct tls_material *material, const struct secret *pem, struct error **err)
 {
-	STACK_OF(X509) *list;
+	STACK_OF(X509) * list;
 	int rc, i;
 
 	material->store = X509_STORE_new();
