@@ -115,7 +115,15 @@ class Cluster:
 
     def start_controller_manager(self, controllers, flags=()):
         """A kube-controller-manager with only the named controllers; the
-        bench compares with the in-tree migration. Built on first use."""
+        bench compares with the in-tree migration. Built on first use.
+
+        The migration needs storage-version-migrator-controller and
+        garbage-collector-controller, --feature-gates=StorageVersionMigrator=true
+        here and on the server, and there --runtime-config=
+        storagemigration.k8s.io/v1beta1=true. It begins only when the garbage
+        collector's cache has seen a revision later than the order, a minute or
+        more on an idle cluster: create any secret after the order.
+        """
         return processes.Child(
             "kube-controller-manager",
             [parts.binary("kube-controller-manager"),

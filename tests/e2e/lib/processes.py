@@ -56,7 +56,7 @@ def start(command, before=(), **options):
     `before` are words that lead to it (unshare and the like)."""
     line = [*before, "setpriv", "--pdeathsig", "KILL", "--", *command]
     process = _spawner.start(line, stdin=subprocess.DEVNULL, **options)
-    _children.append(process)
+    _children[:] = [child for child in _children if child.returncode is None] + [process]
     return process
 
 

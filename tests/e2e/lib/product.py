@@ -51,8 +51,9 @@ class Running:
             reader.start()
 
     def _collect(self, name, pipe):
-        for line in pipe:
-            self._collected[name].append(line.decode("utf-8", "replace"))
+        with pipe:
+            for line in pipe:
+                self._collected[name].append(line.decode("utf-8", "replace"))
 
     @property
     def out(self):
