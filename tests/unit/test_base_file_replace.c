@@ -1,0 +1,353 @@
+#include "test_folder.h"
+#include "base/file.h"
+#include "base/text.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+
+/* The calls that must come in order, and one that can be made to fail, seen in place of the libc's. */
+static char calls[200];
+static bool directory_sync_fails;
+
+static void note(const char *call)
+{
+	size_t len = strlen(calls);
+	snprintf(calls + len, sizeof(calls) - len, "%s ", call);
+}
+
+int fsync(int fd)
+{
+	struct stat info;
+	fstat(fd, &info);
+	note(S_ISDIR(info.st_mode) ? "sync-directory" : "sync");
+	if (S_ISDIR(info.st_mode) && directory_sync_fails) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int fchown(int fd, uid_t owner, gid_t group)
+{
+	note("chown");
+	return (int)syscall(SYS_fchown, fd, owner, group);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+	note("chmod");
+	return (int)syscall(SYS_fchmod, fd, mode);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	note("rename");
+	return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+}
+
+static int replace_setup(void **state)
+{
+	calls[0] = '\0';
+	directory_sync_fails = false;
+	return make_folder(state);
+}
+#define replace_test(fn) cmocka_unit_test_setup_teardown(fn, replace_setup, remove_folder)
+
+/* Replaces by "new" what is expected to hold `expected` (NULL: nothing). */
+static int replace(const char *path, const char *expected, enum file_replaced *ret, struct error **err)
+{
+	_cleanup_secret_ content = secret_from("new", 3);
+	_cleanup_free_ char *hash = expected ? text_sha256_tagged(expected, strlen(expected)) : NULL;
+	return file_replace(path, content, hash, 0640, ret, err);
+}
+
+static void assert_replaced(const char *path, const char *expected)
+{
+	struct error *err = NULL;
+	enum file_replaced outcome = FILE_UNCHANGED;
+	assert_ok(replace(path, expected, &outcome, &err), err);
+	assert_int_equal(outcome, FILE_REPLACED);
+	assert_file(path, "new");
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+}
+
+static void test_order(void **state)
+{
+	(void)state;
+	put_file(in_folder("a"), "old");
+	assert_replaced(in_folder("a"), "old");
+	assert_string_equal(calls, "chown chmod sync rename sync-directory ");
+}
+
+static void test_keeps_mode_owner_and_group(void **state)
+{
+	(void)state;
+	struct stat before, after;
+	put_file(in_folder("a"), "old");
+	assert_int_equal(chmod(in_folder("a"), 0604), 0);
+	if (geteuid() == 0)
+		assert_int_equal(chown(in_folder("a"), 1234, 5678), 0);
+	assert_int_equal(stat(in_folder("a"), &before), 0);
+	assert_replaced(in_folder("a"), "old");
+	assert_int_equal(stat(in_folder("a"), &after), 0);
+	assert_int_equal(after.st_mode, before.st_mode);
+	assert_int_equal(after.st_uid, before.st_uid);
+	assert_int_equal(after.st_gid, before.st_gid);
+	assert_int_not_equal(after.st_ino, before.st_ino);
+}
+
+static void test_keeps_the_label(void **state)
+{
+	(void)state;
+	char label[100] = "";
+	put_file(in_folder("a"), "old");
+	if (setxattr(in_folder("a"), "security.selinux", "system_u:object_r:etc_t:s0", 27, 0) != 0)
+		skip(); /* not root, or a file system without labels */
+	assert_replaced(in_folder("a"), "old");
+	assert_int_equal(getxattr(in_folder("a"), "security.selinux", label, sizeof(label)), 27);
+	assert_string_equal(label, "system_u:object_r:etc_t:s0");
+}
+
+static void test_new_file_gets_the_mode(void **state)
+{
+	(void)state;
+	struct stat info;
+	mode_t mask = umask(077);
+	assert_replaced(in_folder("a"), NULL);
+	umask(mask);
+	assert_int_equal(stat(in_folder("a"), &info), 0);
+	assert_int_equal(info.st_mode & 07777, 0640);
+}
+
+static void test_symlink_stays_and_its_target_is_replaced(void **state)
+{
+	(void)state;
+	char target[100] = "";
+	assert_int_equal(mkdir(in_folder("sub"), 0700), 0);
+	put_file(in_folder("sub/b"), "old");
+	assert_int_equal(symlink("sub/b", in_folder("a")), 0);
+	assert_replaced(in_folder("a"), "old");
+	assert_true(readlink(in_folder("a"), target, sizeof(target) - 1) > 0);
+	assert_string_equal(target, "sub/b");
+	assert_file(in_folder("sub/b"), "new");
+}
+
+static void test_dangling_symlink(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	enum file_replaced outcome = FILE_REPLACED;
+	assert_int_equal(symlink("nothing", in_folder("a")), 0);
+	int rc = replace(in_folder("a"), NULL, &outcome, &err);
+	assert_error_at(rc, err, ERROR_IO, "finding %s: a symbolic link to a file that does not exist", "a");
+	assert_int_equal(outcome, FILE_UNCHANGED);
+}
+
+static void test_relative_path(void **state)
+{
+	(void)state;
+	char before[4096];
+	assert_non_null(getcwd(before, sizeof(before)));
+	assert_int_equal(chdir(folder), 0);
+	put_file("a", "old");
+	assert_replaced("a", "old");
+	assert_replaced("b", NULL);
+	assert_int_equal(chdir(before), 0);
+}
+
+static void test_leftover_of_a_crash_is_removed_first(void **state)
+{
+	(void)state;
+	put_file(in_folder("a"), "old");
+	put_file(in_folder(".a.kube-rekey.tmp"), "half of a k");
+	assert_int_equal(link(in_folder(".a.kube-rekey.tmp"), in_folder("seen")), 0);
+	assert_replaced(in_folder("a"), "old");
+	struct stat info;
+	assert_int_equal(stat(in_folder("seen"), &info), 0);
+	assert_int_equal(info.st_size, 11);
+	assert_file(in_folder("seen"), "");
+}
+
+/* Nothing but the error: the file is as it was and the temporary file is gone. */
+static void assert_conflict(const char *expected, const char *what, const char *left)
+{
+	struct error *err = NULL;
+	enum file_replaced outcome = FILE_REPLACED;
+	int rc = replace(in_folder("a"), expected, &outcome, &err);
+	assert_string_equal(error_hint(err), "somebody else changed it; look at it and run the same command again");
+	_cleanup_free_ char *message = xasprintf("replacing %s: %s", in_folder("a"), what);
+	assert_error(rc, err, ERROR_CONFLICT, message);
+	assert_int_equal(outcome, FILE_UNCHANGED);
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+	assert_int_equal(path_exists(in_folder("a")), left != NULL);
+	if (left)
+		assert_file(in_folder("a"), left);
+}
+
+static void test_conflicts(void **state)
+{
+	(void)state;
+	assert_conflict("old", "it is gone", NULL);
+	put_file(in_folder("a"), "other");
+	assert_conflict("old", "its content is not what was read before", "other");
+	assert_conflict(NULL, "it exists already", "other");
+	assert_conflict("", "its content is not what was read before", "other");
+}
+
+static void test_old_file_beyond_the_cap(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	enum file_replaced outcome;
+	put_file(in_folder("a"), "");
+	assert_int_equal(truncate(in_folder("a"), FILE_REPLACE_MAX + 1), 0);
+	int rc = replace(in_folder("a"), "", &outcome, &err);
+	assert_error_at(rc, err, ERROR_LIMIT, "reading %s: more than 16777216 bytes", "a");
+}
+
+static void test_not_a_file(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	enum file_replaced outcome;
+	assert_int_equal(mkdir(in_folder("a"), 0700), 0);
+	int rc = replace(in_folder("a"), NULL, &outcome, &err);
+	assert_error_at(rc, err, ERROR_IO, "replacing %s: not a regular file", "a");
+}
+
+static void test_no_directory(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	enum file_replaced outcome;
+	int rc = replace(in_folder("no/a"), NULL, &outcome, &err);
+	assert_error_at(rc, err, ERROR_NOT_FOUND, "finding the directory of %s: No such file or directory", "no/a");
+}
+
+static void test_failed_directory_sync_is_its_own_outcome(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	enum file_replaced outcome = FILE_UNCHANGED;
+	put_file(in_folder("a"), "old");
+	directory_sync_fails = true;
+	int rc = replace(in_folder("a"), "old", &outcome, &err);
+	assert_error_at(rc, err, ERROR_IO,
+			"replaced, but it may come back after a power loss: syncing %s to disk: Input/output error",
+			"a");
+	assert_int_equal(outcome, FILE_REPLACED_NOT_DURABLE);
+	assert_file(in_folder("a"), "new");
+}
+
+static void test_remove_leftover(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	put_file(in_folder(".a.kube-rekey.tmp"), "x");
+	put_file(in_folder(".b.kube-rekey.tmp"), "x");
+	assert_int_equal(symlink("a", in_folder("link")), 0);
+	put_file(in_folder("a"), "x");
+	assert_ok(file_remove_leftover(in_folder("link"), &err), err);
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+	assert_true(path_exists(in_folder("a")));
+	assert_ok(file_remove_leftover(in_folder("a"), &err), err);
+	/* The file itself need not be there. */
+	assert_ok(file_remove_leftover(in_folder("b"), &err), err);
+	assert_false(path_exists(in_folder(".b.kube-rekey.tmp")));
+	assert_ok(file_remove_leftover(in_folder("no/a"), &err), err);
+	assert_null(err);
+}
+
+/* Mounts are made in a namespace of this process alone. */
+static bool may_mount(void)
+{
+	static int answer = -1;
+	if (answer < 0)
+		answer = geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+			 mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	return answer;
+}
+
+static void assert_fails_with_hint(const char *message, const char *hint)
+{
+	struct error *err = NULL;
+	enum file_replaced outcome = FILE_REPLACED;
+	int rc = replace(in_folder("a"), "old", &outcome, &err);
+	assert_int_equal(outcome, FILE_UNCHANGED);
+	assert_string_equal(error_hint(err), hint);
+	assert_error(rc, err, ERROR_IO, message);
+	assert_file(in_folder("a"), "old");
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+}
+
+static void test_bind_mounted_file(void **state)
+{
+	(void)state;
+	if (!may_mount())
+		skip();
+	put_file(in_folder("outside"), "old");
+	put_file(in_folder("a"), "");
+	assert_int_equal(mount(in_folder("outside"), in_folder("a"), NULL, MS_BIND, NULL), 0);
+	_cleanup_free_ char *message =
+		xasprintf("replacing %s: the file itself is a mount point (a bind mount of one file)", in_folder("a"));
+	assert_fails_with_hint(message, "mount the directory that holds the file instead of the file alone");
+	assert_int_equal(umount(in_folder("a")), 0);
+}
+
+static void test_read_only_directory(void **state)
+{
+	(void)state;
+	if (!may_mount())
+		skip();
+	put_file(in_folder("a"), "old");
+	assert_int_equal(mount(folder, folder, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, folder, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
+	_cleanup_free_ char *message = xasprintf("making %s: Read-only file system", in_folder(".a.kube-rekey.tmp"));
+	assert_fails_with_hint(message, "the directory is read-only here: mount it writable, or run where it is");
+	assert_int_equal(umount2(folder, MNT_DETACH), 0);
+}
+
+static void test_full_disk(void **state)
+{
+	(void)state;
+	if (!may_mount())
+		skip();
+	assert_int_equal(mount("none", folder, "tmpfs", 0, "size=16k"), 0);
+	put_file(in_folder("a"), "old");
+	int fd = open(in_folder("filler"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	char page[4096] = "";
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	close(fd);
+	_cleanup_free_ char *message = xasprintf("writing %s: No space left on device", in_folder(".a.kube-rekey.tmp"));
+	assert_fails_with_hint(message,
+			       "the disk is full: free some space on this file system and run the same command again");
+	assert_int_equal(umount(folder), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		replace_test(test_order),
+		replace_test(test_keeps_mode_owner_and_group),
+		replace_test(test_keeps_the_label),
+		replace_test(test_new_file_gets_the_mode),
+		replace_test(test_symlink_stays_and_its_target_is_replaced),
+		replace_test(test_dangling_symlink),
+		replace_test(test_relative_path),
+		replace_test(test_leftover_of_a_crash_is_removed_first),
+		replace_test(test_conflicts),
+		replace_test(test_old_file_beyond_the_cap),
+		replace_test(test_not_a_file),
+		replace_test(test_no_directory),
+		replace_test(test_failed_directory_sync_is_its_own_outcome),
+		replace_test(test_remove_leftover),
+		replace_test(test_bind_mounted_file),
+		replace_test(test_read_only_directory),
+		replace_test(test_full_disk),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
