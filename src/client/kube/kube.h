@@ -40,7 +40,9 @@ _must_check_ int kube_version(struct kube *kube, char **ret_git_version, struct 
 /* /metrics. `ret_reader` (may be NULL) gets the reader for more questions. */
 _must_check_ int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader, struct error **err);
 
-struct kube_identity { char *lease_name, *hostname, *id_hash, *uid, *peer_address; uint64_t renewed_wall; uint64_t resource_version; };
+struct kube_identity { char *lease_name, *hostname, *id_hash, *uid, *peer_address;
+	char *holder; /* holderIdentity: another one for each process */
+	uint64_t renewed_wall; uint64_t resource_version; };
 struct kube_identities { struct kube_identity *items; size_t count; };
 /* The identity Leases of kube-system (label apiserver.kubernetes.io/identity=kube-apiserver), read past the cache. */
 _must_check_ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err);

@@ -1,0 +1,154 @@
+/* Which API servers there are, as they say it themselves.
+ * Formats: coordination.k8s.io/v1 Lease, discovery.k8s.io/v1 EndpointSlice; k8s.io/apiserver and controlplane/reconcilers. */
+#include "client/kube/kube_internal.h"
+#include "base/clock.h"
+#include "base/json_read.h"
+
+#define IDENTITIES_MAX 1000
+#define LEASES "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+#define IDENTITY_LEASES LEASES "?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver"
+#define KUBERNETES_SLICE "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
+
+static int fail(const struct kube *kube, const char *object, const char *what, struct error **err)
+{
+	int rc = error_set(err, ERROR_PROTOCOL, "GET %s: %s", object, what);
+
+	error_set_server(err, kube->name);
+	error_set_object(err, object);
+	return rc;
+}
+
+static char *text_or_empty(const cJSON *object, const char *member)
+{
+	const char *text = json_text_at(object, member);
+
+	return xstrdup(text != NULL ? text : "");
+}
+
+static void identity_free(struct kube_identity *identity)
+{
+	free(identity->lease_name);
+	free(identity->hostname);
+	free(identity->id_hash);
+	free(identity->uid);
+	free(identity->holder);
+	free(identity->peer_address);
+}
+
+/* NULL, or what is wrong with it. */
+static const char *read_identity(const cJSON *lease, struct kube_identity *ret)
+{
+	const cJSON *metadata = json_at(lease, "metadata", NULL), *spec = json_at(lease, "spec", NULL);
+	const char *name = json_text_at(metadata, "name"), *renewed = json_text_at(spec, "renewTime");
+
+	*ret = (struct kube_identity){0};
+	if (text_empty(name))
+		return "a Lease without a name";
+	if (!json_u64_at(metadata, "resourceVersion", &ret->resource_version))
+		return "a Lease without a resourceVersion";
+	/* One that was never renewed stays 0: long ago. */
+	if (renewed != NULL && clock_parse(renewed, &ret->renewed_wall) < 0)
+		return "a Lease with a renewTime that is no time";
+	ret->lease_name = xstrdup(name);
+	ret->id_hash = text_sha256_tagged(name, strlen(name));
+	ret->uid = text_or_empty(metadata, "uid");
+	ret->holder = text_or_empty(spec, "holderIdentity");
+	ret->hostname = text_or_empty(json_at(metadata, "labels", NULL), "kubernetes.io/hostname");
+	ret->peer_address = text_or_empty(json_at(metadata, "annotations", NULL), "kubernetes.io/peer-advertise-address");
+	return NULL;
+}
+
+int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err)
+{
+	static const char object[] = "identity leases in kube-system";
+	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = object};
+	struct kube_identities found = {0};
+	_cleanup_json_ answer = NULL;
+	const cJSON *items, *item;
+	const char *flaw = NULL;
+	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
+
+	if (rc < 0)
+		return rc;
+	items = json_at(answer, "items", NULL);
+	if (!cJSON_IsArray(items) || !text_empty(json_text_at(json_at(answer, "metadata", NULL), "continue")))
+		return fail(kube, object, "the answer is no whole list", err);
+	cJSON_ArrayForEach(item, items)
+	{
+		found.items = xreallocarray(found.items, found.count + 1, sizeof(*found.items));
+		flaw = found.count >= IDENTITIES_MAX ? "more of them than there can be" : read_identity(item, &found.items[found.count]);
+		if (flaw != NULL)
+			break;
+		found.count++;
+	}
+	if (flaw != NULL) {
+		kube_identities_free(&found);
+		return fail(kube, object, flaw, err);
+	}
+	*ret = found;
+	return 0;
+}
+
+void kube_identities_free(struct kube_identities *identities)
+{
+	for (size_t i = 0; i < identities->count; i++)
+		identity_free(&identities->items[i]);
+	free(identities->items);
+	*identities = (struct kube_identities){0};
+}
+
+/* --- endpoints -------------------------------------------------------------------------------------------------- */
+
+/* The port named https, else the only one; 0 without. */
+static uint64_t https_port(const cJSON *ports)
+{
+	const cJSON *port;
+	uint64_t number = 0;
+
+	cJSON_ArrayForEach(port, ports)
+	{
+		if (text_equal(json_text_at(port, "name"), "https") || cJSON_GetArraySize(ports) == 1)
+			json_u64_at(port, "port", &number);
+	}
+	return number <= UINT16_MAX ? number : 0;
+}
+
+static void add_addresses(const cJSON *endpoint, uint64_t port, struct strings *ret)
+{
+	const cJSON *address;
+
+	cJSON_ArrayForEach(address, json_at(endpoint, "addresses", NULL))
+	{
+		const char *host = cJSON_GetStringValue(address);
+		_cleanup_free_ char *whole = NULL;
+
+		if (text_empty(host))
+			continue;
+		whole = xasprintf(strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
+		if (!strings_has(ret, whole))
+			strings_add(ret, whole);
+	}
+}
+
+int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **err)
+{
+	static const char object[] = "endpointslices.discovery.k8s.io default/kubernetes";
+	struct kube_json_request request = {.method = "GET", .path = KUBERNETES_SLICE, .object = object};
+	_cleanup_json_ answer = NULL;
+	const cJSON *endpoint;
+	uint64_t port;
+	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
+
+	if (rc < 0)
+		return rc;
+	port = https_port(json_at(answer, "ports", NULL));
+	if (port == 0)
+		return fail(kube, object, "it has no port named https", err);
+	cJSON_ArrayForEach(endpoint, json_at(answer, "endpoints", NULL))
+	{
+		/* Absent counts as ready, says the API. */
+		if (json_bool_at(json_at(endpoint, "conditions", NULL), "ready", true))
+			add_addresses(endpoint, port, ret);
+	}
+	return 0;
+}
