@@ -22,6 +22,9 @@ void etcd_freep(struct etcd **etcd);
  * -ERROR_NETWORK when no endpoint answers; -ERROR_REFUSED when endpoints belong to different clusters (names both). An endpoint
  * that does not answer is no error here: its member shows it. */
 _must_check_ int etcd_connect(struct etcd *etcd, struct error **err);
+/* Whether the last connect had the member list by a linearizable read. Else no quorum answered, the list is what one
+ * member remembers, and a member added since may be missing. */
+bool etcd_membership_certain(const struct etcd *etcd);
 uint64_t etcd_cluster_id(const struct etcd *etcd);
 size_t etcd_member_count(const struct etcd *etcd);
 struct etcd_member_info {
