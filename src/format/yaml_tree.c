@@ -277,7 +277,9 @@ static void close_collection(struct builder *b, const yaml_event_t *event)
 	struct tree_node *node = b->open[--b->depth];
 	if (node->flow)
 		node->end = byte_at(b, &event->end_mark);
-	else if (node->count > 0)
+	/* The pair of `[identity: {}]` is a mapping without braces. */
+	bool braces = node->flow && node->end > node->begin && strchr("]}", secret_text(b->text)[node->end - 1]);
+	if (!braces && node->count > 0)
 		node->end = node->items[node->count - 1]->end;
 	if (node->end <= node->begin)
 		node->end = node->begin + 1;
