@@ -1,0 +1,439 @@
+/* Observe, decide, do one small step, observe again; until Done, a person is needed, or we are told to stop. */
+#include "engine/rotation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json_writer.h"
+#include "engine/rotation_internal.h"
+#include "rotate/record.h"
+
+#define LEASE_SILENT (60 * NS_PER_S)     /* identity Leases are renewed each 10 s */
+#define COMPACTION_ASK (2 * NS_PER_S)
+#define LOOK_INTERVAL_IDLE (5 * NS_PER_S) /* between looks while nothing is expected of a server: its /metrics are large */
+#define GATE_VALID FRESH_LOOK
+
+void rotation_note(const struct rotation *r, const char *fmt, ...)
+{
+	char text[2048];
+	va_list args;
+	if (!r->options.on_note)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	r->options.on_note(r->options.arg, text);
+}
+
+void rotation_trouble(struct rotation *r, const char *text)
+{
+	if (text && !text_equal(text, r->trouble))
+		rotation_note(r, "%s", text);
+	free(r->trouble);
+	r->trouble = text ? xstrdup(text) : NULL;
+}
+
+/* --- observing: the set of servers --- */
+
+static void set_unknown(struct rotation *r, const char *why)
+{
+	free(r->set_why);
+	r->set_why = xstrdup(why);
+}
+
+static void block(struct rotation *r, char *why)
+{
+	free(r->blocked);
+	r->blocked = why;
+}
+
+static const char *identity_name(const struct kube_identity *identity)
+{
+	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
+}
+
+/* The set only grows: a Lease that vanishes is a server that is down until a person says that it is gone. */
+static void take_identities(struct rotation *r, const struct kube_identities *identities)
+{
+	const struct kube_identity *ours = NULL;
+	for (size_t i = 0; i < identities->count; i++) {
+		const struct kube_identity *identity = &identities->items[i];
+		if (strings_has(&r->journal->forgotten, identity_name(identity)))
+			continue;
+		if (!strings_has(&r->journal->servers, identity_name(identity)))
+			strings_add(&r->journal->servers, identity_name(identity));
+		ours = identity;
+	}
+	size_t known = r->journal->servers.count;
+	for (size_t i = 0; i < r->journal->servers.count; i++)
+		known -= strings_has(&r->journal->forgotten, r->journal->servers.items[i]);
+	if (known > 1) {
+		_cleanup_free_ char *names = strings_join(&r->journal->servers, ", ");
+		block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server that is down counts until "
+				   "kube-rekey forget SERVER --yes says that it is gone for good",
+				   known, names));
+	}
+	if (!ours || known != 1)
+		return;
+	if (r->options.servers > 1)
+		block(r, xasprintf("--servers %llu, but the cluster shows one API server", (unsigned long long)r->options.servers));
+	r->set_known = true;
+	free(r->look.name);
+	r->look.name = xstrdup(identity_name(ours));
+	free(r->look.id_hash);
+	r->look.id_hash = xstrdup(ours->id_hash);
+	if (clock_wall() > ours->renewed_wall + LEASE_SILENT) {
+		r->set_known = false;
+		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that answers have one?");
+	}
+}
+
+static void observe_set(struct rotation *r)
+{
+	struct kube_identities identities = {0};
+	_cleanup_error_ failed = NULL;
+	int rc = kube_identities_fetch(&r->cluster->kube, &identities, &failed);
+	if (rc == 0 && identities.count > 0) {
+		take_identities(r, &identities);
+	} else if (r->options.servers == 1 && (rc == 0 || rc == -ERROR_AUTH)) {
+		r->set_known = true; /* a person's word, where no source names the servers */
+	} else if (!r->set_known) {
+		set_unknown(r, rc < 0 ? error_message(failed) : "no identity Leases: say --servers 1 if there is but one API server");
+	}
+	kube_identities_free(&identities);
+}
+
+/* --- observing: everything --- */
+
+void observation_forget(struct observation *seen)
+{
+	/* The census is lent: it outlives many looks. */
+	seen->census = (struct census_observation){0};
+	observation_free_contents(seen);
+	*seen = (struct observation){0};
+}
+
+static void start_watch(struct rotation *r)
+{
+	if (r->quiet)
+		return;
+	_cleanup_free_ char *key = xasprintf("%s/namespaces/kube-system", r->cluster->etcd_prefix);
+	r->quiet = quiet_start(r->cluster->loop, r->cluster->etcds, r->cluster->etcd_count, r->servers, 1, key);
+}
+
+static void ask_for_compaction(struct rotation *r)
+{
+	uint64_t now = loop_now(r->cluster->loop);
+	_cleanup_error_ failed = NULL;
+	if (!r->census || r->census_seen.compacted || !r->settled_ended || now < r->compaction_asked + COMPACTION_ASK)
+		return;
+	r->compaction_asked = now;
+	if (census_is_compacted(r->census, r->cluster->etcds, r->cluster->etcd_count, &r->census_seen.compacted, &failed) < 0)
+		r->census_seen.compacted = false;
+}
+
+void rotation_observe(struct rotation *r)
+{
+	observation_forget(&r->seen);
+	start_watch(r);
+	observe_set(r);
+	ask_for_compaction(r);
+	struct observation *seen = &r->seen;
+	seen->servers = xcalloc(1, sizeof(*seen->servers));
+	seen->server_count = 1;
+	look_at(&r->look, r->target, r->journal, loop_now(r->cluster->loop), &seen->servers[0]);
+	seen->servers[0].canary_impossible = !canary_possible(r->journal->path);
+	seen->servers_known = r->set_known ? FACT_KNOWN : FACT_UNKNOWN;
+	seen->servers_why = r->set_known || !r->set_why ? NULL : xstrdup(r->set_why);
+	quiet_observe(r->quiet, seen);
+	seen->settled_began = r->settled_began;
+	seen->settled_ended = r->settled_ended;
+	seen->census = r->census_seen;
+	seen->sweep = r->sweep;
+	seen->reads_checked_at = r->reads_checked_at;
+	seen->rescues = r->journal->rescues;
+	seen->retired = r->retired;
+	seen->blocked = r->blocked ? xstrdup(r->blocked) : NULL;
+	seen->settle_time = r->settle_time;
+	seen->compact = r->options.compact;
+}
+
+/* --- telling --- */
+
+static int open_record(struct rotation *r, struct error **err)
+{
+	if (!r->options.record_path)
+		return 0;
+	int fd = open(r->options.record_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	r->record = fd < 0 ? NULL : fdopen(fd, "a");
+	return r->record ? 0 : error_set_errno(err, ERROR_IO, errno, "flight recorder %s", r->options.record_path);
+}
+
+static void write_record(const struct rotation *r, const struct decision *d, uint64_t now)
+{
+	if (!r->record)
+		return;
+	char at[28];
+	clock_format(clock_wall(), 0, at);
+	struct json_writer w = JSON_WRITER_INIT(RECORD_LINE_MAX);
+	record_write(&w, at, r->journal->path, &r->seen, now, d);
+	const char *line = json_text(&w);
+	if (line)
+		fprintf(r->record, "%s\n", line);
+	fflush(r->record);
+	json_writer_free(&w);
+}
+
+static void tell(struct rotation *r, const struct decision *d, uint64_t now)
+{
+	write_record(r, d, now);
+	rotation_report_phase(r, d->phase, now);
+	if (!r->options.on_decision)
+		return;
+	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *whole = r->trouble ? xasprintf("%s (%s)", text, r->trouble) : xstrdup(text);
+	r->options.on_decision(r->options.arg, d, &r->seen, whole);
+}
+
+/* --- deciding --- */
+
+static struct decision decide(struct rotation *r)
+{
+	rotation_observe(r);
+	uint64_t now = loop_now(r->cluster->loop);
+	struct decision d = next_action(r->journal->path, &r->seen, now);
+	tell(r, &d, now);
+	return d;
+}
+
+/* Objects are in the way (1), or a rule (3). */
+static int blocked(const struct rotation *r, const struct decision *d, struct error **err)
+{
+	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE || d->reason == REASON_UNKNOWN_VALUES ||
+		       d->reason == REASON_DOES_NOT_OPEN;
+	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
+	int rc = error_set(err, objects ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
+	if (hint)
+		error_set_hint(err, "%s", hint);
+	return rc;
+}
+
+/* Only a server that is expected to load its file is looked at each second. */
+static uint64_t next_look(const struct rotation *r, const struct decision *d)
+{
+	bool idle = d->reason == REASON_SETTLING || d->reason == REASON_HISTORY || d->reason == REASON_MEMBER_SILENT;
+	uint64_t now = loop_now(r->cluster->loop);
+	uint64_t due = d->due > now ? d->due : now + POLL_INTERVAL / 10;
+	if (!idle)
+		return due;
+	/* Not past the moment for which the decision waits. */
+	uint64_t settled = r->seen.quiet_since > r->seen.servers[0].loaded_since ? r->seen.quiet_since : r->seen.servers[0].loaded_since;
+	settled += r->settle_time;
+	if (d->reason == REASON_SETTLING && settled > now && settled < now + LOOK_INTERVAL_IDLE)
+		return settled;
+	return d->reason == REASON_HISTORY ? now + COMPACTION_ASK : now + LOOK_INTERVAL_IDLE;
+}
+
+static int wait(struct rotation *r, const struct decision *d, struct error **err)
+{
+	bool never = false;
+	uint64_t due = next_look(r, d);
+	if (r->options.deadline && due > r->options.deadline)
+		due = r->options.deadline;
+	int rc = loop_run_until(r->cluster->loop, &never, due, err);
+	if (rc == -ERROR_DEADLINE)
+		error_clear(err);
+	if (rc != -ERROR_DEADLINE)
+		return rc;
+	if (!r->options.deadline || loop_now(r->cluster->loop) < r->options.deadline)
+		return 0;
+	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	rc = error_set(err, ERROR_DEADLINE, "the deadline passed while waiting: %s", text);
+	error_set_hint(err, "it is safe to leave it like this; the same command goes on");
+	return rc;
+}
+
+static int run(struct rotation *r, struct error **err)
+{
+	for (;;) {
+		if (loop_signal(r->cluster->loop))
+			return error_set(err, ERROR_INTERRUPTED, "stopped by a signal; nothing is lost");
+		struct decision d = decide(r);
+		int rc = 0;
+		if (d.action == ACTION_DONE)
+			return 0;
+		if (d.action == ACTION_BLOCKED)
+			return blocked(r, &d, err);
+		if (d.action != ACTION_WAIT)
+			rc = rotation_act(r, &d, err);
+		/* What failed and may pass is tried again, not at once. */
+		if (rc == 0 && (d.action == ACTION_WAIT || r->trouble))
+			rc = wait(r, &d, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* --- public --- */
+
+int rotation_look(struct rotation *r, const struct observation **ret, struct decision *ret_decision, struct error **err)
+{
+	(void)err;
+	rotation_observe(r);
+	*ret = &r->seen;
+	*ret_decision = next_action(r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	return 0;
+}
+
+int rotation_take_census(struct rotation *r, struct error **err)
+{
+	int rc = rotation_census_now(r, err);
+	if (rc == 0 && !r->census)
+		return error_set(err, ERROR_NETWORK, "no census: %s", r->trouble ? r->trouble : "etcd does not answer");
+	return rc;
+}
+
+static void forget_canaries(struct rotation *r)
+{
+	_cleanup_error_ failed = NULL;
+	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources, .map = r->census ? &r->census->map : NULL,
+					 .path = r->journal->path};
+	if (canary_delete(&options, &failed) < 0)
+		rotation_note(r, "the canaries in namespace %s were not deleted: %s", CANARY_NAMESPACE, error_message(failed));
+}
+
+static const char *outcome(int rc)
+{
+	switch (-rc) {
+	case 0:
+		return "Done";
+	case ERROR_FINDING:
+		return "Blocked";
+	case ERROR_REFUSED:
+		return "Refused";
+	case ERROR_DEADLINE:
+		return "Deadline";
+	case ERROR_INTERRUPTED:
+		return "Interrupted";
+	default:
+		return "Failed";
+	}
+}
+
+static int begin(struct rotation *r, struct error **err)
+{
+	_cleanup_free_ char *aside = NULL;
+	int rc = open_record(r, err);
+	if (rc == 0)
+		rc = rotation_lock(r, err);
+	if (rc == 0)
+		rc = target_clean(r->target, false, err);
+	if (rc == 0 && r->pending_journal) {
+		rc = journal_set_aside(r->target->path, &aside, err);
+		if (rc == 0)
+			rotation_note(r, "%s (%s)", r->pending_journal, aside);
+	}
+	return rc;
+}
+
+static int end(struct rotation *r, struct error **err)
+{
+	forget_canaries(r);
+	int rc = target_clean(r->target, true, err);
+	return rc == 0 ? journal_remove(r->target->path, err) : rc;
+}
+
+int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct error **err)
+{
+	int rc = begin(r, err);
+	if (rc == 0)
+		rc = run(r, err);
+	if (rc == 0)
+		rc = end(r, err);
+	rotation_report_end(r, outcome(rc));
+	*ret_report = r->report;
+	r->report = NULL;
+	rotation_unlock(r);
+	return rc;
+}
+
+static int gate_no(struct rotation *r, const struct decision *d, struct error **err)
+{
+	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
+	int rc = error_set(err, ERROR_REFUSED, "no: %s", text);
+	if (hint)
+		error_set_hint(err, "%s", hint);
+	return rc;
+}
+
+/* The gate answers for the one step from the present configuration to the next: what a rotation would wait for, it waits for too, up to
+ * its deadline, since settling can only be proved by watching. */
+int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct error **err)
+{
+	bool drops = r->journal->path->count > 1 && path_drops(r->journal->path, 0);
+	if (r->journal->path->count != 2 || drops != drop)
+		return error_set(err, ERROR_REFUSED, "%s", r->journal->path->count == 1 ? "no: both configurations mean the same"
+							   : r->journal->path->count > 2
+								   ? "no: between these two configurations lie more steps: see kube-rekey plan"
+							   : drops ? "no: a key leaves by this step: ask gate drop"
+								   : "no: no key leaves by this step: ask gate next");
+	for (;;) {
+		struct decision d = decide(r);
+		if (d.action == ACTION_WRITE_STEP && d.to_step == 1) {
+			*ret_valid_until = clock_wall() + GATE_VALID;
+			return 0;
+		}
+		bool may_do = d.action == ACTION_CANARY || d.action == ACTION_CENSUS;
+		bool may_wait = d.action == ACTION_WAIT && (d.reason == REASON_SETTLING || d.reason == REASON_HISTORY);
+		if (!may_do && !may_wait)
+			return gate_no(r, &d, err);
+		int rc = may_do ? rotation_act(r, &d, err) : 0;
+		if (rc == 0 && (may_wait || r->trouble))
+			rc = wait(r, &d, err);
+		if (rc == -ERROR_DEADLINE) {
+			error_clear(err);
+			return gate_no(r, &d, err);
+		}
+		if (rc < 0)
+			return rc;
+	}
+}
+
+const struct path *rotation_path(const struct rotation *r)
+{
+	return r->journal->path;
+}
+
+const struct journal *rotation_journal(const struct rotation *r)
+{
+	return r->journal;
+}
+
+const struct census *rotation_census(const struct rotation *r)
+{
+	return r->census;
+}
+
+int rotation_position(const struct rotation *r)
+{
+	struct target_content content = {0};
+	int step = STEP_NONE;
+	if (target_read(r->target, &content, NULL) == 0)
+		step = path_find(r->journal->path, encryption_config_shape(content.config));
+	target_content_free(&content);
+	return step;
+}
+
+uint64_t rotation_settle_time(const struct rotation *r)
+{
+	return r->settle_time;
+}

@@ -1,0 +1,422 @@
+/* The steps: each small, each judged afterwards by what is seen, none believed because it was done. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "engine/rotation_internal.h"
+
+/* --- both locks --- */
+
+int rotation_lock(struct rotation *r, struct error **err)
+{
+	_cleanup_free_ char *path = journal_lock_path(r->target->path);
+	char host[256] = "";
+	int rc = file_lock(path, &r->lock_fd, err);
+	if (rc == -ERROR_BUSY)
+		return error_set(err, ERROR_REFUSED, "another kube-rekey is at work on %s", r->target->path);
+	if (rc < 0)
+		return rc;
+	gethostname(host, sizeof(host) - 1);
+	_cleanup_free_ char *holder = xasprintf("%s-%ld", host, (long)getpid());
+	rc = kube_lock_take(&r->cluster->kube, holder, &r->lock, err);
+	return rc == -ERROR_BUSY ? error_wrap(err, rc, "another rotation of this cluster is under way") : rc;
+}
+
+void rotation_unlock(struct rotation *r)
+{
+	kube_lock_release(r->lock);
+	r->lock = NULL;
+	if (r->lock_fd >= 0)
+		close(r->lock_fd);
+	r->lock_fd = -1;
+}
+
+/* --- writing a step --- */
+
+/* The text that a step is made from: the person's own target file once nothing but reading changes up to the end, else the present one. */
+static const struct encryption_config *base_of(const struct rotation *r, const struct target_content *present, size_t step)
+{
+	const struct path *path = r->journal->path;
+	for (size_t i = step; r->to_config && i + 1 < path->count; i++)
+		if (path_changes_write_key(path, i))
+			return present->config;
+	return r->to_config ? r->to_config : present->config;
+}
+
+static int make_text(const struct rotation *r, const struct target_content *present, size_t step, struct secret **ret, struct error **err)
+{
+	_cleanup_secret_ random = secret_random(12);
+	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
+	struct keyring keyring = keys_view(&r->keys);
+	return encryption_config_edit(base_of(r, present, step), r->journal->path->steps[step], &keyring, nonce, ret, err);
+}
+
+/* What has to be on disk before the step: keys that leave by it, and the copy of a key that is about to write. */
+static int prepare(struct rotation *r, int from, int to, struct error **err)
+{
+	const struct path *path = r->journal->path;
+	if (from < 0 || to != from + 1)
+		return 0;
+	if (path_drops(path, (size_t)from)) {
+		int rc = old_keys_save(&r->old_key, path, (size_t)from, &r->keys, r->journal->rotation, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (!r->new_key_seal || !path_changes_write_key(path, (size_t)from))
+		return 0;
+	for (size_t i = 0; i < r->keys.count; i++) {
+		const struct keyring_entry *key = &r->keys.entries[i];
+		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);
+		_cleanup_free_ char *place = NULL;
+		if (!strings_has(&r->journal->new_keys, label))
+			continue;
+		int rc = new_key_copy(r->new_key_seal, r->options.state_directory, key->type, key->name, key->bytes, &place, err);
+		if (rc < 0)
+			return rc;
+		rotation_note(r, "a sealed copy of the new key is in %s", place);
+	}
+	return 0;
+}
+
+/* The Lease may have been lost while we slept: then somebody else may be deciding. */
+static int still_ours(const struct rotation *r, struct error **err)
+{
+	if (kube_lock_deadline(r->lock) > clock_monotonic())
+		return 0;
+	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost: another kube-rekey may have begun", LOCK_NAMESPACE, LOCK_NAME);
+	error_set_hint(err, "nothing was changed without it; run the same command again");
+	return rc;
+}
+
+static int replace(struct rotation *r, const struct decision *d, const struct target_content *present, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	int from = journal_step_of(r->journal, present->sha256);
+	int rc = prepare(r, from, d->to_step, err);
+	if (rc == 0)
+		rc = make_text(r, present, (size_t)d->to_step, &text, err);
+	if (rc < 0)
+		return rc;
+	_cleanup_free_ char *sha256 = text_sha256_tagged(secret_data(text), secret_len(text));
+	/* Before the rename: after a crash between the two, both hashes are known. */
+	journal_add_hash(r->journal, d->to_step, sha256);
+	if (d->rescue)
+		r->journal->rescues++;
+	rc = journal_write(r->target->path, r->journal, err);
+	if (rc == 0)
+		rc = still_ours(r, err);
+	if (rc == 0)
+		rc = target_write(r->target, text, d->expect_hash, err);
+	if (rc < 0)
+		return rc;
+	look_wrote(&r->look, sha256, from == d->to_step, clock_wall());
+	quiet_again(r->quiet);
+	if (d->reason == REASON_PUT_BACK) {
+		free(r->blocked);
+		r->blocked = xstrdup("the API server refused the new file; the previous content was put back");
+	}
+	return 0;
+}
+
+static int write_step(struct rotation *r, const struct decision *d, struct error **err)
+{
+	struct target_content present = {0};
+	int rc = target_read(r->target, &present, err);
+	if (rc == 0 && d->expect_hash && strcmp(present.sha256, d->expect_hash) != 0)
+		rc = 0; /* changed since the look: look again */
+	else if (rc == 0)
+		rc = replace(r, d, &present, err);
+	target_content_free(&present);
+	if (rc == -ERROR_CONFLICT) {
+		error_clear(err); /* likewise, a moment later */
+		rc = 0;
+	}
+	return rc;
+}
+
+/* --- canaries and settling --- */
+
+static int need_census_map(struct rotation *r, struct error **err)
+{
+	return r->census ? 0 : rotation_census_now(r, err);
+}
+
+static void note_settled(struct rotation *r, uint64_t sent)
+{
+	struct observation now = {0};
+	quiet_observe(r->quiet, &now);
+	uint64_t converged = r->seen.servers[0].loaded_since;
+	uint64_t began = now.quiet_since > converged ? now.quiet_since : converged;
+	if (now.quiet_since != 0 && sent >= began + r->settle_time) {
+		r->settled_began = began;
+		r->settled_ended = loop_now(r->cluster->loop);
+	}
+	observation_forget(&now);
+}
+
+static int canary(struct rotation *r, const struct decision *d, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	int rc = need_census_map(r, err);
+	if (rc < 0 || !r->census)
+		return rc;
+	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources, .map = &r->census->map, .path = r->journal->path};
+	uint64_t sent = loop_now(r->cluster->loop);
+	int step = STEP_NONE;
+	if (canary_possible(r->journal->path)) {
+		rc = canary_write(&options, d->step, &step, &failed);
+		if (rc < 0) {
+			rotation_trouble(r, error_message(failed)); /* a refusal is a wait */
+			return rc == -ERROR_REFUSED ? error_set(err, ERROR_REFUSED, "%s", error_message(failed)) : 0;
+		}
+		r->look.canary_step = step;
+		r->look.canary_at = sent;
+		r->look.canary_process = r->look.process;
+	}
+	rotation_trouble(r, NULL);
+	if (d->phase == PHASE_SETTLE)
+		note_settled(r, sent);
+	return 0;
+}
+
+/* --- the census --- */
+
+static void forget_stale(struct rotation *r)
+{
+	for (size_t i = 0; i < r->stale_count; i++) {
+		free(r->stale[i].namespace_);
+		free(r->stale[i].name);
+	}
+	free(r->stale);
+	r->stale = NULL;
+	r->stale_count = 0;
+	r->stale_complete = true;
+}
+
+static void take_stale(void *arg, const struct kube_resource *resource, const char *namespace_, const char *name)
+{
+	struct rotation *r = arg;
+	if (r->stale_count == STALE_NAMED_MAX) {
+		r->stale_complete = false;
+		return;
+	}
+	if (r->stale_count % 64 == 0)
+		r->stale = xreallocarray(r->stale, r->stale_count + 64, sizeof(*r->stale));
+	r->stale[r->stale_count++] = (struct sweep_object){resource, namespace_ ? xstrdup(namespace_) : NULL, xstrdup(name)};
+}
+
+static void forget_census_seen(struct census_observation *seen)
+{
+	for (size_t g = 0; g < seen->group_count; g++) {
+		free(seen->groups[g].resource);
+		free(seen->groups[g].name);
+		free(seen->groups[g].example);
+	}
+	free(seen->groups);
+	free(seen->why);
+	*seen = (struct census_observation){0};
+}
+
+/* A member that joined or left since the watch began is watched from now on, and settling begins again. */
+static int watch_present_members(struct rotation *r, struct error **err)
+{
+	bool changed = false;
+	for (size_t e = 0; e < r->cluster->etcd_count; e++) {
+		struct etcd *etcd = r->cluster->etcds[e];
+		size_t count = etcd_member_count(etcd);
+		uint64_t sum = 0, sum_now = 0;
+		for (size_t m = 0; m < count; m++)
+			sum += etcd_member(etcd, m)->id;
+		quiet_stop(steal(r->quiet));
+		int rc = etcd_connect(etcd, err);
+		if (rc < 0)
+			return rc;
+		for (size_t m = 0; m < etcd_member_count(etcd); m++)
+			sum_now += etcd_member(etcd, m)->id;
+		changed = changed || count != etcd_member_count(etcd) || sum != sum_now;
+	}
+	_cleanup_free_ char *key = xasprintf("%s/namespaces/kube-system", r->cluster->etcd_prefix);
+	r->quiet = quiet_start(r->cluster->loop, r->cluster->etcds, r->cluster->etcd_count, r->servers, 1, key);
+	if (changed)
+		r->settled_began = r->settled_ended = 0;
+	return 0;
+}
+
+static void census_failed(struct rotation *r, const char *why)
+{
+	uint64_t now = loop_now(r->cluster->loop);
+	forget_census_seen(&r->census_seen);
+	r->census_seen = (struct census_observation){.begun = now, .finished = now, .why = xstrdup(why)};
+	rotation_trouble(r, why);
+}
+
+int rotation_census_now(struct rotation *r, struct error **err)
+{
+	struct target_content present = {0};
+	struct census *census = NULL;
+	_cleanup_error_ failed = NULL;
+	int rc = watch_present_members(r, &failed);
+	if (rc == 0)
+		rc = target_read(r->target, &present, &failed);
+	forget_stale(r);
+	if (rc == 0) {
+		struct census_options options = {
+			.loop = r->cluster->loop,
+			.kube = &r->cluster->kube,
+			.etcds = r->cluster->etcds,
+			.etcd_count = r->cluster->etcd_count,
+			.etcd_prefix = r->cluster->etcd_prefix,
+			.resources = &r->cluster->resources,
+			.shape = encryption_config_shape(present.config),
+			.open_with = present.config,
+			.whole_keyspace = true,
+			.foreign_prefixes = &r->cluster->foreign_prefixes,
+			.go_on_when_compacted = r->settled_ended != 0,
+			.on_progress = r->options.on_census,
+			.arg = r->options.arg,
+			.on_stale = take_stale,
+			.stale_arg = r,
+		};
+		rc = census_take(&options, &census, &failed);
+	}
+	target_content_free(&present);
+	if (rc == -ERROR_REFUSED || rc == -ERROR_INTERRUPTED) {
+		error_free(*err);
+		*err = steal(failed);
+		return rc;
+	}
+	if (rc < 0) {
+		census_failed(r, error_message(failed));
+		return 0;
+	}
+	census_free(r->census);
+	r->census = census;
+	forget_census_seen(&r->census_seen);
+	census_observe(census, &r->census_seen);
+	uint64_t interval = r->cluster->compaction_interval;
+	r->census_seen.compaction_expected = interval ? census->finished + 2 * interval + 60 * NS_PER_S : 0;
+	r->compaction_asked = 0;
+	rotation_trouble(r, census->complete ? NULL : census->why);
+	if (r->journal->objects_before == 0)
+		for (size_t i = 0; i < census->resource_count; i++)
+			r->journal->objects_before += census->resources[i].objects;
+	return 0;
+}
+
+/* --- the sweep --- */
+
+static int reencrypt(struct rotation *r, const struct decision *d, struct error **err)
+{
+	size_t count = 0;
+	const struct config_shape *shape = r->journal->path->steps[d->step];
+	_cleanup_free_ const struct kube_resource **resources = sweep_resources(shape, &r->cluster->resources, &count);
+	struct sweep_result *result = NULL;
+	uint64_t total = 0;
+	for (size_t i = 0; r->census && i < r->census->resource_count; i++)
+		for (size_t k = 0; k < count; k++)
+			if (r->census->resources[i].entry->resource == resources[k])
+				total += r->census->resources[i].objects;
+	struct sweep_options options = {
+		.loop = r->cluster->loop,
+		.kube = &r->cluster->kube,
+		.resources = resources,
+		.resource_count = count,
+		.mode = r->options.mode,
+		.speed = r->options.speed,
+		.deadline = r->options.deadline,
+		.etcd = r->cluster->etcd_count > 0 ? r->cluster->etcds[0] : NULL,
+		.totals_hint = total,
+		.on_progress = r->options.on_sweep,
+		.arg = r->options.arg,
+	};
+	if (d->named_only && r->stale_complete && r->stale_count > 0) {
+		options.named = r->stale;
+		options.named_count = r->stale_count;
+		options.totals_hint = r->stale_count;
+	}
+	int rc = sweep_run(&options, &result, err);
+	if (result) {
+		r->sweep = (struct sweep_observation){.step = d->step, .begun = result->begun, .finished = result->finished,
+						      .rewritten = result->rewritten, .quarantined = result->quarantined,
+						      .skipped = result->objects - result->rewritten};
+		rotation_report_sweep(r, result);
+	}
+	sweep_result_free(result);
+	return rc;
+}
+
+/* --- the end --- */
+
+static int compact(struct rotation *r, struct error **err)
+{
+	for (size_t e = 0; e < r->cluster->etcd_count; e++) {
+		int rc = etcd_compact(r->cluster->etcds[e], r->census->etcds[e].revision, err);
+		if (rc < 0)
+			return error_wrap(err, rc, "compacting etcd");
+	}
+	r->compaction_asked = 0;
+	return 0;
+}
+
+static int read_sample(struct rotation *r, const struct decision *d, struct error **err)
+{
+	size_t count = 0;
+	struct read_back_result result;
+	_cleanup_free_ const struct kube_resource **resources =
+		sweep_resources(r->journal->path->steps[d->step], &r->cluster->resources, &count);
+	uint64_t began = loop_now(r->cluster->loop);
+	int rc = read_back(&r->cluster->kube, resources, count, &result, err);
+	if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY) {
+		rotation_trouble(r, error_message(*err));
+		error_clear(err);
+		return 0;
+	}
+	if (rc < 0)
+		return rc;
+	r->reads_checked_at = began;
+	_cleanup_free_ char *line = xasprintf("%llu objects in %llu namespaces read back past every cache", (unsigned long long)result.objects,
+					      (unsigned long long)result.namespaces);
+	strings_add(&r->report->evidence, line);
+	return 0;
+}
+
+static int retire(struct rotation *r, struct error **err)
+{
+	_cleanup_strings_ labels = {0};
+	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
+		old_keys_of_step(r->journal->path, i, &labels);
+	int rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
+	if (rc < 0)
+		return rc;
+	r->retired = r->journal->retired = true;
+	return journal_write(r->target->path, r->journal, err);
+}
+
+int rotation_act(struct rotation *r, const struct decision *d, struct error **err)
+{
+	switch (d->action) {
+	case ACTION_WRITE_STEP:
+		return write_step(r, d, err);
+	case ACTION_CANARY:
+		return canary(r, d, err);
+	case ACTION_REENCRYPT:
+		return reencrypt(r, d, err);
+	case ACTION_CENSUS:
+		return rotation_census_now(r, err);
+	case ACTION_COMPACT:
+		return compact(r, err);
+	case ACTION_READ_BACK:
+		return read_sample(r, d, err);
+	case ACTION_RETIRE:
+		return retire(r, err);
+	case ACTION_WAIT:
+	case ACTION_BLOCKED:
+	case ACTION_DONE:
+		break;
+	}
+	return 0;
+}

@@ -1,0 +1,71 @@
+/* What the files of the rotation share: rotation.c decides and keeps count, rotation_open.c begins, rotation_act.c does the steps,
+ * rotation_report.c tells. */
+#pragma once
+#include <stdio.h>
+#include "engine/canary.h"
+#include "engine/keys.h"
+#include "engine/look.h"
+#include "engine/quiet.h"
+#include "engine/read_back.h"
+#include "engine/rotation.h"
+#include "client/kube/lock.h"
+
+#define STALE_NAMED_MAX 10000 /* objects that a census names for a repeated sweep; more: a whole sweep again */
+
+struct rotation {
+	struct rotation_options options;
+	struct cluster *cluster;
+	struct target *target;
+	struct journal *journal;
+	struct keys keys;             /* every key that a step may need */
+	struct secret *to_text;       /* --to FILE, parsed: */
+	struct encryption_config *to_config;
+	struct old_keys_policy old_key;
+	struct seal *new_key_seal;    /* NULL: none */
+	uint64_t settle_time;
+	int lock_fd;                  /* -1: not taken */
+	struct kube_lock *lock;
+	FILE *record;
+	char *pending_journal;        /* set aside when the run begins: why; NULL */
+
+	/* what was seen by this process */
+	struct look look;
+	struct kube *servers[1];
+	struct quiet *quiet;
+	bool set_known;
+	char *set_why, *blocked;
+	struct observation seen;      /* of the last look */
+	uint64_t settled_began, settled_ended;
+	struct census *census;
+	struct census_observation census_seen; /* begun 0: none */
+	uint64_t compaction_asked;    /* when etcd was last asked whether it has compacted */
+	struct sweep_observation sweep;
+	uint64_t reads_checked_at;
+	bool retired;
+	char *trouble;                /* of the last action that failed and will be tried again; NULL */
+	/* objects that the last census named */
+	struct sweep_object *stale; size_t stale_count; bool stale_complete;
+
+	/* for the report */
+	struct rotation_report *report;
+	enum phase phase; uint64_t phase_since; bool in_phase;
+	uint64_t began;
+};
+
+void rotation_note(const struct rotation *rotation, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The owned trouble text, replaced; NULL clears. */
+void rotation_trouble(struct rotation *rotation, const char *text);
+/* One look at everything; fills rotation->seen. */
+void rotation_observe(struct rotation *rotation);
+void observation_forget(struct observation *seen); /* frees what a look has made */
+/* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
+_must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);
+_must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
+/* Taking and giving back both locks. */
+_must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
+void rotation_unlock(struct rotation *rotation);
+/* The report, as far as it goes. */
+void rotation_report_begin(struct rotation *rotation);
+void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t now);
+void rotation_report_sweep(struct rotation *rotation, const struct sweep_result *result);
+void rotation_report_end(struct rotation *rotation, const char *outcome);

@@ -1,0 +1,284 @@
+/* The beginning of a rotation: what is in the file, what was begun before, where it shall go; and every reason not to begin. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "engine/intent.h"
+#include "engine/rotation_internal.h"
+
+#define SETTLE_MIN (15 * NS_PER_S)             /* rule 3a */
+#define SETTLE_BALANCER (15 * 60 * NS_PER_S)   /* etcd whose members cannot be asked one by one */
+#define DEFAULT_POLL (60 * NS_PER_S)           /* upstream's EncryptionConfigFileChangePollDuration */
+
+/* --- may it begin at all? --- */
+
+static int check_node(const struct rotation *r, struct error **err)
+{
+	const struct node_facts *node = &r->cluster->node;
+	if (!r->cluster->has_node || r->options.manual)
+		return 0;
+	_cleanup_free_ char *seen = node->encryption_config_host ? realpath(node->encryption_config_host, NULL) : NULL;
+	if (node->single_file_mount) {
+		int rc = error_set(err, ERROR_REFUSED, "%s is mounted into the API server as a single file: it would never see a new one",
+				   r->target->path);
+		error_set_hint(err, "mount its directory instead (%s), restart the API server, and run this again", node->source);
+		return rc;
+	}
+	if (seen && strcmp(seen, r->target->path) != 0) {
+		int rc = error_set(err, ERROR_REFUSED, "the API server reads %s, not %s", seen, r->target->path);
+		error_set_hint(err, "say --encryption-config %s", seen);
+		return rc;
+	}
+	if (node->process_id && node->encryption_config &&
+	    node_same_file("/proc", node->process_id, node->encryption_config, r->target->path) == 0)
+		return error_set(err, ERROR_REFUSED, "the API server (process %u) has another file at %s than %s is here", node->process_id,
+				 node->encryption_config, r->target->path);
+	if (!node->automatic_reload && !r->options.wait_restart) {
+		int rc = error_set(err, ERROR_REFUSED, "the API server does not reload its encryption configuration by itself");
+		error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say --apply=wait-restart and restart it when told");
+		return rc;
+	}
+	return 0;
+}
+
+/* --- where it goes --- */
+
+static int read_target_configuration(struct rotation *r, struct error **err)
+{
+	if (!r->options.to_path)
+		return 0;
+	int rc = file_read(r->options.to_path, ENCRYPTION_CONFIG_MAX, &r->to_text, err);
+	if (rc == 0)
+		rc = encryption_config_parse(r->options.to_path, r->to_text, &r->to_config, err);
+	if (rc == 0)
+		keys_add_config(&r->keys, r->to_config);
+	return rc;
+}
+
+static char *request_of(const struct rotation *r, const struct intent *intent)
+{
+	_cleanup_free_ char *hash = r->to_text ? text_sha256(secret_data(r->to_text), secret_len(r->to_text)) : NULL;
+	return intent_text(intent, hash);
+}
+
+static struct intent intent_of(const struct rotation *r, uint64_t wall)
+{
+	return (struct intent){r->options.provider, r->options.drop_keys, r->options.drop_identity, wall};
+}
+
+static int new_journal(struct rotation *r, const struct target_content *content, struct error **err)
+{
+	uint64_t wall = clock_wall();
+	struct intent intent = intent_of(r, wall);
+	const struct config_shape *from = encryption_config_shape(content->config);
+	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
+	_cleanup_(journal_freep) struct journal *journal = xcalloc(1, sizeof(*journal));
+	_cleanup_strings_ made = {0};
+	int rc = 0;
+	if (r->to_config)
+		to = config_shape_copy(encryption_config_shape(r->to_config));
+	else
+		rc = intent_target(from, &intent, &r->keys, &to, &made, err);
+	if (rc == 0)
+		rc = path_make(from, to, &journal->path, err);
+	if (rc < 0)
+		return rc;
+	char time[28], compact[16];
+	clock_format(wall, 0, time);
+	clock_format_compact(wall, compact);
+	journal->started = xstrdup(time);
+	journal->request = request_of(r, &intent);
+	intent_old_keys(from, to, &journal->old_keys);
+	intent_new_keys(from, to, &journal->new_keys);
+	/* A rotation to a new key is named after it; any other by its time and the file that it began with. */
+	const char *slash = made.count > 0 ? strchr(made.items[0], '/') : NULL;
+	journal->rotation = slash ? xstrdup(slash + 1) : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	journal_add_hash(journal, 0, content->sha256);
+	if (!text_equal(content->sha256, content->deployed_sha256))
+		journal_add_hash(journal, 0, content->deployed_sha256);
+	r->journal = steal(journal);
+	return 0;
+}
+
+/* Whether the keys that the rest of the journal's path needs are at hand. */
+static bool keys_at_hand(const struct rotation *r)
+{
+	for (size_t i = 0; i < r->journal->path->count; i++)
+		for (size_t k = 0; k < r->journal->path->steps[i]->rule_count; k++) {
+			const struct config_rule *rule = &r->journal->path->steps[i]->rules[k];
+			for (size_t j = 0; j < rule->key_count; j++) {
+				enum provider_type type = rule->keys[j].type;
+				if (type != PROVIDER_IDENTITY && type != PROVIDER_KMS && !keys_find(&r->keys, type, rule->keys[j].name))
+					return false;
+			}
+		}
+	return true;
+}
+
+/* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is not ours to go on with. */
+static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
+{
+	struct intent intent = intent_of(r, 0);
+	_cleanup_free_ char *request = request_of(r, &intent);
+	int step = journal_step_of(r->journal, content->sha256);
+	const char *why = NULL;
+	if (step == STEP_NONE)
+		why = "the present file is none that it names";
+	else if (step == 0 && !keys_at_hand(r))
+		why = "it had not changed the file yet";
+	if (why) {
+		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: %s", r->journal->rotation, why);
+		journal_free(steal(r->journal));
+		return 0;
+	}
+	if (text_equal(request, r->journal->request))
+		return 0;
+	int rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)", r->journal->rotation,
+			   r->journal->request);
+	error_set_hint(err, "finish it first with the command that began it");
+	return rc;
+}
+
+static int find_path(struct rotation *r, struct error **err)
+{
+	struct target_content content = {0};
+	int rc = target_read(r->target, &content, err);
+	if (rc == 0)
+		rc = journal_read(r->target->path, &r->journal, err);
+	if (rc == 0) {
+		keys_add_config(&r->keys, content.config);
+		if (r->journal)
+			rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
+	}
+	if (rc == 0 && r->journal)
+		rc = adopt_journal(r, &content, err);
+	if (rc == 0 && !r->journal)
+		rc = new_journal(r, &content, err);
+	target_content_free(&content);
+	return rc;
+}
+
+/* --- what it needs --- */
+
+static int open_seals(struct rotation *r, struct error **err)
+{
+	const struct rotation_options *o = &r->options;
+	_cleanup_free_ char *retired = xasprintf("%s/retired", o->state_directory);
+	int rc = old_keys_policy_parse(o->old_key ? o->old_key : "keep", steal(retired), &r->old_key, err);
+	if (rc < 0 || !o->new_key_copy || text_equal(o->new_key_copy, "none"))
+		return rc;
+	if (!text_starts(o->new_key_copy, "seal:"))
+		return error_set(err, ERROR_USAGE, "--new-key-copy is none or seal:CERTIFICATE, not %s", o->new_key_copy);
+	return seal_open(o->new_key_copy + strlen("seal:"), &r->new_key_seal, err);
+}
+
+/* Retired keys may not lie where the server's files are: those directories are mounted, copied and watched. */
+static int check_state_directory(const struct rotation *r, struct error **err)
+{
+	const char *slash = strrchr(r->target->path, '/');
+	_cleanup_free_ char *directory = xstrndup(r->target->path, (size_t)(slash - r->target->path) + 1);
+	_cleanup_free_ char *state = xasprintf("%s/", r->options.state_directory);
+	_cleanup_free_ char *real = realpath(r->options.state_directory, NULL);
+	if (!text_starts(state, directory) && !(real && text_starts(real, directory)) && !text_starts(state, "/etc/kubernetes/manifests/"))
+		return 0;
+	return error_set(err, ERROR_REFUSED, "--state-dir %s lies beside the server's own files, where old keys must not be kept",
+			 r->options.state_directory);
+}
+
+static uint64_t settle_time(const struct rotation *r)
+{
+	if (r->options.has_settle)
+		return r->options.settle;
+	uint64_t time = r->cluster->request_timeout > SETTLE_MIN ? r->cluster->request_timeout : SETTLE_MIN;
+	for (size_t i = 0; i < r->cluster->etcd_count; i++)
+		if (etcd_behind_balancer(r->cluster->etcds[i]) && time < SETTLE_BALANCER)
+			time = SETTLE_BALANCER;
+	return time;
+}
+
+static int open_target(struct rotation *r, struct error **err)
+{
+	const struct rotation_options *o = &r->options;
+	if (o->manual)
+		return target_manual(o->config_path, o->out, o->as_deployed, &r->target, err);
+	return target_file(o->config_path, &r->target, err);
+}
+
+int rotation_open(const struct rotation_options *options, struct rotation **ret, struct error **err)
+{
+	_cleanup_(rotation_freep) struct rotation *r = xcalloc(1, sizeof(*r));
+	r->options = *options;
+	r->cluster = options->cluster;
+	r->lock_fd = -1;
+	r->began = loop_now(r->cluster->loop);
+	r->sweep.step = STEP_NONE;
+	if (options->provider && options->to_path)
+		return error_set(err, ERROR_USAGE, "--provider and --to exclude each other");
+	int rc = open_target(r, err);
+	if (rc == 0)
+		rc = check_node(r, err);
+	if (rc == 0)
+		rc = check_state_directory(r, err);
+	if (rc == 0)
+		rc = open_seals(r, err);
+	if (rc == 0)
+		rc = read_target_configuration(r, err);
+	if (rc == 0)
+		rc = find_path(r, err);
+	if (rc < 0)
+		return rc;
+	r->settle_time = settle_time(r);
+	r->servers[0] = &r->cluster->kube;
+	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE,
+				.name = xstrdup(r->cluster->kube.name), .reloads_itself = !options->wait_restart};
+	rotation_report_begin(r);
+	*ret = steal(r);
+	return 0;
+}
+
+void rotation_free(struct rotation *r)
+{
+	if (!r)
+		return;
+	rotation_unlock(r);
+	quiet_stop(r->quiet);
+	target_free(r->target);
+	journal_free(r->journal);
+	keys_free(&r->keys);
+	encryption_config_free(r->to_config);
+	secret_free(r->to_text);
+	free((char *)r->old_key.directory);
+	old_keys_policy_free(&r->old_key);
+	seal_free(r->new_key_seal);
+	if (r->record)
+		fclose(r->record);
+	free(r->pending_journal);
+	look_free(&r->look);
+	free(r->set_why);
+	free(r->blocked);
+	free(r->trouble);
+	observation_forget(&r->seen);
+	census_free(r->census);
+	for (size_t g = 0; g < r->census_seen.group_count; g++) {
+		free(r->census_seen.groups[g].resource);
+		free(r->census_seen.groups[g].name);
+		free(r->census_seen.groups[g].example);
+	}
+	free(r->census_seen.groups);
+	free(r->census_seen.why);
+	for (size_t i = 0; i < r->stale_count; i++) {
+		free(r->stale[i].namespace_);
+		free(r->stale[i].name);
+	}
+	free(r->stale);
+	rotation_report_free(r->report);
+	free(r);
+}
+
+void rotation_freep(struct rotation **rotation)
+{
+	rotation_free(*rotation);
+}

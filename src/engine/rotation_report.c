@@ -1,0 +1,349 @@
+/* What a rotation did and how it is known: counted along the way, told at the end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "engine/rotation_internal.h"
+
+static char *now_text(void)
+{
+	char text[28];
+	clock_format(clock_wall(), 0, text);
+	return xstrdup(text);
+}
+
+static void copy_strings(struct strings *to, const struct strings *from)
+{
+	for (size_t i = 0; i < from->count; i++)
+		strings_add(to, from->items[i]);
+}
+
+void rotation_report_begin(struct rotation *r)
+{
+	struct rotation_report *report = xcalloc(1, sizeof(*report));
+	report->rotation = xstrdup(r->journal->rotation);
+	report->started = xstrdup(r->journal->started);
+	copy_strings(&report->old_keys, &r->journal->old_keys);
+	copy_strings(&report->new_keys, &r->journal->new_keys);
+	r->report = report;
+}
+
+void rotation_report_phase(struct rotation *r, enum phase phase, uint64_t now)
+{
+	struct rotation_report *report = r->report;
+	if (r->in_phase && report->phase_count > 0)
+		report->phases[report->phase_count - 1].ns += now - r->phase_since;
+	if (!r->in_phase || r->phase != phase) {
+		report->phases = xreallocarray(report->phases, report->phase_count + 1, sizeof(*report->phases));
+		report->phases[report->phase_count++] = (struct rotation_phase){.phase = phase};
+	}
+	r->in_phase = true;
+	r->phase = phase;
+	r->phase_since = now;
+}
+
+static struct sweep_count *count_of(struct rotation_report *report, const struct kube_resource *resource)
+{
+	for (size_t i = 0; i < report->resource_count; i++)
+		if (report->resources[i].resource == resource)
+			return &report->resources[i];
+	report->resources = xreallocarray(report->resources, report->resource_count + 1, sizeof(*report->resources));
+	report->resources[report->resource_count] = (struct sweep_count){.resource = resource};
+	return &report->resources[report->resource_count++];
+}
+
+static void forget_quarantine(struct rotation_report *report)
+{
+	for (size_t i = 0; i < report->quarantine_count; i++) {
+		free(report->quarantine[i].namespace_);
+		free(report->quarantine[i].name);
+		free(report->quarantine[i].why);
+	}
+	free(report->quarantine);
+	report->quarantine = NULL;
+	report->quarantine_count = 0;
+}
+
+/* Rewrites add up over the sweeps; objects and quarantine are those of the last one that looked. */
+void rotation_report_sweep(struct rotation *r, const struct sweep_result *result)
+{
+	struct rotation_report *report = r->report;
+	for (size_t i = 0; i < result->count; i++) {
+		const struct sweep_count *more = &result->counts[i];
+		struct sweep_count *sum = count_of(report, more->resource);
+		sum->objects = more->objects > sum->objects ? more->objects : sum->objects;
+		sum->rewritten += more->rewritten;
+		sum->current += more->current;
+		sum->skipped += more->skipped;
+		sum->conflicts += more->conflicts;
+		sum->gone += more->gone;
+		sum->quarantined = more->quarantined;
+		sum->bytes += more->bytes;
+	}
+	forget_quarantine(report);
+	report->quarantined = result->quarantined;
+	report->quarantine = xcalloc(result->quarantine_named + 1, sizeof(*report->quarantine));
+	for (size_t i = 0; i < result->quarantine_named; i++) {
+		const struct sweep_quarantined *q = &result->quarantine[i];
+		report->quarantine[report->quarantine_count++] = (struct sweep_quarantined){
+			q->resource, q->namespace_ ? xstrdup(q->namespace_) : NULL, xstrdup(q->name), xstrdup(q->why)};
+	}
+}
+
+/* --- evidence: sentences out of what was seen last --- */
+
+static void tell_census(struct rotation *r)
+{
+	const struct census *census = r->census;
+	struct rotation_report *report = r->report;
+	if (!census || !census->complete)
+		return;
+	for (size_t i = 0; i < census->resource_count; i++)
+		report->objects += census->resources[i].objects;
+	report->revision = census->revision;
+	_cleanup_free_ char *objects = text_human_count(report->objects);
+	_cleanup_free_ char *line =
+		xasprintf("every value in etcd read at revision %llu and opened with the present configuration: %s objects, %llu stale, %llu unreadable",
+			  (unsigned long long)census->revision, objects, (unsigned long long)census->stale, (unsigned long long)census->unreadable);
+	strings_add(&report->evidence, line);
+}
+
+static void tell_server(struct rotation *r)
+{
+	struct rotation_report *report = r->report;
+	if (r->seen.server_count == 0)
+		return;
+	const struct server_observation *server = &r->seen.servers[0];
+	report->server = xstrdup(server->name);
+	report->loaded_hash = server->loaded_hash ? xstrdup(server->loaded_hash) : NULL;
+	if (server->loaded != FACT_KNOWN)
+		return;
+	_cleanup_free_ char *line =
+		server->evidence == LOADED_BY_HASH
+			? xasprintf("%s loaded %s (its own loaded hash)", server->name, server->loaded_hash ? server->loaded_hash : "its file")
+			: xasprintf("%s reloaded its file (weaker evidence: reload counters of %s and the canary; this version shows no loaded hash)",
+				    server->name, server->version ? server->version : "an old version");
+	strings_add(&report->evidence, line);
+}
+
+static void tell_settling(struct rotation *r)
+{
+	struct rotation_report *report = r->report;
+	if (!r->settled_ended)
+		return;
+	_cleanup_free_ char *time = text_human_duration(r->settled_ended - r->settled_began);
+	_cleanup_free_ char *line = xasprintf("%s without silence of a server or an etcd member, a canary of each server at the end", time);
+	strings_add(&report->evidence, line);
+	uint64_t least = r->cluster->request_timeout > 15 * NS_PER_S ? r->cluster->request_timeout : 15 * NS_PER_S;
+	if (r->settle_time < least) {
+		_cleanup_free_ char *short_time = text_human_duration(r->settle_time), *least_time = text_human_duration(least);
+		_cleanup_free_ char *warning = xasprintf("settled for %s only, as --settle says; the server's request timeout asks for %s",
+							 short_time, least_time);
+		strings_add(&report->evidence, warning);
+	}
+	if (r->seen.members_behind_balancer)
+		strings_add(&report->evidence, "weaker: etcd was watched through a balancer, not member by member");
+}
+
+static void tell_gaps(struct rotation *r)
+{
+	_cleanup_strings_ unproved = {0};
+	canary_unproved(r->journal->path, &unproved);
+	if (unproved.count > 0) {
+		_cleanup_free_ char *names = strings_join(&unproved, ", ");
+		_cleanup_free_ char *line = xasprintf("no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
+		strings_add(&r->report->evidence, line);
+	}
+	for (size_t i = 0; i < r->cluster->foreign_prefixes.count; i++) {
+		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's", r->cluster->foreign_prefixes.items[i]);
+		strings_add(&r->report->evidence, line);
+	}
+	for (size_t i = 0; i < r->journal->forgotten.count; i++) {
+		_cleanup_free_ char *line = xasprintf("%s does not count: a person said that it is gone for good", r->journal->forgotten.items[i]);
+		strings_add(&r->report->evidence, line);
+	}
+	if (r->journal->rescues > 0)
+		strings_add(&r->report->evidence, "a key had to be put back once (Rescue)");
+}
+
+/* What a drop does not reach. */
+static void tell_remains(struct rotation *r)
+{
+	struct rotation_report *report = r->report;
+	bool dropped = false;
+	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
+		dropped = dropped || path_drops(r->journal->path, i);
+	if (dropped) {
+		_cleanup_free_ char *line = xasprintf("backups of etcd made before %s need the old key, and so do free pages of etcd's "
+						      "database until it is defragmented",
+						      report->finished);
+		strings_add(&report->remains, line);
+	}
+	if (!r->new_key_seal && r->journal->new_keys.count > 0) {
+		_cleanup_free_ char *line = xasprintf("the only copy of the new key is in %s: losing this disk loses etcd's backups too "
+						      "(--new-key-copy seal:CERT)",
+						      r->target->path);
+		strings_add(&report->remains, line);
+	}
+}
+
+void rotation_report_end(struct rotation *r, const char *outcome)
+{
+	struct rotation_report *report = r->report;
+	uint64_t now = loop_now(r->cluster->loop);
+	if (r->in_phase)
+		rotation_report_phase(r, r->phase, now);
+	report->outcome = outcome;
+	report->finished = now_text();
+	report->ns = now - r->began;
+	tell_census(r);
+	tell_server(r);
+	tell_settling(r);
+	tell_gaps(r);
+	if (text_equal(outcome, "Done"))
+		tell_remains(r);
+}
+
+/* --- JSON --- */
+
+static void write_list(struct json_writer *w, const char *key, const struct strings *list)
+{
+	json_key(w, key);
+	json_array_begin(w);
+	for (size_t i = 0; i < list->count; i++)
+		json_string(w, list->items[i]);
+	json_array_end(w);
+}
+
+static void write_key(struct json_writer *w, const char *key, const struct strings *labels)
+{
+	const char *label = labels->count > 0 ? labels->items[0] : "";
+	const char *slash = strchr(label, '/');
+	_cleanup_free_ char *provider = xstrndup(label, slash ? (size_t)(slash - label) : strlen(label));
+	json_key(w, key);
+	json_object_begin(w);
+	json_member_string(w, "provider", provider);
+	json_member_string(w, "name", slash ? slash + 1 : "");
+	json_object_end(w);
+}
+
+static void write_counts(struct json_writer *w, const struct rotation_report *report)
+{
+	json_key(w, "resources");
+	json_array_begin(w);
+	for (size_t i = 0; i < report->resource_count; i++) {
+		const struct sweep_count *count = &report->resources[i];
+		json_object_begin(w);
+		json_member_string(w, "resource", count->resource->resource);
+		json_member_u64(w, "objects", count->objects);
+		json_member_u64(w, "rewritten", count->rewritten);
+		json_member_u64(w, "skipped", count->skipped + count->current);
+		json_member_u64(w, "conflicts", count->conflicts);
+		json_member_u64(w, "quarantined", count->quarantined);
+		json_object_end(w);
+	}
+	json_array_end(w);
+	json_key(w, "quarantined");
+	json_array_begin(w);
+	for (size_t i = 0; i < report->quarantine_count; i++) {
+		const struct sweep_quarantined *q = &report->quarantine[i];
+		json_object_begin(w);
+		json_member_string(w, "resource", q->resource->resource);
+		json_member_string(w, "namespace", q->namespace_ ? q->namespace_ : "");
+		json_member_string(w, "name", q->name);
+		json_member_string(w, "why", q->why);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
+void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w)
+{
+	json_object_begin(w);
+	json_member_string(w, "kind", "RotationReport");
+	json_member_u64(w, "version", 1);
+	json_member_string(w, "outcome", report->outcome);
+	json_member_string(w, "rotation", report->rotation);
+	json_member_string(w, "started", report->started);
+	json_member_string(w, "finished", report->finished);
+	json_key(w, "seconds");
+	json_fixed(w, (double)report->ns / 1e9, 3);
+	write_list(w, "oldKeys", &report->old_keys);
+	write_key(w, "newKey", &report->new_keys);
+	write_list(w, "newKeys", &report->new_keys);
+	json_member_u64(w, "revision", report->revision);
+	json_member_u64(w, "objects", report->objects);
+	json_member_string(w, "server", report->server);
+	json_member_string(w, "loaded", report->loaded_hash);
+	write_counts(w, report);
+	write_list(w, "evidence", &report->evidence);
+	write_list(w, "remains", &report->remains);
+	json_key(w, "phases");
+	json_array_begin(w);
+	for (size_t i = 0; i < report->phase_count; i++) {
+		json_object_begin(w);
+		json_member_string(w, "phase", phase_name(report->phases[i].phase));
+		json_key(w, "seconds");
+		json_fixed(w, (double)report->phases[i].ns / 1e9, 3);
+		json_object_end(w);
+	}
+	json_array_end(w);
+	json_object_end(w);
+}
+
+/* --- text --- */
+
+static void append_lines(struct buf *out, const char *head, const struct strings *lines)
+{
+	for (size_t i = 0; i < lines->count; i++)
+		if (buf_append_format(out, "%s%s\n", i == 0 ? head : "         ", lines->items[i]) < 0)
+			return;
+}
+
+#define REPORT_TEXT_MAX (1u << 20)
+
+char *rotation_report_text(const struct rotation_report *report)
+{
+	struct buf out = BUF_INIT(REPORT_TEXT_MAX);
+	_cleanup_free_ char *time = text_human_duration(report->ns), *objects = text_human_count(report->objects);
+	_cleanup_free_ char *old_keys = strings_join(&report->old_keys, ", "), *new_keys = strings_join(&report->new_keys, ", ");
+	int rc = buf_append_format(&out, "%s in %s. %s objects", report->outcome, time, objects);
+	if (rc == 0 && *new_keys)
+		rc = buf_append_format(&out, " under %s", new_keys);
+	if (rc == 0 && *old_keys)
+		rc = buf_append_format(&out, "; %s left the configuration", old_keys);
+	if (rc == 0)
+		rc = buf_append_text(&out, ".\n");
+	append_lines(&out, "Proof:   ", &report->evidence);
+	append_lines(&out, "Remains: ", &report->remains);
+	for (size_t i = 0; rc == 0 && i < report->quarantine_count; i++) {
+		const struct sweep_quarantined *q = &report->quarantine[i];
+		rc = buf_append_format(&out, "Quarantine: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "", q->name, q->why);
+	}
+	return buf_steal_text(&out);
+}
+
+void rotation_report_free(struct rotation_report *report)
+{
+	if (!report)
+		return;
+	free(report->rotation);
+	free(report->started);
+	free(report->finished);
+	strings_free(&report->old_keys);
+	strings_free(&report->new_keys);
+	strings_free(&report->evidence);
+	strings_free(&report->remains);
+	free(report->resources);
+	forget_quarantine(report);
+	free(report->phases);
+	free(report->server);
+	free(report->loaded_hash);
+	free(report);
+}
+
+void rotation_report_freep(struct rotation_report **report)
+{
+	rotation_report_free(*report);
+}
