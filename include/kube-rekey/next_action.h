@@ -56,7 +56,7 @@ const char *action_name(enum action action);
 	X(DOES_NOT_OPEN, "values do not open with the key of their name") \
 	X(STALE, "values are not under the write key") \
 	X(QUARANTINED, "objects could not be rewritten") \
-	X(OUTSIDE, "values that no API serves are under the leaving key") \
+	X(OUTSIDE, "values that no API serves are in the way") \
 	X(VERSIONS_DIFFER, "servers of different versions run") \
 	X(SETTLING, "older writes may still land") \
 	X(MEMBER_SILENT, "an etcd member does not answer") \
@@ -96,11 +96,14 @@ struct decision {
 	bool named_only;         /* REENCRYPT */
 	bool rescue;             /* WRITE_STEP that puts keys back: counted */
 	uint64_t due;            /* when to look again at the latest, monotonic ns */
+	/* WRITE_STEP and RETIRE: not to be begun after this time; look and decide again instead (rule 3d). UINT64_MAX: any time,
+	 * since no key leaves. */
+	uint64_t valid_until;
 };
 
 #define POLL_INTERVAL (UINT64_C(1000000000))     /* how often a wait looks again */
 #define FRESH_LOOK (UINT64_C(60000000000))       /* rule 3d */
-#define RESCUES_MAX 1
+#define RESCUES_MAX 1 /* for each server */
 
 struct decision next_action(const struct path *path, const struct observation *observation, uint64_t now);
 

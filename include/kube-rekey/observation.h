@@ -29,16 +29,19 @@ struct server_observation {
 	int file_step;            /* step whose meaning it has, STEP_NONE for any other */
 	char *file_hash;          /* "sha256:..." */
 	bool file_ours;           /* the hash is the rotation's first one or one that we wrote: not edited by hand */
+	int written_step;         /* step of the file that we wrote there last, by the journal; STEP_NONE: not known */
 
 	enum fact loaded;
 	int loaded_step;
 	char *loaded_hash;        /* NULL where only counters tell */
-	bool loaded_is_file;      /* what runs is exactly the present file */
+	bool loaded_is_file;      /* what runs is exactly the present file; then loaded_step is file_step */
 	enum loaded_evidence evidence;
 	bool needs_second_nonce;  /* LOADED_BY_RELOADS: one success seen, write the same step again */
 	uint64_t process;         /* identity of the process (its start time) */
 	uint64_t loaded_since;    /* since when this process was seen to run this file without a break; 0 when it does not */
+	uint64_t writes_since;    /* likewise, for the write keys of the file that it runs, whichever file that was */
 	bool refuses_file;        /* its failure counter rose after our rename: it will not load this file */
+	bool refused_before;      /* it did so with an earlier file of ours, which was put back: not tried again by this process */
 	bool reloads_itself;      /* automatic reload is on; else a person restarts it */
 
 	int canary_step;          /* the canary was found in etcd under this step's write keys, STEP_NONE: not yet */
@@ -95,19 +98,22 @@ struct observation {
 	bool members_behind_balancer; /* weaker: only the balancer's address answers */
 
 	uint64_t quiet_since;     /* since when no voting member and no server was silent for more than 5 s, restarted, or we paused */
-	uint64_t settled_began, settled_ended; /* a whole settle time without silence, canaries of every server at its end */
-	uint64_t etcd_back_at;    /* when a revision or a raft term was last seen to go back; 0: never */
+	/* A whole settle time without silence: began = the later of quiet_since and the last convergence, ended = when the
+	 * canary of every server, written at its end, was found. 0: none by this process. */
+	uint64_t settled_began, settled_ended;
+	uint64_t etcd_looked_at;  /* when revision and raft term of every member were last read */
+	uint64_t etcd_back_at;    /* when one of them was last seen to have gone back; 0: never */
 
 	struct census_observation census;
 	struct sweep_observation sweep;
 
 	uint64_t reads_checked_at; /* plain GETs of a sample of each namespace succeeded on the last step */
-	unsigned rescues;         /* in this rotation */
+	unsigned rescues;         /* in this rotation, one for each file written */
 	bool retired;             /* the old keys were treated as asked */
 	char *blocked;            /* a reason only a person can take away (lock lost, foreign owner, ...); NULL */
 
 	/* what was asked */
-	uint64_t settle_time;     /* ns */
+	uint64_t settle_time;     /* ns; behind a balancer at least 15 min, unless a person said otherwise */
 	bool compact;             /* --compact */
 };
 /* Frees everything that it points to and leaves it empty, as `(struct observation){0}`; a half-filled one is fine. */

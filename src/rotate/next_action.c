@@ -14,7 +14,8 @@ struct view {
 	size_t base;              /* every server is at this step or one further */
 	bool last;                /* base is the end of the path */
 	bool drops;               /* a key leaves by base -> base + 1 */
-	uint64_t converged_since; /* since when every server runs its file */
+	uint64_t converged_since; /* since when every server at the base runs its file */
+	uint64_t writes_since;    /* since when every server writes under the keys that it writes under */
 	struct decision *decision;
 };
 
@@ -58,7 +59,7 @@ static bool act(const struct view *v, enum action action, enum phase phase, enum
 
 static bool wait_until(const struct view *v, enum phase phase, enum reason reason, uint64_t due)
 {
-	v->decision->due = due < v->now + POLL_INTERVAL ? due : v->now + POLL_INTERVAL;
+	v->decision->due = due < v->now + POLL_INTERVAL ? later(due, v->now) : v->now + POLL_INTERVAL;
 	return act(v, ACTION_WAIT, phase, reason);
 }
 
@@ -79,6 +80,22 @@ static bool blocked(const struct view *v, enum reason reason)
 	return act(v, ACTION_BLOCKED, PHASE_BLOCKED, reason);
 }
 
+static bool blocked_by_server(const struct view *v, size_t server, enum reason reason)
+{
+	v->decision->server = (int)server;
+	return blocked(v, reason);
+}
+
+/* The oldest look that a step in which a key leaves may rest upon. */
+static uint64_t oldest_look(const struct view *v)
+{
+	uint64_t oldest = v->seen->etcd_looked_at;
+	for (size_t i = 0; i < v->seen->server_count; i++)
+		if (v->seen->servers[i].looked_at < oldest)
+			oldest = v->seen->servers[i].looked_at;
+	return oldest;
+}
+
 static bool write_step(const struct view *v, size_t server, size_t to, enum phase phase, enum reason reason)
 {
 	v->decision->server = (int)server;
@@ -90,11 +107,10 @@ static bool write_step(const struct view *v, size_t server, size_t to, enum phas
 /* Puts a key back as a read key. Once: a second time means that something outside keeps undoing the rotation. */
 static bool rescue(const struct view *v, size_t server, size_t to, enum reason reason)
 {
-	v->decision->server = (int)server;
-	if (v->seen->rescues >= RESCUES_MAX)
-		return blocked(v, REASON_RESCUED_TWICE);
+	if (v->seen->rescues >= RESCUES_MAX * v->seen->server_count)
+		return blocked_by_server(v, server, REASON_RESCUED_TWICE);
 	if (!v->seen->servers[server].file_ours)
-		return blocked(v, REASON_FILE_EDITED);
+		return blocked_by_server(v, server, REASON_FILE_EDITED);
 	v->decision->rescue = true;
 	return write_step(v, server, to, PHASE_RESCUE, reason);
 }
@@ -113,23 +129,30 @@ static bool file_unclear(const struct view *v, size_t i)
 	const struct server_observation *server = &v->seen->servers[i];
 	if (server->file != FACT_KNOWN)
 		return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_FILE_UNKNOWN);
-	if (server->file_step == STEP_NONE) {
-		v->decision->server = (int)i;
-		return blocked(v, REASON_FILE_EDITED);
-	}
-	return false;
+	return server->file_step == STEP_NONE && blocked_by_server(v, i, REASON_FILE_EDITED);
 }
 
-/* A file that its server will not load goes back to what runs, whose every value that file's readers can read. */
+/* The furthest step up to `to` that the file can be given without a key leaving it. */
+static int without_a_drop(const struct view *v, int file_step, int to)
+{
+	while (to > file_step && path_drops(v->path, (size_t)to - 1))
+		to--;
+	return to;
+}
+
+/* A file that its server will not load goes back to what runs. */
 static bool refuses(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
 	if (!server->refuses_file || server->loaded_is_file)
 		return false;
-	v->decision->server = (int)i;
-	if (server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE && server->loaded_step != server->file_step)
+	bool other_runs = server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE &&
+			  server->loaded_step != server->file_step;
+	if (other_runs && server->file_ours &&
+	    (server->loaded_step < server->file_step ||
+	     without_a_drop(v, server->file_step, server->loaded_step) == server->loaded_step))
 		return write_step(v, i, (size_t)server->loaded_step, PHASE_RESCUE, REASON_PUT_BACK);
-	return blocked(v, REASON_FILE_REFUSED);
+	return blocked_by_server(v, i, REASON_FILE_REFUSED);
 }
 
 static bool loaded_unclear(const struct view *v, size_t i)
@@ -145,16 +168,45 @@ static bool loaded_unclear(const struct view *v, size_t i)
 			       server->reloads_itself ? REASON_LOADED_UNKNOWN : REASON_RESTART_NEEDED);
 }
 
+/* A step that only adds read keys is right whatever the server runs or will run. */
+static bool only_adds_read_keys(const struct view *v, size_t step)
+{
+	return step + 1 < v->path->count && !path_drops(v->path, step) && !path_changes_write_key(v->path, step);
+}
+
+/* A server that is down with a file older than what we wrote may not be able to start: values are under a key that the
+ * file lacks. Nobody but us can put it back. */
+static bool down(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (!on(v, RULE_LOADED) || server->answering)
+		return false;
+	bool went_back = server->file == FACT_KNOWN && server->file_step != STEP_NONE &&
+			 server->file_step < server->written_step;
+	if (went_back && only_adds_read_keys(v, (size_t)server->file_step))
+		return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
+	return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_SERVER_DOWN);
+}
+
+/* A file that went back behind what its server runs: what runs is put back before the server loads the older one. One
+ * that we wrote last is only not loaded yet (an abort goes this way). */
+static bool went_back(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->written_step != STEP_NONE && server->file_step >= server->written_step)
+		return false;
+	int to = without_a_drop(v, server->file_step, server->loaded_step);
+	return to > server->file_step && rescue(v, i, (size_t)to, REASON_BEHIND);
+}
+
 static bool anything_unclear(const struct view *v)
 {
 	if (servers_unclear(v))
 		return true;
 	for (size_t i = 0; i < v->seen->server_count; i++) {
-		if (on(v, RULE_LOADED) && !v->seen->servers[i].answering)
-			return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_SERVER_DOWN);
-		if (file_unclear(v, i))
+		if (down(v, i) || file_unclear(v, i))
 			return true;
-		if (on(v, RULE_LOADED) && (refuses(v, i) || loaded_unclear(v, i)))
+		if (on(v, RULE_LOADED) && (refuses(v, i) || loaded_unclear(v, i) || went_back(v, i)))
 			return true;
 	}
 	return false;
@@ -169,21 +221,26 @@ static void find_position(struct view *v)
 			v->base = (size_t)server->file_step;
 		if (on(v, RULE_LOADED) && (size_t)server->loaded_step < v->base)
 			v->base = (size_t)server->loaded_step;
-		v->converged_since = later(v->converged_since, server->loaded_since);
+	}
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		const struct server_observation *server = &v->seen->servers[i];
+		v->writes_since = later(v->writes_since, server->writes_since);
+		if ((size_t)server->file_step == v->base)
+			v->converged_since = later(v->converged_since, server->loaded_since);
 	}
 	v->last = v->base + 1 == v->path->count;
 	v->drops = !v->last && path_drops(v->path, v->base);
 	v->decision->step = (int)v->base;
 }
 
-/* Something outside put an older or a newer file there: more than one step apart, servers may not read one another. Those
- * ahead come back a step, those behind go on one, both without any key leaving. */
+/* Something outside put a file there that is more than one step from what another server has: they may not read one
+ * another's writes. Those ahead come back, those behind go on, neither by a step in which a key leaves. */
 static bool too_far_apart(const struct view *v)
 {
 	const struct observation *seen = v->seen;
 	for (size_t i = 0; i < seen->server_count; i++)
 		if ((size_t)seen->servers[i].file_step > v->base + 1)
-			return rescue(v, i, (size_t)seen->servers[i].file_step - 1, REASON_BEHIND);
+			return rescue(v, i, v->base + 1, REASON_BEHIND);
 	for (size_t i = 0; i < seen->server_count; i++) {
 		if (!on(v, RULE_LOADED) || (size_t)seen->servers[i].loaded_step <= v->base + 1)
 			continue;
@@ -198,7 +255,8 @@ static bool too_far_apart(const struct view *v)
 static bool still_loading(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
-	if (!on(v, RULE_LOADED) || (server->loaded_is_file && server->loaded_since > 0))
+	bool runs_it = server->loaded_is_file && server->loaded_step == server->file_step && server->loaded_since > 0;
+	if (!on(v, RULE_LOADED) || runs_it)
 		return false;
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_waiting(v), REASON_SECOND_NONCE);
@@ -246,27 +304,48 @@ static bool old_census(const struct view *v)
 	return v->seen->census.finished + FRESH_LOOK < v->now;
 }
 
+/* Outside the map of resources nobody can say which keys a value should be under: only one that left is missed. */
 static bool readable_at(const struct view *v, size_t step, const struct census_group *group)
 {
-	return shape_reads(v->path->steps[step], group->resource, group->type, group->name);
+	if (group->resource)
+		return shape_reads(v->path->steps[step], group->resource, group->type, group->name);
+	return step == 0 || !path_loses(v->path, step - 1, NULL, group->type, group->name);
 }
 
-/* A value that the servers cannot read: some step of the path can, or nobody can. */
-static bool unreadable_group(const struct view *v, const struct census_group *group, size_t index)
+/* A value that a server's file cannot read: some neighbour on the path can, or nobody can. */
+static bool unreadable_for(const struct view *v, size_t i, const struct census_group *group)
 {
-	bool lost = group->resource ? !readable_at(v, v->base, group)
-				    : v->base > 0 && path_loses(v->path, v->base - 1, NULL, group->type, group->name);
-	if (!lost)
+	size_t step = (size_t)v->seen->servers[i].file_step;
+	if (readable_at(v, step, group))
 		return false;
-	v->decision->group = (int)index;
 	if (old_census(v))
 		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_UNREADABLE);
-	size_t server = first_at_base(v);
-	if (!v->last && !v->drops && readable_at(v, v->base + 1, group) && server < v->seen->server_count)
-		return rescue(v, server, v->base + 1, REASON_UNREADABLE);
-	if (v->base > 0 && readable_at(v, v->base - 1, group) && server < v->seen->server_count)
-		return rescue(v, server, v->base - 1, REASON_STALE_AFTER_DROP);
+	if (only_adds_read_keys(v, step) && readable_at(v, step + 1, group))
+		return rescue(v, i, step + 1, REASON_UNREADABLE);
+	if (step > 0 && readable_at(v, step - 1, group) && !v->seen->retired)
+		return rescue(v, i, step - 1, REASON_STALE_AFTER_DROP);
 	return blocked(v, REASON_UNREADABLE);
+}
+
+/* A value that no key of its name opens, or that is of no known form: a person has to see to it. */
+static bool alarm(const struct view *v, enum reason reason)
+{
+	return old_census(v) ? act(v, ACTION_CENSUS, PHASE_VERIFY, reason) : blocked(v, reason);
+}
+
+static bool group_alarms(const struct view *v, size_t index)
+{
+	const struct census_group *group = &v->seen->census.groups[index];
+	if (!counts(group))
+		return false;
+	v->decision->group = (int)index;
+	if (group->unknown)
+		return alarm(v, REASON_UNKNOWN_VALUES);
+	for (size_t i = 0; i < v->seen->server_count; i++)
+		if (unreadable_for(v, i, group))
+			return true;
+	v->decision->group = -1;
+	return false;
 }
 
 static bool census_alarms(const struct view *v)
@@ -276,20 +355,10 @@ static bool census_alarms(const struct view *v)
 		return act(v, ACTION_CENSUS, phase_of_writing(v), REASON_PREFLIGHT);
 	if (!census->complete)
 		return census_again(v, phase_of_writing(v), REASON_CENSUS_INCOMPLETE);
-	for (size_t g = 0; g < census->group_count; g++) {
-		const struct census_group *group = &census->groups[g];
-		if (!counts(group))
-			continue;
-		if (!group->unknown && unreadable_group(v, group, g))
+	for (size_t g = 0; g < census->group_count; g++)
+		if (group_alarms(v, g))
 			return true;
-		if (!group->unknown)
-			continue;
-		v->decision->group = (int)g;
-		return old_census(v) ? act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_UNKNOWN_VALUES) : blocked(v, REASON_UNKNOWN_VALUES);
-	}
-	if (census->does_not_open > 0)
-		return old_census(v) ? act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_DOES_NOT_OPEN) : blocked(v, REASON_DOES_NOT_OPEN);
-	return false;
+	return census->does_not_open > 0 && alarm(v, REASON_DOES_NOT_OPEN);
 }
 
 static uint64_t stale_values(const struct view *v)
@@ -334,7 +403,8 @@ static bool canary_missing(const struct view *v)
 static bool versions_differ(const struct view *v)
 {
 	for (size_t i = 1; i < v->seen->server_count; i++)
-		if (!text_equal(v->seen->servers[0].version, v->seen->servers[i].version)) {
+		if (!v->seen->servers[i].version ||
+		    !text_equal(v->seen->servers[0].version, v->seen->servers[i].version)) {
 			v->decision->server = (int)i;
 			return true;
 		}
@@ -366,9 +436,16 @@ static bool rewriting_left(const struct view *v)
 
 /* --- rule 3a --- */
 
+/* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before. */
+static uint64_t settle_from(const struct view *v)
+{
+	return v->last && v->base > 0 && !path_changes_write_key(v->path, v->base - 1) ? v->writes_since
+										       : v->converged_since;
+}
+
 static bool settled(const struct view *v)
 {
-	return v->seen->settled_ended > 0 && v->seen->settled_began >= v->converged_since &&
+	return v->seen->settled_ended > 0 && v->seen->settled_began >= settle_from(v) &&
 	       v->seen->settled_ended >= v->seen->settled_began + v->seen->settle_time;
 }
 
@@ -384,9 +461,10 @@ static bool not_settled(const struct view *v)
 			v->decision->member = (int)m;
 			return wait_for(v, PHASE_SETTLE, REASON_MEMBER_SILENT);
 		}
-	uint64_t end = later(v->converged_since, seen->quiet_since) + seen->settle_time;
+	uint64_t end = later(settle_from(v), seen->quiet_since) + seen->settle_time;
 	if (seen->quiet_since == 0 || v->now < end)
-		return wait_until(v, PHASE_SETTLE, REASON_SETTLING, seen->quiet_since == 0 ? v->now + POLL_INTERVAL : end);
+		return wait_until(v, PHASE_SETTLE, REASON_SETTLING,
+				  seen->quiet_since == 0 ? v->now + POLL_INTERVAL : end);
 	return act(v, ACTION_CANARY, PHASE_SETTLE, REASON_SETTLING);
 }
 
@@ -398,9 +476,19 @@ static uint64_t census_must_begin_after(const struct view *v)
 	return on(v, RULE_SETTLED) ? later(after, v->seen->settled_ended) : after;
 }
 
+/* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see to it.
+ * It is tried again whenever the census is old. */
+static bool beyond_rewriting(const struct view *v, uint64_t left)
+{
+	const struct sweep_observation *sweep = &v->seen->sweep;
+	if (!swept(v) || sweep->begun < census_must_begin_after(v) || old_census(v))
+		return false;
+	return blocked(v, left <= sweep->quarantined ? REASON_QUARANTINED : REASON_OUTSIDE);
+}
+
 /* Values in the way: of a resource they are rewritten, or a person sees to them; no API serves the others. */
-static bool values_in_the_way(const struct view *v, bool (*in_the_way)(const struct view *, const struct census_group *),
-			      enum phase phase)
+static bool values_in_the_way(const struct view *v,
+			      bool (*in_the_way)(const struct view *, const struct census_group *), enum phase phase)
 {
 	const struct census_observation *census = &v->seen->census;
 	uint64_t left = 0;
@@ -410,16 +498,15 @@ static bool values_in_the_way(const struct view *v, bool (*in_the_way)(const str
 			continue;
 		v->decision->group = (int)g;
 		if (!group->resource)
-			return old_census(v) ? act(v, ACTION_CENSUS, phase, REASON_OUTSIDE) : blocked(v, REASON_OUTSIDE);
+			return old_census(v) ? act(v, ACTION_CENSUS, phase, REASON_OUTSIDE)
+					     : blocked(v, REASON_OUTSIDE);
 		left += group->values;
 	}
 	if (left == 0)
 		return false;
 	if (swept(v) && v->seen->sweep.begun >= census->finished)
 		return act(v, ACTION_CENSUS, phase, REASON_SETTLED_CENSUS);
-	if (swept(v) && left <= v->seen->sweep.quarantined)
-		return old_census(v) ? act(v, ACTION_CENSUS, phase, REASON_QUARANTINED) : blocked(v, REASON_QUARANTINED);
-	return reencrypt(v, true, REASON_STALE);
+	return beyond_rewriting(v, left) || reencrypt(v, true, REASON_STALE);
 }
 
 static bool needs_leaving_key(const struct view *v, const struct census_group *group)
@@ -456,11 +543,14 @@ static bool history_left(const struct view *v)
 
 /* --- rule 3d --- */
 
-static bool look_too_old(const struct view *v)
+static bool look_too_old(const struct view *v, enum phase phase)
 {
-	for (size_t i = 0; on(v, RULE_FRESH) && i < v->seen->server_count; i++)
-		if (v->seen->servers[i].looked_at + FRESH_LOOK < v->now)
-			return wait_for_server(v, i, PHASE_DROP_OLD_KEY, REASON_LOOK_TOO_OLD);
+	if (!on(v, RULE_FRESH))
+		return false;
+	uint64_t valid_until = oldest_look(v) + FRESH_LOOK;
+	if (valid_until < v->now)
+		return wait_for(v, phase, REASON_LOOK_TOO_OLD);
+	v->decision->valid_until = valid_until;
 	return false;
 }
 
@@ -473,7 +563,7 @@ static bool drop_gate(const struct view *v)
 	if (on(v, RULE_CENSUS) &&
 	    (census_too_early(v, REASON_SETTLED_CENSUS) || values_in_the_way(v, needs_leaving_key, PHASE_VERIFY)))
 		return true;
-	return history_left(v) || look_too_old(v);
+	return history_left(v) || look_too_old(v, PHASE_DROP_OLD_KEY);
 }
 
 static bool take_step(const struct view *v)
@@ -484,27 +574,29 @@ static bool take_step(const struct view *v)
 		return blocked(v, REASON_UNREADABLE_STEP);
 	if (on(v, RULE_FRESH) && path_step_drops_write_key(v->path, v->base))
 		return blocked(v, REASON_UNREADABLE_STEP);
+	size_t server = first_at_base(v);
+	if (v->seen->servers[server].refused_before)
+		return blocked_by_server(v, server, REASON_FILE_REFUSED);
 	if (v->drops && drop_gate(v))
 		return true;
-	return write_step(v, first_at_base(v), v->base + 1, phase_of_writing(v), REASON_STEP);
+	return write_step(v, server, v->base + 1, phase_of_writing(v), REASON_STEP);
 }
 
-/* At the end of the path: everything is under the write key and can be read; then the old key is retired. */
+/* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a process
+ * that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {
 	bool promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
-	if (promoted && (rewriting_left(v) || not_settled(v)))
+	if ((promoted && rewriting_left(v)) || (v->base > 0 && not_settled(v)))
 		return true;
-	uint64_t after = promoted ? census_must_begin_after(v) : v->converged_since;
-	if (v->seen->census.begun < after)
-		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_FINAL_CENSUS);
-	if (values_in_the_way(v, is_stale, PHASE_VERIFY))
+	if (census_too_early(v, REASON_FINAL_CENSUS) || values_in_the_way(v, is_stale, PHASE_VERIFY))
 		return true;
-	if (v->seen->reads_checked_at == 0 || v->seen->reads_checked_at < v->converged_since)
+	uint64_t after = later(v->converged_since, v->seen->etcd_back_at);
+	if (v->seen->reads_checked_at == 0 || v->seen->reads_checked_at < after)
 		return act(v, ACTION_READ_BACK, PHASE_VERIFY, REASON_FINAL_READS);
-	if (!v->seen->retired)
-		return act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
-	return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);
+	if (v->seen->retired)
+		return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);
+	return look_too_old(v, PHASE_VERIFY) || act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
 }
 
 static void decide(struct view *v)
@@ -519,9 +611,16 @@ static void decide(struct view *v)
 	finish(v);
 }
 
-struct decision next_action_under(const struct path *path, const struct observation *observation, uint64_t now, unsigned rules)
+struct decision next_action_under(const struct path *path, const struct observation *observation, uint64_t now,
+				  unsigned rules)
 {
-	struct decision decision = {.step = STEP_NONE, .to_step = STEP_NONE, .server = -1, .member = -1, .group = -1, .due = now};
+	struct decision decision = {.step = STEP_NONE,
+				    .to_step = STEP_NONE,
+				    .server = -1,
+				    .member = -1,
+				    .group = -1,
+				    .due = now,
+				    .valid_until = UINT64_MAX};
 	struct view view = {.path = path, .seen = observation, .now = now, .rules = rules, .decision = &decision};
 	decide(&view);
 	return decision;

@@ -33,6 +33,7 @@ static const struct field server_fields[] = {
 	F(file_step, "fileStep", INDEX),
 	F(file_hash, "fileHash", TEXT),
 	F(file_ours, "fileOurs", BOOL),
+	F(written_step, "writtenStep", INDEX),
 	F(loaded, "loaded", FACT),
 	F(loaded_step, "loadedStep", INDEX),
 	F(loaded_hash, "loadedHash", TEXT),
@@ -41,7 +42,9 @@ static const struct field server_fields[] = {
 	F(needs_second_nonce, "needsSecondNonce", BOOL),
 	F(process, "process", U64),
 	F(loaded_since, "loadedSince", U64),
+	F(writes_since, "writesSince", U64),
 	F(refuses_file, "refusesFile", BOOL),
+	F(refused_before, "refusedBefore", BOOL),
 	F(reloads_itself, "reloadsItself", BOOL),
 	F(canary_step, "canaryStep", INDEX),
 	F(canary_at, "canaryAt", U64),
@@ -92,6 +95,7 @@ static const struct field observation_fields[] = {
 	F(quiet_since, "quietSince", U64),
 	F(settled_began, "settledBegan", U64),
 	F(settled_ended, "settledEnded", U64),
+	F(etcd_looked_at, "etcdLookedAt", U64),
 	F(etcd_back_at, "etcdBackAt", U64),
 	F(reads_checked_at, "readsCheckedAt", U64),
 	F(rescues, "rescues", SMALL),
@@ -111,13 +115,13 @@ static const struct field decision_fields[] = {
 #undef F
 /* A field that is in a struct and in no table would be lost without a word: whoever adds one, adds it above, then here. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(struct server_observation) == 144, "server_fields");
+_Static_assert(sizeof(struct server_observation) == 152, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
 _Static_assert(sizeof(struct census_group) == 48, "group_fields");
 _Static_assert(sizeof(struct census_observation) == 80, "census_fields");
 _Static_assert(sizeof(struct sweep_observation) == 48, "sweep_fields");
-_Static_assert(sizeof(struct observation) == 272, "observation_fields");
-_Static_assert(sizeof(struct decision) == 56, "decision_fields");
+_Static_assert(sizeof(struct observation) == 280, "observation_fields");
+_Static_assert(sizeof(struct decision) == 64, "decision_fields");
 #endif
 
 static const char *const fact_names[] = {
@@ -446,7 +450,7 @@ static int check_steps(const struct record *record, struct error **err)
 	const struct observation *seen = &record->observation;
 	int end = (int)record->path->count;
 	for (size_t i = 0; i < seen->server_count; i++)
-		if (seen->servers[i].file_step >= end || seen->servers[i].loaded_step >= end)
+		if (seen->servers[i].file_step >= end || seen->servers[i].loaded_step >= end || seen->servers[i].written_step >= end)
 			return error_set(err, ERROR_INPUT, "servers[%zu] is at a step that the path does not have", i);
 	return 0;
 }
