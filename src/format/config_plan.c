@@ -312,6 +312,8 @@ static int plan_providers(const struct plan *plan, size_t rule, const struct con
 		rc = plan_segment(plan, rule, to, &segments[i], &slots);
 	if (rc == 0)
 		rc = config_list_plan(plan->config, place->providers, &slots, edits, plan->err);
+	if (rc == 0 && edits->count > 0)
+		rc = config_touch(plan->config, place->providers, false, plan->err);
 	free(segments);
 	list_slots_free(&slots);
 	return rc;
@@ -339,9 +341,9 @@ static int plan_resources(const struct plan *plan, size_t rule, const struct con
 static int plan_rule(const struct plan *plan, size_t rule, const struct config_rule *to, struct text_edits *edits)
 {
 	struct text_edits mine = {0};
-	int rc = plan_resources(plan, rule, to, &mine);
+	int rc = plan_providers(plan, rule, to, &mine);
 	if (rc == 0)
-		rc = plan_providers(plan, rule, to, &mine);
+		rc = plan_resources(plan, rule, to, &mine);
 	if (rc == 0 && mine.count > 0)
 		rc = config_touch(plan->config, plan->config->rules[rule].node, false, plan->err);
 	if (rc == 0)
