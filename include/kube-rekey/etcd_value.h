@@ -9,12 +9,12 @@
 #include <stdint.h>
 #include "kube-rekey/encryption_config.h"
 
-#define ETCD_VALUE_NAME_MAX 1024   /* key and KMS names: kube-apiserver has no cap on local names; longer is `unknown` */
+#define ETCD_VALUE_NAME_MAX 1024 /* key and KMS names: kube-apiserver has no cap on local names; longer is `unknown` */
 #define ETCD_VALUE_KEY_ID_MAX 1024 /* upstream's own cap */
 
 enum etcd_value_state {
-	ETCD_VALUE_KNOWN,     /* provider and name are set */
-	ETCD_VALUE_UNKNOWN,   /* "k8s:enc:" with a provider, version or form that nobody here knows; or bytes that are neither
+	ETCD_VALUE_KNOWN, /* provider and name are set */
+	ETCD_VALUE_UNKNOWN, /* "k8s:enc:" with a provider, version or form that nobody here knows; or bytes that are neither
 	                       * encrypted nor a Kubernetes object (empty value, rubbish) */
 	ETCD_VALUE_TRUNCATED, /* ends inside the prefix, the IV or nonce and tag, a cipher block, the encrypted DEK, or inside
 	                       * EncryptedObject (or that lacks its data, key ID or DEK source) */
@@ -24,18 +24,19 @@ enum etcd_value_state {
  * are "". A name holds no ':': kube-apiserver accepts one in a local key's name, and then a value says `a` for `a:b`. */
 struct etcd_value_info {
 	enum etcd_value_state state;
-	enum provider_type provider;          /* PROVIDER_IDENTITY for plaintext */
-	unsigned kms_version;                 /* 1 or 2, else 0 */
-	char name[ETCD_VALUE_NAME_MAX + 1];   /* key name or KMS provider name; "" for plaintext */
+	enum provider_type provider;            /* PROVIDER_IDENTITY for plaintext */
+	unsigned kms_version;                   /* 1 or 2, else 0 */
+	char name[ETCD_VALUE_NAME_MAX + 1];     /* key name or KMS provider name; "" for plaintext */
 	char key_id[ETCD_VALUE_KEY_ID_MAX + 1]; /* KMS v2 only; printable-checked by whoever prints */
-	char dek_source[17];                  /* KMS: first 16 hex digits of SHA-256 over encryptedDEKSource (v2) or the encrypted DEK (v1); else "" */
+	/* KMS: first 16 hex digits of SHA-256 over encryptedDEKSource (v2) or the encrypted DEK (v1); else "". */
+	char dek_source[17];
 };
 
 /* Incremental: feed the value's bytes in any pieces; only what names the key is kept, so memory does not depend on the
  * value's size. The same events for every split. */
 struct etcd_value_reader;
 struct etcd_value_reader *etcd_value_reader_new(void);
-void etcd_value_reader_free(struct etcd_value_reader *reader); /* NULL is fine */
+void etcd_value_reader_free(struct etcd_value_reader *reader);  /* NULL is fine */
 void etcd_value_reader_start(struct etcd_value_reader *reader); /* a new value begins */
 void etcd_value_reader_feed(struct etcd_value_reader *reader, const uint8_t *bytes, size_t len);
 /* The value is complete. The result belongs to the reader and is valid until the next start. */

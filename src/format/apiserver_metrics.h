@@ -7,13 +7,19 @@
 #include "format/prometheus.h"
 
 struct apiserver_metrics {
-	bool has_process_start; double process_start; /* seconds since 1970 */
+	bool has_process_start;
+	double process_start; /* seconds since 1970 */
 	/* automatic reload */
-	char **loaded_hashes; size_t loaded_hash_count; /* "sha256:<hex>" of last_config_info (>= 1.34); more than one is a contradiction */
-	char **id_hashes; size_t id_hash_count;         /* every apiserver_id_hash seen */
-	bool has_reload_counters; uint64_t reload_successes, reload_failures;
+	/* "sha256:<hex>" of last_config_info (>= 1.34); more than one is a contradiction. */
+	char **loaded_hashes;
+	size_t loaded_hash_count;
+	/* Every apiserver_id_hash seen. */
+	char **id_hashes;
+	size_t id_hash_count;
+	bool has_reload_counters;
+	uint64_t reload_successes, reload_failures;
 	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
-	bool contradictory;                              /* the same series twice with different values, or two loaded hashes */
+	bool contradictory; /* the same series twice with different values, or two loaded hashes */
 };
 /* The names to hand to prometheus_reader_new: those below, and the KMS and object counts for whoever reads samples. */
 extern const char *const apiserver_metric_names[];
@@ -21,5 +27,7 @@ void apiserver_metrics_collect(const struct prometheus_reader *reader, struct ap
 /* NULL is fine; frees the contents and leaves it empty. */
 void apiserver_metrics_free(struct apiserver_metrics *metrics);
 /* Growth of to_storage operations for a key: the sample of transformation_operations_total{transformation_type="to_storage",
- * transformer_prefix="<prefix>", status="OK"} summed over resources; has = false when absent. */
+ * transformer_prefix="<prefix>", status="OK"} summed over resources; has = false when absent.
+ * The prefix is "<key>:" for a local key (of whatever provider: one name in two providers is one sum), "k8s:enc:kms:v2:<name>:"
+ * for KMS, and "" for plaintext (which *reads* show as "identity"). */
 uint64_t apiserver_metrics_to_storage(const struct prometheus_reader *reader, const char *prefix, bool *ret_has);

@@ -22,7 +22,7 @@ struct pb_handler {
 	 * (path[depth - 1] is the field itself). A negative return stops the parse and is handed back by pb_feed.
 	 * A NULL callback drops its events; without on_field every length-delimited field is skipped. */
 	enum pb_enter (*on_field)(void *arg, const uint32_t *path, unsigned depth, uint64_t len);
-	int (*on_varint)(void *arg, const uint32_t *path, unsigned depth, uint64_t value);   /* types 0, 1, 5 */
+	int (*on_varint)(void *arg, const uint32_t *path, unsigned depth, uint64_t value); /* types 0, 1, 5 */
 	int (*on_bytes)(void *arg, const uint32_t *path, unsigned depth, const uint8_t *bytes, size_t len);
 	int (*on_bytes_end)(void *arg, const uint32_t *path, unsigned depth);
 	int (*on_message_end)(void *arg, const uint32_t *path, unsigned depth);

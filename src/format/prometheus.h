@@ -9,11 +9,18 @@
 
 #define PROMETHEUS_LINE_MAX (16u << 10)
 #define PROMETHEUS_LABELS_MAX 32u
-#define PROMETHEUS_SAMPLES_MAX 20000u /* kept ones */
+#define PROMETHEUS_SAMPLES_MAX 20000u    /* kept ones */
 #define PROMETHEUS_BYTES_MAX (16u << 20) /* of memory for the kept ones */
 
-struct prometheus_label { const char *name, *value; };
-struct prometheus_sample { const char *name; const struct prometheus_label *labels; size_t label_count; double value; };
+struct prometheus_label {
+	const char *name, *value;
+};
+struct prometheus_sample {
+	const char *name;
+	const struct prometheus_label *labels;
+	size_t label_count;
+	double value;
+};
 const char *prometheus_label(const struct prometheus_sample *sample, const char *name); /* NULL when absent */
 
 struct prometheus_reader;
