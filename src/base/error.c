@@ -61,7 +61,7 @@ static int set(struct error **err, enum error_code code, char *message)
 	return -(int)code;
 }
 
-int error_set(struct error **err, enum error_code code, const char *fmt, ...)
+int(error_set)(struct error **err, enum error_code code, const char *fmt, ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -70,7 +70,7 @@ int error_set(struct error **err, enum error_code code, const char *fmt, ...)
 	return set(err, code, message);
 }
 
-int error_set_errno(struct error **err, enum error_code code, int errno_value, const char *fmt, ...)
+int(error_set_errno)(struct error **err, enum error_code code, int errno_value, const char *fmt, ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -80,7 +80,7 @@ int error_set_errno(struct error **err, enum error_code code, int errno_value, c
 	return set(err, code, one_line(xasprintf("%s: %s", what, strerror_r(errno_value, reason, sizeof(reason)))));
 }
 
-int error_wrap(struct error **err, int rc, const char *fmt, ...)
+int(error_wrap)(struct error **err, int rc, const char *fmt, ...)
 {
 	if (!err)
 		return rc;

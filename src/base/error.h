@@ -62,3 +62,10 @@ void error_free(struct error *err);
 void error_clear(struct error **err);
 void error_freep(struct error **err);
 #define _cleanup_error_ __attribute__((cleanup(error_freep))) struct error *
+
+#if defined(__clang_analyzer__) || defined(KR_ANALYZER)
+/* Analyzers look at one file at a time; without this they follow paths on which a failure is 0. */
+#define error_set(err, code, ...) ((error_set)(err, code, __VA_ARGS__), -(int)(code))
+#define error_set_errno(err, code, ...) ((error_set_errno)(err, code, __VA_ARGS__), -(int)(code))
+#define error_wrap(err, rc, ...) ((error_wrap)(err, rc, __VA_ARGS__), rc)
+#endif

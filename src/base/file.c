@@ -28,7 +28,7 @@ static const char *advice(int errno_value)
 	}
 }
 
-int file_error(struct error **err, int errno_value, const char *fmt, ...)
+int(file_error)(struct error **err, int errno_value, const char *fmt, ...)
 {
 	va_list args;
 	va_start(args, fmt);
@@ -191,15 +191,16 @@ int file_make_directory(const char *path, struct error **err)
 
 int file_lock(const char *path, int *ret_fd, struct error **err)
 {
-	_cleanup_close_ fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return file_error(err, errno, "opening the lock %s", path);
-	if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) != 0) {
-		if (errno != EWOULDBLOCK)
-			return file_error(err, errno, "locking %s", path);
-		return error_set(err, ERROR_BUSY, "locking %s: another kube-rekey holds it", path);
+	if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) == 0) {
+		*ret_fd = fd;
+		return 0;
 	}
-	*ret_fd = fd;
-	fd = -1;
-	return 0;
+	int why = errno;
+	close(fd);
+	if (why != EWOULDBLOCK)
+		return file_error(err, why, "locking %s", path);
+	return error_set(err, ERROR_BUSY, "locking %s: another kube-rekey holds it", path);
 }

@@ -21,3 +21,8 @@ _must_check_ int file_shred_at(int dir, const char *name, const char *path, stru
 _must_check_ int file_sync(int fd, const char *path, struct error **err);
 /* As error_set_errno with -ERROR_IO (-ERROR_NOT_FOUND for ENOENT), and what to do where errno_value says it. */
 int file_error(struct error **err, int errno_value, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#if defined(__clang_analyzer__) || defined(KR_ANALYZER)
+/* As in error.h. */
+#define file_error(err, ...) ((file_error)(err, __VA_ARGS__), -ERROR_IO)
+#endif

@@ -54,7 +54,7 @@ char *text_human_duration(uint64_t ns)
 		return xasprintf("%" PRIu64 " s", seconds);
 	if (seconds < 3600)
 		return two_units(seconds, 60, "min", "s");
-	if (minutes < 24 * 60)
+	if (minutes < 1440)
 		return two_units(minutes, 60, "h", "min");
 	return two_units(hours, 24, "d", "h");
 }

@@ -79,7 +79,8 @@ const cJSON *json_at(const cJSON *value, ...)
 {
 	va_list names;
 	va_start(names, value);
-	for (const char *name; value && (name = va_arg(names, const char *));)
+	const char *name;
+	while (value && (name = va_arg(names, const char *)))
 		value = cJSON_GetObjectItemCaseSensitive(value, name);
 	va_end(names);
 	return value;
