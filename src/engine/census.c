@@ -1,0 +1,527 @@
+#include "engine/census_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "engine/etcd_probe.h"
+#include "engine/same_etcd.h"
+
+#define WHY_MAX 1024
+#define NOTES_MAX 50
+
+void census_doubt(struct census *census, const char *fmt, ...)
+{
+	va_list args;
+	census->complete = false;
+	if (census->why)
+		return;
+	va_start(args, fmt);
+	_cleanup_free_ char *text = xvasprintf(fmt, args);
+	va_end(args);
+	census->why = text_printable(text, strlen(text), WHY_MAX);
+}
+
+void census_note(struct census *census, const char *fmt, ...)
+{
+	va_list args;
+	if (census->notes.count == NOTES_MAX)
+		return;
+	va_start(args, fmt);
+	_cleanup_free_ char *text = xvasprintf(fmt, args);
+	va_end(args);
+	_cleanup_free_ char *clean = text_printable(text, strlen(text), WHY_MAX);
+	strings_add(&census->notes, clean);
+}
+
+/* ---- freeing ---- */
+
+static void free_keys(struct census_key **keys, size_t *count)
+{
+	for (size_t i = 0; i < *count; i++)
+		census_key_clear(&(*keys)[i]);
+	free(*keys);
+	*keys = NULL;
+	*count = 0;
+}
+
+/* Forgets what was counted; the map and the etcds stay. */
+static void forget_counts(struct census *census)
+{
+	for (size_t i = 0; i < census->resource_count; i++) {
+		struct census_resource *resource = &census->resources[i];
+		free_keys(&resource->keys, &resource->key_count);
+		free(resource->unknown_example);
+		*resource = (struct census_resource){.entry = resource->entry, .chosen = resource->chosen};
+	}
+	for (size_t i = 0; i < census->outside_named; i++) {
+		free(census->outside[i].path);
+		free(census->outside[i].name);
+	}
+	free_keys(&census->outside_keys, &census->outside_key_count);
+	free_keys(&census->foreign_keys, &census->foreign_key_count);
+	free(census->outside_plain_example);
+	free(census->does_not_open_example);
+	census->outside_plain_example = census->does_not_open_example = NULL;
+	census->outside_named = 0;
+	census->outside_count = census->outside_plain = census->expected_plain = census->outside_unknown = 0;
+	census->values = census->bytes = 0;
+	census->stale = census->unknown = census->unreadable = census->does_not_open = 0;
+	for (size_t i = 0; i < census->etcd_count; i++)
+		census->etcds[i].revision = census->etcds[i].first_revision = 0;
+}
+
+void census_free(struct census *census)
+{
+	if (!census)
+		return;
+	forget_counts(census);
+	for (size_t i = 0; i < census->etcd_count; i++)
+		free(census->etcds[i].endpoints);
+	free(census->etcds);
+	free(census->resources);
+	free(census->outside);
+	free(census->why);
+	strings_free(&census->notes);
+	resource_map_free(&census->map);
+	free(census);
+}
+
+void census_freep(struct census **census)
+{
+	census_free(*census);
+}
+
+static void scan_clear(struct census_scan *scan)
+{
+	for (size_t i = 0; scan->tallies && i < scan->census->resource_count; i++)
+		tally_clear(&scan->tallies[i]);
+	tally_clear(&scan->outside);
+	tally_clear(&scan->foreign);
+}
+
+static void scan_free(struct census_scan *scan)
+{
+	scan_clear(scan);
+	free(scan->prefix);
+	free(scan->counted);
+	free(scan->nests);
+	free(scan->tallies);
+}
+
+/* ---- what is asked for ---- */
+
+static int choose(const struct census_options *options, const struct resource_map *map, bool *chosen,
+		  struct error **err)
+{
+	if (options->chosen && options->chosen->count > 0) {
+		for (size_t i = 0; i < options->chosen->count; i++) {
+			const char *name = options->chosen->items[i];
+			const struct kube_resource *resource = kube_resources_find(options->resources, name);
+			if (!resource)
+				return error_set(err, ERROR_INPUT, "%s serves no resource %s", options->kube->name,
+						 name);
+			if (resource->aggregated)
+				return error_set(err, ERROR_INPUT,
+						 "%s is served by another API server and not stored in this etcd",
+						 name);
+			const struct map_entry *entry = resource_map_entry(map, resource);
+			if (!entry)
+				return error_set(err, ERROR_INPUT, "%s is not stored in etcd", name);
+			chosen[entry - map->entries] = true;
+		}
+		return 0;
+	}
+	for (size_t i = 0; i < map->count; i++) {
+		const char *storage = map->entries[i].storage;
+		chosen[i] = text_equal(storage, "secrets") || text_equal(storage, "configmaps") ||
+			    (options->shape && config_shape_rule(options->shape, storage));
+	}
+	return 0;
+}
+
+static bool names_a_resource(const struct census *census, const char *pattern)
+{
+	for (size_t i = 0; i < census->map.count; i++) {
+		if (config_pattern_covers(pattern, census->map.entries[i].resource->resource))
+			return true;
+	}
+	for (size_t i = 0; i < census->map.alias_count; i++) {
+		if (config_pattern_covers(pattern, census->map.aliases[i].resource->resource))
+			return true;
+	}
+	return false;
+}
+
+/* What was stored of a resource that is not served any more lies outside the map: only the whole keyspace shows it. */
+static void note_unserved(struct census *census, const struct config_shape *shape)
+{
+	for (size_t r = 0; shape && r < shape->rule_count; r++)
+		for (size_t i = 0; i < shape->rules[r].resource_count; i++) {
+			const char *pattern = shape->rules[r].resources[i];
+			if (!strchr(pattern, '*') && !names_a_resource(census, pattern))
+				census_note(census, "the configuration names %s, which the API server does not serve",
+					    pattern);
+		}
+}
+
+static bool nests(const struct resource_map *map, size_t outer)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		if (i != outer && map->entries[i].etcd == map->entries[outer].etcd &&
+		    text_starts(map->entries[i].prefix, map->entries[outer].prefix))
+			return true;
+	}
+	return false;
+}
+
+static int prepare(struct census_scan *scan, struct error **err)
+{
+	struct census *census = scan->census;
+	const struct resource_map *map = &census->map;
+	_cleanup_free_ bool *chosen = xcalloc(map->count + 1, sizeof(*chosen));
+	int rc = choose(scan->options, map, chosen, err);
+	if (rc < 0)
+		return rc;
+	scan->counted = xcalloc(map->count + 1, sizeof(*scan->counted));
+	scan->nests = xcalloc(map->count + 1, sizeof(*scan->nests));
+	census->resources = xcalloc(map->count + 1, sizeof(*census->resources));
+	for (size_t i = 0; i < map->count; i++) {
+		scan->counted[i] = SIZE_MAX;
+		scan->nests[i] = nests(map, i);
+		if (!chosen[i] && !scan->options->whole_keyspace)
+			continue;
+		scan->counted[i] = census->resource_count;
+		census->resources[census->resource_count++] =
+			(struct census_resource){.entry = &map->entries[i], .chosen = chosen[i]};
+	}
+	scan->tallies = xcalloc(census->resource_count + 1, sizeof(*scan->tallies));
+	note_unserved(census, scan->options->shape);
+	return 0;
+}
+
+/* A prefix that a person calls somebody else's must not cover what is this API server's. */
+static int check_foreign(const struct census_scan *scan, struct error **err)
+{
+	const struct strings *foreign = scan->options->foreign_prefixes;
+	const struct resource_map *map = &scan->census->map;
+	for (size_t f = 0; foreign && f < foreign->count; f++) {
+		if (foreign->items[f][0] == '\0')
+			return error_set(err, ERROR_INPUT, "an empty --foreign-prefix");
+		for (size_t i = 0; i < map->count; i++) {
+			const char *prefix = map->entries[i].prefix;
+			if (text_starts(prefix, foreign->items[f]) || text_starts(foreign->items[f], prefix))
+				return error_set(err, ERROR_INPUT,
+						 "--foreign-prefix %s: %s of this API server are stored under %s",
+						 foreign->items[f], map->entries[i].resource->resource, prefix);
+		}
+	}
+	return 0;
+}
+
+/* ---- the etcds ---- */
+
+/* Members that do not answer: named in `ret`, and how many. */
+static size_t silent_members(const struct etcd *etcd, struct strings *ret)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < etcd_member_count(etcd); i++) {
+		const struct etcd_member_info *member = etcd_member(etcd, i);
+		if (member->answered)
+			continue;
+		count++;
+		_cleanup_free_ char *words =
+			xasprintf("%s%s%s%s%s", member->name, member->learner ? " (a learner)" : "",
+				  member->why ? " (" : "", member->why ? member->why : "", member->why ? ")" : "");
+		strings_add(ret, words);
+	}
+	return count;
+}
+
+static int look_at_etcds(struct census *census, const struct census_options *options, struct error **err)
+{
+	census->etcds = xcalloc(options->etcd_count, sizeof(*census->etcds));
+	census->etcd_count = options->etcd_count;
+	for (size_t i = 0; i < options->etcd_count; i++) {
+		struct etcd *etcd = options->etcds[i];
+		_cleanup_strings_ silent = {0};
+		int rc = etcd_connect(etcd, err);
+		if (rc < 0)
+			return rc;
+		census->etcds[i].cluster_id = etcd_cluster_id(etcd);
+		census->etcds[i].endpoints = xstrdup(etcd_label(etcd));
+		size_t count = silent_members(etcd, &silent);
+		_cleanup_free_ char *names = strings_join(&silent, ", ");
+		if (count > 0)
+			census_note(census, "%zu of %zu etcd members do not answer: %s", count, etcd_member_count(etcd),
+				    names);
+		for (size_t other = 0; other < i; other++) {
+			if (census->etcds[other].cluster_id == census->etcds[i].cluster_id)
+				return error_set(err, ERROR_INPUT,
+						 "%s and %s are the same etcd: join their endpoints by a comma",
+						 census->etcds[other].endpoints, census->etcds[i].endpoints);
+		}
+	}
+	return 0;
+}
+
+/* An error while members are silent names them: without a majority nothing can be read. */
+static int explain(const struct census *census, int rc, struct error **err)
+{
+	if ((rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_DEADLINE) && census->notes.count > 0)
+		return error_wrap(err, rc, "%s", census->notes.items[0]);
+	return rc;
+}
+
+/* ---- is it the right etcd, all the time ---- */
+
+/* A resource by whose list's revision this etcd can be compared with the API server; NULL: none. */
+static const struct map_entry *witness_of(const struct census *census, size_t etcd)
+{
+	for (size_t i = 0; i < census->map.count; i++) {
+		if (census->map.entries[i].etcd == etcd && census->map.entries[i].proof != MAP_UNPROVED)
+			return &census->map.entries[i];
+	}
+	return NULL;
+}
+
+static int api_revision(const struct census_scan *scan, size_t etcd, uint64_t *ret, struct error **err)
+{
+	struct api_first first = {0};
+	const struct map_entry *witness = witness_of(scan->census, etcd);
+	if (!witness)
+		return error_set(err, ERROR_REFUSED, "nothing shows that %s is the API server's",
+				 scan->census->etcds[etcd].endpoints);
+	int rc = api_probe_first(scan->options->kube, witness->resource, NULL, 0, &first, err);
+	if (rc == 0)
+		*ret = first.revision;
+	return rc;
+}
+
+static int revisions_before(const struct census_scan *scan, uint64_t *before, struct error **err)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < scan->census->etcd_count; i++)
+		rc = api_revision(scan, i, &before[i], err);
+	return rc;
+}
+
+static void check_revisions(const struct census_scan *scan, const uint64_t *before)
+{
+	struct census *census = scan->census;
+	for (size_t i = 0; i < census->etcd_count; i++) {
+		_cleanup_error_ failed = NULL;
+		uint64_t after, at = census->etcds[i].revision;
+		if (at == 0) { /* nothing of it was asked for */
+			struct etcd_probe probe;
+			if (etcd_probe_prefix(scan->options->etcds[i], "compact_rev_key", &probe, &failed) < 0) {
+				census_doubt(census, "%s", error_message(failed));
+				continue;
+			}
+			at = census->etcds[i].revision = census->etcds[i].first_revision = probe.revision;
+		}
+		if (api_revision(scan, i, &after, &failed) < 0)
+			census_doubt(census, "%s", error_message(failed));
+		else if (before[i] > at)
+			census_doubt(census,
+				     "%s was read at revision %" PRIu64 ", but the API server was at %" PRIu64
+				     " before",
+				     census->etcds[i].endpoints, at, before[i]);
+		else if (after < at)
+			census_doubt(census,
+				     "%s was read at revision %" PRIu64 ", but the API server is only at %" PRIu64
+				     " now",
+				     census->etcds[i].endpoints, at, after);
+	}
+}
+
+static void check_same_etcd(const struct census_scan *scan)
+{
+	const struct census_options *options = scan->options;
+	_cleanup_error_ failed = NULL;
+	int rc = same_etcd_check(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
+				 options->resources, &failed);
+	if (rc < 0)
+		census_doubt(scan->census, "after reading: %s", error_message(failed));
+}
+
+/* ---- what the API counts ---- */
+
+static void compare_count(const struct census_scan *scan, struct census_resource *resource)
+{
+	struct census *census = scan->census;
+	const char *name = resource->entry->resource->resource;
+	size_t etcd = resource->entry->etcd;
+	_cleanup_error_ failed = NULL;
+	struct api_first first = {0};
+	if (census->etcds[etcd].first_revision != census->etcds[etcd].revision)
+		return;
+	int rc = api_probe_first(scan->options->kube, resource->entry->resource, NULL, census->etcds[etcd].revision,
+				 &first, &failed);
+	if (rc == -ERROR_EXPIRED) {
+		census_note(census, "%s: not compared with the API's count, revision %" PRIu64 " is compacted by now",
+			    name, census->etcds[etcd].revision);
+		return;
+	}
+	if (rc < 0) {
+		census_note(census, "%s: not compared with the API's count: %s", name, error_message(failed));
+		return;
+	}
+	resource->api_objects = first.objects;
+	resource->api_count_known = true;
+	resource->api_count_differs = first.objects != resource->objects;
+	if (resource->api_count_differs)
+		census_doubt(census,
+			     "%s: etcd holds %" PRIu64 " and the API server lists %" PRIu64
+			     " at the same revision %" PRIu64,
+			     name, resource->objects, first.objects, census->etcds[etcd].revision);
+}
+
+/* ---- putting it together ---- */
+
+static int by_weight(const void *a_, const void *b_)
+{
+	const struct census_key *a = a_, *b = b_;
+	if (a->write_key != b->write_key)
+		return b->write_key - a->write_key;
+	if (a->objects != b->objects)
+		return a->objects < b->objects ? 1 : -1;
+	int order = strcmp(a->name, b->name);
+	if (order == 0)
+		order = strcmp(a->key_id, b->key_id);
+	return order != 0 ? order : strcmp(a->dek_source, b->dek_source);
+}
+
+static void take_keys(struct tally *tally, struct census_key **ret, size_t *ret_count)
+{
+	*ret = steal(tally->keys);
+	*ret_count = tally->count;
+	tally->count = 0;
+	if (*ret_count > 1)
+		qsort(*ret, *ret_count, sizeof(**ret), by_weight);
+}
+
+static void take_tallies(struct census_scan *scan)
+{
+	struct census *census = scan->census;
+	for (size_t i = 0; i < census->resource_count; i++)
+		take_keys(&scan->tallies[i], &census->resources[i].keys, &census->resources[i].key_count);
+	take_keys(&scan->outside, &census->outside_keys, &census->outside_key_count);
+	take_keys(&scan->foreign, &census->foreign_keys, &census->foreign_key_count);
+	if (scan->too_many_keys)
+		census_doubt(census, "more than %d keys in one resource: not all of them are told apart",
+			     CENSUS_KEYS_MAX);
+}
+
+static void check_proofs(struct census *census)
+{
+	for (size_t i = 0; i < census->resource_count; i++) {
+		const struct map_entry *entry = census->resources[i].entry;
+		if (entry->proof == MAP_UNPROVED)
+			census_doubt(census, "%s: not proved to lie under %s: %s", entry->resource->resource,
+				     entry->prefix, entry->why);
+	}
+}
+
+static int scan_with_restarts(struct census_scan *scan, struct error **err)
+{
+	struct census *census = scan->census;
+	for (int attempt = 1;; attempt++) {
+		_cleanup_error_ failed = NULL;
+		int rc = census_scan_all(scan, &failed);
+		if (rc == 0)
+			return 0;
+		if (rc == -ERROR_EXPIRED && attempt <= CENSUS_RESTARTS_MAX) {
+			census_note(census, "compacted in the middle at %" PRIu64 " values: begun again",
+				    census->values);
+			forget_counts(census);
+			scan_clear(scan);
+			scan->total = 0;
+			continue;
+		}
+		if (rc != -ERROR_EXPIRED && (census->values == 0 || rc == -ERROR_INTERRUPTED || rc == -ERROR_REFUSED)) {
+			if (err)
+				*err = steal(failed);
+			return rc;
+		}
+		if (rc == -ERROR_EXPIRED)
+			census_doubt(census,
+				     "compacted in the middle, %d times over: etcd keeps its history for less time "
+				     "than reading it takes",
+				     CENSUS_RESTARTS_MAX + 1);
+		census_doubt(census, "reading broke off: %s", error_message(failed));
+		return 0;
+	}
+}
+
+static int take(struct census_scan *scan, struct error **err)
+{
+	const struct census_options *options = scan->options;
+	struct census *census = scan->census;
+	int rc = resource_map_build(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
+				    options->resources, &census->map, err);
+	if (rc == 0)
+		rc = check_foreign(scan, err);
+	if (rc == 0)
+		rc = prepare(scan, err);
+	_cleanup_free_ uint64_t *before = xcalloc(census->etcd_count, sizeof(*before));
+	if (rc == 0)
+		rc = revisions_before(scan, before, err);
+	if (rc == 0)
+		rc = scan_with_restarts(scan, err);
+	if (rc < 0)
+		return rc;
+	take_tallies(scan);
+	check_proofs(census);
+	for (size_t i = 0; census->complete && i < census->resource_count; i++) {
+		if (census->resources[i].chosen && census->resources[i].entry->proof != MAP_UNPROVED)
+			compare_count(scan, &census->resources[i]);
+	}
+	check_revisions(scan, before);
+	check_same_etcd(scan);
+	return 0;
+}
+
+int census_take(const struct census_options *options, struct census **ret, struct error **err)
+{
+	_cleanup_(census_freep) struct census *census = xcalloc(1, sizeof(*census));
+	census->complete = true;
+	census->whole_keyspace = options->whole_keyspace;
+	census->shape_known = options->shape != NULL;
+	census->begun = clock_monotonic();
+	int rc = look_at_etcds(census, options, err);
+	if (rc < 0)
+		return rc;
+	{
+		_cleanup_(scan_free) struct census_scan scan = {
+			.options = options, .census = census, .prefix = etcd_prefix_clean(options->etcd_prefix)};
+		rc = take(&scan, err);
+	}
+	if (rc < 0)
+		return explain(census, rc, err);
+	census->revision = census->etcds[0].revision;
+	census->finished = clock_monotonic();
+	if (options->on_progress)
+		options->on_progress(options->arg, census->values, census->values);
+	*ret = steal(census);
+	return 0;
+}
+
+int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count, bool *ret,
+			struct error **err)
+{
+	bool all = true;
+	if (etcd_count != census->etcd_count)
+		return error_set(err, ERROR_REFUSED, "the census read %zu etcds, and %zu are given", census->etcd_count,
+				 etcd_count);
+	for (size_t i = 0; all && i < etcd_count; i++) {
+		if (etcd_cluster_id(etcds[i]) != census->etcds[i].cluster_id)
+			return error_set(err, ERROR_REFUSED, "%s is not the etcd that the census read",
+					 etcd_label(etcds[i]));
+		int rc = etcd_is_compacted(etcds[i], census->etcds[i].revision, &all, err);
+		if (rc < 0)
+			return rc;
+	}
+	*ret = all;
+	return 0;
+}

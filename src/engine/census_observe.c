@@ -1,0 +1,84 @@
+/* A census as next_action wants it. */
+#include "engine/census_internal.h"
+
+static struct census_group *group_of(struct census_observation *seen, const char *resource,
+				     const struct census_key *key, bool foreign)
+{
+	for (size_t i = 0; i < seen->group_count; i++) {
+		struct census_group *group = &seen->groups[i];
+		if (text_equal(group->resource, resource) && group->type == key->provider &&
+		    text_equal(group->name, key->name) && group->foreign == foreign && !group->unknown &&
+		    !group->expected)
+			return group;
+	}
+	seen->groups = xreallocarray(seen->groups, seen->group_count + 1, sizeof(*seen->groups));
+	struct census_group *group = &seen->groups[seen->group_count++];
+	*group = (struct census_group){
+		.resource = resource ? xstrdup(resource) : NULL,
+		.type = key->provider,
+		.name = xstrdup(key->name),
+		.foreign = foreign,
+		.example = key->example ? xstrdup(key->example) : NULL,
+	};
+	return group;
+}
+
+/* KMS key IDs and DEK sources of one name are one group: what a configuration names is the provider. */
+static void add_keys(struct census_observation *seen, const char *resource, const struct census_key *keys, size_t count,
+		     bool foreign)
+{
+	for (size_t i = 0; i < count; i++)
+		group_of(seen, resource, &keys[i], foreign)->values += keys[i].objects;
+}
+
+static struct census_group *add_group(struct census_observation *seen, const char *resource, uint64_t values,
+				      const char *example)
+{
+	seen->groups = xreallocarray(seen->groups, seen->group_count + 1, sizeof(*seen->groups));
+	struct census_group *group = &seen->groups[seen->group_count++];
+	*group = (struct census_group){
+		.resource = resource ? xstrdup(resource) : NULL,
+		.name = xstrdup(""),
+		.values = values,
+		.example = example ? xstrdup(example) : NULL,
+	};
+	return group;
+}
+
+static const char *unknown_outside(const struct census *census)
+{
+	for (size_t i = 0; i < census->outside_named; i++) {
+		if (census->outside[i].unknown)
+			return census->outside[i].path;
+	}
+	return NULL;
+}
+
+void census_observe(const struct census *census, struct census_observation *ret)
+{
+	struct census_observation seen = {
+		.begun = census->begun,
+		.finished = census->finished,
+		.complete = census->complete && census->whole_keyspace,
+		.revision = census->revision,
+		.does_not_open = census->does_not_open,
+	};
+	if (census->why)
+		seen.why = xstrdup(census->why);
+	else if (!census->whole_keyspace)
+		seen.why = xstrdup("only the chosen resources were read, not the whole keyspace");
+	for (size_t i = 0; i < census->resource_count; i++) {
+		const struct census_resource *resource = &census->resources[i];
+		const char *storage = resource->entry->storage;
+		add_keys(&seen, storage, resource->keys, resource->key_count, false);
+		if (resource->unknown > 0)
+			add_group(&seen, storage, resource->unknown, resource->unknown_example)->unknown = true;
+	}
+	add_keys(&seen, NULL, census->outside_keys, census->outside_key_count, false);
+	add_keys(&seen, NULL, census->foreign_keys, census->foreign_key_count, true);
+	if (census->outside_unknown > 0)
+		add_group(&seen, NULL, census->outside_unknown, unknown_outside(census))->unknown = true;
+	if (census->expected_plain > 0)
+		add_group(&seen, NULL, census->expected_plain, NULL)->expected = true;
+	*ret = seen;
+}

@@ -1,0 +1,271 @@
+/* The keyspaces, page by page at one revision. */
+#include "engine/census_internal.h"
+
+#include <inttypes.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "engine/etcd_probe.h"
+
+#define PAGE_BYTES (8u << 20) /* aimed at */
+#define PAGE_FIRST 500u       /* before the values' size is known */
+#define PAGE_MAX \
+	10000u /* as kube-apiserver's own; etcd counts the rest of the range for each page, so small ones are slow */
+#define PAGE_MIN 16u
+#define PAGE_GROWTH 8u
+#define KV_OVERHEAD 40u              /* of a KeyValue besides key and value, about */
+#define PAGE_TRIES 4                 /* a page that broke off goes on behind its last key */
+#define PAGE_PAUSE (250 * NS_PER_MS) /* doubled each time */
+
+/* One range of one etcd. */
+struct range {
+	struct census_scan *scan;
+	struct etcd *etcd;
+	size_t index;                  /* of the etcd */
+	const struct map_entry *only;  /* NULL: the whole keyspace */
+	const struct map_entry *cache; /* the entry of the key before */
+	struct buf next;               /* where the next page begins */
+	struct buf end;
+	uint64_t revision;
+	uint64_t seen, expected; /* keys */
+	uint64_t page_keys, page_bytes;
+	uint64_t limit;
+	bool broken; /* a key that cannot be where it was sent */
+};
+
+static void range_clear(struct range *range)
+{
+	buf_free(&range->next);
+	buf_free(&range->end);
+}
+
+static void set_bytes(struct buf *buf, const void *bytes, size_t len)
+{
+	buf_reset(buf);
+	if (buf_append(buf, bytes, len) < 0)
+		abort(); /* a key, and those have a cap */
+}
+
+static int compare(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+	size_t len = a_len < b_len ? a_len : b_len;
+	int order = memcmp(a, b, len);
+	return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
+
+/* What follows a key: itself and a zero byte. Of one that is too long only the beginning is known. */
+static void go_behind(struct range *range, const struct etcd_kv *kv)
+{
+	if (kv->key_len < ETCD_KEY_MAX) {
+		set_bytes(&range->next, kv->key, kv->key_len + 1); /* the NUL behind it */
+		return;
+	}
+	uint8_t *end = xmalloc(kv->key_len + 1);
+	set_bytes(&range->next, end, etcd_prefix_end(kv->key, kv->key_len, end));
+	free(end);
+	census_doubt(range->scan->census, "etcd holds a key of more than %u bytes: %.60s...", ETCD_KEY_MAX, kv->key);
+}
+
+static bool in_range(const struct range *range, const struct etcd_kv *kv)
+{
+	bool endless = range->end.len == 1 && range->end.data[0] == '\0';
+	return compare(kv->key, kv->key_len, range->next.data, range->next.len) >= 0 &&
+	       (endless || compare(kv->key, kv->key_len, range->end.data, range->end.len) < 0);
+}
+
+static int on_value(void *arg, const struct etcd_kv *kv)
+{
+	struct range *range = arg;
+	struct census_scan *scan = range->scan;
+	if (!in_range(range, kv)) {
+		range->broken = true;
+		return -ERROR_PROTOCOL;
+	}
+	go_behind(range, kv);
+	range->seen++;
+	range->page_keys++;
+	range->page_bytes += kv->key_len + kv->value_size + KV_OVERHEAD;
+	census_scan_value(scan, range->index, range->only, &range->cache, kv);
+	return 0;
+}
+
+static void adapt_limit(struct range *range)
+{
+	if (range->page_keys == 0)
+		return;
+	uint64_t mean = range->page_bytes / range->page_keys + 1, limit = PAGE_BYTES / mean;
+	uint64_t most = range->limit * PAGE_GROWTH < PAGE_MAX ? range->limit * PAGE_GROWTH : PAGE_MAX;
+	range->limit = limit < PAGE_MIN ? PAGE_MIN : limit > most ? most : limit;
+}
+
+static void show_progress(const struct census_scan *scan)
+{
+	const struct census_options *options = scan->options;
+	if (options->on_progress)
+		options->on_progress(options->arg, scan->census->values, scan->total);
+}
+
+/* How many keys are left from here on, at `revision` (0: the newest), and which revision that is. */
+static int count_rest(struct range *range, uint64_t revision, uint64_t *ret_count, uint64_t *ret_revision,
+		      struct error **err)
+{
+	struct etcd_range_result result = {0};
+	const struct etcd_range_options options = {
+		.request = {.key = range->next.data,
+			    .key_len = range->next.len,
+			    .range_end = range->end.data,
+			    .range_end_len = range->end.len,
+			    .revision = revision,
+			    .count_only = true},
+		.member = -1,
+	};
+	int rc = etcd_range_fetch(range->etcd, &options, &result, err);
+	if (rc < 0)
+		return rc;
+	if (result.header.cluster_id != etcd_cluster_id(range->etcd))
+		return error_set(err, ERROR_REFUSED, "%s: another etcd cluster answers now", etcd_label(range->etcd));
+	*ret_count = result.count;
+	*ret_revision = revision > 0 ? revision : result.header.revision;
+	range->scan->census->etcds[range->index].raft_term = result.header.raft_term;
+	return 0;
+}
+
+/* The revision went away in the middle. What was read stands: only a caller who knows that nothing old is written any more
+ * may mix two revisions. */
+static int go_on_at_newer(struct range *range, struct error **err)
+{
+	struct census *census = range->scan->census;
+	uint64_t rest, before = range->revision;
+	int rc = count_rest(range, 0, &rest, &range->revision, err);
+	if (rc < 0)
+		return rc;
+	census_note(census, "revision %" PRIu64 " of %s was compacted in the middle: read on at %" PRIu64, before,
+		    etcd_label(range->etcd), range->revision);
+	census->etcds[range->index].revision = range->revision;
+	range->scan->total += range->seen + rest - range->expected;
+	range->expected = range->seen + rest;
+	return 0;
+}
+
+static int fetch_page(struct range *range, bool *ret_more, struct error **err)
+{
+	struct etcd_range_result result = {0};
+	/* A copy: the request is sent while `next` moves on. */
+	_cleanup_free_ uint8_t *key = xmemdup(range->next.data, range->next.len);
+	const struct etcd_range_options options = {
+		.request = {.key = key,
+			    .key_len = range->next.len,
+			    .range_end = range->end.data,
+			    .range_end_len = range->end.len,
+			    .limit = range->limit,
+			    .revision = range->revision},
+		.member = -1,
+		.keep_values = range->scan->options->open_with != NULL,
+		.on_kv = on_value,
+		.arg = range,
+	};
+	range->page_keys = range->page_bytes = 0;
+	int rc = etcd_range_fetch(range->etcd, &options, &result, err);
+	if (range->broken)
+		return error_wrap(err, rc < 0 ? rc : -ERROR_PROTOCOL, "%s sent keys that were not asked for",
+				  etcd_label(range->etcd));
+	if (rc == 0)
+		*ret_more = result.more;
+	return rc;
+}
+
+static bool may_pass(int rc)
+{
+	return rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
+}
+
+/* A page, tried again where it broke off; whole values that had arrived by then are counted. */
+static int read_page(struct range *range, bool *ret_more, struct error **err)
+{
+	uint64_t pause = PAGE_PAUSE;
+	for (int attempt = 1;; attempt++, pause *= 2) {
+		_cleanup_error_ failed = NULL;
+		int rc = fetch_page(range, ret_more, &failed);
+		if (rc == 0) {
+			adapt_limit(range);
+			show_progress(range->scan);
+			return 0;
+		}
+		if (range->page_keys > 0)
+			attempt = 1;
+		if (rc == -ERROR_EXPIRED && range->scan->options->go_on_when_compacted) {
+			rc = go_on_at_newer(range, err);
+		} else if (may_pass(rc) && attempt < PAGE_TRIES) {
+			rc = probe_pause(range->scan->options->loop, pause, err);
+		} else if (err) {
+			*err = steal(failed);
+		}
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int read_range(struct range *range, struct error **err)
+{
+	struct census *census = range->scan->census;
+	bool more = true;
+	range->limit = PAGE_FIRST;
+	int rc = count_rest(range, census->etcds[range->index].revision, &range->expected, &range->revision, err);
+	if (rc < 0)
+		return rc;
+	if (census->etcds[range->index].revision == 0)
+		census->etcds[range->index].first_revision = census->etcds[range->index].revision = range->revision;
+	range->scan->total += range->expected;
+	show_progress(range->scan);
+	while (more) {
+		rc = read_page(range, &more, err);
+		if (rc < 0)
+			return rc;
+		if (more && range->page_keys == 0)
+			return error_set(err, ERROR_PROTOCOL, "%s says that there are more keys and sends none",
+					 etcd_label(range->etcd));
+	}
+	if (range->seen != range->expected)
+		census_doubt(census, "%s counted %" PRIu64 " keys and sent %" PRIu64, etcd_label(range->etcd),
+			     range->expected, range->seen);
+	return 0;
+}
+
+static int scan_range(struct census_scan *scan, size_t index, const struct map_entry *only, struct error **err)
+{
+	_cleanup_(range_clear) struct range range = {
+		.scan = scan,
+		.etcd = scan->options->etcds[index],
+		.index = index,
+		.only = only,
+		.next = BUF_INIT(ETCD_KEY_MAX + 1),
+		.end = BUF_INIT(ETCD_KEY_MAX + 1),
+	};
+	if (!only) {
+		set_bytes(&range.next, "", 1);
+		set_bytes(&range.end, "", 1);
+		return read_range(&range, err);
+	}
+	size_t len = strlen(only->prefix);
+	_cleanup_free_ uint8_t *end = xmalloc(len + 1);
+	set_bytes(&range.next, only->prefix, len);
+	set_bytes(&range.end, end, etcd_prefix_end(only->prefix, len, end));
+	return read_range(&range, err);
+}
+
+int census_scan_all(struct census_scan *scan, struct error **err)
+{
+	const struct resource_map *map = &scan->census->map;
+	int rc = 0;
+	for (size_t etcd = 0; rc == 0 && etcd < scan->options->etcd_count; etcd++) {
+		if (scan->options->whole_keyspace) {
+			rc = scan_range(scan, etcd, NULL, err);
+			continue;
+		}
+		for (size_t i = 0; rc == 0 && i < map->count; i++) {
+			if (map->entries[i].etcd == etcd && scan->counted[i] != SIZE_MAX)
+				rc = scan_range(scan, etcd, &map->entries[i], err);
+		}
+	}
+	return rc;
+}

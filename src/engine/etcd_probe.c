@@ -1,0 +1,199 @@
+#include "engine/etcd_probe.h"
+
+#include <inttypes.h>
+
+#include "base/clock.h"
+
+#define BUSY_TRIES 4
+#define BUSY_PAUSE (100 * NS_PER_MS) /* doubled each time */
+
+int probe_pause(struct loop *loop, uint64_t ns, struct error **err)
+{
+	const bool never = false;
+	int rc = loop_run_until(loop, &never, clock_monotonic() + ns, NULL);
+	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+}
+
+/* ---- etcd ---- */
+
+static int take_probe(void *arg, const struct etcd_kv *kv)
+{
+	struct etcd_probe *probe = arg;
+	probe->found = true;
+	probe->mod_revision = kv->mod_revision;
+	return 0;
+}
+
+static int ask(struct etcd *etcd, struct etcd_range_options *options, struct etcd_probe *ret, struct error **err)
+{
+	struct etcd_probe probe = {0};
+	struct etcd_range_result result = {0};
+	options->member = -1;
+	if (!options->on_kv) {
+		options->on_kv = take_probe;
+		options->arg = &probe;
+	}
+	int rc = etcd_range_fetch(etcd, options, &result, err);
+	if (rc < 0)
+		return rc;
+	probe.count = result.count;
+	probe.revision = result.header.revision;
+	if (ret)
+		*ret = probe;
+	return 0;
+}
+
+int etcd_probe_key(struct etcd *etcd, const char *key, struct etcd_probe *ret, struct error **err)
+{
+	struct etcd_range_options options = {
+		.request = {.key = key, .key_len = strlen(key), .keys_only = true},
+	};
+	return ask(etcd, &options, ret, err);
+}
+
+int etcd_probe_prefix(struct etcd *etcd, const char *prefix, struct etcd_probe *ret, struct error **err)
+{
+	size_t len = strlen(prefix);
+	_cleanup_free_ uint8_t *end = xmalloc(len + 1);
+	struct etcd_range_options options = {
+		.request = {.key = prefix,
+			    .key_len = len,
+			    .range_end = end,
+			    .range_end_len = etcd_prefix_end(prefix, len, end),
+			    .count_only = true},
+	};
+	return ask(etcd, &options, ret, err);
+}
+
+static int take_key(void *arg, const struct etcd_kv *kv)
+{
+	char **key = arg;
+	if (!*key)
+		*key = xstrdup(kv->key);
+	return 0;
+}
+
+int etcd_probe_first(struct etcd *etcd, const char *start, const char *end, char **ret, struct error **err)
+{
+	_cleanup_free_ char *key = NULL;
+	struct etcd_range_options options = {
+		.request = {.key = start,
+			    .key_len = strlen(start),
+			    .range_end = end,
+			    .range_end_len = strlen(end),
+			    .limit = 1,
+			    .keys_only = true},
+		.on_kv = take_key,
+		.arg = &key,
+	};
+	if (start[0] == '\0') /* the empty key is not allowed: "\0" is the first one */
+		options.request.key_len = 1;
+	if (end[0] == '\0')
+		options.request.range_end_len = 1;
+	int rc = ask(etcd, &options, NULL, err);
+	if (rc < 0)
+		return rc;
+	*ret = steal(key);
+	return 0;
+}
+
+static int take_found(void *arg, const struct etcd_kv *kv)
+{
+	struct etcd_founds *founds = arg;
+	founds->items = xreallocarray(founds->items, founds->count + 1, sizeof(*founds->items));
+	founds->items[founds->count++] = (struct etcd_found){xstrdup(kv->key), kv->mod_revision};
+	return 0;
+}
+
+int etcd_probe_search(struct etcd *etcd, const char *prefix, uint64_t revision, uint64_t limit, struct etcd_founds *ret,
+		      struct error **err)
+{
+	size_t len = strlen(prefix);
+	_cleanup_free_ uint8_t *end = xmalloc(len + 1);
+	struct etcd_range_options options = {
+		.request = {.key = prefix,
+			    .key_len = len,
+			    .range_end = end,
+			    .range_end_len = etcd_prefix_end(prefix, len, end),
+			    .limit = limit,
+			    .min_mod_revision = revision,
+			    .max_mod_revision = revision,
+			    .keys_only = true},
+		.on_kv = take_found,
+		.arg = ret,
+	};
+	return ask(etcd, &options, NULL, err);
+}
+
+void etcd_founds_free(struct etcd_founds *founds)
+{
+	for (size_t i = 0; i < founds->count; i++)
+		free(founds->items[i].key);
+	free(founds->items);
+	*founds = (struct etcd_founds){0};
+}
+
+/* ---- the API server ---- */
+
+static int take_first(void *arg, struct kube_list_item *item)
+{
+	struct api_first *first = arg;
+	first->objects++;
+	if (first->found)
+		return 0;
+	first->found = true;
+	if (item->resource_version[0] != '\0' && text_to_u64(item->resource_version, &first->object_revision) < 0)
+		first->object_revision = 0;
+	strncpy(first->name, item->name, sizeof(first->name) - 1);
+	strncpy(first->namespace_, item->namespace_, sizeof(first->namespace_) - 1);
+	return 0;
+}
+
+static int list_once(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
+		     struct api_first *ret, struct error **err)
+{
+	_cleanup_free_ char *token = NULL, *version = NULL, *exact = NULL;
+	struct api_first first = {0};
+	uint64_t remaining = 0;
+	if (at > 0)
+		exact = xasprintf("%" PRIu64, at);
+	struct kube_list_options options = {
+		.resource = resource,
+		.namespace_ = namespace_,
+		.limit = 1,
+		.resource_version = exact,
+		.resource_version_match = exact ? "Exact" : NULL,
+		.metadata_only = true,
+		.on_item = take_first,
+		.arg = &first,
+	};
+	int rc = kube_list_fetch(kube, &options, &token, &version, &remaining, err);
+	if (rc < 0)
+		return rc;
+	if (!text_empty(version) && text_to_u64(version, &first.revision) < 0)
+		return error_set(err, ERROR_PROTOCOL, "%s: the list of %s has the resourceVersion \"%s\"", kube->name,
+				 resource->resource, version);
+	first.objects += remaining;
+	*ret = first;
+	return 0;
+}
+
+int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
+		    struct api_first *ret, struct error **err)
+{
+	uint64_t pause = BUSY_PAUSE;
+	for (int attempt = 1;; attempt++, pause *= 2) {
+		_cleanup_error_ failed = NULL;
+		int rc = list_once(kube, resource, namespace_, at, ret, &failed);
+		if (rc == 0)
+			return 0;
+		if (rc != -ERROR_BUSY || attempt == BUSY_TRIES) {
+			if (err)
+				*err = steal(failed);
+			return rc;
+		}
+		rc = probe_pause(kube->loop, pause, err);
+		if (rc < 0)
+			return rc;
+	}
+}
