@@ -18,7 +18,7 @@ struct rotation_options {
 	const struct strings *drop_keys;
 	bool drop_identity;
 	/* who changes the file */
-	bool manual; const char *out, *as_deployed;
+	bool manual; const char *out, *out_seal, *as_deployed;
 	bool wait_restart;               /* --apply=wait-restart */
 	uint64_t servers;                /* --servers N; 0: from what the cluster says */
 	/* how */

@@ -1,0 +1,139 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "cmd/session.h"
+#include "engine/census.h"
+
+#define CENSUS_JSON_MAX (64u << 20)
+
+static void progress(void *arg, uint64_t done, uint64_t total)
+{
+	struct command_context *context = arg;
+	_cleanup_free_ char *read = text_human_count(done), *all = text_human_count(total);
+	screen_running(&context->screen, clock_monotonic(), false, "reading etcd: %s of %s values", read, all);
+}
+
+static struct census_options options_of(struct command_context *context, const struct session *session)
+{
+	struct cluster *cluster = session->cluster;
+	return (struct census_options){
+		.loop = cluster->loop,
+		.kube = &cluster->kube,
+		.etcds = cluster->etcds,
+		.etcd_count = cluster->etcd_count,
+		.etcd_prefix = cluster->etcd_prefix,
+		.resources = &cluster->resources,
+		.shape = session->config ? encryption_config_shape(session->config) : NULL,
+		.open_with = session->config,
+		.chosen = &context->options.resources,
+		.whole_keyspace = context->options.resources.count == 0,
+		.foreign_prefixes = &cluster->foreign_prefixes,
+		.on_progress = progress,
+		.arg = context,
+	};
+}
+
+static int one_object(struct command_context *context, const struct session *session, struct error **err)
+{
+	const char *word = context->options.arguments[0], *slash = strchr(word, '/');
+	if (!slash || context->options.argument_count > 1)
+		return error_set(err, ERROR_USAGE, "census takes one object as RESOURCE/NAME, such as secret/app -n default");
+	_cleanup_free_ char *name = xstrndup(word, (size_t)(slash - word));
+	const struct kube_resource *resource = kube_resources_find(&session->cluster->resources, name);
+	if (!resource)
+		return error_set(err, ERROR_INPUT, "the API server serves no resource %s", name);
+	if (context->options.namespaces.count > 1)
+		return error_set(err, ERROR_USAGE, "one object has one namespace");
+	const char *namespace_ = !resource->namespaced ? NULL
+				 : context->options.namespaces.count ? context->options.namespaces.items[0]
+								     : kube_access_namespace(session->cluster->access);
+	struct census_options options = options_of(context, session);
+	_cleanup_free_ char *line = NULL;
+	struct census_key *key = NULL;
+	int rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
+	if (rc < 0)
+		return rc;
+	if (context->options.json) {
+		struct json_writer w = JSON_WRITER_INIT(CENSUS_JSON_MAX);
+		json_object_begin(&w);
+		json_member_string(&w, "kind", "CensusObject");
+		json_member_string(&w, "resource", resource->resource);
+		json_member_string(&w, "namespace", namespace_ ? namespace_ : "");
+		json_member_string(&w, "name", slash + 1);
+		json_member_string(&w, "provider", provider_name(key->provider));
+		json_member_string(&w, "key", key->name);
+		json_member_string(&w, "keyID", key->key_id);
+		json_member_u64(&w, "revision", key->newest_revision);
+		json_member_bool(&w, "writeKey", key->write_key);
+		json_object_end(&w);
+		puts(json_text(&w));
+		json_writer_free(&w);
+	} else {
+		puts(line);
+	}
+	context->printed_document = true;
+	bool stale = session->config && !key->write_key;
+	free(key->name);
+	free(key->key_id);
+	free(key->dek_source);
+	free(key->example);
+	free(key);
+	return stale ? error_set(err, ERROR_FINDING, "%s is not under the write key", word) : 0;
+}
+
+static int verdict(const struct census *census, struct error **err)
+{
+	if (!census->complete)
+		return error_set(err, ERROR_FINDING, "the census is not complete: %s", census->why);
+	if (census->unreadable > 0)
+		return error_set(err, ERROR_FINDING, "%llu values are under keys that the configuration does not have",
+				 (unsigned long long)census->unreadable);
+	if (census->unknown > 0 || census->outside_unknown > 0)
+		return error_set(err, ERROR_FINDING, "%llu values are of no known form",
+				 (unsigned long long)(census->unknown + census->outside_unknown));
+	if (census->does_not_open > 0)
+		return error_set(err, ERROR_FINDING, "%llu values do not open with the key that they name, for example %s",
+				 (unsigned long long)census->does_not_open, census->does_not_open_example);
+	if (census->stale > 0) {
+		int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key", (unsigned long long)census->stale);
+		error_set_hint(err, "kube-rekey reencrypt rewrites them");
+		return rc;
+	}
+	return 0;
+}
+
+static int whole(struct command_context *context, const struct session *session, struct error **err)
+{
+	struct census_options options = options_of(context, session);
+	_cleanup_(census_freep) struct census *census = NULL;
+	int rc = census_take(&options, &census, err);
+	screen_clear(&context->screen);
+	if (rc < 0)
+		return rc;
+	if (context->options.json) {
+		struct json_writer w = JSON_WRITER_INIT(CENSUS_JSON_MAX);
+		census_write_json(census, &w);
+		const char *text = json_text(&w);
+		if (text)
+			puts(text);
+		json_writer_free(&w);
+	} else {
+		_cleanup_free_ char *table = census_table(census, context->screen.width, context->screen.color);
+		fputs(table, stdout);
+	}
+	fflush(stdout);
+	context->printed_document = true;
+	return verdict(census, err);
+}
+
+int cmd_census(struct command_context *context, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	int rc = session_open(context, SESSION_ETCD, &session, err);
+	if (rc < 0)
+		return rc;
+	return context->options.argument_count > 0 ? one_object(context, &session, err) : whole(context, &session, err);
+}

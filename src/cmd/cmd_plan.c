@@ -1,0 +1,157 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "cmd/rotating.h"
+
+#define PLAN_JSON_MAX (4u << 20)
+
+struct estimate {
+	uint64_t objects, bytes; /* to be rewritten */
+	uint64_t sweep_ns, sweep_twice_ns;    /* at this --qps, and at twice that; 0: unknown (full speed) */
+	uint64_t settle_ns, compaction_ns;    /* compaction: longest wait */
+	bool drops;
+};
+
+static uint64_t time_at(uint64_t objects, uint64_t qps)
+{
+	return qps ? objects * NS_PER_S / qps : 0;
+}
+
+/* Everything under rules that change is rewritten once. */
+static struct estimate estimate(const struct command_context *context, const struct session *session, const struct rotation *rotation)
+{
+	const struct path *path = rotation_path(rotation);
+	const struct census *census = rotation_census(rotation);
+	struct estimate e = {.settle_ns = rotation_settle_time(rotation)};
+	for (size_t i = 0; i < census->resource_count; i++) {
+		const char *resource = census->resources[i].entry->storage;
+		if (!config_shape_rule(path->steps[path->count - 1], resource) && !config_shape_rule(path->steps[0], resource))
+			continue;
+		e.objects += census->resources[i].objects;
+		e.bytes += census->resources[i].bytes;
+	}
+	for (size_t i = 0; i + 1 < path->count; i++)
+		e.drops = e.drops || path_drops(path, i);
+	e.sweep_ns = time_at(e.objects, context->options.qps);
+	e.sweep_twice_ns = time_at(e.objects, context->options.qps * 2);
+	if (e.drops && !context->options.compact)
+		e.compaction_ns = 2 * session->cluster->compaction_interval;
+	return e;
+}
+
+static void write_json(const struct rotation *rotation, const struct estimate *e, const struct decision *d)
+{
+	const struct path *path = rotation_path(rotation);
+	const struct journal *journal = rotation_journal(rotation);
+	struct json_writer w = JSON_WRITER_INIT(PLAN_JSON_MAX);
+	json_object_begin(&w);
+	json_member_string(&w, "kind", "Plan");
+	json_member_u64(&w, "version", 1);
+	json_key(&w, "path");
+	json_array_begin(&w);
+	for (size_t i = 0; i < path->count; i++)
+		config_shape_write_json(path->steps[i], &w);
+	json_array_end(&w);
+	json_key(&w, "position");
+	json_i64(&w, rotation_position(rotation));
+	json_member_string(&w, "next", action_name(d->action));
+	json_member_string(&w, "reason", reason_name(d->reason));
+	json_key(&w, "oldKeys");
+	json_array_begin(&w);
+	for (size_t i = 0; i < journal->old_keys.count; i++)
+		json_string(&w, journal->old_keys.items[i]);
+	json_array_end(&w);
+	json_member_u64(&w, "objects", e->objects);
+	json_member_u64(&w, "bytes", e->bytes);
+	json_key(&w, "seconds");
+	json_object_begin(&w);
+	json_member_u64(&w, "reencrypt", e->sweep_ns / NS_PER_S);
+	json_member_u64(&w, "reencryptAtTwiceTheQPS", e->sweep_twice_ns / NS_PER_S);
+	json_member_u64(&w, "settle", e->settle_ns / NS_PER_S);
+	json_member_u64(&w, "compactionAtMost", e->compaction_ns / NS_PER_S);
+	json_object_end(&w);
+	json_object_end(&w);
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
+	json_writer_free(&w);
+}
+
+static void print_times(const struct command_context *context, const struct estimate *e)
+{
+	_cleanup_free_ char *objects = text_human_count(e->objects), *bytes = text_human_bytes(e->bytes);
+	_cleanup_free_ char *slow = text_human_duration(e->sweep_ns), *fast = text_human_duration(e->sweep_twice_ns);
+	_cleanup_free_ char *settle = text_human_duration(e->settle_ns), *compaction = text_human_duration(e->compaction_ns);
+	uint64_t qps = context->options.qps;
+	if (qps)
+		printf("     re-encrypt %s objects (%s): %s at %llu/s; %s at --qps %llu\n", objects, bytes, slow, (unsigned long long)qps, fast,
+		       (unsigned long long)qps * 2);
+	else
+		printf("     re-encrypt %s objects (%s) at full speed\n", objects, bytes);
+	printf("     settle %s, read all of etcd%s%s%s\n", settle, !e->drops ? "" : context->options.compact ? ", compact etcd" : ", wait for compaction (at most ",
+	       !e->drops || context->options.compact ? "" : compaction, !e->drops || context->options.compact ? "" : "; --compact: at once)");
+}
+
+static void print_warnings(const struct command_context *context, const struct rotation *rotation, const struct estimate *e)
+{
+	_cleanup_free_ char *space = text_human_bytes(2 * e->bytes);
+	const struct journal *journal = rotation_journal(rotation);
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", ");
+	printf("Needs about %s in etcd until the next compaction and defragmentation.\n", space);
+	if (e->drops && *old_keys) {
+		printf("Afterwards %s is %s.\n", old_keys,
+		       text_equal(context->options.old_key, "destroy") ? "destroyed (--old-key destroy)"
+		       : context->options.old_key && !text_equal(context->options.old_key, "keep")
+			       ? "sealed (--old-key)"
+			       : "kept, mode 0600, under --state-dir (--old-key seal:CERT or destroy)");
+		printf("Backups made before the last step still need %s.\n", old_keys);
+	}
+	if (journal->new_keys.count > 0 && (!context->options.new_key_copy || text_equal(context->options.new_key_copy, "none")))
+		printf("The new key will be in the configuration file alone: losing this disk will lose etcd's backups too (--new-key-copy seal:CERT).\n");
+}
+
+static void print_text(const struct command_context *context, const struct rotation *rotation, const struct estimate *e,
+		       const struct observation *seen, const struct decision *d)
+{
+	printf("Path\n");
+	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
+	print_times(context, e);
+	print_warnings(context, rotation, e);
+	if (d->action == ACTION_BLOCKED || d->action == ACTION_WAIT) {
+		_cleanup_free_ char *text = decision_text(d, rotation_path(rotation), seen, clock_monotonic());
+		_cleanup_free_ char *hint = decision_hint(d, seen);
+		printf("Right now: %s%s%s\n", text, hint ? "\n  " : "", hint ? hint : "");
+	}
+	_cleanup_free_ char *least = text_human_duration(e->sweep_ns + e->settle_ns);
+	_cleanup_free_ char *most = text_human_duration(e->sweep_ns + e->settle_ns + e->compaction_ns + 3 * 60 * NS_PER_S);
+	printf("%s to %s in all. Nothing was changed.\n", least, most);
+}
+
+int cmd_plan(struct command_context *context, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	_cleanup_(rotation_freep) struct rotation *rotation = NULL;
+	const struct observation *seen;
+	struct decision decision;
+	int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	if (rc < 0)
+		return rc;
+	struct rotation_options options = rotating_options(context, &session);
+	rc = rotation_open(&options, &rotation, err);
+	if (rc == 0)
+		rc = rotation_take_census(rotation, err);
+	if (rc == 0)
+		rc = rotation_look(rotation, &seen, &decision, err);
+	screen_clear(&context->screen);
+	if (rc < 0)
+		return rc;
+	struct estimate e = estimate(context, &session, rotation);
+	if (context->options.json)
+		write_json(rotation, &e, &decision);
+	else
+		print_text(context, rotation, &e, seen, &decision);
+	context->printed_document = true;
+	return decision.action == ACTION_BLOCKED ? error_set(err, ERROR_REFUSED, "a rotation cannot begin like this: %s", reason_text(decision.reason)) : 0;
+}

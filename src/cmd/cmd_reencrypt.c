@@ -1,0 +1,128 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "cmd/rotating.h"
+#include "cmd/session.h"
+#include "engine/sweep.h"
+
+#define REENCRYPT_JSON_MAX (16u << 20)
+
+/* What -o and --resource say, else what the configuration encrypts, else secrets and configmaps. */
+static int choose(const struct options *o, const struct session *session, const struct kube_resource ***ret, size_t *ret_count,
+		  struct error **err)
+{
+	const struct kube_resources *served = &session->cluster->resources;
+	if (o->resources.count == 0 && session->config) {
+		*ret = sweep_resources(encryption_config_shape(session->config), served, ret_count);
+		return 0;
+	}
+	const char *const usual[] = {"secrets", "configmaps"};
+	size_t count = o->resources.count ? o->resources.count : ELEMENTS(usual);
+	_cleanup_free_ const struct kube_resource **chosen = xcalloc(count, sizeof(*chosen));
+	for (size_t i = 0; i < count; i++) {
+		const char *name = o->resources.count ? o->resources.items[i] : usual[i];
+		chosen[i] = kube_resources_find(served, name);
+		if (!chosen[i])
+			return error_set(err, ERROR_INPUT, "the API server serves no resource %s", name);
+	}
+	*ret = steal(chosen);
+	*ret_count = count;
+	return 0;
+}
+
+static void write_json(const struct sweep_result *result, const char *outcome)
+{
+	struct json_writer w = JSON_WRITER_INIT(REENCRYPT_JSON_MAX);
+	json_object_begin(&w);
+	json_member_string(&w, "kind", "ReencryptReport");
+	json_member_u64(&w, "version", 1);
+	json_member_string(&w, "outcome", outcome);
+	json_key(&w, "resources");
+	json_array_begin(&w);
+	for (size_t i = 0; i < result->count; i++) {
+		const struct sweep_count *count = &result->counts[i];
+		json_object_begin(&w);
+		json_member_string(&w, "resource", count->resource->resource);
+		json_member_u64(&w, "objects", count->objects);
+		json_member_u64(&w, "rewritten", count->rewritten);
+		json_member_u64(&w, "skipped", count->skipped + count->current);
+		json_member_u64(&w, "conflicts", count->conflicts);
+		json_member_u64(&w, "gone", count->gone);
+		json_member_u64(&w, "quarantined", count->quarantined);
+		json_object_end(&w);
+	}
+	json_array_end(&w);
+	json_key(&w, "quarantined");
+	json_array_begin(&w);
+	for (size_t i = 0; i < result->quarantine_named; i++) {
+		const struct sweep_quarantined *q = &result->quarantine[i];
+		json_object_begin(&w);
+		json_member_string(&w, "resource", q->resource->resource);
+		json_member_string(&w, "namespace", q->namespace_ ? q->namespace_ : "");
+		json_member_string(&w, "name", q->name);
+		json_member_string(&w, "why", q->why);
+		json_object_end(&w);
+	}
+	json_array_end(&w);
+	json_object_end(&w);
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
+	json_writer_free(&w);
+}
+
+static void write_text(const struct sweep_result *result)
+{
+	for (size_t i = 0; i < result->count; i++) {
+		const struct sweep_count *count = &result->counts[i];
+		printf("%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n", count->resource->resource,
+		       (unsigned long long)count->objects, (unsigned long long)count->rewritten,
+		       (unsigned long long)(count->current + count->skipped), (unsigned long long)count->gone,
+		       (unsigned long long)count->quarantined);
+	}
+	for (size_t i = 0; i < result->quarantine_named; i++) {
+		const struct sweep_quarantined *q = &result->quarantine[i];
+		printf("quarantined: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "", q->name, q->why);
+	}
+}
+
+int cmd_reencrypt(struct command_context *context, struct error **err)
+{
+	const struct options *o = &context->options;
+	_cleanup_session_ session = {0};
+	_cleanup_(sweep_result_freep) struct sweep_result *result = NULL;
+	_cleanup_free_ const struct kube_resource **resources = NULL;
+	size_t count = 0;
+	int rc = session_open(context, 0, &session, err);
+	if (rc == 0)
+		rc = choose(o, &session, &resources, &count, err);
+	if (rc < 0)
+		return rc;
+	struct sweep_options options = {
+		.loop = session.cluster->loop,
+		.kube = &session.cluster->kube,
+		.resources = resources,
+		.resource_count = count,
+		.namespaces = &o->namespaces,
+		.mode = rotating_mode(o),
+		.speed = {.qps = o->qps, .concurrency = (unsigned)o->concurrency},
+		.deadline = session_deadline(context, &session),
+		.etcd = session.cluster->etcd_count > 0 ? session.cluster->etcds[0] : NULL,
+		.on_progress = rotating_show_sweep,
+		.arg = context,
+	};
+	rc = sweep_run(&options, &result, err);
+	screen_clear(&context->screen);
+	if (result) {
+		if (o->json)
+			write_json(result, rc == 0 ? "Done" : "Stopped");
+		else
+			write_text(result);
+		context->printed_document = true;
+	}
+	if (rc == 0 && result->quarantined > 0)
+		return error_set(err, ERROR_FINDING, "%llu objects could not be rewritten", (unsigned long long)result->quarantined);
+	return rc;
+}

@@ -1,0 +1,73 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_read.h"
+#include "cmd/command.h"
+#include "rotate/record.h"
+
+/* Reads one line of at most RECORD_LINE_MAX bytes. 1: a line; 0: the end. */
+static int read_line(FILE *file, const char *name, size_t number, char **buffer, size_t *size, struct error **err)
+{
+	ssize_t len = getline(buffer, size, file);
+	if (len < 0)
+		return ferror(file) ? error_set_errno(err, ERROR_IO, errno, "%s", name) : 0;
+	if ((size_t)len > RECORD_LINE_MAX)
+		return error_set(err, ERROR_LIMIT, "%s:%zu: the line is longer than %u bytes", name, number, RECORD_LINE_MAX);
+	return 1;
+}
+
+static bool same(const struct decision *a, const struct decision *b)
+{
+	return a->action == b->action && a->reason == b->reason && a->phase == b->phase && a->step == b->step && a->to_step == b->to_step;
+}
+
+static int replay_line(const struct command_context *context, const char *line, const char *what, size_t *different, struct error **err)
+{
+	_cleanup_json_ document = NULL;
+	struct record *record = NULL;
+	int rc = json_parse(line, strlen(line), what, &document, err);
+	if (rc == 0)
+		rc = record_read(document, &record, err);
+	if (rc < 0)
+		return rc;
+	struct decision again = next_action(record->path, &record->observation, record->now);
+	bool equal = same(&again, &record->decision);
+	*different += !equal;
+	if (!context->options.json)
+		printf("%s %-20s %-15s step %d  %s%s\n", equal ? "=" : "!", record->at ? record->at : "", phase_name(again.phase), again.step,
+		       reason_text(again.reason), equal ? "" : "   (the record decided otherwise)");
+	record_free(record);
+	return 0;
+}
+
+int cmd_replay(struct command_context *context, struct error **err)
+{
+	if (context->options.argument_count != 1)
+		return error_set(err, ERROR_USAGE, "replay takes one flight record");
+	const char *name = context->options.arguments[0];
+	FILE *file = fopen(name, "re");
+	if (!file)
+		return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "%s", name);
+	char *buffer = NULL;
+	size_t size = 0, number = 0, different = 0;
+	int rc;
+	while ((rc = read_line(file, name, number + 1, &buffer, &size, err)) > 0) {
+		_cleanup_free_ char *what = xasprintf("%s:%zu", name, ++number);
+		rc = replay_line(context, buffer, what, &different, err);
+		if (rc < 0)
+			break;
+	}
+	free(buffer);
+	fclose(file);
+	if (rc < 0)
+		return rc;
+	if (context->options.json)
+		printf("{\"kind\":\"Replay\",\"version\":1,\"decisions\":%zu,\"different\":%zu}\n", number, different);
+	else
+		printf("%zu decisions, %zu decided otherwise now\n", number, different);
+	context->printed_document = true;
+	return different > 0 ? error_set(err, ERROR_FINDING, "%zu decisions differ from the record", different) : 0;
+}

@@ -1,0 +1,125 @@
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json_writer.h"
+#include "cmd/rotating.h"
+
+#define REPORT_JSON_MAX (16u << 20)
+
+/* What the screen shows of a run: one line a phase when it ends, the running one drawn again. */
+struct run_view {
+	struct command_context *context;
+	bool begun;
+	enum phase phase;
+	uint64_t since;
+	char *text; /* of the phase's last decision */
+};
+
+static void end_phase(struct run_view *view, uint64_t now, const char *mark)
+{
+	_cleanup_free_ char *time = text_human_duration(now - view->since);
+	if (view->begun)
+		screen_line(&view->context->screen, "%s %-15s %s   %s", mark, phase_name(view->phase), view->text ? view->text : "", time);
+}
+
+static void show_decision(void *arg, const struct decision *d, const struct observation *seen, const char *text)
+{
+	struct run_view *view = arg;
+	uint64_t now = clock_monotonic();
+	(void)seen;
+	bool changed = !view->begun || view->phase != d->phase;
+	if (changed) {
+		end_phase(view, now, "✓");
+		view->begun = true;
+		view->phase = d->phase;
+		view->since = now;
+	}
+	/* The words of what was done outlast those of the looks in between. */
+	if (changed || d->action != ACTION_WAIT || !view->text) {
+		free(view->text);
+		view->text = xstrdup(text);
+	}
+	screen_running(&view->context->screen, now, changed, "  %-15s %s", phase_name(d->phase), text);
+}
+
+static void show_sweep(void *arg, const struct sweep_progress *progress)
+{
+	rotating_show_sweep(((struct run_view *)arg)->context, progress);
+}
+
+static void show_census(void *arg, uint64_t done, uint64_t total)
+{
+	rotating_show_census(((struct run_view *)arg)->context, done, total);
+}
+
+static void show_note(void *arg, const char *text)
+{
+	rotating_show_note(((struct run_view *)arg)->context, text);
+}
+
+/* Off a terminal nobody is asked: --yes says that it is meant. */
+static int confirm(struct command_context *context, const struct rotation *rotation, struct error **err)
+{
+	const struct journal *journal = rotation_journal(rotation);
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "), *new_keys = strings_join(&journal->new_keys, ", ");
+	if (context->options.yes)
+		return 0;
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
+		int rc = error_set(err, ERROR_USAGE, "rotate changes the server's configuration: say --yes where nobody can be asked");
+		error_set_hint(err, "kube-rekey plan shows what it will do");
+		return rc;
+	}
+	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
+	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none", *new_keys ? new_keys : "none");
+	char answer[16] = "";
+	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
+		return 0;
+	return error_set(err, ERROR_INTERRUPTED, "not begun; nothing was changed");
+}
+
+static void print_report(struct command_context *context, const struct rotation_report *report, int rc)
+{
+	if (context->options.json) {
+		struct json_writer w = JSON_WRITER_INIT(REPORT_JSON_MAX);
+		rotation_report_write_json(report, &w);
+		const char *text = json_text(&w);
+		if (text)
+			puts(text);
+		json_writer_free(&w);
+		context->printed_document = true;
+	} else if (rc == 0 || report->quarantine_count > 0) {
+		_cleanup_free_ char *text = rotation_report_text(report);
+		fputs(text, stdout);
+	}
+	fflush(stdout);
+}
+
+int cmd_rotate(struct command_context *context, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	_cleanup_(rotation_freep) struct rotation *rotation = NULL;
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	if (rc < 0)
+		return rc;
+	struct run_view view = {.context = context};
+	struct rotation_options options = rotating_options(context, &session);
+	options.on_decision = show_decision;
+	options.on_sweep = show_sweep;
+	options.on_census = show_census;
+	options.on_note = show_note;
+	options.arg = &view;
+	rc = rotation_open(&options, &rotation, err);
+	if (rc == 0)
+		rc = confirm(context, rotation, err);
+	if (rc < 0)
+		return rc;
+	rc = rotation_run(rotation, &report, err);
+	screen_clear(&context->screen);
+	free(view.text);
+	if (report)
+		print_report(context, report, rc);
+	return rc;
+}

@@ -1,0 +1,221 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json_writer.h"
+#include "cmd/rotating.h"
+#include "engine/census.h"
+#include "engine/look.h"
+
+#define STATUS_JSON_MAX (64u << 20)
+
+/* What a status is made of: a census, a look at the server, and a rotation that was begun. */
+struct status {
+	struct census *census;
+	struct journal *journal;   /* of a rotation under way; NULL */
+	struct server_observation server;
+	uint64_t members, answering;
+};
+
+static int take_census(struct command_context *context, const struct session *session, struct census **ret, struct error **err)
+{
+	struct cluster *cluster = session->cluster;
+	struct census_options options = {
+		.loop = cluster->loop,
+		.kube = &cluster->kube,
+		.etcds = cluster->etcds,
+		.etcd_count = cluster->etcd_count,
+		.etcd_prefix = cluster->etcd_prefix,
+		.resources = &cluster->resources,
+		.shape = session->config ? encryption_config_shape(session->config) : NULL,
+		.whole_keyspace = true,
+		.foreign_prefixes = &cluster->foreign_prefixes,
+		.on_progress = rotating_show_census,
+		.arg = context,
+	};
+	return census_take(&options, ret, err);
+}
+
+/* Without a rotation the path is the present configuration alone, so that a look can say whether the server runs it. */
+static struct journal *present_as_journal(const struct session *session, const char *sha256)
+{
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	journal->path = xcalloc(1, sizeof(*journal->path));
+	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
+	journal->path->steps[journal->path->count++] = config_shape_copy(encryption_config_shape(session->config));
+	journal_add_hash(journal, 0, sha256);
+	return journal;
+}
+
+static int look(const struct session *session, struct status *status, struct error **err)
+{
+	_cleanup_(target_freep) struct target *target = NULL;
+	_cleanup_(journal_freep) struct journal *present = NULL;
+	_cleanup_free_ char *sha256 = NULL;
+	/* Only looked at: whoever owns the file may. */
+	target = xcalloc(1, sizeof(*target));
+	target->path = xstrdup(session->config_path);
+	int rc = file_sha256(session->config_path, ENCRYPTION_CONFIG_MAX, &sha256, err);
+	if (rc == 0)
+		rc = journal_read(session->config_path, &status->journal, err);
+	if (rc < 0)
+		return rc;
+	present = present_as_journal(session, sha256);
+	struct look eye = {.kube = &session->cluster->kube, .name = xstrdup(session->cluster->kube.name), .canary_step = STEP_NONE,
+			   .reloads_itself = true};
+	look_at(&eye, target, status->journal ? status->journal : present, loop_now(session->cluster->loop), &status->server);
+	look_free(&eye);
+	return 0;
+}
+
+static void count_members(const struct session *session, struct status *status)
+{
+	for (size_t e = 0; e < session->cluster->etcd_count; e++)
+		for (size_t m = 0; m < etcd_member_count(session->cluster->etcds[e]); m++) {
+			status->members++;
+			status->answering += etcd_member(session->cluster->etcds[e], m)->answered;
+		}
+}
+
+static const char *loaded_words(const struct server_observation *server)
+{
+	if (!server->answering)
+		return "does not answer";
+	if (server->loaded == FACT_CONTRADICTORY)
+		return "contradictory";
+	if (server->loaded != FACT_KNOWN)
+		return "not known";
+	return server->loaded_is_file ? "the file" : "not the file";
+}
+
+static void print_rules(const struct session *session, const struct status *status)
+{
+	const struct config_shape *shape = encryption_config_shape(session->config);
+	for (size_t r = 0; r < shape->rule_count; r++) {
+		const struct config_rule *rule = &shape->rules[r];
+		struct strings names = {rule->resources, rule->resource_count};
+		_cleanup_free_ char *resources = strings_join(&names, ","), *write = config_key_label(&rule->keys[0]);
+		_cleanup_strings_ reads = {0};
+		for (size_t k = 1; k < rule->key_count; k++) {
+			_cleanup_free_ char *label = config_key_label(&rule->keys[k]);
+			strings_add(&reads, label);
+		}
+		_cleanup_free_ char *read = strings_join(&reads, ", ");
+		printf("rule       %s: written with %s%s%s\n", resources, write, reads.count ? ", also readable with " : "", read);
+	}
+	printf("server     %s %s runs %s%s%s%s\n", status->server.name, status->server.version ? status->server.version : "", loaded_words(&status->server),
+	       status->server.loaded_hash ? " (" : "", status->server.loaded_hash ? status->server.loaded_hash : "",
+	       status->server.loaded_hash ? ")" : "");
+	if (status->server.why)
+		printf("           %s\n", status->server.why);
+}
+
+static void print_rotation(const struct session *session, const struct status *status)
+{
+	const struct journal *journal = status->journal;
+	if (!journal)
+		return;
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "), *new_keys = strings_join(&journal->new_keys, ", ");
+	int here = path_find(journal->path, encryption_config_shape(session->config));
+	printf("\nRotation %s is half done: %s -> %s\n", journal->rotation, *old_keys ? old_keys : "plaintext", new_keys);
+	rotating_print_path(journal->path, here);
+	if (here == STEP_NONE)
+		printf("The present file is none of its steps: somebody changed it.\n");
+	else if ((size_t)here + 1 < journal->path->count)
+		printf("Next: %s. Go on with the command that began it; it is safe to leave it like this.\n",
+		       path_drops(journal->path, (size_t)here) ? "re-encrypt, prove, and drop the old key" : "the next configuration");
+	else
+		printf("Next: the last proof, and retiring the old key. Go on with the command that began it.\n");
+}
+
+static void write_json(const struct session *session, const struct status *status)
+{
+	struct json_writer w = JSON_WRITER_INIT(STATUS_JSON_MAX);
+	json_object_begin(&w);
+	json_member_string(&w, "kind", "Status");
+	json_member_u64(&w, "version", 1);
+	json_key(&w, "configuration");
+	if (session->config)
+		config_shape_write_json(encryption_config_shape(session->config), &w);
+	else
+		json_null(&w);
+	json_key(&w, "server");
+	json_object_begin(&w);
+	json_member_string(&w, "name", status->server.name);
+	json_member_string(&w, "version", status->server.version);
+	json_member_string(&w, "file", status->server.file_hash);
+	json_member_string(&w, "loaded", status->server.loaded_hash);
+	json_member_bool(&w, "runsTheFile", status->server.loaded == FACT_KNOWN && status->server.loaded_is_file);
+	json_member_string(&w, "why", status->server.why);
+	json_object_end(&w);
+	json_key(&w, "rotation");
+	if (status->journal) {
+		json_object_begin(&w);
+		json_member_string(&w, "name", status->journal->rotation);
+		json_member_string(&w, "started", status->journal->started);
+		json_key(&w, "step");
+		json_i64(&w, session->config ? path_find(status->journal->path, encryption_config_shape(session->config)) : STEP_NONE);
+		json_member_u64(&w, "steps", status->journal->path->count);
+		json_object_end(&w);
+	} else {
+		json_null(&w);
+	}
+	json_key(&w, "census");
+	census_write_json(status->census, &w);
+	json_object_end(&w);
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
+	json_writer_free(&w);
+}
+
+static void print_text(const struct command_context *context, const struct session *session, const struct status *status)
+{
+	if (session->config)
+		print_rules(session, status);
+	printf("etcd       revision %llu, %llu of %llu members answer\n\n", (unsigned long long)status->census->revision,
+	       (unsigned long long)status->answering, (unsigned long long)status->members);
+	_cleanup_free_ char *table = census_table(status->census, context->screen.width, context->screen.color);
+	fputs(table, stdout);
+	print_rotation(session, status);
+	if (!status->journal && status->census->stale > 0)
+		printf("\n%llu values are not under the write key. To rewrite them: %s reencrypt\n", (unsigned long long)status->census->stale,
+		       context->invoked_as);
+}
+
+static void status_free(struct status *status)
+{
+	struct observation holder = {.servers = xcalloc(1, sizeof(struct server_observation)), .server_count = 1};
+	holder.servers[0] = status->server;
+	observation_free_contents(&holder);
+	census_free(status->census);
+	journal_free(status->journal);
+}
+
+int cmd_status(struct command_context *context, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	_cleanup_(status_free) struct status status = {0};
+	int rc = session_open(context, SESSION_ETCD, &session, err);
+	if (rc < 0)
+		return rc;
+	rc = take_census(context, &session, &status.census, err);
+	if (rc == 0 && session.config)
+		rc = look(&session, &status, err);
+	screen_clear(&context->screen);
+	if (rc < 0)
+		return rc;
+	count_members(&session, &status);
+	if (context->options.json)
+		write_json(&session, &status);
+	else
+		print_text(context, &session, &status);
+	context->printed_document = true;
+	if (status.census->unreadable > 0)
+		return error_set(err, ERROR_FINDING, "%llu values are under keys that the configuration does not have",
+				 (unsigned long long)status.census->unreadable);
+	if (!status.census->complete)
+		return error_set(err, ERROR_FINDING, "the census is not complete: %s", status.census->why);
+	return status.census->stale > 0 ? error_set(err, ERROR_FINDING, "%llu values are not under the write key", (unsigned long long)status.census->stale) : 0;
+}

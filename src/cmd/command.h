@@ -1,0 +1,28 @@
+/* One subcommand: a row of the table in main.c and one function in its own file. */
+#pragma once
+#include "cmd/options.h"
+#include "cmd/screen.h"
+
+struct command_context {
+	struct options options;
+	struct screen screen;
+	char *const *environment;
+	const char *kubeconfig_env, *home, *service_host, *service_port; /* out of the environment; main is who reads it */
+	const char *invoked_as;    /* "kube-rekey" or "kubectl rekey": for hints */
+	bool printed_document;     /* with -o json: a document went out, an error needs none of its own */
+};
+struct command {
+	const char *name, *arguments, *summary;
+	const char *changes; /* what it changes and what never: for --help and the man page */
+	unsigned groups;
+	int (*run)(struct command_context *context, struct error **err);
+};
+int cmd_census(struct command_context *context, struct error **err);
+int cmd_reencrypt(struct command_context *context, struct error **err);
+int cmd_rotate(struct command_context *context, struct error **err);
+int cmd_plan(struct command_context *context, struct error **err);
+int cmd_status(struct command_context *context, struct error **err);
+int cmd_gate(struct command_context *context, struct error **err);
+int cmd_forget(struct command_context *context, struct error **err);
+int cmd_replay(struct command_context *context, struct error **err);
+int cmd_version(struct command_context *context, struct error **err);

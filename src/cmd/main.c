@@ -1,0 +1,167 @@
+/* kube-rekey, also called as `kubectl rekey`: the table of commands, the environment, and the one place that prints an error. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <openssl/crypto.h>
+#include <sodium.h>
+
+#include "base/json_read.h"
+#include "base/json_writer.h"
+#include "cmd/command.h"
+
+#define ERROR_JSON_MAX (64u << 10)
+#define ALL_OF_A_CLUSTER (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_CONFIG)
+
+static const struct command commands[] = {
+	{"status", "", "what everything is encrypted with, and where a rotation stands", "Changes nothing.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE,
+	 cmd_status},
+	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.", ALL_OF_A_CLUSTER | OPTIONS_SELECT, cmd_census},
+	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_plan},
+	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
+	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to interrupt: the same command goes on.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_rotate},
+	{"reencrypt", "", "rewrite objects under the write key, nothing else", "Rewrites objects unchanged. Safe to interrupt.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED, cmd_reencrypt},
+	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now", "Changes nothing but its canary.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
+	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.", OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
+	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT, cmd_replay},
+	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},
+};
+
+static void print_help(const char *program)
+{
+	printf("%s rotates the keys that a Kubernetes API server encrypts its data with, while the cluster serves.\n\n"
+	       "Usage: %s COMMAND [OPTIONS]\n\nCommands:\n",
+	       program, program);
+	for (size_t i = 0; i < ELEMENTS(commands); i++)
+		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+	printf("\n%s COMMAND --help shows its options. Exit codes: 0 done or current, 1 stale objects or a finding, 2 error,\n"
+	       "3 refused as unsafe, 4 deadline passed (resumable), 64 usage, 130 or 143 interrupted (resumable).\n",
+	       program);
+}
+
+static void print_command_help(const char *program, const struct command *command)
+{
+	printf("%s %s%s%s [OPTIONS]\n%s.\n%s\n\nOptions:\n", program, command->name, *command->arguments ? " " : "", command->arguments,
+	       command->summary, command->changes);
+	options_help(stdout, command->groups);
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ELEMENTS(commands); i++)
+		if (text_equal(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+/* Keys and values pass through this process: none of it may end in a core file. */
+static void protect_memory(void)
+{
+	struct rlimit none = {0, 0};
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+static struct screen find_screen(void)
+{
+	struct winsize size = {0};
+	const char *term = getenv("TERM");
+	bool dumb = text_equal(term, "dumb");
+	struct screen screen = {.width = 80};
+	screen.live = isatty(STDERR_FILENO) && !dumb;
+	screen.color = isatty(STDOUT_FILENO) && !dumb && text_empty(getenv("NO_COLOR"));
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
+		screen.width = size.ws_col;
+	return screen;
+}
+
+static void print_error_json(const struct error *error)
+{
+	struct json_writer w = JSON_WRITER_INIT(ERROR_JSON_MAX);
+	json_object_begin(&w);
+	json_member_string(&w, "kind", "Error");
+	json_member_u64(&w, "version", 1);
+	json_member_string(&w, "code", error_code_name(error_code(error)));
+	json_member_string(&w, "message", error_message(error));
+	json_member_string(&w, "server", error_server(error));
+	json_member_string(&w, "object", error_object(error));
+	json_member_string(&w, "hint", error_hint(error));
+	json_object_end(&w);
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
+	json_writer_free(&w);
+}
+
+static void print_error(struct command_context *context, const struct error *error)
+{
+	enum error_code code = error_code(error);
+	const char *word = code == ERROR_REFUSED ? "refused" : code == ERROR_DEADLINE || code == ERROR_INTERRUPTED ? "stopped" : "error";
+	screen_clear(&context->screen);
+	if (context->options.json && !context->printed_document)
+		print_error_json(error);
+	fprintf(stderr, "%s: %s", word, error_message(error));
+	if (error_hint(error))
+		fprintf(stderr, "\n  %s", error_hint(error));
+	fputc('\n', stderr);
+}
+
+static int run(struct command_context *context, const struct command *command, int argc, char **argv)
+{
+	_cleanup_error_ error = NULL;
+	int rc = options_parse(argc, argv, command->groups, &context->options, &error);
+	if (rc == 0 && context->options.help) {
+		print_command_help(context->invoked_as, command);
+		return 0;
+	}
+	context->screen.quiet = context->options.json;
+	if (rc == 0)
+		rc = command->run(context, &error);
+	if (rc < 0)
+		print_error(context, error);
+	return rc < 0 ? error_exit_status(error_code(error)) : 0;
+}
+
+int main(int argc, char **argv, char **environment)
+{
+	const char *base = strrchr(argv[0], '/');
+	struct command_context context = {
+		.environment = environment,
+		.kubeconfig_env = getenv("KUBECONFIG"),
+		.home = getenv("HOME"),
+		.service_host = getenv("KUBERNETES_SERVICE_HOST"),
+		.service_port = getenv("KUBERNETES_SERVICE_PORT"),
+		.invoked_as = text_starts(base ? base + 1 : argv[0], "kubectl-") ? "kubectl rekey" : "kube-rekey",
+	};
+	protect_memory();
+	json_install_hooks();
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || sodium_init() < 0) {
+		fprintf(stderr, "error: libcurl or libsodium cannot start\n");
+		return 2;
+	}
+	context.screen = find_screen();
+	bool help = argc < 2 || text_equal(argv[1], "--help") || text_equal(argv[1], "-h") || text_equal(argv[1], "help");
+	if (help) {
+		print_help(context.invoked_as);
+		return argc < 2 ? 64 : 0;
+	}
+	const struct command *command = find_command(text_equal(argv[1], "--version") ? "version" : argv[1]);
+	if (!command) {
+		fprintf(stderr, "error: %s is no command; see %s --help\n", argv[1], context.invoked_as);
+		return 64;
+	}
+	int status = run(&context, command, argc - 2, argv + 2);
+	options_free(&context.options);
+	screen_free(&context.screen);
+	curl_global_cleanup();
+	return status;
+}

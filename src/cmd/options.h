@@ -1,0 +1,41 @@
+/* Every option of every command, in one table: parsing, --help, completion and the man page come out of it. */
+#pragma once
+#include <stdio.h>
+#include "base/error.h"
+#include "base/text.h"
+
+/* Groups of options; a command names those that it takes. */
+enum option_group {
+	OPTIONS_OUTPUT = 1 << 0,  /* -o */
+	OPTIONS_API = 1 << 1,     /* how the API server is reached */
+	OPTIONS_ETCD = 1 << 2,    /* how etcd is reached */
+	OPTIONS_CONFIG = 1 << 3,  /* which EncryptionConfiguration */
+	OPTIONS_SELECT = 1 << 4,  /* which objects */
+	OPTIONS_SPEED = 1 << 5,   /* how fast, how long */
+	OPTIONS_ROTATE = 1 << 6,  /* what is asked of a rotation, and how its steps are done */
+	OPTIONS_CONFIRM = 1 << 7, /* --yes */
+};
+
+struct options {
+	bool json, help, yes;
+	const char *output;
+	const char *kubeconfig, *context, *server, *request_timeout_text;
+	struct strings etcd_endpoints, foreign_prefixes;
+	const char *etcd_cacert, *etcd_cert, *etcd_key, *etcd_prefix;
+	const char *encryption_config, *apiserver_manifest;
+	struct strings namespaces, resources;
+	bool all_namespaces;
+	uint64_t qps, concurrency, deadline, settle, servers; /* durations in ns */
+	bool has_settle;
+	const char *mode;
+	const char *provider, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply, *new_key_copy, *record, *state_dir;
+	struct strings drop_keys;
+	bool drop_identity, compact, allow_aesgcm;
+	/* what is left: "secret/app", "drop", a file */
+	char **arguments;
+	size_t argument_count;
+};
+/* Parses arguments (without program and command). Options may stand anywhere; "--" ends them. -ERROR_USAGE with what is wrong. */
+_must_check_ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, struct error **err);
+void options_free(struct options *options);
+void options_help(FILE *out, unsigned groups);

@@ -1,0 +1,103 @@
+#include "cmd/rotating.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
+
+enum sweep_mode rotating_mode(const struct options *options)
+{
+	return text_equal(options->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE;
+}
+
+struct rotation_options rotating_options(struct command_context *context, const struct session *session)
+{
+	const struct options *o = &context->options;
+	return (struct rotation_options){
+		.cluster = session->cluster,
+		.config_path = session->config_path,
+		.provider = o->provider,
+		.to_path = o->to,
+		.drop_keys = &o->drop_keys,
+		.drop_identity = o->drop_identity,
+		.manual = text_equal(o->target, "manual"),
+		.out = o->out,
+		.out_seal = o->out_seal,
+		.as_deployed = o->as_deployed,
+		.wait_restart = text_equal(o->apply, "wait-restart"),
+		.servers = o->servers,
+		.old_key = o->old_key,
+		.new_key_copy = o->new_key_copy,
+		.state_directory = o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY,
+		.mode = rotating_mode(o),
+		.speed = {.qps = o->qps, .concurrency = (unsigned)o->concurrency},
+		.settle = o->settle,
+		.has_settle = o->has_settle,
+		.compact = o->compact,
+		.allow_aesgcm = o->allow_aesgcm,
+		.deadline = session_deadline(context, session),
+		.record_path = o->record,
+		.on_sweep = rotating_show_sweep,
+		.on_census = rotating_show_census,
+		.on_note = rotating_show_note,
+		.arg = context,
+	};
+}
+
+void rotating_show_sweep(void *arg, const struct sweep_progress *p)
+{
+	struct command_context *context = arg;
+	unsigned per_mille = p->total ? (unsigned)(p->done * 1000 / (p->total > p->done ? p->total : p->done)) : 0;
+	_cleanup_free_ char *bar = screen_bar(per_mille, 20);
+	_cleanup_free_ char *done = text_human_count(p->done), *total = text_human_count(p->total), *left = text_human_duration(p->eta);
+	screen_running(&context->screen, clock_monotonic(), false, "%-15s %s  %s of %s   %llu/s   %s left   %s%s%s%s%s", "Reencrypt", bar, done,
+		       total, (unsigned long long)p->per_second, p->eta ? left : "?", p->resource, p->namespace_ ? " ns " : "",
+		       p->namespace_ ? p->namespace_ : "", p->waiting ? "   waits: " : "", p->waiting ? p->waiting : "");
+}
+
+void rotating_show_census(void *arg, uint64_t done, uint64_t total)
+{
+	struct command_context *context = arg;
+	_cleanup_free_ char *read = text_human_count(done), *all = text_human_count(total);
+	screen_running(&context->screen, clock_monotonic(), false, "%-15s reading etcd: %s of %s values", "Verify", read, all);
+}
+
+void rotating_show_note(void *arg, const char *text)
+{
+	struct command_context *context = arg;
+	screen_line(&context->screen, "  note: %s", text);
+}
+
+static char *rule_keys(const struct config_rule *rule)
+{
+	_cleanup_strings_ labels = {0};
+	for (size_t k = 0; k < rule->key_count; k++) {
+		_cleanup_free_ char *label = config_key_label(&rule->keys[k]);
+		strings_add(&labels, label);
+	}
+	return strings_join(&labels, ", ");
+}
+
+static void print_step(const struct config_shape *shape, size_t number, bool here)
+{
+	if (shape->rule_count == 0)
+		printf("  %zu  (no rules: plaintext)%s\n", number, here ? "   <- here" : "");
+	for (size_t r = 0; r < shape->rule_count; r++) {
+		const struct config_rule *rule = &shape->rules[r];
+		struct strings names = {rule->resources, rule->resource_count};
+		_cleanup_free_ char *resources = strings_join(&names, ","), *keys = rule_keys(rule);
+		if (r == 0)
+			printf("  %zu  ", number);
+		else
+			printf("     ");
+		printf("%s [%s]%s\n", resources, keys, here && r == 0 ? "   <- here" : "");
+	}
+}
+
+void rotating_print_path(const struct path *path, int here)
+{
+	for (size_t i = 0; i < path->count; i++)
+		print_step(path->steps[i], i, (int)i == here);
+}

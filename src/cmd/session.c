@@ -1,0 +1,241 @@
+#include "cmd/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
+#define DEFAULT_KUBECONFIG "/etc/kubernetes/admin.conf"
+#define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S)      /* kube-apiserver's own defaults */
+#define DEFAULT_COMPACTION_INTERVAL (300 * NS_PER_S)
+#define MANIFEST_MAX (1u << 20)
+#define CMDLINE_MAX (256u << 10)
+#define PEM_MAX (1u << 20)
+#define PROCESSES_MAX 64
+
+/* --- what this node says --- */
+
+static int facts_from_manifest(const char *path, struct cluster *cluster, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	int rc = file_read(path, MANIFEST_MAX, &text, err);
+	if (rc == 0)
+		rc = node_facts_from_manifest(path, secret_text(text), secret_len(text), &cluster->node, err);
+	cluster->has_node = rc == 0;
+	return rc;
+}
+
+static bool same_path(const char *a, const char *b)
+{
+	_cleanup_free_ char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+	return real_a && real_b && strcmp(real_a, real_b) == 0;
+}
+
+/* The process that reads our file; without one named, the only kube-apiserver that runs here. */
+static void facts_from_process(const char *config_path, struct cluster *cluster)
+{
+	unsigned pids[PROCESSES_MAX];
+	size_t count = node_find_apiservers("/proc", pids, PROCESSES_MAX);
+	for (size_t i = 0; i < count && i < PROCESSES_MAX; i++) {
+		struct node_facts facts = {0};
+		_cleanup_secret_ bytes = NULL;
+		_cleanup_free_ char *path = xasprintf("/proc/%u/cmdline", pids[i]);
+		if (file_read(path, CMDLINE_MAX, &bytes, NULL) < 0 ||
+		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
+			continue;
+		bool ours = config_path ? facts.encryption_config && same_path(facts.encryption_config, config_path) : count == 1;
+		if (ours && !cluster->has_node) {
+			cluster->node = facts;
+			cluster->has_node = true;
+		} else {
+			node_facts_free(&facts);
+		}
+	}
+}
+
+static int find_node(const struct options *o, struct cluster *cluster, struct error **err)
+{
+	if (o->apiserver_manifest)
+		return facts_from_manifest(o->apiserver_manifest, cluster, err);
+	facts_from_process(o->encryption_config, cluster);
+	if (cluster->has_node || o->encryption_config || access(DEFAULT_MANIFEST, R_OK) != 0)
+		return 0;
+	return facts_from_manifest(DEFAULT_MANIFEST, cluster, err);
+}
+
+/* --- the API server --- */
+
+static int open_api(struct command_context *context, struct cluster *cluster, struct error **err)
+{
+	const struct options *o = &context->options;
+	struct kubeconfig_options kubeconfig = {
+		.explicit_path = o->kubeconfig,
+		.kubeconfig_env = context->kubeconfig_env,
+		.home = context->home,
+		.service_host = context->service_host,
+		.service_port = context->service_port,
+		.fallback_path = DEFAULT_KUBECONFIG,
+		.context = o->context,
+		.server = o->server,
+		.environment = context->environment,
+		.interactive = isatty(STDIN_FILENO),
+	};
+	int rc = kube_access_load(&kubeconfig, &cluster->access, err);
+	/* One connection more than writers: lists, looks and the watch over silence must not wait for a write. */
+	if (rc == 0)
+		rc = kube_access_client(cluster->access, cluster->loop, NULL, (unsigned)o->concurrency + 2, &cluster->http, err);
+	if (rc < 0)
+		return rc;
+	cluster->kube = (struct kube){.loop = cluster->loop, .http = cluster->http, .name = kube_access_server(cluster->access)};
+	rc = kube_version(&cluster->kube, &cluster->version, err);
+	if (rc == 0)
+		rc = kube_discover(&cluster->kube, &cluster->resources, &cluster->missing_groups, err);
+	return rc;
+}
+
+/* --- etcd --- */
+
+struct pems {
+	struct secret *ca, *cert, *key;
+};
+
+static int read_pems(const char *ca, const char *cert, const char *key, struct pems *ret, struct error **err)
+{
+	int rc = ca ? file_read(ca, PEM_MAX, &ret->ca, err) : 0;
+	if (rc == 0 && cert)
+		rc = file_read(cert, PEM_MAX, &ret->cert, err);
+	if (rc == 0 && key)
+		rc = file_read(key, PEM_MAX, &ret->key, err);
+	return rc < 0 ? error_wrap(err, rc, "etcd's certificates") : 0;
+}
+
+static int add_etcd(struct cluster *cluster, const struct strings *endpoints, const struct pems *pems, struct error **err)
+{
+	struct etcd_options options = {.endpoints = (const char *const *)endpoints->items, .endpoint_count = endpoints->count,
+				       .ca_pem = pems->ca, .cert_pem = pems->cert, .key_pem = pems->key};
+	struct etcd *etcd = NULL;
+	int rc = etcd_new(cluster->loop, &options, &etcd, err);
+	if (rc < 0)
+		return rc;
+	cluster->etcds = xreallocarray(cluster->etcds, cluster->etcd_count + 1, sizeof(struct etcd *));
+	cluster->etcds[cluster->etcd_count++] = etcd;
+	return etcd_connect(etcd, err);
+}
+
+static int add_etcd_text(struct cluster *cluster, const char *list, char separator, const struct pems *pems, struct error **err)
+{
+	_cleanup_strings_ endpoints = {0};
+	strings_split(&endpoints, list, separator);
+	return add_etcd(cluster, &endpoints, pems, err);
+}
+
+/* The server's own flags: --etcd-servers, and "/group/resource#url;url" for resources in an etcd of their own. */
+static int etcds_of_node(struct cluster *cluster, const struct pems *pems, struct error **err)
+{
+	struct strings servers = {cluster->node.etcd_servers, cluster->node.etcd_server_count};
+	int rc = servers.count > 0 ? add_etcd(cluster, &servers, pems, err) : 0;
+	_cleanup_strings_ seen = {0};
+	for (size_t i = 0; rc == 0 && i < cluster->node.etcd_override_count; i++) {
+		const char *urls = strchr(cluster->node.etcd_overrides[i], '#');
+		if (!urls || strings_has(&seen, urls))
+			continue;
+		strings_add(&seen, urls);
+		rc = add_etcd_text(cluster, urls + 1, ';', pems, err);
+	}
+	return rc;
+}
+
+static int open_etcds(const struct options *o, struct cluster *cluster, struct error **err)
+{
+	const struct node_facts *node = cluster->has_node ? &cluster->node : NULL;
+	struct pems pems = {0};
+	bool flags = o->etcd_endpoints.count > 0;
+	int rc = read_pems(o->etcd_cacert ? o->etcd_cacert : node && !flags ? node->etcd_cacert : NULL,
+			   o->etcd_cert ? o->etcd_cert : node && !flags ? node->etcd_cert : NULL,
+			   o->etcd_key ? o->etcd_key : node && !flags ? node->etcd_key : NULL, &pems, err);
+	for (size_t i = 0; rc == 0 && i < o->etcd_endpoints.count; i++)
+		rc = add_etcd_text(cluster, o->etcd_endpoints.items[i], ',', &pems, err);
+	if (rc == 0 && !flags && node)
+		rc = etcds_of_node(cluster, &pems, err);
+	secret_free(pems.ca);
+	secret_free(pems.cert);
+	secret_free(pems.key);
+	return rc;
+}
+
+/* --- all of it --- */
+
+static int take_times(const struct options *o, struct cluster *cluster, struct error **err)
+{
+	cluster->request_timeout = cluster->has_node ? cluster->node.request_timeout : DEFAULT_REQUEST_TIMEOUT;
+	cluster->compaction_interval = cluster->has_node ? cluster->node.compaction_interval : DEFAULT_COMPACTION_INTERVAL;
+	if (o->request_timeout_text && text_to_duration(o->request_timeout_text, &cluster->request_timeout) < 0)
+		return error_set(err, ERROR_USAGE, "--request-timeout %s: not a duration such as 60s", o->request_timeout_text);
+	return 0;
+}
+
+static int read_config(struct session *session, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	int rc = file_read(session->config_path, ENCRYPTION_CONFIG_MAX, &text, err);
+	return rc == 0 ? encryption_config_parse(session->config_path, text, &session->config, err) : rc;
+}
+
+static int open_all(struct command_context *context, unsigned needs, struct session *session, struct error **err)
+{
+	const struct options *o = &context->options;
+	struct cluster *cluster = session->cluster;
+	int rc = loop_new(&cluster->loop, err);
+	if (rc == 0)
+		rc = find_node(o, cluster, err);
+	if (rc < 0)
+		return rc;
+	const char *found = cluster->has_node ? cluster->node.encryption_config_host : NULL;
+	session->config_path = o->encryption_config ? xstrdup(o->encryption_config) : found ? xstrdup(found) : NULL;
+	if ((needs & SESSION_CONFIG) && !session->config_path) {
+		rc = error_set(err, ERROR_USAGE, "the server's EncryptionConfiguration was not found on this machine");
+		error_set_hint(err, "say --encryption-config FILE");
+		return rc;
+	}
+	/* Before anything is asked over the network: a broken file is the likeliest mistake. */
+	rc = session->config_path ? read_config(session, err) : 0;
+	if (rc == 0)
+		rc = take_times(o, cluster, err);
+	if (rc == 0)
+		rc = open_api(context, cluster, err);
+	cluster->etcd_prefix = xstrdup(o->etcd_prefix ? o->etcd_prefix : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix : "/registry");
+	for (size_t i = 0; i < o->foreign_prefixes.count; i++)
+		strings_add(&cluster->foreign_prefixes, o->foreign_prefixes.items[i]);
+	if (rc == 0)
+		rc = open_etcds(o, cluster, err);
+	if (rc == 0 && (needs & SESSION_ETCD) && cluster->etcd_count == 0) {
+		rc = error_set(err, ERROR_USAGE, "no etcd is known");
+		error_set_hint(err, "say --etcd-endpoints URL,... (and --etcd-cacert, --etcd-cert, --etcd-key)");
+	}
+	return rc;
+}
+
+int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err)
+{
+	*ret = (struct session){.cluster = xcalloc(1, sizeof(struct cluster))};
+	int rc = open_all(context, needs, ret, err);
+	if (rc < 0)
+		session_close(ret);
+	return rc;
+}
+
+void session_close(struct session *session)
+{
+	encryption_config_free(session->config);
+	free(session->config_path);
+	cluster_free(session->cluster);
+	*session = (struct session){0};
+}
+
+uint64_t session_deadline(const struct command_context *context, const struct session *session)
+{
+	return context->options.deadline ? loop_now(session->cluster->loop) + context->options.deadline : 0;
+}

@@ -1,0 +1,20 @@
+/* From options to a cluster: kubeconfig, API server, discovery, etcd, and what this node says. */
+#pragma once
+#include "cmd/command.h"
+#include "engine/cluster.h"
+#include "kube-rekey/encryption_config.h"
+
+enum session_need {
+	SESSION_ETCD = 1 << 0,   /* etcd must be reachable */
+	SESSION_CONFIG = 1 << 1, /* the EncryptionConfiguration must be known */
+};
+struct session {
+	struct cluster *cluster;
+	char *config_path;                 /* NULL when not known */
+	struct encryption_config *config;  /* parsed; NULL when not known or not readable here */
+};
+_must_check_ int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err);
+void session_close(struct session *session);
+#define _cleanup_session_ _cleanup_(session_close) struct session
+/* Monotonic deadline out of --deadline, 0 without one. */
+uint64_t session_deadline(const struct command_context *context, const struct session *session);
