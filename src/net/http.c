@@ -472,6 +472,7 @@ static void slot_set_tls(struct slot *slot, const struct http_client *client)
 	/* on_tls_context brings the authorities: curl would parse its list again for each connection. */
 	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
 	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, client->insecure ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, client->insecure ? 0L : 2L);
 	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls_context);
@@ -880,6 +881,9 @@ static int call_outcome(const struct http_call *call, CURLcode code, struct erro
 		rc = explain_own(call, call->failed, err);
 	else if (code != CURLE_OK)
 		rc = explain_curl(call, code, err);
+	else if (!call->answer.head_complete)
+		rc = error_set(err, ERROR_NETWORK, "%s %s: the connection ended within the answer's head", call->method,
+			       call->client->base_url);
 	else if (!http_answer_has_end(&call->answer))
 		/* Cut short and complete would look the same. */
 		rc = error_set(err, ERROR_PROTOCOL, "%s %s: an answer without a length", call->method,

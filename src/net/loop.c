@@ -288,8 +288,9 @@ void loop_step(struct loop *loop, uint64_t until)
 	curl_run_due(loop);
 	transfers_finish(loop);
 	timers_fire(loop);
-	/* What the call-backs started is sent now, not after another round through epoll. */
+	/* What the call-backs started is sent now, not after another round through epoll; it may even be done by that. */
 	curl_run_due(loop);
+	transfers_finish(loop);
 	loop->in_callback = false;
 }
 

@@ -120,8 +120,7 @@ static int load_identity(struct tls_material *material, const struct secret *cer
 	material->key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
 	BIO_free(bio);
 	if (material->key == NULL)
-		return error_set(err, ERROR_INPUT, "client key: %s",
-				 at_end() ? "no PEM key in it" : "broken or encrypted PEM");
+		return error_set(err, ERROR_INPUT, "client key: no PEM key in it that can be read without a password");
 	if (X509_check_private_key(material->cert, material->key) != 1) {
 		ERR_clear_error();
 		return error_set(err, ERROR_INPUT, "the client key does not belong to the client certificate");
@@ -186,7 +185,10 @@ void tls_material_unref(struct tls_material *material)
 
 int tls_material_apply(struct tls_material *material, struct ssl_ctx_st *context)
 {
-	SSL_CTX_set1_cert_store(context, material->store);
+	/* The store for verifying alone goes before the context's own, which curl (7.87 and later) replaces after this by one
+	 * that it cached for whichever client came first. */
+	if (SSL_CTX_set1_verify_cert_store(context, material->store) != 1)
+		return -ERROR_IO;
 	if (material->cert == NULL)
 		return 0;
 	if (SSL_CTX_use_cert_and_key(context, material->cert, material->key, material->chain, 1) != 1)
