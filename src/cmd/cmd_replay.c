@@ -19,11 +19,6 @@ static int read_line(FILE *file, const char *name, size_t number, char **buffer,
 	return 1;
 }
 
-static bool same(const struct decision *a, const struct decision *b)
-{
-	return a->action == b->action && a->reason == b->reason && a->phase == b->phase && a->step == b->step && a->to_step == b->to_step;
-}
-
 static int replay_line(const struct command_context *context, const char *line, const char *what, size_t *different, struct error **err)
 {
 	_cleanup_json_ document = NULL;
@@ -33,12 +28,12 @@ static int replay_line(const struct command_context *context, const char *line, 
 		rc = record_read(document, &record, err);
 	if (rc < 0)
 		return rc;
-	struct decision again = next_action(record->path, &record->observation, record->now);
-	bool equal = same(&again, &record->decision);
-	*different += !equal;
+	struct decision again = record_replay(record);
+	const char *field = decision_difference(&again, &record->decision);
+	*different += field != NULL;
 	if (!context->options.json)
-		printf("%s %-20s %-15s step %d  %s%s\n", equal ? "=" : "!", record->at ? record->at : "", phase_name(again.phase), again.step,
-		       reason_text(again.reason), equal ? "" : "   (the record decided otherwise)");
+		printf("%s %-20s %-15s step %d  %s%s%s\n", field ? "!" : "=", record->at ? record->at : "", phase_name(again.phase), again.step,
+		       reason_text(again.reason), field ? "   the record differs in " : "", field ? field : "");
 	record_free(record);
 	return 0;
 }

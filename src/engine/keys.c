@@ -47,12 +47,21 @@ struct keyring keys_view(const struct keys *keys)
 	return (struct keyring){keys->entries, keys->count};
 }
 
+/* Entries are const for those who look at them; this is where they were made. */
+static void free_entry(struct keyring_entry *entry)
+{
+	union {
+		const void *seen;
+		void *owned;
+	} name = {.seen = entry->name}, bytes = {.seen = entry->bytes};
+	free(name.owned);
+	secret_free(bytes.owned);
+}
+
 void keys_free(struct keys *keys)
 {
-	for (size_t i = 0; i < keys->count; i++) {
-		free((char *)keys->entries[i].name);
-		secret_free((struct secret *)keys->entries[i].bytes);
-	}
+	for (size_t i = 0; i < keys->count; i++)
+		free_entry(&keys->entries[i]);
 	free(keys->entries);
 	*keys = (struct keys){0};
 }

@@ -129,8 +129,26 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	apiserver_metrics_free(&metrics);
 }
 
-static void compare_with_before(struct look *look, uint64_t now, struct server_observation *ret)
+/* Whether two steps of the path write with the same keys. */
+static bool same_write_keys(const struct path *path, int a, int b)
 {
+	if (a == STEP_NONE || b == STEP_NONE)
+		return false;
+	for (int step = a < b ? a : b; step < (a < b ? b : a); step++)
+		if (path_changes_write_key(path, (size_t)step))
+			return false;
+	return true;
+}
+
+static void compare_with_before(struct look *look, const struct path *path, uint64_t now, struct server_observation *ret)
+{
+	int step = ret->loaded == FACT_KNOWN ? ret->loaded_step : STEP_NONE;
+	if (step == STEP_NONE)
+		look->writes_since = 0;
+	else if (look->writes_since == 0 || look->process != ret->process || !same_write_keys(path, look->loaded_step, step))
+		look->writes_since = now;
+	look->loaded_step = step;
+	ret->writes_since = look->writes_since;
 	bool runs_file = ret->loaded == FACT_KNOWN && ret->loaded_is_file;
 	bool same = look->process == ret->process && text_equal(look->loaded_file, ret->file_hash);
 	if (runs_file && (!same || look->loaded_since == 0))
@@ -148,10 +166,12 @@ void look_at(struct look *look, const struct target *target, const struct journa
 	_cleanup_free_ char *deployed = NULL;
 	*ret = (struct server_observation){.name = xstrdup(look->name), .looked_at = now, .loaded_step = STEP_NONE,
 					   .reloads_itself = look->reloads_itself};
+	ret->written_step = journal->hash_count > 0 ? journal->hashes[journal->hash_count - 1].step : STEP_NONE;
+	ret->refused_before = look->refused_before;
 	look_at_file(target, journal, ret, &deployed);
 	look_at_metrics(look, target, journal, deployed, ret);
 	if (ret->answering)
-		compare_with_before(look, now, ret);
+		compare_with_before(look, journal->path, now, ret);
 	ret->canary_step = look->canary_at ? look->canary_step : STEP_NONE;
 	ret->canary_at = look->canary_at;
 	ret->canary_process = look->canary_process;

@@ -13,7 +13,8 @@ struct look {
 	bool reloads_itself;
 	uint64_t poll;             /* ns between two looks of the server at its file: 60 s upstream */
 	/* from the look before */
-	uint64_t process, loaded_since;
+	uint64_t process, loaded_since, writes_since;
+	int loaded_step;           /* STEP_NONE: was not known */
 	char *loaded_file;         /* hash of the file that it was seen to run */
 	/* at our last write of the file */
 	unsigned nonces;           /* files written for the present step by this process */
@@ -21,6 +22,7 @@ struct look {
 	uint64_t written_wall;     /* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
 	uint64_t successes, failures; /* its reload counters just before the rename */
 	bool counters_known;
+	bool refused_before;       /* it refused a file of ours, which was put back */
 	uint64_t failures_now, successes_now;
 	/* the last canary */
 	int canary_step;

@@ -10,6 +10,7 @@
 struct watched {
 	struct quiet *quiet;
 	size_t etcd, member;    /* of a member */
+	uint64_t id;
 	struct kube *server;    /* of a server; NULL for a member */
 	bool learner;
 	uint64_t asked_at;      /* when the probe under way was sent */
@@ -28,6 +29,8 @@ struct quiet {
 	struct loop *loop;
 	struct etcd *const *etcds;
 	size_t etcd_count;
+	struct kube *const *servers;
+	size_t server_count;
 	struct highest *highest; /* one per etcd */
 	struct watched *watched;
 	size_t count;
@@ -129,30 +132,86 @@ static struct watched *add(struct quiet *quiet)
 	return w;
 }
 
+/* Never moved while probes are under way: they point into it. */
+static void watch_all(struct quiet *quiet)
+{
+	size_t all = quiet->server_count;
+	for (size_t e = 0; e < quiet->etcd_count; e++)
+		all += etcd_member_count(quiet->etcds[e]);
+	quiet->watched = xcalloc(all + 1, sizeof(*quiet->watched));
+	quiet->count = 0;
+	quiet->behind_balancer = false;
+	for (size_t e = 0; e < quiet->etcd_count; e++) {
+		quiet->behind_balancer = quiet->behind_balancer || etcd_behind_balancer(quiet->etcds[e]);
+		for (size_t m = 0; m < etcd_member_count(quiet->etcds[e]); m++) {
+			struct watched *w = add(quiet);
+			w->etcd = e;
+			w->member = m;
+			w->id = etcd_member(quiet->etcds[e], m)->id;
+			w->learner = etcd_member(quiet->etcds[e], m)->learner;
+		}
+	}
+	for (size_t s = 0; s < quiet->server_count; s++)
+		add(quiet)->server = quiet->servers[s];
+}
+
+static void stop_probes(struct quiet *quiet)
+{
+	for (size_t i = 0; i < quiet->count; i++) {
+		if (quiet->watched[i].range)
+			etcd_range_cancel(steal(quiet->watched[i].range));
+		if (quiet->watched[i].call)
+			http_cancel(steal(quiet->watched[i].call));
+	}
+}
+
+static void forget_watched(struct quiet *quiet)
+{
+	for (size_t i = 0; i < quiet->count; i++)
+		free(quiet->watched[i].why);
+	free(quiet->watched);
+}
+
 struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
 			  size_t server_count, const char *key)
 {
 	struct quiet *quiet = xcalloc(1, sizeof(*quiet));
-	*quiet = (struct quiet){.loop = loop, .etcds = etcds, .etcd_count = etcd_count, .key = xstrdup(key)};
+	*quiet = (struct quiet){.loop = loop, .etcds = etcds, .etcd_count = etcd_count, .servers = servers,
+				.server_count = server_count, .key = xstrdup(key)};
 	quiet->highest = xcalloc(etcd_count + 1, sizeof(*quiet->highest));
-	size_t all = server_count;
-	for (size_t e = 0; e < etcd_count; e++)
-		all += etcd_member_count(etcds[e]);
-	/* Never moved afterwards: probes under way point into it. */
-	quiet->watched = xcalloc(all + 1, sizeof(*quiet->watched));
-	for (size_t e = 0; e < etcd_count; e++) {
-		quiet->behind_balancer = quiet->behind_balancer || etcd_behind_balancer(etcds[e]);
-		for (size_t m = 0; m < etcd_member_count(etcds[e]); m++) {
-			struct watched *w = add(quiet);
-			w->etcd = e;
-			w->member = m;
-			w->learner = etcd_member(etcds[e], m)->learner;
-		}
-	}
-	for (size_t s = 0; s < server_count; s++)
-		add(quiet)->server = servers[s];
+	watch_all(quiet);
 	tick(quiet);
 	return quiet;
+}
+
+static bool same_members(const struct quiet *quiet)
+{
+	size_t at = 0;
+	for (size_t e = 0; e < quiet->etcd_count; e++)
+		for (size_t m = 0; m < etcd_member_count(quiet->etcds[e]); m++, at++) {
+			const struct watched *w = at < quiet->count ? &quiet->watched[at] : NULL;
+			const struct etcd_member_info *member = etcd_member(quiet->etcds[e], m);
+			if (!w || w->server || w->etcd != e || w->id != member->id || w->learner != member->learner)
+				return false;
+		}
+	return at + quiet->server_count == quiet->count;
+}
+
+int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err)
+{
+	int rc = 0;
+	loop_timer_cancel(quiet->loop, &quiet->timer);
+	stop_probes(quiet);
+	for (size_t e = 0; rc == 0 && e < quiet->etcd_count; e++)
+		rc = etcd_connect(quiet->etcds[e], err);
+	*ret_changed = !same_members(quiet);
+	if (*ret_changed) {
+		forget_watched(quiet);
+		watch_all(quiet);
+		quiet->since = 0;
+	}
+	tick(quiet);
+	return rc;
 }
 
 void quiet_stop(struct quiet *quiet)
@@ -160,33 +219,25 @@ void quiet_stop(struct quiet *quiet)
 	if (!quiet)
 		return;
 	loop_timer_cancel(quiet->loop, &quiet->timer);
-	for (size_t i = 0; i < quiet->count; i++) {
-		if (quiet->watched[i].range)
-			etcd_range_cancel(quiet->watched[i].range);
-		if (quiet->watched[i].call)
-			http_cancel(quiet->watched[i].call);
-		free(quiet->watched[i].why);
-	}
-	free(quiet->watched);
+	stop_probes(quiet);
+	forget_watched(quiet);
 	free(quiet->highest);
 	free(quiet->key);
 	free(quiet);
-}
-
-void quiet_stopp(struct quiet **quiet)
-{
-	quiet_stop(*quiet);
 }
 
 void quiet_observe(const struct quiet *quiet, struct observation *ret)
 {
 	uint64_t now = loop_now(quiet->loop);
 	size_t members = 0;
+	uint64_t oldest = UINT64_MAX;
 	ret->members = xcalloc(quiet->count + 1, sizeof(*ret->members));
 	for (size_t i = 0; i < quiet->count; i++) {
 		const struct watched *w = &quiet->watched[i];
 		if (w->server)
 			continue;
+		if (!w->learner && w->alive_at < oldest)
+			oldest = w->alive_at;
 		bool answering = w->alive_at != 0 && now <= w->alive_at + QUIET_SILENCE;
 		ret->members[members++] = (struct member_observation){
 			.name = xstrdup(etcd_member(quiet->etcds[w->etcd], w->member)->name),
@@ -200,6 +251,7 @@ void quiet_observe(const struct quiet *quiet, struct observation *ret)
 	ret->members_behind_balancer = quiet->behind_balancer;
 	/* Silence that began since the last tick counts at once. */
 	ret->quiet_since = any_silent(quiet, now) ? 0 : quiet->since;
+	ret->etcd_looked_at = oldest == UINT64_MAX ? 0 : oldest;
 	ret->etcd_back_at = quiet->etcd_back_at;
 }
 

@@ -14,8 +14,9 @@ struct quiet;
 struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
 			  size_t server_count, const char *key);
 void quiet_stop(struct quiet *quiet); /* NULL is fine */
-void quiet_stopp(struct quiet **quiet);
-/* Fills in members, members_known, members_behind_balancer, quiet_since and etcd_back_at. */
+/* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again. Waits. */
+_must_check_ int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err);
+/* Fills in members, members_known, members_behind_balancer, quiet_since, etcd_looked_at and etcd_back_at. */
 void quiet_observe(const struct quiet *quiet, struct observation *ret);
 /* Forgets the past: the settle time begins again (a server restarted, a configuration changed). */
 void quiet_again(struct quiet *quiet);

@@ -119,7 +119,7 @@ void observation_forget(struct observation *seen)
 	*seen = (struct observation){0};
 }
 
-static void start_watch(struct rotation *r)
+void rotation_watch(struct rotation *r)
 {
 	if (r->quiet)
 		return;
@@ -141,7 +141,7 @@ static void ask_for_compaction(struct rotation *r)
 void rotation_observe(struct rotation *r)
 {
 	observation_forget(&r->seen);
-	start_watch(r);
+	rotation_watch(r);
 	observe_set(r);
 	ask_for_compaction(r);
 	struct observation *seen = &r->seen;

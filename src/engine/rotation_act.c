@@ -113,17 +113,16 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	if (rc < 0)
 		return rc;
 	look_wrote(&r->look, sha256, from == d->to_step, clock_wall());
+	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);
-	if (d->reason == REASON_PUT_BACK) {
-		free(r->blocked);
-		r->blocked = xstrdup("the API server refused the new file; the previous content was put back");
-	}
 	return 0;
 }
 
 static int write_step(struct rotation *r, const struct decision *d, struct error **err)
 {
 	struct target_content present = {0};
+	if (clock_monotonic() > d->valid_until)
+		return 0; /* we slept since the look: look again */
 	int rc = target_read(r->target, &present, err);
 	if (rc == 0 && d->expect_hash && strcmp(present.sha256, d->expect_hash) != 0)
 		rc = 0; /* changed since the look: look again */
@@ -144,11 +143,19 @@ static int need_census_map(struct rotation *r, struct error **err)
 	return r->census ? 0 : rotation_census_now(r, err);
 }
 
-static void note_settled(struct rotation *r, uint64_t sent)
+/* As next_action counts: from convergence, or behind a drop from when these write keys were first seen. */
+static uint64_t settling_from(const struct rotation *r, const struct decision *d)
+{
+	const struct path *path = r->journal->path;
+	bool behind_drop = d->step > 0 && (size_t)d->step + 1 == path->count && !path_changes_write_key(path, (size_t)d->step - 1);
+	return behind_drop ? r->seen.servers[0].writes_since : r->seen.servers[0].loaded_since;
+}
+
+static void note_settled(struct rotation *r, const struct decision *d, uint64_t sent)
 {
 	struct observation now = {0};
 	quiet_observe(r->quiet, &now);
-	uint64_t converged = r->seen.servers[0].loaded_since;
+	uint64_t converged = settling_from(r, d);
 	uint64_t began = now.quiet_since > converged ? now.quiet_since : converged;
 	if (now.quiet_since != 0 && sent >= began + r->settle_time) {
 		r->settled_began = began;
@@ -179,7 +186,7 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 	}
 	rotation_trouble(r, NULL);
 	if (d->phase == PHASE_SETTLE)
-		note_settled(r, sent);
+		note_settled(r, d, sent);
 	return 0;
 }
 
@@ -221,31 +228,6 @@ static void forget_census_seen(struct census_observation *seen)
 	*seen = (struct census_observation){0};
 }
 
-/* A member that joined or left since the watch began is watched from now on, and settling begins again. */
-static int watch_present_members(struct rotation *r, struct error **err)
-{
-	bool changed = false;
-	for (size_t e = 0; e < r->cluster->etcd_count; e++) {
-		struct etcd *etcd = r->cluster->etcds[e];
-		size_t count = etcd_member_count(etcd);
-		uint64_t sum = 0, sum_now = 0;
-		for (size_t m = 0; m < count; m++)
-			sum += etcd_member(etcd, m)->id;
-		quiet_stop(steal(r->quiet));
-		int rc = etcd_connect(etcd, err);
-		if (rc < 0)
-			return rc;
-		for (size_t m = 0; m < etcd_member_count(etcd); m++)
-			sum_now += etcd_member(etcd, m)->id;
-		changed = changed || count != etcd_member_count(etcd) || sum != sum_now;
-	}
-	_cleanup_free_ char *key = xasprintf("%s/namespaces/kube-system", r->cluster->etcd_prefix);
-	r->quiet = quiet_start(r->cluster->loop, r->cluster->etcds, r->cluster->etcd_count, r->servers, 1, key);
-	if (changed)
-		r->settled_began = r->settled_ended = 0;
-	return 0;
-}
-
 static void census_failed(struct rotation *r, const char *why)
 {
 	uint64_t now = loop_now(r->cluster->loop);
@@ -259,7 +241,11 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	struct target_content present = {0};
 	struct census *census = NULL;
 	_cleanup_error_ failed = NULL;
-	int rc = watch_present_members(r, &failed);
+	bool changed = false;
+	rotation_watch(r);
+	int rc = quiet_refresh(r->quiet, &changed, &failed);
+	if (changed)
+		r->settled_began = r->settled_ended = 0;
 	if (rc == 0)
 		rc = target_read(r->target, &present, &failed);
 	forget_stale(r);
@@ -384,9 +370,11 @@ static int read_sample(struct rotation *r, const struct decision *d, struct erro
 	return 0;
 }
 
-static int retire(struct rotation *r, struct error **err)
+static int retire(struct rotation *r, const struct decision *d, struct error **err)
 {
 	_cleanup_strings_ labels = {0};
+	if (clock_monotonic() > d->valid_until)
+		return 0;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
 		old_keys_of_step(r->journal->path, i, &labels);
 	int rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
@@ -412,7 +400,7 @@ int rotation_act(struct rotation *r, const struct decision *d, struct error **er
 	case ACTION_READ_BACK:
 		return read_sample(r, d, err);
 	case ACTION_RETIRE:
-		return retire(r, err);
+		return retire(r, d, err);
 	case ACTION_WAIT:
 	case ACTION_BLOCKED:
 	case ACTION_DONE:

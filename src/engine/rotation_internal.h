@@ -21,6 +21,7 @@ struct rotation {
 	struct secret *to_text;       /* --to FILE, parsed: */
 	struct encryption_config *to_config;
 	struct old_keys_policy old_key;
+	char *retired_directory;      /* where old keys lie: STATE_DIRECTORY/retired */
 	struct seal *new_key_seal;    /* NULL: none */
 	uint64_t settle_time;
 	int lock_fd;                  /* -1: not taken */
@@ -57,6 +58,8 @@ void rotation_note(const struct rotation *rotation, const char *fmt, ...) __attr
 void rotation_trouble(struct rotation *rotation, const char *text);
 /* One look at everything; fills rotation->seen. */
 void rotation_observe(struct rotation *rotation);
+/* Begins the watch over silence, once. */
+void rotation_watch(struct rotation *rotation);
 void observation_forget(struct observation *seen); /* frees what a look has made */
 /* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
 _must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);

@@ -166,8 +166,8 @@ static int find_path(struct rotation *r, struct error **err)
 static int open_seals(struct rotation *r, struct error **err)
 {
 	const struct rotation_options *o = &r->options;
-	_cleanup_free_ char *retired = xasprintf("%s/retired", o->state_directory);
-	int rc = old_keys_policy_parse(o->old_key ? o->old_key : "keep", steal(retired), &r->old_key, err);
+	r->retired_directory = xasprintf("%s/retired", o->state_directory);
+	int rc = old_keys_policy_parse(o->old_key ? o->old_key : "keep", r->retired_directory, &r->old_key, err);
 	if (rc < 0 || !o->new_key_copy || text_equal(o->new_key_copy, "none"))
 		return rc;
 	if (!text_starts(o->new_key_copy, "seal:"))
@@ -232,7 +232,7 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		return rc;
 	r->settle_time = settle_time(r);
 	r->servers[0] = &r->cluster->kube;
-	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE,
+	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE, .loaded_step = STEP_NONE,
 				.name = xstrdup(r->cluster->kube.name), .reloads_itself = !options->wait_restart};
 	rotation_report_begin(r);
 	*ret = steal(r);
@@ -250,7 +250,7 @@ void rotation_free(struct rotation *r)
 	keys_free(&r->keys);
 	encryption_config_free(r->to_config);
 	secret_free(r->to_text);
-	free((char *)r->old_key.directory);
+	free(r->retired_directory);
 	old_keys_policy_free(&r->old_key);
 	seal_free(r->new_key_seal);
 	if (r->record)
