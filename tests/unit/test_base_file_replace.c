@@ -267,7 +267,7 @@ static bool may_mount(void)
 	static int answer = -1;
 	if (answer < 0)
 		answer = geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-			 mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+			 mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0;
 	return answer;
 }
 
@@ -290,7 +290,7 @@ static void test_bind_mounted_file(void **state)
 		skip();
 	put_file(in_folder("outside"), "old");
 	put_file(in_folder("a"), "");
-	assert_int_equal(mount(in_folder("outside"), in_folder("a"), NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(in_folder("outside"), in_folder("a"), "none", MS_BIND, NULL), 0);
 	_cleanup_free_ char *message =
 		xasprintf("replacing %s: the file itself is a mount point (a bind mount of one file)", in_folder("a"));
 	assert_fails_with_hint(message, "mount the directory that holds the file instead of the file alone");
@@ -303,8 +303,8 @@ static void test_read_only_directory(void **state)
 	if (!may_mount())
 		skip();
 	put_file(in_folder("a"), "old");
-	assert_int_equal(mount(folder, folder, NULL, MS_BIND, NULL), 0);
-	assert_int_equal(mount(NULL, folder, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
+	assert_int_equal(mount(folder, folder, "none", MS_BIND, NULL), 0);
+	assert_int_equal(mount("none", folder, "none", MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
 	_cleanup_free_ char *message = xasprintf("making %s: Read-only file system", in_folder(".a.kube-rekey.tmp"));
 	assert_fails_with_hint(message, "the directory is read-only here: mount it writable, or run where it is");
 	assert_int_equal(umount2(folder, MNT_DETACH), 0);
