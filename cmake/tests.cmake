@@ -84,6 +84,15 @@ foreach(file IN LISTS checks)
 	set_tests_properties(${name} PROPERTIES LABELS check TIMEOUT 120)
 endforeach()
 
+# Tests that need more than a glob say so themselves.
+if(NOT KR_FOLDERS)
+	file(GLOB folders CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*/CMakeLists.txt")
+	foreach(file IN LISTS folders)
+		get_filename_component(folder "${file}" DIRECTORY)
+		add_subdirectory("${folder}")
+	endforeach()
+endif()
+
 # One real control plane at a time: two of them would starve each other's time-outs on a small machine.
 if(NOT KR_FOLDERS)
 	file(GLOB e2e_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/e2e/test_*.py")
