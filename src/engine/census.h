@@ -85,7 +85,8 @@ struct json_writer;
 void census_write_json(const struct census *census, struct json_writer *w);
 char *census_table(const struct census *census, unsigned width, bool color); /* new string, lines end with \n */
 /* One object in one line: "secret default/app: aescbc/key1, written at revision 4711, 312 bytes". Proved as a census is; an object
- * that the API cannot serve (its value is unreadable) is shown from etcd alone. -ERROR_NOT_FOUND when neither has it. `ret_key` may be NULL. */
+ * that the API cannot serve (its value is unreadable) is shown from etcd alone. -ERROR_NOT_FOUND when neither has it. `ret_key` may be NULL;
+ * of an unknown value it has no name and is neither in_config nor the write key. */
 _must_check_ int census_one(const struct census_options *options, const struct kube_resource *resource, const char *namespace_, const char *name,
 			    char **ret_line, struct census_key **ret_key, struct error **err);
 void census_key_free(struct census_key *key); /* what census_one handed out; NULL is fine */

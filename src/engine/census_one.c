@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "engine/etcd_probe.h"
-#include "engine/same_etcd.h"
 
 #define TRIES 5
 #define PAUSE (50 * NS_PER_MS) /* doubled each time */
@@ -131,11 +130,10 @@ static int show(struct subject *subject, char **ret_line, struct census_key **re
 	const struct config_shape *shape = subject->options->shape;
 	if (shape && seen.known)
 		census_key_judge(&seen.tally.keys[0], config_shape_rule(shape, subject->entry->storage));
+	if (!seen.known)
+		seen.tally.keys[0].in_config = false;
 	*ret_line = describe(subject, &seen, api_words);
 	if (!ret_key)
-		return 0;
-	*ret_key = NULL;
-	if (!seen.known)
 		return 0;
 	*ret_key = xmemdup(&seen.tally.keys[0], sizeof(**ret_key));
 	seen.tally.count = 0; /* its texts went along */
@@ -147,11 +145,10 @@ int census_one(const struct census_options *options, const struct kube_resource 
 {
 	_cleanup_(resource_map_free) struct resource_map map = {0};
 	_cleanup_(subject_clear) struct subject subject = {.options = options, .resource = resource, .name = name};
-	int rc = same_etcd_check(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
-				 options->resources, err);
-	if (rc == 0)
-		rc = resource_map_build_one(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
-					    resource, &map, err);
+	_cleanup_free_ bool *wanted = xcalloc(options->resources->count + 1, sizeof(*wanted));
+	wanted[resource - options->resources->items] = true;
+	int rc = resource_map_build_some(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
+					 options->resources, wanted, &map, err);
 	if (rc < 0)
 		return rc;
 	if (map.count == 0)

@@ -241,13 +241,22 @@ static bool only_plaintext(const struct census_resource *resource)
 		(resource->key_count == 1 && resource->keys[0].provider == PROVIDER_IDENTITY));
 }
 
+#define RANKS 3u
+static unsigned rank_of(const struct census_resource *resource)
+{
+	const char *name = resource->entry->resource->resource;
+	return text_equal(name, "secrets") ? 0 : text_equal(name, "configmaps") ? 1 : 2;
+}
+
 static void add_rows(struct table *table, const struct census *census)
 {
 	uint64_t others = 0, objects = 0, bytes = 0;
-	for (size_t i = 0; i < census->resource_count; i++) {
-		if (census->resources[i].chosen)
-			add_resource_rows(table, census, &census->resources[i]);
-	}
+	/* In the order of rewriting. */
+	for (unsigned rank = 0; rank < RANKS; rank++)
+		for (size_t i = 0; i < census->resource_count; i++) {
+			if (census->resources[i].chosen && rank_of(&census->resources[i]) == rank)
+				add_resource_rows(table, census, &census->resources[i]);
+		}
 	for (size_t i = 0; i < census->resource_count; i++) {
 		const struct census_resource *resource = &census->resources[i];
 		if (resource->chosen)
@@ -389,7 +398,7 @@ static void outside_findings(struct table *table, const struct census *census)
 			plural(census->outside_plain, "value lies outside", "values lie outside"),
 			census->outside_plain_example);
 	if (census->expected_plain > 0)
-		finding(table, TONE_PLAIN, "%s %s the API servers keep for themselves in plaintext (ranges, leases)",
+		finding(table, TONE_PLAIN, "%s %s the API servers keep for themselves, in plaintext as it must be",
 			expected, plural(census->expected_plain, "value that", "values that"));
 	for (size_t i = 0; i < census->foreign_key_count; i++) {
 		_cleanup_free_ char *label = census_key_label(&census->foreign_keys[i]);

@@ -149,6 +149,17 @@ static int take_first(void *arg, struct kube_list_item *item)
 	return 0;
 }
 
+/* What the end of a page adds. */
+static int take_end(struct kube *kube, const struct kube_resource *resource, const char *version, uint64_t remaining,
+		    struct api_first *first, struct error **err)
+{
+	if (!text_empty(version) && text_to_u64(version, &first->revision) < 0)
+		return error_set(err, ERROR_PROTOCOL, "%s: the list of %s has the resourceVersion \"%s\"", kube->name,
+				 resource->resource, version);
+	first->objects += remaining;
+	return 0;
+}
+
 static int list_once(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
 		     struct api_first *ret, struct error **err)
 {
@@ -168,14 +179,11 @@ static int list_once(struct kube *kube, const struct kube_resource *resource, co
 		.arg = &first,
 	};
 	int rc = kube_list_fetch(kube, &options, &token, &version, &remaining, err);
-	if (rc < 0)
-		return rc;
-	if (!text_empty(version) && text_to_u64(version, &first.revision) < 0)
-		return error_set(err, ERROR_PROTOCOL, "%s: the list of %s has the resourceVersion \"%s\"", kube->name,
-				 resource->resource, version);
-	first.objects += remaining;
-	*ret = first;
-	return 0;
+	if (rc == 0)
+		rc = take_end(kube, resource, version, remaining, &first, err);
+	if (rc == 0)
+		*ret = first;
+	return rc;
 }
 
 int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
@@ -196,4 +204,63 @@ int api_probe_first(struct kube *kube, const struct kube_resource *resource, con
 		if (rc < 0)
 			return rc;
 	}
+}
+
+struct firsts {
+	struct kube *kube;
+	size_t pending;
+	bool done;
+};
+struct one_first {
+	struct firsts *all;
+	const struct kube_resource *resource;
+	struct kube_list_call *call;
+	struct api_first first;
+	bool ok;
+};
+
+static int take_one_first(void *arg, struct kube_list_item *item)
+{
+	struct one_first *one = arg;
+	return take_first(&one->first, item);
+}
+
+static void one_first_done(void *arg, struct kube_list_result *result)
+{
+	struct one_first *one = arg;
+	one->call = NULL;
+	one->ok = result->rc == 0 && take_end(one->all->kube, one->resource, result->resource_version,
+					      result->remaining, &one->first, NULL) == 0;
+	one->all->done = --one->all->pending == 0;
+}
+
+int api_probe_firsts(struct kube *kube, const struct kube_resource *const *resources, size_t count,
+		     struct api_first *ret, bool *ret_ok, struct error **err)
+{
+	struct firsts all = {.kube = kube, .pending = 1};
+	_cleanup_free_ struct one_first *ones = xcalloc(count + 1, sizeof(*ones));
+	for (size_t i = 0; i < count; i++) {
+		ones[i] = (struct one_first){.all = &all, .resource = resources[i]};
+		if (!resources[i])
+			continue;
+		const struct kube_list_options options = {
+			.resource = resources[i],
+			.limit = 1,
+			.metadata_only = true,
+			.on_item = take_one_first,
+			.on_done = one_first_done,
+			.arg = &ones[i],
+		};
+		all.pending++;
+		ones[i].call = kube_list_start(kube, &options);
+	}
+	all.done = --all.pending == 0;
+	int rc = loop_run_until(kube->loop, &all.done, 0, err);
+	for (size_t i = 0; i < count; i++) {
+		if (ones[i].call)
+			kube_list_cancel(ones[i].call);
+		ret[i] = ones[i].first;
+		ret_ok[i] = ones[i].ok;
+	}
+	return rc;
 }

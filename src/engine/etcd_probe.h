@@ -34,5 +34,9 @@ struct api_first {
  * about a second. */
 _must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
 				 struct api_first *ret, struct error **err);
+/* The first objects, newest, of many collections side by side: ret[i] and ret_ok[i] for each resource that is not NULL.
+ * What failed is not ok, without words: ask it again alone. -ERROR_INTERRUPTED. */
+_must_check_ int api_probe_firsts(struct kube *kube, const struct kube_resource *const *resources, size_t count, struct api_first *ret,
+				  bool *ret_ok, struct error **err);
 /* Lets the loop run for so long. -ERROR_INTERRUPTED. */
 _must_check_ int probe_pause(struct loop *loop, uint64_t ns, struct error **err);
