@@ -15,6 +15,7 @@
 #include <string.h>
 #include "format/config_nonce.h"
 #include "format/config_plan.h"
+#include "format/config_span.h"
 
 /* YAML ends lines at more characters than people and this program do. */
 static int check_line_ends(const struct encryption_config *config, struct error **err)
@@ -63,18 +64,53 @@ static int verify(const struct encryption_config *config, const struct secret *t
 	return 0;
 }
 
-static int edit_text(const struct encryption_config *config, const struct config_shape *to, const struct keyring *extra,
-		     struct secret **ret, struct error **err)
+static int plan_and_apply(const struct encryption_config *config, const struct config_shape *to,
+			  const struct keyring *extra, struct secret **ret, struct error **err)
 {
 	struct text_edits edits = {0};
 	int rc = config_plan(config, to, extra, &edits, err);
-	if (rc == 0 && edits.count > 0)
-		rc = check_line_ends(config, err);
 	if (rc == 0)
 		rc = text_edits_apply(config->text, 0, secret_len(config->text), &edits, 2 * ENCRYPTION_CONFIG_MAX, ret,
 				      err);
 	text_edits_free(&edits);
 	return rc;
+}
+
+/* Whole lines move, so the last one gets its line end for as long as that goes on. */
+static int edit_with_line_end(const struct encryption_config *config, const struct config_shape *to,
+			      const struct keyring *extra, struct secret **ret, struct error **err)
+{
+	_cleanup_(encryption_config_freep) struct encryption_config *ended = NULL;
+	_cleanup_secret_ text = secret_new(ENCRYPTION_CONFIG_MAX + 2);
+	_cleanup_secret_ edited = NULL;
+	const char *line_end = config_line_end(config);
+	int rc = secret_append(text, secret_data(config->text), secret_len(config->text));
+	if (rc == 0)
+		rc = secret_append_text(text, line_end);
+	if (rc == 0)
+		rc = encryption_config_parse(config->name, text, &ended, err);
+	if (rc == 0)
+		rc = plan_and_apply(ended, to, extra, &edited, err);
+	if (rc < 0)
+		return rc;
+	*ret = secret_from(secret_data(edited), secret_len(edited) - strlen(line_end));
+	return 0;
+}
+
+static int edit_text(const struct encryption_config *config, const struct config_shape *to, const struct keyring *extra,
+		     struct secret **ret, struct error **err)
+{
+	size_t len = secret_len(config->text);
+	if (config_shape_same(config->shape, to)) {
+		*ret = secret_from(secret_data(config->text), len);
+		return 0;
+	}
+	int rc = check_line_ends(config, err);
+	if (rc < 0)
+		return rc;
+	if (secret_data(config->text)[len - 1] == '\n')
+		return plan_and_apply(config, to, extra, ret, err);
+	return edit_with_line_end(config, to, extra, ret, err);
 }
 
 int encryption_config_edit(const struct encryption_config *config, const struct config_shape *to,

@@ -107,31 +107,6 @@ static int plan_removals(const struct encryption_config *config, const struct tr
 	return rc;
 }
 
-/* Lines for `offset`, which is a line's beginning or the end of a file whose last line has no end: the line end that
- * belongs behind the lines then stands before them. */
-static int add_lines(const struct encryption_config *config, size_t offset, struct secret *lines,
-		     struct text_edits *edits)
-{
-	const char *eol = config_line_end(config), *text = secret_text(lines);
-	size_t len = secret_len(lines);
-	bool ended = len > 0 && text[len - 1] == '\n';
-	bool whole = offset == config_line_begin(config, offset);
-	struct secret *content = secret_new(2 * ENCRYPTION_CONFIG_MAX + 4);
-	if (ended && !whole)
-		len -= len > 1 && text[len - 2] == '\r' ? 2 : 1;
-	int rc = whole ? 0 : secret_append_text(content, eol);
-	if (rc == 0)
-		rc = secret_append(content, text, len);
-	if (rc == 0 && whole && !ended)
-		rc = secret_append_text(content, eol);
-	if (rc < 0)
-		secret_free(content);
-	else
-		text_edits_add(edits, offset, 0, content);
-	secret_free(lines);
-	return rc;
-}
-
 static int slot_lines(const struct encryption_config *config, const struct tree_node *list, struct list_slot *slot,
 		      struct secret **ret, struct error **err)
 {
@@ -180,7 +155,7 @@ static int plan_block(const struct encryption_config *config, const struct tree_
 		}
 		rc = slot_lines(config, list, slot, &lines, err);
 		if (rc == 0)
-			rc = add_lines(config, place, lines, edits);
+			text_edits_add(edits, place, 0, lines);
 	}
 	if (rc == 0)
 		rc = plan_removals(config, list, slots, staying, edits, err);

@@ -51,16 +51,19 @@ static const char *default_gap(const struct renderer *r)
 	return root->flow && root->items[0]->end + 1 == root->items[1]->begin ? "" : " ";
 }
 
-static enum tree_style default_style(const struct renderer *r)
+/* Quotes as around the file's first field, or its value. */
+static enum tree_style default_style(const struct renderer *r, bool field)
 {
-	const struct tree_node *root = yaml_tree_root(r->config->tree);
-	return root->flow ? root->items[0]->style : TREE_PLAIN;
+	const struct tree_node *root = yaml_tree_root(r->config->tree), *node = root->items[0];
+	if (!field && root->items[1]->kind == TREE_SCALAR)
+		node = root->items[1];
+	return node->style;
 }
 
 static void put_scalar(struct renderer *r, const struct model *model, bool flow)
 {
 	enum tree_style style =
-		model->sample && model->sample->kind == TREE_SCALAR ? model->sample->style : default_style(r);
+		model->sample && model->sample->kind == TREE_SCALAR ? model->sample->style : default_style(r, false);
 	if (r->rc == 0)
 		r->rc = scalar_write(secret_text(model->text), style, flow, r->out);
 }
@@ -80,7 +83,7 @@ static void put_field(struct renderer *r, const struct model *mapping, const cha
 		      size_t *ret_gap_len)
 {
 	const struct tree_node *sample = mapping->sample;
-	enum tree_style style = default_style(r);
+	enum tree_style style = default_style(r, true);
 	*ret_gap = default_gap(r);
 	*ret_gap_len = strlen(*ret_gap);
 	if (sample && sample->count > 0) {
@@ -261,8 +264,7 @@ static void put_taken_lines(struct renderer *r, const struct model *item, size_t
 	size_t from = config_dash_column(r->config, item->taken_list);
 	const char *at = text_at(r, span.begin), *end = text_at(r, span.end);
 	while (at < end) {
-		const char *line_end = memchr(at, '\n', (size_t)(end - at));
-		const char *next = line_end ? line_end + 1 : end;
+		const char *next = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1;
 		size_t blanks = strspn(at, " ");
 		bool empty = at[blanks] == '\n' || at[blanks] == '\r';
 		if (!empty && column > from)
@@ -270,8 +272,6 @@ static void put_taken_lines(struct renderer *r, const struct model *item, size_t
 		if (!empty && column < from)
 			at += blanks < from - column ? blanks : from - column;
 		put(r, at, (size_t)(next - at));
-		if (!line_end)
-			put_text(r, r->line_end);
 		at = next;
 	}
 }

@@ -15,7 +15,7 @@ static int rate(const struct encryption_config *config, size_t rule, size_t key,
 	enum provider_type has = config->shape->rules[rule].keys[key].type;
 	if (node->alias || place->node->alias || place->providers->alias || node->items[0]->merge)
 		return 0;
-	if (has_keys(type) && !has_keys(has))
+	if (has != type && !has_keys(has) && (has_keys(type) || has == PROVIDER_IDENTITY))
 		return rule == wanted_rule ? 2 : 1; /* block or flow can be seen, no more */
 	return 3 + (has == type) + 2 * (rule == wanted_rule);
 }
@@ -39,7 +39,8 @@ const struct tree_node *config_sample_provider(const struct encryption_config *c
 
 const struct tree_node *config_sample_value(const struct tree_node *provider)
 {
-	return provider && provider->count == 2 ? provider->items[1] : NULL;
+	const struct tree_node *value = provider && provider->count == 2 ? provider->items[1] : NULL;
+	return value && value->count > 0 ? value : NULL; /* of {} nothing can be learned */
 }
 
 const struct tree_node *config_sample_field(const struct tree_node *mapping, const char *name)

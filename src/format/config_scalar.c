@@ -74,7 +74,7 @@ int scalar_write(const char *text, enum tree_style style, bool flow, struct secr
 {
 	if ((style == TREE_PLAIN || style == TREE_BLOCK_SCALAR) && is_plain(text, flow))
 		return secret_append_text(out, text);
-	if (style == TREE_SINGLE_QUOTED && is_printable(text))
-		return write_single(text, out);
-	return write_double(text, out);
+	if (style == TREE_DOUBLE_QUOTED || !is_printable(text))
+		return write_double(text, out);
+	return write_single(text, out);
 }

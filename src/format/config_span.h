@@ -7,7 +7,7 @@ struct text_span {
 };
 
 /* A block item: whole lines, from the first comment line that belongs to it to the end of its last line, line end
- * included (the last line of a file may lack one). -ERROR_INPUT when other things stand on its lines. */
+ * included: the editor sees to it that the last line has one. -ERROR_INPUT when other things stand on its lines. */
 _must_check_ int config_block_span(const struct encryption_config *config, const struct tree_node *list, size_t index,
 				   struct text_span *ret, struct error **err);
 
