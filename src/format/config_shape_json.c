@@ -101,7 +101,7 @@ static int list_size(const cJSON *list, size_t most, const char *what, size_t *r
 static int read_rule(const cJSON *json, struct config_rule *rule, struct error **err)
 {
 	const cJSON *resources = json_at(json, "resources", NULL), *keys = json_at(json, "keys", NULL), *item;
-	size_t resource_count, key_count;
+	size_t resource_count = 0, key_count = 0;
 	int rc = list_size(resources, JSON_ITEMS_MAX, "resources", &resource_count, err);
 	if (rc == 0)
 		rc = list_size(keys, JSON_ITEMS_MAX, "keys", &key_count, err);
@@ -128,7 +128,7 @@ int config_shape_from_json(const struct cJSON *json, struct config_shape **ret, 
 {
 	_cleanup_(config_shape_freep) struct config_shape *shape = xcalloc(1, sizeof(*shape));
 	const cJSON *rules = json_at(json, "rules", NULL), *item;
-	size_t count;
+	size_t count = 0;
 	int rc = list_size(rules, JSON_RULES_MAX, "rules", &count, err);
 	if (rc < 0)
 		return rc;
