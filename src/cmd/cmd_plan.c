@@ -144,6 +144,8 @@ int cmd_plan(struct command_context *context, struct error **err)
 		rc = rotation_take_census(rotation, err);
 	if (rc == 0)
 		rc = rotation_look(rotation, &seen, &decision, err);
+	if (rc == 0)
+		rc = rotation_try_canary(rotation, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;

@@ -13,15 +13,14 @@ struct run_view {
 	struct command_context *context;
 	bool begun;
 	enum phase phase;
-	uint64_t since;
-	char *text; /* of the phase's last decision */
 };
 
-static void end_phase(struct run_view *view, uint64_t now, const char *mark)
+static void show_phase(void *arg, enum phase phase, const char *text, uint64_t ns)
 {
-	_cleanup_free_ char *time = text_human_duration(now - view->since);
-	if (view->begun)
-		screen_line(&view->context->screen, "%s %-15s %s   %s", mark, phase_name(view->phase), view->text ? view->text : "", time);
+	struct run_view *view = arg;
+	_cleanup_free_ char *time = text_human_duration(ns);
+	if (phase != PHASE_BLOCKED)
+		screen_line(&view->context->screen, "✓ %-15s %-60s %s", phase_name(phase), text, time);
 }
 
 static void show_decision(void *arg, const struct decision *d, const struct observation *seen, const char *text)
@@ -30,18 +29,10 @@ static void show_decision(void *arg, const struct decision *d, const struct obse
 	uint64_t now = clock_monotonic();
 	(void)seen;
 	bool changed = !view->begun || view->phase != d->phase;
-	if (changed) {
-		end_phase(view, now, "✓");
-		view->begun = true;
-		view->phase = d->phase;
-		view->since = now;
-	}
-	/* The words of what was done outlast those of the looks in between. */
-	if (changed || d->action != ACTION_WAIT || !view->text) {
-		free(view->text);
-		view->text = xstrdup(text);
-	}
-	screen_running(&view->context->screen, now, changed, "  %-15s %s", phase_name(d->phase), text);
+	view->begun = true;
+	view->phase = d->phase;
+	if (d->phase != PHASE_DONE)
+		screen_running(&view->context->screen, now, changed, "  %-15s %s", phase_name(d->phase), text);
 }
 
 static void show_sweep(void *arg, const struct sweep_progress *progress)
@@ -107,6 +98,7 @@ int cmd_rotate(struct command_context *context, struct error **err)
 	struct run_view view = {.context = context};
 	struct rotation_options options = rotating_options(context, &session);
 	options.on_decision = show_decision;
+	options.on_phase = show_phase;
 	options.on_sweep = show_sweep;
 	options.on_census = show_census;
 	options.on_note = show_note;
@@ -118,7 +110,6 @@ int cmd_rotate(struct command_context *context, struct error **err)
 		return rc;
 	rc = rotation_run(rotation, &report, err);
 	screen_clear(&context->screen);
-	free(view.text);
 	if (report)
 		print_report(context, report, rc);
 	return rc;

@@ -66,8 +66,10 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		const struct kube_identity *identity = &identities->items[i];
 		if (strings_has(&r->journal->forgotten, identity_name(identity)))
 			continue;
-		if (!strings_has(&r->journal->servers, identity_name(identity)))
+		if (!strings_has(&r->journal->servers, identity_name(identity))) {
 			strings_add(&r->journal->servers, identity_name(identity));
+			r->set_grew = true;
+		}
 		ours = identity;
 	}
 	size_t known = r->journal->servers.count;
@@ -193,6 +195,12 @@ static void write_record(const struct rotation *r, const struct decision *d, uin
 static void tell(struct rotation *r, const struct decision *d, uint64_t now)
 {
 	write_record(r, d, now);
+	if (r->in_phase && r->phase != d->phase && r->options.on_phase) {
+		_cleanup_free_ char *came_to = rotation_phase_text(r, r->phase);
+		r->options.on_phase(r->options.arg, r->phase, came_to, now - r->phase_began);
+	}
+	if (!r->in_phase || r->phase != d->phase)
+		r->phase_began = now;
 	rotation_report_phase(r, d->phase, now);
 	if (!r->options.on_decision)
 		return;
@@ -260,13 +268,24 @@ static int wait(struct rotation *r, const struct decision *d, struct error **err
 	return rc;
 }
 
+/* A server seen once counts from then on, whatever becomes of this process. */
+static int keep_set(struct rotation *r, struct error **err)
+{
+	if (!r->set_grew || r->lock_fd < 0)
+		return 0;
+	r->set_grew = false;
+	return journal_write(r->target->path, r->journal, err);
+}
+
 static int run(struct rotation *r, struct error **err)
 {
 	for (;;) {
 		if (loop_signal(r->cluster->loop))
 			return error_set(err, ERROR_INTERRUPTED, "stopped by a signal; nothing is lost");
 		struct decision d = decide(r);
-		int rc = 0;
+		int rc = keep_set(r, err);
+		if (rc < 0)
+			return rc;
 		if (d.action == ACTION_DONE)
 			return 0;
 		if (d.action == ACTION_BLOCKED)
@@ -290,6 +309,14 @@ int rotation_look(struct rotation *r, const struct observation **ret, struct dec
 	*ret = &r->seen;
 	*ret_decision = next_action(r->journal->path, &r->seen, loop_now(r->cluster->loop));
 	return 0;
+}
+
+int rotation_try_canary(struct rotation *r, struct error **err)
+{
+	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources, .map = r->census ? &r->census->map : NULL,
+					 .path = r->journal->path};
+	return canary_possible(r->journal->path) ? canary_try(&options, err) : 0;
 }
 
 int rotation_take_census(struct rotation *r, struct error **err)
@@ -341,7 +368,8 @@ static int begin(struct rotation *r, struct error **err)
 		if (rc == 0)
 			rotation_note(r, "%s (%s)", r->pending_journal, aside);
 	}
-	return rc;
+	/* On disk before anything is refused: `forget` needs a journal to write into. */
+	return rc == 0 ? journal_write(r->target->path, r->journal, err) : rc;
 }
 
 static int end(struct rotation *r, struct error **err)

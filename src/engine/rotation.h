@@ -34,6 +34,8 @@ struct rotation_options {
 	bool read_only;                  /* gate: no writing of files and objects but canaries */
 	/* what people see; each may be NULL */
 	void (*on_decision)(void *arg, const struct decision *decision, const struct observation *observation, const char *text);
+	/* A phase is over: what it came to, and how long it took. */
+	void (*on_phase)(void *arg, enum phase phase, const char *text, uint64_t ns);
 	void (*on_sweep)(void *arg, const struct sweep_progress *progress);
 	void (*on_census)(void *arg, uint64_t done, uint64_t total);
 	void (*on_note)(void *arg, const char *text); /* something a person should know: an old journal set aside, ... */
@@ -67,6 +69,8 @@ int rotation_position(const struct rotation *rotation); /* step whose meaning th
 uint64_t rotation_settle_time(const struct rotation *rotation);
 /* Looks once and decides; changes nothing. `ret` is the rotation's memory. */
 _must_check_ int rotation_look(struct rotation *rotation, const struct observation **ret, struct decision *ret_decision, struct error **err);
+/* The canary as a server-side dry run: webhooks, quota and rights say so now rather than in the middle. After a census. */
+_must_check_ int rotation_try_canary(struct rotation *rotation, struct error **err);
 /* Takes a census for plan and status. */
 _must_check_ int rotation_take_census(struct rotation *rotation, struct error **err);
 /* Runs to the end. 0: Done. -ERROR_FINDING: only objects are in the way. -ERROR_REFUSED: blocked. *ret_report is set in every case. */

@@ -228,6 +228,36 @@ static void forget_census_seen(struct census_observation *seen)
 	*seen = (struct census_observation){0};
 }
 
+uint64_t rotation_objects(const struct rotation *r)
+{
+	const struct path *path = r->journal->path;
+	uint64_t objects = 0;
+	for (size_t i = 0; r->census && i < r->census->resource_count; i++) {
+		const struct census_resource *resource = &r->census->resources[i];
+		if (config_shape_rule(path->steps[0], resource->entry->storage) ||
+		    config_shape_rule(path->steps[path->count - 1], resource->entry->storage))
+			objects += resource->objects;
+	}
+	return objects;
+}
+
+/* Upstream's limit for random nonces under one key. */
+#define AESGCM_WRITES_MAX 200000
+
+static int check_aesgcm(const struct rotation *r, struct error **err)
+{
+	uint64_t objects = rotation_objects(r);
+	for (size_t i = 0; i < r->journal->new_keys.count; i++) {
+		if (!text_starts(r->journal->new_keys.items[i], "aesgcm/") || objects <= AESGCM_WRITES_MAX || r->options.allow_aesgcm)
+			continue;
+		int rc = error_set(err, ERROR_REFUSED, "aesgcm with random nonces is safe for 200,000 writes, and there are %llu objects",
+				   (unsigned long long)objects);
+		error_set_hint(err, "choose --provider secretbox, or say --allow-aesgcm");
+		return rc;
+	}
+	return 0;
+}
+
 static void census_failed(struct rotation *r, const char *why)
 {
 	uint64_t now = loop_now(r->cluster->loop);
@@ -288,9 +318,8 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	r->compaction_asked = 0;
 	rotation_trouble(r, census->complete ? NULL : census->why);
 	if (r->journal->objects_before == 0)
-		for (size_t i = 0; i < census->resource_count; i++)
-			r->journal->objects_before += census->resources[i].objects;
-	return 0;
+		r->journal->objects_before = rotation_objects(r);
+	return check_aesgcm(r, err);
 }
 
 /* --- the sweep --- */

@@ -28,12 +28,13 @@ struct rotation {
 	struct kube_lock *lock;
 	FILE *record;
 	char *pending_journal;        /* set aside when the run begins: why; NULL */
+	struct journal *unbegun;      /* a journal on disk that had changed nothing: its servers go on; NULL */
 
 	/* what was seen by this process */
 	struct look look;
 	struct kube *servers[1];
 	struct quiet *quiet;
-	bool set_known;
+	bool set_known, set_grew;
 	char *set_why, *blocked;
 	struct observation seen;      /* of the last look */
 	uint64_t settled_began, settled_ended;
@@ -49,7 +50,7 @@ struct rotation {
 
 	/* for the report */
 	struct rotation_report *report;
-	enum phase phase; uint64_t phase_since; bool in_phase;
+	enum phase phase; uint64_t phase_since, phase_began; bool in_phase;
 	uint64_t began;
 };
 
@@ -64,9 +65,13 @@ void observation_forget(struct observation *seen); /* frees what a look has made
 /* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
 _must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);
 _must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
+/* Objects under the rules of the path, by the last census. */
+uint64_t rotation_objects(const struct rotation *rotation);
 /* Taking and giving back both locks. */
 _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
 void rotation_unlock(struct rotation *rotation);
+/* What a phase came to, for people; new string. */
+char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
 /* The report, as far as it goes. */
 void rotation_report_begin(struct rotation *rotation);
 void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t now);

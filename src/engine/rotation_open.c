@@ -44,6 +44,21 @@ static int check_node(const struct rotation *r, struct error **err)
 	return 0;
 }
 
+/* A server that shows neither hash nor reload counters does not reload by itself, or hides that it does: nothing would ever be proved. */
+static int check_evidence(const struct rotation *r, struct error **err)
+{
+	struct apiserver_metrics metrics = {0};
+	int rc = r->options.wait_restart ? 0 : kube_scrape(&r->cluster->kube, &metrics, NULL, err);
+	bool shows = metrics.loaded_hash_count > 0 || metrics.has_reload_counters;
+	bool says = r->cluster->has_node && r->cluster->node.automatic_reload;
+	apiserver_metrics_free(&metrics);
+	if (rc < 0 || r->options.wait_restart || shows || says)
+		return rc;
+	rc = error_set(err, ERROR_REFUSED, "the API server shows no sign of reloading its encryption configuration by itself");
+	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say --apply=wait-restart and restart it when told");
+	return rc;
+}
+
 /* --- where it goes --- */
 
 static int read_target_configuration(struct rotation *r, struct error **err)
@@ -96,6 +111,11 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 	/* A rotation to a new key is named after it; any other by its time and the file that it began with. */
 	const char *slash = made.count > 0 ? strchr(made.items[0], '/') : NULL;
 	journal->rotation = slash ? xstrdup(slash + 1) : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	if (r->unbegun) {
+		journal->servers = r->unbegun->servers;
+		journal->forgotten = r->unbegun->forgotten;
+		r->unbegun->servers = r->unbegun->forgotten = (struct strings){0};
+	}
 	journal_add_hash(journal, 0, content->sha256);
 	if (!text_equal(content->sha256, content->deployed_sha256))
 		journal_add_hash(journal, 0, content->deployed_sha256);
@@ -124,14 +144,15 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	struct intent intent = intent_of(r, 0);
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
-	const char *why = NULL;
-	if (step == STEP_NONE)
-		why = "the present file is none that it names";
-	else if (step == 0 && !keys_at_hand(r))
-		why = "it had not changed the file yet";
-	if (why) {
-		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: %s", r->journal->rotation, why);
+	if (step == STEP_NONE) {
+		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: the present file is none that it names",
+					       r->journal->rotation);
 		journal_free(steal(r->journal));
+		return 0;
+	}
+	/* Nothing was written yet and its new key is gone: begin anew, with what is known of the servers. */
+	if (step == 0 && !keys_at_hand(r)) {
+		r->unbegun = steal(r->journal);
 		return 0;
 	}
 	if (text_equal(request, r->journal->request))
@@ -228,6 +249,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = read_target_configuration(r, err);
 	if (rc == 0)
 		rc = find_path(r, err);
+	if (rc == 0)
+		rc = check_evidence(r, err);
 	if (rc < 0)
 		return rc;
 	r->settle_time = settle_time(r);
@@ -256,6 +279,7 @@ void rotation_free(struct rotation *r)
 	if (r->record)
 		fclose(r->record);
 	free(r->pending_journal);
+	journal_free(r->unbegun);
 	look_free(&r->look);
 	free(r->set_why);
 	free(r->blocked);

@@ -99,8 +99,7 @@ static void tell_census(struct rotation *r)
 	struct rotation_report *report = r->report;
 	if (!census || !census->complete)
 		return;
-	for (size_t i = 0; i < census->resource_count; i++)
-		report->objects += census->resources[i].objects;
+	report->objects = rotation_objects(r);
 	report->revision = census->revision;
 	_cleanup_free_ char *objects = text_human_count(report->objects);
 	_cleanup_free_ char *line =

@@ -76,7 +76,8 @@ static bool is_over(const struct sweep *sweep)
 static void stop_for(struct sweep *sweep, enum error_code code, const char *why)
 {
 	_cleanup_error_ error = NULL;
-	int rc = error_set(&error, code, "rewriting stopped after %llu objects: %s", (unsigned long long)sweep->done, why);
+	int rc = error_set(&error, code, "rewriting stopped after %llu objects: %s", (unsigned long long)sweep->done,
+			   why);
 
 	error_set_hint(&error, "the same command goes on");
 	sweep_stop(sweep, rc, &error);

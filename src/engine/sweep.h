@@ -1,14 +1,15 @@
 /* One sweep: every object of the chosen resources rewritten once, namespace by namespace, through one API server.
  *
- * `replace` lists a page as protobuf, and PUTs each object's own bytes back; `patch` is a metadata-only list and an empty merge patch. Every
- * write carries uid and resourceVersion. Memory is flat: bytes in flight have a cap, the page's size adapts to what it holds.
+ * `replace` lists a page as protobuf, and PUTs each object's own bytes back; `patch` is a metadata-only list and an empty
+ * merge patch. Every write carries uid and resourceVersion. Memory is flat: bytes in flight have a cap, the page's size
+ * adapts to what it holds.
  *
- * Order: resources as given; within one the order of etcd's keys, which is that of "<namespace>/" in bytes, then of names. All namespaces
- * are one paged list, so that hundreds of them cost nothing; given ones are a list each.
- * What becomes of an object: written; gone (404, or another uid: created since, thus under the write key already); read again and
- * written after a 409 or an answer that was lost; or quarantined in the server's words: refused (400, 403, 413, 422, a webhook), changed by
- * others SWEEP_CONFLICTS_MAX times, or failing while others are written. 429, 502, 503, 504 and no connection never quarantine: they slow
- * us. */
+ * Order: resources as given; within one the order of etcd's keys, which is that of "<namespace>/" in bytes, then of names.
+ * All namespaces are one paged list, so that hundreds of them cost nothing; given ones are a list each.
+ * What becomes of an object: written; gone (404, or another uid: created since, thus under the write key already); read
+ * again and written after a 409 or an answer that was lost; or quarantined in the server's words: refused (400, 403, 413,
+ * 422, a webhook), changed by others SWEEP_CONFLICTS_MAX times, or failing while others are written. 429, 502, 503, 504 and
+ * no connection never quarantine: they slow us. */
 #pragma once
 #include "client/etcd/etcd.h"
 #include "client/kube/object.h"
@@ -16,61 +17,104 @@
 #include "kube-rekey/encryption_config.h"
 
 enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
-#define SWEEP_BYTES_IN_FLIGHT (8u << 20) /* object bytes listed and not yet written; one object may exceed it alone */
-#define SWEEP_ITEM_MAX (16u << 20)       /* a page with a larger object is patched in replace mode too; etcd's own limit is 1.5 MiB by default */
-#define SWEEP_QUARANTINE_MAX 1000        /* named; all are counted */
-#define SWEEP_CONFLICTS_MAX 8            /* an object that somebody else changed each time we came */
-#define SWEEP_FAULTS_MAX 5               /* an object that fails by itself: a webhook that does not answer, a 500 while others are written */
-#define SWEEP_AWAY_MAX (UINT64_C(600) * 1000000000)    /* without one useful answer: the server is away */
-#define SWEEP_PATIENCE (UINT64_C(60) * 1000000000)     /* with a list that answers "storage is (re)initializing" */
+/* Object bytes listed and not yet written; one object may exceed it alone. */
+#define SWEEP_BYTES_IN_FLIGHT (8u << 20)
+/* A page with a larger object is patched in replace mode too; etcd's own limit is 1.5 MiB by default. */
+#define SWEEP_ITEM_MAX (16u << 20)
+/* Named; all are counted. */
+#define SWEEP_QUARANTINE_MAX 1000
+/* An object that somebody else changed each time we came. */
+#define SWEEP_CONFLICTS_MAX 8
+/* An object that fails by itself: a webhook that does not answer, a 500 while others are written. */
+#define SWEEP_FAULTS_MAX 5
+/* ns without one useful answer: the server is away. */
+#define SWEEP_AWAY_MAX (UINT64_C(600) * 1000000000)
+/* ns with a list that answers "storage is (re)initializing". */
+#define SWEEP_PATIENCE (UINT64_C(60) * 1000000000)
+/* ns between looks at the members of etcd. */
 #define SWEEP_QUOTA_INTERVAL (UINT64_C(5) * 1000000000)
-#define SWEEP_QUOTA_USED 80 /* % of the quota in use: what is free inside etcd's file is written again after a compaction */
-#define SWEEP_QUOTA_FILE 95 /* % of the quota that the file itself takes: only `etcdctl defrag` gives that back */
+/* % of the quota in use: what is free inside etcd's file is written again after a compaction. */
+#define SWEEP_QUOTA_USED 80
+/* % of the quota that the file itself takes: only `etcdctl defrag` gives that back. */
+#define SWEEP_QUOTA_FILE 95
 
-struct sweep_object { const struct kube_resource *resource; char *namespace_, *name; };
-struct sweep_progress;
+struct sweep_object {
+	const struct kube_resource *resource;
+	char *namespace_, *name;
+};
+
+/* For people; strings are valid during the call. */
+struct sweep_progress {
+	const char *resource, *namespace_;
+	size_t namespace_index, namespace_count; /* count 0: not known */
+	uint64_t done, total;                    /* total 0: not known; never less than done */
+	uint64_t rewritten, skipped, bytes, quarantined, conflicts;
+	uint64_t per_second; /* over the last seconds; 0: too early to tell */
+	uint64_t eta;        /* ns; 0: not known */
+	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a at 81% of its quota, ..."); NULL: it moves. */
+	const char *waiting;
+};
+
 struct sweep_options {
 	struct loop *loop;
-	struct kube *kube;                  /* its http_client needs one connection more than speed.concurrency, for lists */
-	const struct kube_resource *const *resources; size_t resource_count; /* in the order of rewriting */
-	const struct strings *namespaces;   /* only these, in byte order, and no cluster-scoped objects; NULL or empty: all */
-	const struct sweep_object *named; size_t named_count; /* instead of listing: exactly these (what a census named) */
-	enum sweep_mode mode;               /* custom resources, and those that take no update, are always patched */
-	struct throttle_options speed;      /* of all requests for single objects */
-	uint64_t deadline;                  /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
+	/* Its http_client needs one connection more than speed.concurrency: a list that waits for room must not stand in the way
+	 * of the writes that make it. */
+	struct kube *kube;
+	const struct kube_resource *const *resources; /* in the order of rewriting */
+	size_t resource_count;
+	/* Only these, in the order of keys, and no cluster-scoped objects; NULL or empty: all. */
+	const struct strings *namespaces;
+	/* Instead of listing: exactly these (what a census named), each read first. */
+	const struct sweep_object *named;
+	size_t named_count;
+	enum sweep_mode mode;          /* custom resources, and those that take no update, are always patched */
+	struct throttle_options speed; /* of all requests for single objects */
+	uint64_t deadline;             /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
 	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip nothing. */
 	uint64_t skip_above;
 	/* NULL: not watched. Connected. The sweep pauses while a member has SWEEP_QUOTA_USED % of its quota in use. */
 	struct etcd *etcd;
-	uint64_t totals_hint;               /* objects expected, for progress; 0: the sweep asks for itself where it lists whole resources */
+	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
+	uint64_t totals_hint;
 	/* At most every 100 ms, and at the end. */
-	void (*on_progress)(void *arg, const struct sweep_progress *progress); void *arg;
+	void (*on_progress)(void *arg, const struct sweep_progress *progress);
+	void *arg;
 };
-struct sweep_progress {
-	const char *resource, *namespace_; size_t namespace_index, namespace_count; /* namespace_count 0: not known */
-	uint64_t done, total, rewritten, skipped, bytes; uint64_t per_second; uint64_t eta; /* ns; 0 unknown */
-	uint64_t quarantined, conflicts;
-	const char *waiting; /* why nothing moves ("429 from the server, again in 4 s", "etcd at 81% of its quota"); NULL */
+
+struct sweep_quarantined {
+	const struct kube_resource *resource;
+	char *namespace_; /* "" for cluster-scoped objects, and for all namespaces */
+	char *name;       /* "*": the list itself was refused, so none of its objects was seen */
+	char *why;
 };
-struct sweep_quarantined { const struct kube_resource *resource; char *namespace_ /* "" for cluster-scoped objects, and for all namespaces */,
-	*name /* "*": the list itself was refused, so none of its objects was seen */, *why; };
-struct sweep_count { const struct kube_resource *resource; uint64_t objects /* the sum of the others but for conflicts */,
-	rewritten /* moved to a new resourceVersion */, current /* no-op: already under the write key */,
-	skipped, conflicts /* read again */, gone, quarantined, bytes /* of their list items: in patch mode of their metadata alone */; };
+struct sweep_count {
+	const struct kube_resource *resource;
+	uint64_t objects;   /* the sum of the next five */
+	uint64_t rewritten; /* moved to a new resourceVersion */
+	uint64_t current;   /* no-op: already under the write key */
+	uint64_t skipped, gone, quarantined;
+	uint64_t conflicts; /* answers of 409: read again each time */
+	uint64_t bytes;     /* of their list items: in patch mode of their metadata alone */
+};
 struct sweep_result {
-	struct sweep_count *counts; size_t count; /* of each resource, in the order of rewriting */
-	struct sweep_quarantined *quarantine; size_t quarantine_named; uint64_t quarantined;
+	struct sweep_count *counts; /* of each resource, in the order of rewriting */
+	size_t count;
+	struct sweep_quarantined *quarantine;
+	size_t quarantine_named;
+	uint64_t quarantined;     /* the named ones and those beyond the cap */
 	uint64_t begun, finished; /* monotonic; finished 0: interrupted */
 	uint64_t objects, rewritten;
 };
-/* 0 when every object was rewritten, gone or quarantined. -ERROR_INTERRUPTED after a signal (the requests at hand are finished first),
- * -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the server stays away for 10 minutes, -ERROR_BUSY
- * when a list says for a minute that storage is initializing: a value that the server cannot decrypt. *ret is set in
- * every case. Waits (top of a command). */
+/* 0 when every object was rewritten, gone or quarantined. -ERROR_INTERRUPTED after a signal (the requests at hand are
+ * finished first), -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the server stays
+ * away for 10 minutes, -ERROR_BUSY when a list says for a minute that storage is initializing: a value that the server
+ * cannot decrypt; -ERROR_PROTOCOL when lists are no lists, many times in a row. *ret is set in every case. Waits (top of a
+ * command). */
 _must_check_ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, struct error **err);
 void sweep_result_free(struct sweep_result *result);
 void sweep_result_freep(struct sweep_result **result);
-/* The resources that a configuration has rules for, wildcards resolved by discovery, in the order of rewriting: secrets, configmaps, then
- * by name. Left out: what another API server stores, what can be neither listed nor written, and events.events.k8s.io where events are
- * served (the same objects). New array. */
-const struct kube_resource **sweep_resources(const struct config_shape *shape, const struct kube_resources *resources, size_t *ret_count);
+/* The resources that a configuration has rules for, wildcards resolved by discovery, in the order of rewriting: secrets,
+ * configmaps, then by name. Left out: what another API server stores, what can be neither listed nor written, and
+ * events.events.k8s.io where events are served (the same objects). New array. */
+const struct kube_resource **sweep_resources(const struct config_shape *shape, const struct kube_resources *resources,
+					     size_t *ret_count);

@@ -14,24 +14,24 @@
 struct sweep_item {
 	struct sweep_item *next;
 	struct sweep *sweep;
-	size_t count;           /* index of its resource in result->counts */
+	size_t count; /* index of its resource in result->counts */
 	const struct kube_resource *resource;
-	char *namespace_;       /* "" for cluster-scoped objects */
+	char *namespace_; /* "" for cluster-scoped objects */
 	char *name;
 	char *uid;              /* "" until it was read: whatever is there is meant */
 	char *resource_version; /* of the bytes or metadata at hand */
 	struct secret *object;  /* its bytes; NULL: to be patched, or to be read first */
 	uint64_t size;          /* charged to the cap on bytes in flight while `object` is there */
 	uint64_t counted_bytes;
-	size_t place;           /* of its namespace in sweep->places */
-	uint64_t due;           /* in `later`: not before */
-	uint64_t started;       /* the request under way */
+	size_t place;     /* of its namespace in sweep->places */
+	uint64_t due;     /* in `later`: not before */
+	uint64_t started; /* the request under way */
 	bool by_patch;
-	bool read_first;        /* what we have is outdated or uncertain */
-	bool maybe_written;     /* an answer was lost: the write may have been done */
+	bool read_first;    /* what we have is outdated or uncertain */
+	bool maybe_written; /* an answer was lost: the write may have been done */
 	unsigned conflicts, faults, errors;
-	uint64_t first_error;   /* time of the first 500 */
-	uint64_t written_then;  /* sweep->written at that time */
+	uint64_t first_error;  /* time of the first 500 */
+	uint64_t written_then; /* sweep->written at that time */
 };
 
 struct sweep_queue {
@@ -42,21 +42,21 @@ struct sweep_queue {
 /* Where the lists are. A unit is one resource in one namespace, or in all. */
 struct sweep_lister {
 	struct kube_list_call *call;
-	bool done;              /* nothing more to list */
-	size_t resource;        /* index into options->resources */
-	bool each;              /* one list for each namespace */
-	size_t at;              /* which of them */
-	char *token;            /* of the page to get; NULL: the first */
-	bool repeats;           /* this list began before: objects up to `last` were queued already */
+	bool done;       /* nothing more to list */
+	size_t resource; /* index into options->resources */
+	bool each;       /* one list for each namespace */
+	size_t at;       /* which of them */
+	char *token;     /* of the page to get; NULL: the first */
+	bool repeats;    /* this list began before: objects up to `last` were queued already */
 	char *last_namespace, *last_name;
-	bool patch_page;        /* an object of this page is too large to be held */
+	bool patch_page; /* an object of this page is too large to be held */
 	bool paused;
-	uint64_t incoming;      /* size of the object that is coming in */
-	uint64_t items, bytes;  /* of this page */
-	unsigned limit;         /* objects of the next page */
-	unsigned failures;      /* in a row */
-	unsigned broken;        /* answers in a row that no API server gives */
-	uint64_t due;           /* not before */
+	uint64_t incoming;     /* size of the object that is coming in */
+	uint64_t items, bytes; /* of this page */
+	unsigned limit;        /* objects of the next page */
+	unsigned failures;     /* in a row */
+	unsigned broken;       /* answers in a row that no API server gives */
+	uint64_t due;          /* not before */
 	uint64_t initializing_since;
 };
 
@@ -69,25 +69,25 @@ struct sweep {
 	const struct sweep_options *options;
 	struct sweep_result *result;
 	struct throttle throttle;
-	struct strings places;     /* namespaces in the order of keys, or those asked for; empty: not known */
+	struct strings places; /* namespaces in the order of keys, or those asked for; empty: not known */
 	struct sweep_lister lister;
-	size_t named;              /* next of options->named */
+	size_t named;                    /* next of options->named */
 	struct sweep_queue ready, later; /* `later` by due time */
 	unsigned in_flight;
-	uint64_t held;             /* object bytes listed and not yet written */
-	uint64_t written;          /* good answers to writes */
-	uint64_t useful;           /* when the server last gave an answer that is of use */
+	uint64_t held;    /* object bytes listed and not yet written */
+	uint64_t written; /* good answers to writes */
+	uint64_t useful;  /* when the server last gave an answer that is of use */
 	struct loop_timer wake;
 	bool pumping;
-	int stop;                  /* no new requests: the code to return, or 0 */
-	struct error *error;       /* why */
-	struct error *last_error;  /* what kept us from going on last */
-	bool full;                 /* etcd is: wait */
+	int stop;                 /* no new requests: the code to return, or 0 */
+	struct error *error;      /* why */
+	struct error *last_error; /* what kept us from going on last */
+	bool full;                /* etcd is: wait */
 	uint64_t quota_due;
-	char *waiting;             /* for people; NULL */
+	char *waiting; /* for people; NULL */
 	uint64_t waiting_until;
 	struct sweep_rate rate;
-	uint64_t told;             /* when progress was last told */
+	uint64_t told; /* when progress was last told */
 	uint64_t total;
 	size_t shown_count, shown_place; /* the furthest resource and namespace of a request */
 	char *shown_namespace;
@@ -124,7 +124,8 @@ size_t sweep_place(const struct sweep *sweep, const char *namespace_);
 
 /* --- sweep_write.c --- */
 /* A new item without object or versions. */
-struct sweep_item *sweep_item_new(struct sweep *sweep, size_t count, const struct kube_resource *resource, const char *namespace_, const char *name);
+struct sweep_item *sweep_item_new(struct sweep *sweep, size_t count, const struct kube_resource *resource,
+				  const char *namespace_, const char *name);
 void sweep_item_free(struct sweep_item *item); /* wipes; gives its bytes back to the cap */
 void sweep_queue_init(struct sweep_queue *queue);
 void sweep_queue_add(struct sweep_queue *queue, struct sweep_item *item);
@@ -145,7 +146,12 @@ enum sweep_verdict {
 	SWEEP_REFUSED,  /* final, in the server's words */
 	SWEEP_FATAL,    /* no other object will fare better */
 };
-struct sweep_answer { int rc; unsigned status; bool sent; const char *message; };
+struct sweep_answer {
+	int rc;
+	unsigned status;
+	bool sent;
+	const char *message;
+};
 enum sweep_verdict sweep_judge(const struct sweep_answer *answer);
 /* The server's words out of an error's message ("update secrets a/b: 422 Invalid: words"): points into it. */
 const char *sweep_words(const char *message);
@@ -164,7 +170,14 @@ uint64_t sweep_rate_add(struct sweep_rate *rate, uint64_t done, uint64_t now);
 /* --- sweep_result.c --- */
 struct sweep_result *sweep_result_new(const struct sweep_options *options, uint64_t now);
 size_t sweep_result_index(struct sweep_result *result, const struct kube_resource *resource);
-enum sweep_end { SWEEP_ENDED_REWRITTEN, SWEEP_ENDED_CURRENT, SWEEP_ENDED_SKIPPED, SWEEP_ENDED_GONE, SWEEP_ENDED_QUARANTINED };
+enum sweep_end {
+	SWEEP_ENDED_REWRITTEN,
+	SWEEP_ENDED_CURRENT,
+	SWEEP_ENDED_SKIPPED,
+	SWEEP_ENDED_GONE,
+	SWEEP_ENDED_QUARANTINED
+};
 void sweep_count_end(struct sweep *sweep, size_t count, enum sweep_end end, uint64_t bytes);
 /* Names it, up to the cap, and counts it in result->quarantined. */
-void sweep_quarantine(struct sweep *sweep, const struct kube_resource *resource, const char *namespace_, const char *name, const char *why);
+void sweep_quarantine(struct sweep *sweep, const struct kube_resource *resource, const char *namespace_,
+		      const char *name, const char *why);

@@ -4,11 +4,8 @@
 
 /* A 500 that neither load nor time explains: tried a few times, since a webhook's server may be restarting. */
 static const char *const faults_of_one[] = {
-	"failed calling webhook",
-	"no matching key was found",
-	"identity transformer tried to read encrypted data",
-	"invalid padding",
-	"message authentication failed",
+	"failed calling webhook", "no matching key was found",     "identity transformer tried to read encrypted data",
+	"invalid padding",        "message authentication failed",
 };
 
 static bool says(const struct sweep_answer *answer, const char *words)

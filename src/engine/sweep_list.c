@@ -1,15 +1,15 @@
 /* Pages of objects into the queue: the next one is asked for when the queue is short, and a page flows only while there is room. */
 #include "engine/sweep_internal.h"
 
-#define PAGE_BYTES (2u << 20)    /* what a page aims at */
-#define PAGE_FIRST 20            /* objects, before their size is known */
+#define PAGE_BYTES (2u << 20) /* what a page aims at */
+#define PAGE_FIRST 20         /* objects, before their size is known */
 #define PAGE_MAX 500
-#define PAGE_GROWTH 5            /* times, from one page to the next: large ones may follow small ones */
-#define QUEUE_SHORT 128          /* objects: a tenth of a second at full speed */
+#define PAGE_GROWTH 5                 /* times, from one page to the next: large ones may follow small ones */
+#define QUEUE_SHORT 128               /* objects: a tenth of a second at full speed */
 #define LIST_TIMEOUT (600 * NS_PER_S) /* a page waits for room */
 #define BACKOFF_MIN (200 * NS_PER_MS)
 #define BACKOFF_MAX (30 * NS_PER_S)
-#define BROKEN_MAX 8             /* answers in a row that are no list */
+#define BROKEN_MAX 8 /* answers in a row that are no list */
 
 void sweep_list_init(struct sweep *sweep)
 {
@@ -268,7 +268,8 @@ static void initializing(struct sweep *sweep, struct kube_list_result *result, u
 		lister->due = now + (result->retry_after ? result->retry_after : NS_PER_S);
 		return;
 	}
-	error_wrap(&result->error, -ERROR_BUSY, "the server cannot decrypt a value of this resource and so lists none of it");
+	error_wrap(&result->error, -ERROR_BUSY,
+		   "the server cannot decrypt a value of this resource and so lists none of it");
 	error_set_hint(&result->error, "kube-rekey census names the values whose key is not in the configuration");
 	sweep_stop(sweep, -ERROR_BUSY, &result->error);
 }
@@ -332,20 +333,21 @@ static void ask(struct sweep *sweep)
 	bool metadata_only = is_metadata_only(sweep);
 
 	lister->items = lister->bytes = 0;
-	lister->call = kube_list_start(sweep->options->kube, &(struct kube_list_options){
-								     .resource = resource_of(sweep),
-								     .namespace_ = namespace_of(sweep),
-								     .limit = lister->limit,
-								     .continue_token = lister->token,
-								     .metadata_only = metadata_only,
-								     .item_cap = SWEEP_ITEM_MAX,
-								     .timeout = LIST_TIMEOUT,
-								     .on_item_size = metadata_only ? NULL : on_item_size,
-								     .on_item = on_item,
-								     .is_full = is_full_pausing,
-								     .on_done = on_page,
-								     .arg = sweep,
-							     });
+	lister->call =
+		kube_list_start(sweep->options->kube, &(struct kube_list_options){
+							      .resource = resource_of(sweep),
+							      .namespace_ = namespace_of(sweep),
+							      .limit = lister->limit,
+							      .continue_token = lister->token,
+							      .metadata_only = metadata_only,
+							      .item_cap = SWEEP_ITEM_MAX,
+							      .timeout = LIST_TIMEOUT,
+							      .on_item_size = metadata_only ? NULL : on_item_size,
+							      .on_item = on_item,
+							      .is_full = is_full_pausing,
+							      .on_done = on_page,
+							      .arg = sweep,
+						      });
 }
 
 static bool wants_page(const struct sweep *sweep)

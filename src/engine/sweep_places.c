@@ -6,8 +6,15 @@
 #define COUNTED_LISTS_MAX 100 /* more requests than that are no courtesy any more */
 
 static const struct kube_resource namespaces = {
-	.group = "", .version = "v1", .plural = "namespaces", .kind = "Namespace", .singular = "namespace",
-	.api_version = "v1", .resource = "namespaces", .can_list = true, .can_get = true,
+	.group = "",
+	.version = "v1",
+	.plural = "namespaces",
+	.kind = "Namespace",
+	.singular = "namespace",
+	.api_version = "v1",
+	.resource = "namespaces",
+	.can_list = true,
+	.can_get = true,
 };
 
 int sweep_key_compare(const char *namespace_a, const char *name_a, const char *namespace_b, const char *name_b)
@@ -45,8 +52,13 @@ static int find_namespaces(struct sweep *sweep, struct error **err)
 
 	do {
 		struct kube_list_options options = {
-			.resource = &namespaces, .limit = PAGE, .continue_token = token, .metadata_only = true,
-			.timeout = ASK_TIMEOUT, .on_item = on_namespace, .arg = &sweep->places,
+			.resource = &namespaces,
+			.limit = PAGE,
+			.continue_token = token,
+			.metadata_only = true,
+			.timeout = ASK_TIMEOUT,
+			.on_item = on_namespace,
+			.arg = &sweep->places,
 		};
 		char *next = NULL;
 
@@ -81,8 +93,13 @@ static int count_objects(struct sweep *sweep, struct error **err)
 		const struct kube_resource *resource = o->resources[i / lists];
 		uint64_t remaining = 0, first = 0;
 		struct kube_list_options options = {
-			.resource = resource, .namespace_ = each ? sweep->places.items[i % lists] : NULL, .limit = 1,
-			.metadata_only = true, .timeout = ASK_TIMEOUT, .on_item = on_counted, .arg = &first,
+			.resource = resource,
+			.namespace_ = each ? sweep->places.items[i % lists] : NULL,
+			.limit = 1,
+			.metadata_only = true,
+			.timeout = ASK_TIMEOUT,
+			.on_item = on_counted,
+			.arg = &first,
 		};
 		int rc;
 

@@ -45,8 +45,8 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 	const struct sweep_result *result = sweep->result;
 	_cleanup_free_ char *why = NULL;
 	struct sweep_progress progress = {
-		.resource = sweep->shown_count < result->count ? result->counts[sweep->shown_count].resource->resource
-							       : "",
+		.resource =
+			sweep->shown_count < result->count ? result->counts[sweep->shown_count].resource->resource : "",
 		.namespace_ = sweep->shown_namespace ? sweep->shown_namespace : "",
 		.namespace_index = sweep->shown_place,
 		.namespace_count = sweep->places.count,

@@ -4,20 +4,26 @@
 #define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
 #define STATUS_TIMEOUT (2 * NS_PER_S)
 
+/* Sizes are those of files, far from where this overflows. */
+static unsigned percent_of(uint64_t part, uint64_t whole)
+{
+	return (unsigned)(part * 100 / whole);
+}
+
 unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file)
 {
-	uint64_t part;
+	unsigned percent;
 
 	if (quota == 0)
 		quota = QUOTA_DEFAULT;
 	*ret_file = false;
 	/* Not told by etcd before 3.4: then the file is all that is known. */
-	part = (in_use != 0 ? in_use : db_size) / (quota / 100 + 1);
-	if (part >= SWEEP_QUOTA_USED)
-		return (unsigned)part;
+	percent = percent_of(in_use != 0 ? in_use : db_size, quota);
+	if (percent >= SWEEP_QUOTA_USED)
+		return percent;
 	*ret_file = true;
-	part = db_size / (quota / 100 + 1);
-	return part >= SWEEP_QUOTA_FILE ? (unsigned)part : 0;
+	percent = percent_of(db_size, quota);
+	return percent >= SWEEP_QUOTA_FILE ? percent : 0;
 }
 
 /* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own answers do. */
@@ -35,7 +41,8 @@ static char *look(const struct sweep *sweep, size_t member)
 	etcd_status_free(&status);
 	if (percent == 0)
 		return NULL;
-	return file ? xasprintf("the file of etcd member %s takes %u%% of its quota: defragment it", info->name, percent)
+	return file ? xasprintf("the file of etcd member %s takes %u%% of its quota: defragment it", info->name,
+				percent)
 		    : xasprintf("etcd member %s at %u%% of its quota, until it is compacted", info->name, percent);
 }
 

@@ -341,14 +341,14 @@ static void start(struct sweep_item *item, uint64_t now)
 	sweep->in_flight++;
 	throttle_started(&sweep->throttle, now);
 	if (item->read_first)
-		kube_read_start(kube, item->resource, item->namespace_, item->name, item->by_patch, SWEEP_WRITE_TIMEOUT, on_read,
-				item);
+		kube_read_start(kube, item->resource, item->namespace_, item->name, item->by_patch, SWEEP_WRITE_TIMEOUT,
+				on_read, item);
 	else if (item->by_patch)
 		kube_patch_start(kube, item->resource, item->namespace_, item->name, item->uid, item->resource_version,
 				 SWEEP_WRITE_TIMEOUT, on_write, item);
 	else
-		kube_put_start(kube, item->resource, item->namespace_, item->name, item->object, SWEEP_WRITE_TIMEOUT, on_write,
-			       item);
+		kube_put_start(kube, item->resource, item->namespace_, item->name, item->object, SWEEP_WRITE_TIMEOUT,
+			       on_write, item);
 }
 
 /* What was named, a few at a time. */
