@@ -224,7 +224,7 @@ static int open_target(struct rotation *r, struct error **err)
 {
 	const struct rotation_options *o = &r->options;
 	if (o->manual)
-		return target_manual(o->config_path, o->out, o->as_deployed, &r->target, err);
+		return target_manual(o->config_path, o->out, o->as_deployed, o->out_seal, o->state_directory, &r->target, err);
 	return target_file(o->config_path, &r->target, err);
 }
 

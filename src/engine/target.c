@@ -8,6 +8,9 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "engine/seal.h"
+
+#define SEALED_MAX (4u << 20)
 
 /* Where others keep files that they write themselves (kubernetes-facts: "Who owns the encryption file"). */
 static const struct {
@@ -58,7 +61,25 @@ static bool in_git_work_tree(const char *directory)
 	return false;
 }
 
-int target_manual(const char *source, const char *directory, const char *as_deployed, struct target **ret, struct error **err)
+/* The plain file goes where only we look, and CMS where the pipeline looks. */
+static int seal_output(struct target *target, const char *cert, const char *state_directory, struct error **err)
+{
+	_cleanup_free_ char *directory = xasprintf("%s/manual", state_directory);
+	int rc = seal_open(cert, &target->seal, err);
+	if (rc == 0)
+		rc = file_make_directory(directory, err);
+	if (rc < 0)
+		return rc;
+	target->sealed_path = xasprintf("%s.cms", target->path);
+	const char *name = strrchr(target->path, '/') + 1;
+	char *path = xasprintf("%s/%s", directory, name);
+	free(target->path);
+	target->path = path;
+	return 0;
+}
+
+int target_manual(const char *source, const char *directory, const char *as_deployed, const char *seal_cert, const char *state_directory,
+		  struct target **ret, struct error **err)
 {
 	struct stat status;
 	_cleanup_free_ char *real = realpath(directory, NULL);
@@ -77,13 +98,15 @@ int target_manual(const char *source, const char *directory, const char *as_depl
 		return rc;
 	}
 	const char *slash = strrchr(source, '/');
-	struct target *target = xcalloc(1, sizeof(*target));
+	_cleanup_(target_freep) struct target *target = xcalloc(1, sizeof(*target));
 	target->manual = true;
 	target->path = xasprintf("%s/%s", real, slash ? slash + 1 : source);
 	target->source = xstrdup(source);
 	target->as_deployed = as_deployed ? xstrdup(as_deployed) : NULL;
-	*ret = target;
-	return 0;
+	int rc = seal_cert ? seal_output(target, seal_cert, state_directory, err) : 0;
+	if (rc == 0)
+		*ret = steal(target);
+	return rc;
 }
 
 void target_free(struct target *target)
@@ -93,6 +116,8 @@ void target_free(struct target *target)
 	free(target->path);
 	free(target->source);
 	free(target->as_deployed);
+	free(target->sealed_path);
+	seal_free(target->seal);
 	free(target);
 }
 
@@ -146,6 +171,17 @@ void target_content_free(struct target_content *content)
 	*content = (struct target_content){0};
 }
 
+static int write_sealed(const struct target *target, const struct secret *content, struct error **err)
+{
+	_cleanup_secret_ sealed = NULL;
+	_cleanup_free_ char *before = NULL;
+	enum file_replaced replaced;
+	int rc = seal_encrypt(target->seal, content, &sealed, err);
+	if (rc == 0 && access(target->sealed_path, F_OK) == 0)
+		rc = file_sha256(target->sealed_path, SEALED_MAX, &before, err);
+	return rc == 0 ? file_replace(target->sealed_path, sealed, before, 0600, &replaced, err) : rc;
+}
+
 int target_write(const struct target *target, const struct secret *content, const char *expect_sha256, struct error **err)
 {
 	enum file_replaced replaced;
@@ -153,12 +189,14 @@ int target_write(const struct target *target, const struct secret *content, cons
 	int rc = file_replace(target->path, content, first ? NULL : expect_sha256, 0600, &replaced, err);
 	if (rc < 0 && replaced == FILE_REPLACED_NOT_DURABLE)
 		return error_wrap(err, rc, "%s was replaced, but may be the old one again after a power failure", target->path);
-	return rc;
+	return rc == 0 && target->seal ? write_sealed(target, content, err) : rc;
 }
 
 int target_clean(const struct target *target, bool done, struct error **err)
 {
-	if (target->manual && done)
-		return file_shred(target->path, err);
+	if (target->manual && done) {
+		int rc = target->sealed_path ? file_shred(target->sealed_path, err) : 0;
+		return rc == 0 ? file_shred(target->path, err) : rc;
+	}
 	return file_remove_leftover(target->path, err);
 }

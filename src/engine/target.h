@@ -9,6 +9,8 @@ struct target {
 	char *path;         /* `file`: the server's file; `manual`: DIR/<name> */
 	char *source;       /* `manual`: the present configuration, until the first one is written; else NULL */
 	char *as_deployed;  /* `manual`: what the pipeline makes of our bytes; NULL */
+	char *sealed_path;  /* `manual`, --out-seal: DIR/<name>.cms; `path` then lies in the state directory; NULL */
+	struct seal *seal;
 };
 struct target_content {
 	struct secret *text;
@@ -18,8 +20,10 @@ struct target_content {
 };
 /* Makes a target for the server's own file: refuses one that somebody else owns (k3s, RKE2, Talos, kOps: by its path and its words). */
 _must_check_ int target_file(const char *path, struct target **ret, struct error **err);
-/* Makes one for a directory: refused inside a git work tree, or when others can read it. */
-_must_check_ int target_manual(const char *source, const char *directory, const char *as_deployed, struct target **ret, struct error **err);
+/* Makes one for a directory: refused inside a git work tree, or when others can read it. With `seal_cert` DIR gets CMS alone, and the
+ * plain file is kept in `state_directory`, where the next run finds it. */
+_must_check_ int target_manual(const char *source, const char *directory, const char *as_deployed, const char *seal_cert,
+			       const char *state_directory, struct target **ret, struct error **err);
 void target_free(struct target *target);
 void target_freep(struct target **target);
 /* What is there now, parsed. */
