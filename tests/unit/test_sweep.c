@@ -1,0 +1,176 @@
+/* The parts of a sweep that decide without a server; the rest is tests/e2e/test_sweep.py's. */
+#include "test_support.h"
+#include "engine/sweep_internal.h"
+
+static void test_key_order_is_etcds(void **state)
+{
+	/* Sorted as bytes of "<namespace>/<name>". */
+	static const char *const keys[][2] = {
+		{"", "a"},    {"", "b"},    {"a-b", "x"}, {"a-b", "y"}, {"a", "a"},
+		{"a", "a-b"}, {"a", "a.b"}, {"a", "ab"},  {"a0", "x"},  {"b", "a"},
+	};
+
+	(void)state;
+	for (size_t i = 2; i < ELEMENTS(keys); i++)
+		for (size_t k = 2; k < ELEMENTS(keys); k++) {
+			int order = sweep_key_compare(keys[i][0], keys[i][1], keys[k][0], keys[k][1]);
+
+			assert_int_equal(order < 0, i < k);
+			assert_int_equal(order == 0, i == k);
+		}
+	assert_true(sweep_key_compare("", "a", "", "b") < 0);
+	assert_int_equal(sweep_key_compare("", "a", "", "a"), 0);
+}
+
+struct quota_row {
+	const char *name;
+	uint64_t size, in_use, quota;
+	unsigned percent;
+	bool file;
+};
+
+#define MIB (UINT64_C(1) << 20)
+static const struct quota_row quotas[] = {
+	{"empty", 0, 0, 2048 * MIB, 0, false},
+	{"half", 1024 * MIB, 1024 * MIB, 2048 * MIB, 0, false},
+	{"below 80", 1638 * MIB, 1638 * MIB, 2048 * MIB, 0, false},
+	{"80", 1639 * MIB, 1639 * MIB, 2048 * MIB, 80, false},
+	{"full", 2048 * MIB, 2048 * MIB, 2048 * MIB, 100, false},
+	{"quota 0 is 2 GiB", 1640 * MIB, 1640 * MIB, 0, 80, false},
+	{"compacted, not defragmented: room inside the file", 1700 * MIB, 400 * MIB, 2048 * MIB, 0, false},
+	{"the file is nearly all there is", 2000 * MIB, 400 * MIB, 2048 * MIB, 97, true},
+	{"an old etcd does not tell what is in use", 1700 * MIB, 0, 2048 * MIB, 83, false},
+	{"a quota of a few bytes", 85, 85, 100, 85, false},
+};
+
+static void test_quota(void **state)
+{
+	const struct quota_row *row = *state;
+	bool file = false;
+	unsigned percent = sweep_quota_pressure(row->size, row->in_use, row->quota, &file);
+
+	assert_int_equal(percent, row->percent);
+	if (percent > 0)
+		assert_int_equal(file, row->file);
+}
+
+static void test_rate_is_of_the_last_seconds(void **state)
+{
+	struct sweep_rate rate = {0};
+	uint64_t now = 1000 * NS_PER_S, done = 0;
+
+	(void)state;
+	assert_int_equal(sweep_rate_add(&rate, 0, now), 0);
+	assert_int_equal(sweep_rate_add(&rate, 10, now + 100 * NS_PER_MS), 0); /* too short to tell */
+	for (int i = 0; i < 600; i++, now += 100 * NS_PER_MS, done += 5)
+		sweep_rate_add(&rate, done, now);
+	assert_in_range(sweep_rate_add(&rate, done, now), 49, 51);
+	/* Twenty seconds of ten times as much, and the old rate is forgotten. */
+	for (int i = 0; i < 200; i++, now += 100 * NS_PER_MS, done += 50)
+		sweep_rate_add(&rate, done, now);
+	assert_in_range(sweep_rate_add(&rate, done, now), 490, 510);
+	now += 60 * NS_PER_S;
+	assert_in_range(sweep_rate_add(&rate, done, now), 0, 120);
+}
+
+static void test_resources(void **state)
+{
+	static const char *const wanted[] = {"secrets", "configmaps", "events", "leases.coordination.k8s.io",
+					     "widgets.example.com"};
+	struct kube_resource items[] = {
+		{.resource = "widgets.example.com", .can_list = true, .can_patch = true, .custom = true},
+		{.resource = "configmaps", .can_list = true, .can_update = true},
+		{.resource = "events.events.k8s.io", .can_list = true, .can_update = true},
+		{.resource = "events", .can_list = true, .can_update = true},
+		{.resource = "leases.coordination.k8s.io", .can_list = true, .can_update = true},
+		{.resource = "componentstatuses", .can_list = true},
+		{.resource = "tokenreviews.authentication.k8s.io"},
+		{.resource = "pods.metrics.k8s.io", .can_list = true, .can_update = true, .aggregated = true},
+		{.resource = "secrets", .can_list = true, .can_update = true},
+	};
+	struct kube_resources served = {.items = items, .count = ELEMENTS(items)};
+	char *everything = "*.*", *one = "secrets";
+	struct config_key key = {.type = PROVIDER_IDENTITY, .name = ""};
+	struct config_rule rule = {.resources = &everything, .resource_count = 1, .keys = &key, .key_count = 1};
+	struct config_shape shape = {.rules = &rule, .rule_count = 1};
+	_cleanup_free_ const struct kube_resource **all = NULL, **some = NULL;
+	size_t count = 0;
+
+	(void)state;
+	all = sweep_resources(&shape, &served, &count);
+	assert_int_equal(count, ELEMENTS(wanted));
+	for (size_t i = 0; i < count; i++)
+		assert_string_equal(all[i]->resource, wanted[i]);
+	rule.resources = &one;
+	some = sweep_resources(&shape, &served, &count);
+	assert_int_equal(count, 1);
+	assert_string_equal(some[0]->resource, "secrets");
+}
+
+static void test_who_is_patched(void **state)
+{
+	struct kube_resource secrets = {.can_update = true, .can_patch = true},
+			     custom = {.can_update = true, .can_patch = true, .custom = true},
+			     no_update = {.can_patch = true}, no_patch = {.can_update = true};
+	struct sweep_options replace = {.mode = SWEEP_REPLACE}, patch = {.mode = SWEEP_PATCH};
+
+	(void)state;
+	assert_false(sweep_is_patched(&replace, &secrets));
+	assert_true(sweep_is_patched(&patch, &secrets));
+	assert_true(sweep_is_patched(&replace, &custom));
+	assert_true(sweep_is_patched(&replace, &no_update));
+	assert_false(sweep_is_patched(&patch, &no_patch));
+}
+
+static void test_quarantine_names_some_and_counts_all(void **state)
+{
+	struct kube_resource secrets = {.resource = "secrets"};
+	struct sweep_options options = {0};
+	struct sweep sweep = {.options = &options, .result = sweep_result_new(&options, 1)};
+
+	(void)state;
+	for (int i = 0; i < SWEEP_QUARANTINE_MAX + 5; i++)
+		sweep_quarantine(&sweep, &secrets, "a", "b", "no");
+	assert_int_equal(sweep.result->quarantined, SWEEP_QUARANTINE_MAX + 5);
+	assert_int_equal(sweep.result->quarantine_named, SWEEP_QUARANTINE_MAX);
+	assert_string_equal(sweep.result->quarantine[0].why, "no");
+	sweep_result_free(sweep.result);
+	sweep_result_free(NULL);
+}
+
+static void test_counts_add_up(void **state)
+{
+	struct kube_resource secrets = {.resource = "secrets"}, other = {.resource = "configmaps"};
+	const struct kube_resource *both[] = {&secrets, &other};
+	struct sweep_options options = {.resources = both, .resource_count = 2};
+	struct sweep sweep = {.options = &options, .result = sweep_result_new(&options, 7)};
+	struct sweep_count *count;
+
+	(void)state;
+	assert_int_equal(sweep.result->begun, 7);
+	assert_int_equal(sweep_result_index(sweep.result, &other), 1);
+	for (int end = SWEEP_ENDED_REWRITTEN; end <= SWEEP_ENDED_QUARANTINED; end++)
+		sweep_count_end(&sweep, 1, (enum sweep_end)end, 100);
+	count = &sweep.result->counts[1];
+	assert_int_equal(count->objects, 5);
+	assert_int_equal(count->rewritten + count->current + count->skipped + count->gone + count->quarantined, 5);
+	assert_int_equal(count->bytes, 500);
+	assert_int_equal(sweep.result->objects, 5);
+	assert_int_equal(sweep.result->rewritten, 1);
+	assert_int_equal(sweep.result->counts[0].objects, 0);
+	sweep_result_free(sweep.result);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_key_order_is_etcds),
+		cmocka_unit_test(test_rate_is_of_the_last_seconds),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_who_is_patched),
+		cmocka_unit_test(test_quarantine_names_some_and_counts_all),
+		cmocka_unit_test(test_counts_add_up),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_quota, quotas);
+}
