@@ -60,6 +60,8 @@ class Connection:
             if not line:
                 return
             self.method, self.target, _ = line.decode().split(" ")
+            if self.target.startswith("http://"):  # asked as a proxy: answer for the other
+                self.target = "/" + self.target.split("/", 3)[3]
             self.headers = []
             while (line := self.file.readline().strip()):
                 name, _, value = line.decode().partition(":")
