@@ -20,7 +20,7 @@ static void show_phase(void *arg, enum phase phase, const char *text, uint64_t n
 	struct run_view *view = arg;
 	_cleanup_free_ char *time = text_human_duration(ns);
 	if (phase != PHASE_BLOCKED)
-		screen_line(&view->context->screen, "✓ %-15s %-60s %s", phase_name(phase), text, time);
+		screen_line(&view->context->screen, "✓ %-15s %s   %s", phase_name(phase), text, time);
 }
 
 static void show_decision(void *arg, const struct decision *d, const struct observation *seen, const char *text)

@@ -65,6 +65,8 @@ void screen_running(struct screen *screen, uint64_t now, bool changed, const cha
 		screen->drawn_at = now;
 		return;
 	}
+	if (screen->line_at == 0)
+		screen->line_at = now; /* what is over within seconds needs no line */
 	if (text_equal(line, screen->last) || (!changed && now < screen->line_at + LINE_INTERVAL))
 		return;
 	fprintf(stderr, "%s\n", line);

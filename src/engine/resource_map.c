@@ -214,7 +214,8 @@ static int prove_by_object(struct proof *proof, int attempt, enum verdict *ret, 
 	*ret = rc > 0 ? VERDICT_DONE : VERDICT_AGAIN;
 	if (rc == 0 && attempt == TRIES && !proof->wrong_key) {
 		_cleanup_free_ char *words = object_words(proof);
-		set_unproved(proof, xasprintf("%s at resourceVersion %" PRIu64 " stands in no etcd that was given",
+		set_unproved(proof, xasprintf("%s at resourceVersion %" PRIu64 " stands in no given etcd: see "
+					      "--etcd-servers-overrides of the kube-apiserver",
 					      words, proof->first.object_revision));
 		*ret = VERDICT_DONE;
 	}

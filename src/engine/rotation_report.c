@@ -137,8 +137,9 @@ static void tell_settling(struct rotation *r)
 	uint64_t least = r->cluster->request_timeout > 15 * NS_PER_S ? r->cluster->request_timeout : 15 * NS_PER_S;
 	if (r->settle_time < least) {
 		_cleanup_free_ char *short_time = text_human_duration(r->settle_time), *least_time = text_human_duration(least);
-		_cleanup_free_ char *warning = xasprintf("settled for %s only, as --settle says; the server's request timeout asks for %s",
-							 short_time, least_time);
+		_cleanup_free_ char *warning = xasprintf("settled for %s only, as --settle says; the rule is the server's request timeout "
+							  "and at least 15 s: %s",
+							  short_time, least_time);
 		strings_add(&report->evidence, warning);
 	}
 	if (r->seen.members_behind_balancer)

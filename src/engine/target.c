@@ -198,5 +198,13 @@ int target_clean(const struct target *target, bool done, struct error **err)
 		int rc = target->sealed_path ? file_shred(target->sealed_path, err) : 0;
 		return rc == 0 ? file_shred(target->path, err) : rc;
 	}
-	return file_remove_leftover(target->path, err);
+	int rc = file_remove_leftover(target->path, err);
+	/* A crash between the plain file and the sealed one left an old one for the pipeline. */
+	if (rc == 0 && target->seal && access(target->path, F_OK) == 0) {
+		_cleanup_secret_ content = NULL;
+		rc = file_read(target->path, ENCRYPTION_CONFIG_MAX, &content, err);
+		if (rc == 0)
+			rc = write_sealed(target, content, err);
+	}
+	return rc;
 }

@@ -31,5 +31,5 @@ _must_check_ int target_read(const struct target *target, struct target_content 
 void target_content_free(struct target_content *content);
 /* Replaces it, expecting `expect_sha256` there. */
 _must_check_ int target_write(const struct target *target, const struct secret *content, const char *expect_sha256, struct error **err);
-/* Removes what a crash left behind (`file`), or at Done the file in DIR (`manual`). */
+/* Clears up what a crash left half done; at Done also removes what lies in DIR (`manual`). */
 _must_check_ int target_clean(const struct target *target, bool done, struct error **err);
