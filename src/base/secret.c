@@ -62,10 +62,18 @@ static void move_to(struct secret *secret, size_t size)
 {
 	uint8_t *data = xmalloc(size);
 	memcpy(data, secret->data, secret->len);
+	data[secret->len] = '\0';
 	secret_wipe(secret->data, secret->size);
 	free(secret->data);
 	secret->data = data;
 	secret->size = size;
+}
+
+void secret_reserve(struct secret *secret, size_t len)
+{
+	size_t size = (len < secret->cap ? len : secret->cap) + 1;
+	if (size > secret->size)
+		move_to(secret, size);
 }
 
 int secret_append(struct secret *secret, const void *bytes, size_t len)

@@ -18,6 +18,8 @@ struct secret *secret_random(size_t len);
 /* 0 or -ERROR_LIMIT with nothing changed. Growing wipes the old place. */
 _must_check_ int secret_append(struct secret *secret, const void *bytes, size_t len);
 _must_check_ int secret_append_text(struct secret *secret, const char *text);
+/* Makes room for `len` bytes in all (at most the cap), so that appending up to there never moves them. */
+void secret_reserve(struct secret *secret, size_t len);
 /* Removes the first `len` bytes, moving the rest and wiping the tail. */
 void secret_consume(struct secret *secret, size_t len);
 void secret_reset(struct secret *secret);                /* wipes; keeps the allocation */

@@ -85,8 +85,10 @@ static enum pb_enter begin_value(struct etcd_range_reader *reader, uint64_t len)
 	reader->kv.value_size = len;
 	etcd_value_reader_start(reader->value);
 	drop_kept(reader);
-	if (reader->keep_values && len <= ETCD_VALUE_OPEN_MAX)
+	if (reader->keep_values && len <= ETCD_VALUE_OPEN_MAX) {
 		reader->kept = secret_new((size_t)len);
+		secret_reserve(reader->kept, (size_t)len);
+	}
 	return PB_BYTES;
 }
 

@@ -142,6 +142,7 @@ static enum pb_enter begin_item(struct kube_list_reader *reader, uint64_t len)
 	if (rc < 0)
 		return refuse(reader, rc);
 	reader->object = secret_new((size_t)len);
+	secret_reserve(reader->object, (size_t)len);
 	return PB_BYTES;
 }
 

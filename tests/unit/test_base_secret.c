@@ -98,6 +98,20 @@ static void test_random_differs(void **state)
 	assert_int_equal(secret_len(none), 0);
 }
 
+static void test_reserved_room_is_not_left(void **state)
+{
+	(void)state;
+	struct secret *secret = secret_new(100);
+	secret_reserve(secret, 1000); /* more than the cap: the cap */
+	const uint8_t *place = secret_data(secret);
+	assert_string_equal(secret_text(secret), "");
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(secret_append(secret, "x", 1), 0);
+	assert_ptr_equal(secret_data(secret), place);
+	assert_int_equal(secret_append(secret, "x", 1), -ERROR_LIMIT);
+	secret_free(secret);
+}
+
 static void test_growing_wipes_the_old_place(void **state)
 {
 	(void)state;
@@ -222,6 +236,7 @@ int main(void)
 		cmocka_unit_test_setup(test_from_has_exactly_these_bytes, forget_wipes),
 		cmocka_unit_test_setup(test_sizes_that_would_overflow, forget_wipes),
 		cmocka_unit_test_setup(test_random_differs, forget_wipes),
+		cmocka_unit_test(test_reserved_room_is_not_left),
 		cmocka_unit_test_setup(test_growing_wipes_the_old_place, forget_wipes),
 		cmocka_unit_test_setup(test_consume_wipes_the_tail, forget_wipes),
 		cmocka_unit_test_setup(test_reset_wipes_and_keeps_the_place, forget_wipes),
