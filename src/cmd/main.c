@@ -1,4 +1,5 @@
 /* kube-rekey, also called as `kubectl rekey`: the table of commands, the environment, and the one place that prints an error. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,8 @@ static int run(struct command_context *context, const struct command *command, i
 		rc = command->run(context, &error);
 	if (rc < 0)
 		print_error(context, error);
+	if (rc == -ERROR_INTERRUPTED && context->signal == SIGINT)
+		return 128 + SIGINT;
 	return rc < 0 ? error_exit_status(error_code(error)) : 0;
 }
 

@@ -220,7 +220,7 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 
 int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err)
 {
-	*ret = (struct session){.cluster = xcalloc(1, sizeof(struct cluster))};
+	*ret = (struct session){.context = context, .cluster = xcalloc(1, sizeof(struct cluster))};
 	int rc = open_all(context, needs, ret, err);
 	if (rc < 0)
 		session_close(ret);
@@ -229,6 +229,9 @@ int session_open(struct command_context *context, unsigned needs, struct session
 
 void session_close(struct session *session)
 {
+	/* Which signal it was decides the exit code, and the loop alone knows. */
+	if (session->cluster && session->cluster->loop)
+		session->context->signal = loop_signal(session->cluster->loop);
 	encryption_config_free(session->config);
 	free(session->config_path);
 	cluster_free(session->cluster);

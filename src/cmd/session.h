@@ -9,6 +9,7 @@ enum session_need {
 	SESSION_CONFIG = 1 << 1, /* the EncryptionConfiguration must be known */
 };
 struct session {
+	struct command_context *context;
 	struct cluster *cluster;
 	char *config_path;                 /* NULL when not known */
 	struct encryption_config *config;  /* parsed; NULL when not known or not readable here */

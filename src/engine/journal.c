@@ -14,8 +14,11 @@
 #define JOURNAL_VERSION 1
 #define ASIDE_MAX 1000
 
-static char *beside(const char *config_path, const char *suffix)
+/* Beside the file itself, whatever links lead to it: every command finds the same journal. */
+static char *beside(const char *given_path, const char *suffix)
 {
+	_cleanup_free_ char *real = realpath(given_path, NULL);
+	const char *config_path = real ? real : given_path;
 	const char *slash = strrchr(config_path, '/');
 	int directory = slash ? (int)(slash - config_path + 1) : 0;
 	return xasprintf("%.*s.%s.kube-rekey.%s", directory, config_path, config_path + directory, suffix);

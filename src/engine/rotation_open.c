@@ -167,7 +167,8 @@ static int find_path(struct rotation *r, struct error **err)
 {
 	struct target_content content = {0};
 	int rc = target_read(r->target, &content, err);
-	if (rc == 0)
+	/* The gate is asked about two files, whatever was begun with them. */
+	if (rc == 0 && !r->options.read_only)
 		rc = journal_read(r->target->path, &r->journal, err);
 	if (rc == 0) {
 		keys_add_config(&r->keys, content.config);
