@@ -19,9 +19,9 @@ struct net_server {
 	char url[64];
 };
 
-static inline struct net_server net_server_start(const char *scheme, const char *const *arguments)
+static inline struct net_server net_server_run(const char *script, const char *scheme, const char *const *arguments)
 {
-	const char *argv[16] = {"python3", "tests/unit/net_server.py"};
+	const char *argv[16] = {"python3", script};
 	struct net_server server = {0};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -47,12 +47,17 @@ static inline struct net_server net_server_start(const char *scheme, const char 
 		;
 	close(out[0]);
 	if (i == 0)
-		fail_msg("net_server.py did not start");
+		fail_msg("%s did not start", script);
 	if (line[0] == '0')
 		snprintf(server.url, sizeof(server.url), "%s://localhost", scheme);
 	else
 		snprintf(server.url, sizeof(server.url), "%s://127.0.0.1:%d", scheme, (int)strtoul(line, NULL, 10));
 	return server;
+}
+
+static inline struct net_server net_server_start(const char *scheme, const char *const *arguments)
+{
+	return net_server_run("tests/unit/net_server.py", scheme, arguments);
 }
 
 static inline void net_server_stop(struct net_server *server)
