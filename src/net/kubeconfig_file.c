@@ -1,4 +1,5 @@
 #include "net/kubeconfig_file.h"
+#include <math.h>
 #include <strings.h>
 #include "base/json_writer.h"
 #include "format/yaml_tree.h"
@@ -338,15 +339,22 @@ static void user_clear(struct kubeconfig_user *user)
 
 /* --- clusters --------------------------------------------------------------------------------------------------- */
 
-static bool is_json_number(const char *text)
+/* A number that JSON has too: neither hexadecimal nor infinite. */
+static bool is_json_number(const char *text, double *ret)
 {
-	return text[strspn(text, "-0123456789.eE+")] == '\0' && text[0] != '\0' && text[0] != '+' && text[0] != '.';
+	char *end;
+
+	if (text[0] == '\0' || text[strspn(text, "-0123456789.eE+")] != '\0')
+		return false;
+	*ret = strtod(text, &end);
+	return *end == '\0' && isfinite(*ret) && fabs(*ret) < 1e15;
 }
 
 static void write_scalar(const struct tree_node *node, struct json_writer *w)
 {
 	const char *text = tree_text(node);
 	uint64_t number;
+	double fraction;
 
 	if (tree_is_null(node))
 		json_null(w);
@@ -356,8 +364,8 @@ static void write_scalar(const struct tree_node *node, struct json_writer *w)
 		json_bool(w, strcasecmp(text, "true") == 0);
 	else if (text_to_u64(text, &number) == 0)
 		json_u64(w, number);
-	else if (is_json_number(text))
-		json_fixed(w, strtod(text, NULL), 6);
+	else if (is_json_number(text, &fraction))
+		json_fixed(w, fraction, 6);
 	else
 		json_string(w, text);
 }
