@@ -150,6 +150,23 @@ int file_shred(const char *path, struct error **err)
 	return file_shred_at(dir, basename(copy), path, err);
 }
 
+bool file_is_half_shredded(const struct secret *content)
+{
+	return secret_len(content) > 0 && ((const char *)secret_data(content))[0] == '\0';
+}
+
+int file_remove(const char *path, struct error **err)
+{
+	_cleanup_close_ dir = -1;
+	int rc = file_open_directory_of(path, &dir, err);
+	if (rc < 0)
+		return error_forgive(err, rc, ERROR_NOT_FOUND);
+	_cleanup_free_ char *copy = xstrdup(path);
+	if (unlinkat(dir, basename(copy), 0) != 0)
+		return errno == ENOENT ? 0 : file_error(err, errno, "removing %s", path);
+	return file_sync(dir, path, err);
+}
+
 int file_sha256(const char *path, size_t cap, char **ret, struct error **err)
 {
 	_cleanup_secret_ content = NULL;

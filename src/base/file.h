@@ -36,6 +36,10 @@ _must_check_ int file_remove_leftover(const char *path, struct error **err);
 /* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine; a symlink is
  * refused. Where overwriting fails the file is unlinked all the same and the error says so. */
 _must_check_ int file_shred(const char *path, struct error **err);
+/* Whether a file's content is what a crash in the middle of file_shred leaves: zeros. */
+bool file_is_half_shredded(const struct secret *content);
+/* Unlinks a file without secrets and syncs the directory. Nothing there is fine. */
+_must_check_ int file_remove(const char *path, struct error **err);
 /* "sha256:<hex>" of the file's present bytes. */
 _must_check_ int file_sha256(const char *path, size_t cap, char **ret, struct error **err);
 /* mkdir -p with 0700 for what is made. */

@@ -231,7 +231,8 @@ int journal_set_aside(const char *config_path, char **ret_aside, struct error **
 int journal_remove(const char *config_path, struct error **err)
 {
 	_cleanup_free_ char *path = journal_path(config_path);
-	return file_shred(path, err);
+	/* Nothing in it is secret; and overwritten by half it could not be read any more. */
+	return file_remove(path, err);
 }
 
 void journal_add_hash(struct journal *journal, int step, const char *sha256)

@@ -127,6 +127,8 @@ static int load_one(const char *directory, enum provider_type type, const char *
 	if (access(path, F_OK) != 0)
 		return 0;
 	int rc = file_read(path, KEY_FILE_MAX, &text, err);
+	if (rc == 0 && file_is_half_shredded(text))
+		return 0; /* killed while retiring it: as good as gone */
 	if (rc == 0)
 		rc = encryption_config_parse(path, text, &config, err);
 	if (rc == 0)
@@ -195,9 +197,11 @@ static int seal_file(const struct seal *seal, const char *path, char **ret_seale
 	_cleanup_secret_ content = NULL;
 	_cleanup_secret_ sealed = NULL;
 	int rc = file_read(path, KEY_FILE_MAX, &content, err);
-	if (rc == 0)
+	/* Killed while overwriting it: then it was sealed already, and zeros must not take that one's place. */
+	bool sealed_before = rc == 0 && file_is_half_shredded(content);
+	if (rc == 0 && !sealed_before)
 		rc = seal_encrypt(seal, content, &sealed, err);
-	if (rc == 0)
+	if (rc == 0 && !sealed_before)
 		rc = write_new(sealed_path, sealed, err);
 	if (rc == 0)
 		rc = file_shred(path, err);
