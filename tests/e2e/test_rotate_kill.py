@@ -1,0 +1,338 @@
+"""Killed at every step, and gone on with: nothing is lost, nothing unreadable.
+
+The steps are generated: a run under strace (on disk) or through a proxy (over
+the network) that nobody kills shows them, and each is then the last moment of
+a run of its own. After each kill every object must be readable and every value
+in etcd be under a key that the present file has; and the same command, run
+again, must end as if nothing had happened.
+
+KUBE_REKEY_TEST_ALL=1 kills at all of them; otherwise at each step that leaves
+another state on disk, and at some over the network, chosen by a seed that is
+printed (KUBE_REKEY_TEST_SEED repeats it). KUBE_REKEY_KILL=TEXT kills only at
+the steps whose label contains TEXT.
+"""
+
+import collections
+import glob
+import os
+import queue
+import random
+import re
+import subprocess
+import threading
+import unittest
+
+from lib import Cluster, Rule, configuration, new_key, snapshot_hash
+from lib import killer, start_kube_rekey
+from lib.encryption import replace_file
+
+ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
+ONLY = os.environ.get("KUBE_REKEY_KILL", "")
+SEED = int(os.environ.get("KUBE_REKEY_TEST_SEED") or random.SystemRandom().randrange(10 ** 6))
+CLUSTERS = 3
+OBJECTS = 4          # of each kind
+NETWORK_SAMPLE = 6
+TWICE_SAMPLE = 3
+KEYS = re.compile(r"- name: (\S+)\n\s+secret: \S+")
+
+# How the runs differ: what becomes of keys decides which steps there are.
+FATES = {
+    "keep": (),
+    "destroy": ("--old-key", "destroy"),
+    "seal": ("--old-key", "seal:{cert}", "--new-key-copy", "seal:{cert}"),
+}
+
+
+class Place:
+    """One cluster on which rotation follows rotation, and what must be true
+    of it at any moment and after a run."""
+
+    def __init__(self, number, **options):
+        self.cluster = Cluster(request_timeout="3s", compaction="5s", poll="300ms", **options)
+        self.number, self.runs = number, 0
+
+    def start(self):
+        self.cluster.__enter__()
+        self.server = self.cluster.servers[0]
+        for number in range(OBJECTS):
+            for resource, field in (("secrets", "stringData"), ("configmaps", "data")):
+                self.cluster.api.namespace("team")
+                self.cluster.api.create(resource, "team", {
+                    "metadata": {"name": f"o{number}"}, field: {"value": f"{resource} {number}"}})
+        self.manifest = self.server.write_manifest()
+        self.cert = self.cluster.path("seal.crt")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=seal",
+                        "-keyout", self.cluster.path("seal.key"), "-out", self.cert],
+                       check=True, capture_output=True)
+        self.before = snapshot_hash(self.cluster.api)
+        return self
+
+    def command(self, fate, url=None, etcd=()):
+        """One rotation; each to another kind of key than the last."""
+        self.runs += 1
+        self.state = self.cluster.path(f"state-{self.runs}")
+        kinds = ["secretbox", "aesgcm", "aescbc"]
+        self.old = self.keys_in_file()
+        kind = kinds[self.runs % 3]
+        self.kind, self.fate = kind, fate
+        return ["rotate", "--yes", "-o", "json", "--encryption-config", self.server.config,
+                "--kubeconfig", self.cluster.kubeconfig(url=url or self.server.url),
+                *(etcd or self.cluster.etcd.flags()), "--apiserver-manifest", self.manifest,
+                "--state-dir", self.state, "--provider", kind, "--settle", "1s", "--compact",
+                "--qps", "0", *(word.format(cert=self.cert) for word in FATES[fate])]
+
+    def keys_in_file(self):
+        return set(KEYS.findall(self.server.read_config()))
+
+    def free_the_lease(self):
+        """As if its time had run out: a resumed run waits for that otherwise."""
+        self.cluster.api.request(
+            "DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
+
+    def assert_readable(self):
+        """Whatever happened: every object, and every value, can be read."""
+        found = snapshot_hash(self.cluster.api)
+        _equal("objects", {k: v for k, v in found.items() if k in self.before}, self.before)
+        known = self.keys_in_file() | {"identity"}
+        for key in self.cluster.etcd.prefix_counts():
+            if key.split(":")[-1] not in known:
+                raise AssertionError(f"values under {key}; the file has {known}")
+
+    def assert_done(self, result, whole=True):
+        """A run's end: Done, and nothing but what it should leave. `whole`
+        False: its first part had ended the rotation already."""
+        _equal("exit code of\n" + str(result), result.code, 0)
+        report = result.json()
+        _equal("outcome", report["outcome"], "Done")
+        keys = self.keys_in_file()
+        _equal("keys in the file", keys, {report["newKey"]["name"]})
+        _equal("kind", report["newKey"]["provider"], self.kind)
+        under = {key for key in self.cluster.etcd.prefix_counts() if key != "identity"}
+        _equal("keys in etcd", under, {f"{self.kind}:{report['newKey']['name']}"})
+        for kind in ("secrets", "configmaps"):
+            plain = self.cluster.etcd.prefix_counts(f"/registry/{kind}/").get("identity", 0)
+            _equal(f"plaintext {kind}", plain, 0)
+        self.assert_readable()
+        if "# made by the test bed" not in self.server.read_config():
+            raise AssertionError("the file's comment is gone:\n" + self.server.read_config())
+        folder = os.path.dirname(self.server.config)
+        _equal("beside the file", sorted(os.listdir(folder)),
+               [".config.yaml.kube-rekey.lock", "config.yaml"])
+        self._assert_retired(whole)
+        canaries = [key for key in self.cluster.etcd.get_prefix("/registry/") if "canary-" in key]
+        _equal("canaries", canaries, [])
+
+    def _assert_retired(self, whole):
+        files = [os.path.relpath(path, self.state)
+                 for path in glob.glob(self.state + "/**/*", recursive=True, include_hidden=True)
+                 if os.path.isfile(path)]
+        for name in files:
+            _equal("mode", oct(os.stat(os.path.join(self.state, name)).st_mode & 0o777), "0o600")
+        if not whole:
+            return
+        old = [f"retired/{{}}-{name}.yaml" for name in self.old]
+        kinds = "(aescbc|aesgcm|secretbox)"
+        wanted = {"keep": [name.format(kinds) for name in old], "destroy": [],
+                  "seal": [name.format(kinds) + ".cms" for name in old] +
+                  [f"{kinds}-{name}.yaml.cms" for name in self.keys_in_file()]}[self.fate]
+        if len(files) != len(wanted) or not all(
+                any(re.fullmatch(pattern, name) for name in files) for pattern in wanted):
+            raise AssertionError(f"in the state directory {files}, not {wanted}")
+
+    def finish(self, arguments, whole=True):
+        """The same command again, to the end."""
+        self.assert_readable()
+        self.free_the_lease()
+        result = start_kube_rekey(arguments).wait()
+        # Where the first run had come to its end unseen, this one was a rotation of its own.
+        self.assert_done(result, whole)
+        return result
+
+
+def _equal(what, found, wanted):
+    if found != wanted:
+        raise AssertionError(f"{what}: {found!r}, not {wanted!r}")
+
+
+def _ended_unseen(place):
+    """Killed after the journal went: the rotation had ended, only its report was not printed."""
+    folder = os.path.dirname(place.server.config)
+    return not os.path.exists(os.path.join(folder, ".config.yaml.kube-rekey.journal"))
+
+
+@unittest.skipUnless(killer.available(), "strace is missing or may not trace")
+class KilledOnDisk(unittest.TestCase):
+    """Before every change of a file."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.steps = []
+        cls.places = [Place(number) for number in range(CLUSTERS)]
+        for place in cls.places:
+            cls.addClassCleanup(place.cluster.close)
+        for place in cls.places:
+            place.start()
+
+    def _steps(self):
+        """Every change that an unkilled run makes, for each fate; one that an
+        earlier fate made too is not repeated."""
+        if not self.steps:
+            self.steps.extend(self._find_steps())
+        return self.steps
+
+    def _find_steps(self):
+        steps, seen = [], set()
+        for fate, place in zip(FATES, self.places):
+            trace = place.cluster.path("trace-" + fate)
+            arguments = place.command(fate)
+            place.assert_done(killer.traced(arguments, trace))
+            for effect in killer.effects(trace, place.state,
+                                         os.path.dirname(place.server.config)):
+                same = (fate if effect.kept else "", effect.label)
+                # fsync of a file changes nothing that a killed process's heir could see.
+                repeats = effect.call == "fsync" and ".tmp" in effect.label
+                if same not in seen and (ALL or not repeats):
+                    seen.add(same)
+                    steps.append((fate, effect))
+        return steps
+
+    def _kill_at(self, place, fate, effect, then=None):
+        """One run killed right before `effect` (its resumed run before `then`
+        too), gone on with and judged. Whether it was killed at all."""
+        arguments = place.command(fate)
+        trace = place.cluster.path("trace")
+        result = killer.traced(arguments, trace, effect)
+        if result.code != -9:
+            place.assert_done(result)
+            return False
+        ended = _ended_unseen(place) and effect.ordinal > 1
+        if then:
+            place.assert_readable()
+            place.free_the_lease()
+            killer.traced(arguments, trace, then)
+            ended = True  # perhaps; what lies in the state directory is judged by the single kills
+        place.finish(arguments, not ended)
+        return True
+
+    def _in_parallel(self, jobs, work):
+        """`work(place, job)` for each job, on all clusters; failures by name."""
+        waiting, failures = queue.SimpleQueue(), []
+        for job in jobs:
+            waiting.put(job)
+
+        def run(place):
+            while True:
+                try:
+                    job = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    work(place, job)
+                except Exception as error:  # the others go on
+                    failures.append(f"{' '.join(map(str, job))}: {error}\n"
+                                    f"repeat with KUBE_REKEY_KILL='{job[1]}'")
+                    self._put_right(place)
+        threads = [threading.Thread(target=run, args=(place,)) for place in self.places]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [], f"{len(failures)} of {len(jobs)}:\n" + "\n\n".join(failures))
+
+    def _put_right(self, place):
+        """After a failure: the next kill shall not suffer from it."""
+        for name in glob.glob(os.path.dirname(place.server.config) + "/.*journal*"):
+            os.unlink(name)
+        place.free_the_lease()
+
+    def test_every_step(self):
+        steps = self._steps()
+        chosen = [step for step in steps if ONLY in step[1].label]
+        kinds = collections.Counter(effect.call for _, effect in chosen)
+        print(f"{len(steps)} steps on disk, killed at {len(chosen)}: {dict(kinds)}", flush=True)
+        self.assertGreater(len(steps), 30)
+        missed = []
+
+        def work(place, step):
+            if not self._kill_at(place, *step):
+                missed.append(step[1].label)
+        self._in_parallel(chosen, work)
+        self.assertEqual(missed, [])
+
+    def test_twice(self):
+        """The run that goes on is killed too."""
+        steps = self._steps()
+        chooser = random.Random(SEED)
+        print(f"seed {SEED}", flush=True)
+        pairs = [(fate, first, chooser.choice([e for f, e in steps if f == fate]))
+                 for fate, first in chooser.sample(steps, len(steps) if ALL else TWICE_SAMPLE)]
+        self._in_parallel(pairs, lambda place, pair: self._kill_at(place, *pair))
+
+    def test_lease_of_the_dead(self):
+        """Nobody frees the Lease: the resumed run waits until it has run out."""
+        place = self.places[0]
+        effects = [effect for _, effect in self._steps() if "config.yaml #2" in effect.label]
+        arguments = place.command("keep")
+        result = killer.traced(arguments, place.cluster.path("trace"), effects[0])
+        self.assertEqual(result.code, -9, result)
+        place.assert_readable()
+        resumed = start_kube_rekey(arguments).wait()
+        place.assert_done(resumed)
+        self.assertLess(resumed.seconds, 60)
+
+
+class KilledOverTheNetwork(unittest.TestCase):
+    """Before a request is seen, and after it was done but not answered."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.place = Place(0, etcd_tls=False)
+        cls.addClassCleanup(cls.place.cluster.close)
+        cls.place.start()
+
+    def _run(self, proxy, number, after):
+        place, running = self.place, []
+        arguments = place.command("keep", url=proxy.url)
+        proxy.kill_at(number, after, lambda: running[0].pid)
+        running.append(start_kube_rekey(arguments))
+        result = running[0].wait()
+        if result.code != -9:
+            return result
+        place.finish(arguments, not _ended_unseen(place))
+        return result
+
+    def test_every_request(self):
+        with killer.KillingProxy(self.place.cluster) as proxy:
+            self.place.assert_done(self._run(proxy, 0, False))
+            changes = list(proxy.changes)
+            count = len(changes)
+            points = [(number, after) for number in range(1, count + 1) for after in (False, True)]
+            if not ALL:
+                points = random.Random(SEED).sample(points, NETWORK_SAMPLE)
+            print(f"{count} changing requests, seed {SEED}, killed at {points}", flush=True)
+            self.assertGreater(count, 10)
+            missed = []
+            for number, after in points:
+                with self.subTest(number=number, after=after, what=changes[number - 1]):
+                    result = self._run(proxy, number, after)
+                    if result.code != -9:  # fewer renewals of the Lease this time
+                        missed.append((number, after))
+                        self.place.assert_done(result)
+            self.assertLess(len(missed), max(2, len(points) // 4), missed)
+
+    def test_compaction(self):
+        """etcd's only change by us: before it, and done but not answered."""
+        with killer.CompactKiller(self.place.cluster.etcd.endpoints[0]) as proxy:
+            for after in (False, True):
+                with self.subTest(after=after):
+                    running = []
+                    arguments = self.place.command("keep", etcd=("--etcd-endpoints", proxy.url))
+                    proxy.kill(after, lambda: running[0].pid)
+                    running.append(start_kube_rekey(arguments))
+                    self.assertEqual(running[0].wait().code, -9)
+                    self.assertEqual(proxy.killed, 1 + after)
+                    self.place.finish(arguments)
+
+
+if __name__ == "__main__":
+    unittest.main()
