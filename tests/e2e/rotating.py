@@ -12,6 +12,7 @@ from lib import ApiError, Gone, kube_rekey, start_kube_rekey, wait_until
 
 # Generous: other work may share the machine's cores. A rotation takes 7 s.
 PATIENCE = 120
+_numbers = itertools.count()
 
 
 class Operator:
@@ -22,11 +23,10 @@ class Operator:
         self.test, self.cluster = test, cluster
         self.server = server or cluster.servers[0]
         self.state = cluster.path("state")
-        self._numbers = itertools.count()
 
     def flags(self, url=None, config=None, settle="2s"):
         """What names the cluster. `url` is another way to the API server."""
-        name = f"operator-{next(self._numbers)}.conf"
+        name = f"operator-{next(_numbers)}.conf"
         flags = ["--encryption-config", config or self.server.config, "--kubeconfig",
                  self.cluster.kubeconfig(url=url or self.server.url, name=name), "--state-dir",
                  self.state, "--qps", "0", "--settle", settle]
@@ -49,7 +49,7 @@ class Operator:
     def begin(self, *more, compact=True, **flags):
         """A rotation in the background. `compact=False` waits for the server's
         own compaction."""
-        record = self.cluster.path(f"record-{next(self._numbers)}")
+        record = self.cluster.path(f"record-{next(_numbers)}")
         if compact:
             more = ("--compact", *more)
         return Begun(self, record, start_kube_rekey(
@@ -70,6 +70,7 @@ class Begun:
 
     def __init__(self, operator, record, running):
         self.operator, self.record, self.running = operator, record, running
+        operator.test.addCleanup(running.kill)
 
     def decisions(self):
         """What it decided so far, with what it saw."""

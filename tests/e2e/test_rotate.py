@@ -1,33 +1,480 @@
 """A rotation of one API server's keys, end to end, on a real server."""
 
+import base64
+import hashlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
 import unittest
 
-from lib import Cluster, populate, snapshot_hash
+from lib import (Cluster, PLANTED, Rule, configuration, key_of_value, kube_rekey, new_key,
+                 populate, snapshot_hash, wait_until)
+from lib.certificates import Authority
 from rotating import Operator, Writers
 
+# Every way of writing that an administrator might have, to be kept.
+STYLED = """\
+# Kept by the platform team. Ask before you change it!
+apiVersion: "apiserver.config.k8s.io/v1"   # quoted
+kind: EncryptionConfiguration
+resources:
+  - resources:   # two of them
+    - 'secrets'
+    - configmaps
+    providers:
+    # the keys
+    - aescbc:
+        keys:
+        - {{name: "key1", secret: {key}}}   # since 2024
+    - identity: {{}}    # for what was never rewritten
 
-class KeyRotation(unittest.TestCase):
-    """The shortest case, again and again on one cluster."""
+  # the end
+"""
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def keys_in_etcd(cluster, *resources):
+    """{key: how many} of the values of these resources."""
+    counts = {}
+    for resource in resources:
+        for key, count in cluster.etcd.prefix_counts(f"/registry/{resource}/").items():
+            counts[key] = counts.get(key, 0) + count
+    return counts
+
+
+def new_name(report):
+    return f"{report['newKey']['provider']}:{report['newKey']['name']}"
+
+
+class Case(unittest.TestCase):
+    """One cluster for the class; each test goes on from where the last one left it."""
+
+    options = {}
 
     @classmethod
     def setUpClass(cls):
-        cls.cluster = cls.enterClassContext(Cluster(request_timeout="3s", compaction="5s"))
-        populate(cls.cluster)
+        cls.cluster = cls.enterClassContext(
+            Cluster(request_timeout="3s", compaction="5s", **cls.options))
+        cls.server = cls.cluster.servers[0]
+        cls.made = populate(cls.cluster, namespaces=("default", "team-a"))
 
     def setUp(self):
-        self.server = self.cluster.servers[0]
         self.operator = Operator(self, self.cluster)
 
-    def test_writers_lose_nothing(self):
-        """Clients write all the time: nothing unreadable, no change lost."""
+    def assertUnder(self, report, *resources):
+        """Every value of the resources is under the report's new key."""
+        self.assertEqual(list(keys_in_etcd(self.cluster, *resources)), [new_name(report)])
+
+    def certificate(self):
+        """A person's key pair to seal to."""
+        if not hasattr(Case, "person"):
+            Case.person = Authority(self.cluster.path("person"), "backup-keeper").issue("me", "me")
+        return Case.person
+
+    def opened(self, path):
+        """What a CMS file holds, opened as its owner would."""
+        done = subprocess.run(["openssl", "cms", "-decrypt", "-inform", "PEM", "-in", path,
+                               "-inkey", self.certificate().key], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+
+class WholeRotation(Case):
+    """What a rotation leaves behind, looked at from all sides."""
+
+    key = new_key()
+    options = {"encryption": STYLED.format(key=key)}
+
+    def test_key_rotation(self):
+        """Every object's data is the same before and after, every value of the rules is under
+        the new key; the file has the new key alone, everything else of it as it was, its owner
+        and mode too; the old key is kept, mode 0600, and opens an old backup."""
+        config = self.server.config
+        if os.geteuid() == 0:
+            os.chown(config, 1234, 2345)
+        os.chmod(config, 0o640)
+        self.assertEqual(self.server.read_config(), STYLED.format(key=self.key))
         before = snapshot_hash(self.cluster.api)
+        backup = self.cluster.etcd.get_prefix("/registry/secrets/default/")
+        report = self.operator.rotate(compact=False)
+
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        self.assertUnder(report, "secrets", "configmaps")
+
+        text = self.server.read_config()
+        self.assertRegex(text, r"^# kube-rekey nonce \w+\n")
+        name = report["newKey"]["name"]
+        rest = re.sub(r"^# kube-rekey nonce .*\n", "", text)
+        rest = re.sub(r'[^\n]*\bname: "?' + re.escape(name) + r"[^}\n]*(\n *secret: [^\n]*)?[^\n]*\n",
+                      "KEY\n", rest)
+        was = re.sub(r'[^\n]*name: "key1"[^\n]*\n', "KEY\n", STYLED.format(key=self.key))
+        self.assertEqual(rest, was)
+        self.assertNotIn(self.key, text)
+        self.assertEqual(text.count("secret:"), 1)
+        status = os.stat(config)
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o640)
+        if os.geteuid() == 0:
+            self.assertEqual((status.st_uid, status.st_gid), (1234, 2345))
+        self.assertIn(self.server.file_hash(), self.server.loaded_hashes())
+        left = set(os.listdir(os.path.dirname(config)))
+        self.assertEqual(left - {".config.yaml.kube-rekey.lock"}, {"config.yaml"})
+        self.assertIsNone(self.operator.journal())
+
+        self.retired_key_opens(backup)
+        self.report_is_whole(report)
+        self.assertEqual([], [item["metadata"]["name"] for item in self.cluster.api.list(
+            "secrets", "kube-rekey")], "canaries are deleted at the end")
+
+    def retired_key_opens(self, backup):
+        """The retired key is a configuration by itself, and opens old values."""
+        path = os.path.join(self.operator.state, "retired", "aescbc-key1.yaml")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode), 0o700)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        self.assertIn("kind: EncryptionConfiguration", text)
+        key = base64.b64decode(re.search(r"secret: (\S+)", text)[1])
+        self.assertEqual(base64.b64encode(key).decode(), self.key)
+        value = backup["/registry/secrets/default/plain"][0].split(b":", 5)[5]
+        opened = subprocess.run(["openssl", "enc", "-d", "-aes-256-cbc", "-K", key.hex(), "-iv",
+                                 value[:16].hex()], input=value[16:], capture_output=True)
+        self.assertIn(PLANTED.encode(), opened.stdout)
+
+    def report_is_whole(self, report):
+        """The contract of the report."""
+        self.assertEqual((report["kind"], report["outcome"]), ("RotationReport", "Done"))
+        self.assertEqual(report["oldKeys"], ["aescbc/key1"])
+        self.assertRegex(report["newKey"]["name"], r"^rekey-\d{8}T\d{4}Z-[0-9a-f]{6}$")
+        self.assertEqual(report["newKey"]["provider"], "aescbc")
+        resources = {each["resource"]: each for each in report["resources"]}
+        self.assertEqual(set(resources), {"secrets", "configmaps"})
+        for each in resources.values():
+            self.assertGreater(each["rewritten"], 10)
+            self.assertEqual((each["conflicts"], each["quarantined"]), (0, 0))
+            self.assertEqual(each["objects"], each["rewritten"] + each["skipped"])
+        evidence = "\n".join(report["evidence"])
+        for fact in ("every value in etcd read at revision", "0 stale", "read back past every cache",
+                     self.server.file_hash(), "canary", "as --settle says"):
+            self.assertIn(fact, evidence)
+        remains = "\n".join(report["remains"])
+        self.assertIn("aescbc-key1.yaml", remains)
+        self.assertIn("backups of etcd made before", remains)
+        self.assertIn("losing this disk loses etcd's backups too", remains)
+        phases = [each["phase"] for each in report["phases"]]
+        wanted = ["AddReadKey", "AwaitRead", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify",
+                  "AwaitCompaction", "DropOldKey", "AwaitDrop", "Verify", "Done"]
+        self.assertEqual([phase for phase in wanted if phase in phases], wanted)
+
+    def test_second_rotation_right_after(self):
+        """A rotation straight after another: the same file, one key further."""
+        first = self.operator.rotate()
+        second = self.operator.rotate()
+        self.assertEqual(second["oldKeys"], [f"aescbc/{first['newKey']['name']}"])
+        self.assertUnder(second, "secrets", "configmaps")
+        self.assertEqual(self.server.read_config().count("nonce"), 1)
+
+    def test_patch_mode(self):
+        """`--mode patch`: no value enters the process, the outcome is the same."""
+        before = snapshot_hash(self.cluster.api)
+        report = self.operator.rotate("--mode", "patch")
+        self.assertUnder(report, "secrets", "configmaps")
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+
+class Running(Case):
+    """What may happen while it runs."""
+
+    def test_a_plan_changes_nothing(self):
+        """`plan` shows path, objects, bytes and times at this --qps and at twice that, and
+        changes neither the file nor etcd; there is no journal afterwards."""
+        config = digest(self.server.config)
+        values = self.cluster.etcd.get_prefix("/registry/secrets/")
+        folder = os.listdir(os.path.dirname(self.server.config))
+        text = self.operator.run("plan", "--qps", "10").out
+        for line in ("[aescbc/", "<- here", "at 10/s", "at --qps 20", "MiB", "Nothing was changed",
+                     "losing this disk", "Backups made before"):
+            self.assertIn(line, text)
+        plan = self.operator.run("plan", "-o", "json", "--qps", "10").json()
+        self.assertEqual((plan["kind"], plan["position"], len(plan["path"])), ("Plan", 0, 4))
+        self.assertGreaterEqual(plan["objects"], self.made)
+        self.assertGreater(plan["bytes"], 900 << 10)
+        self.assertAlmostEqual(plan["seconds"]["reencrypt"],
+                               2 * plan["seconds"]["reencryptAtTwiceTheQPS"], delta=1)
+        self.assertEqual(digest(self.server.config), config)
+        self.assertEqual(os.listdir(os.path.dirname(self.server.config)), folder)
+        self.assertEqual(self.cluster.etcd.get_prefix("/registry/secrets/"), values)
+        self.assertFalse(os.path.exists(self.operator.state))
+        self.assertEqual(self.server.reloads()["failure"], 0)
+
+    def test_writers_lose_nothing(self):
+        """Clients create, change, delete and read back all the time, past every cache: nothing
+        unreadable, no change lost, nothing that was there is touched."""
+        before = {name: each for name, each in snapshot_hash(self.cluster.api).items()
+                  if "/kube-rekey/canary-" not in name}
         with Writers(self.cluster.api) as writers:
             report = self.operator.rotate()
         self.assertEqual(writers.faults, [])
         self.assertGreater(writers.done, 100)
-        self.assertEqual(report["outcome"], "Done")
         after = snapshot_hash(self.cluster.api)
         self.assertEqual({name: after.get(name) for name in before}, before)
+        self.assertUnder(report, "secrets", "configmaps")
+
+    def test_stopped_in_many_ways(self):
+        """Stopped by SIGTERM (143), Control-C (130) and a deadline (4), in the middle of the sweep:
+        each says that nothing is lost, and the same command goes on to the same key. Meanwhile
+        a second one on the same file, and one that asks for something else, are refused (3)."""
+        begun = self.begin_and_wait_for_sweep()
+        self.assertEqual(self.operator.rotate(code=3)["outcome"], "Refused")
+        first = self.stop(begun, signal.SIGTERM, 143)
+        counts = keys_in_etcd(self.cluster, "secrets")
+        self.assertEqual(len(counts), 2, counts)
+
+        other = self.operator.run("rotate", "--yes", "--provider", "secretbox", code=3)
+        self.assertIn("half done", other.err)
+        again = self.stop(self.begin_and_wait_for_sweep(), signal.SIGINT, 130)
+        late = self.operator.rotate("--deadline", "4s", code=4, settle="10m")
+        self.assertEqual(late["outcome"], "Deadline")
+        report = self.operator.rotate()
+        for each in (again, late, report):
+            self.assertEqual((each["newKey"], each["oldKeys"], each["started"]),
+                             (first["newKey"], first["oldKeys"], first["started"]))
+        self.assertUnder(report, "secrets", "configmaps")
+
+    def begin_and_wait_for_sweep(self):
+        begun = self.operator.begin("-o", "json", "--qps", "3")
+        begun.wait_for("Reencrypt")
+        time.sleep(1)
+        return begun
+
+    def stop(self, begun, number, code):
+        begun.signal(number)
+        stopped = begun.report(code)
+        self.assertEqual(stopped["outcome"], "Interrupted")
+        self.assertIn("the same command goes on", begun.running.err)
+        return stopped
+
+    def test_every_outcome_in_json(self):
+        """`-o json` is one document whatever happens, on stdout alone."""
+        usage = self.operator.run("rotate", "-o", "json", "--provider", "rot13", "--yes", code=64)
+        self.assertEqual(usage.json()["kind"], "Error")
+        unasked = self.operator.run("rotate", "-o", "json", code=64)
+        self.assertIn("--yes", unasked.json()["message"] + unasked.json()["hint"])
+        missing = kube_rekey(["rotate", "-o", "json", "--yes", "--encryption-config", "/none"])
+        self.assertEqual((missing.code, missing.json()["kind"]), (2, "Error"))
+        both = self.operator.run("rotate", "-o", "json", "--yes", "--provider", "aescbc", "--to",
+                                 self.server.config, code=64)
+        self.assertEqual(both.json()["kind"], "Error")
+
+
+class FateOfKeys(Case):
+    """--old-key and --new-key-copy."""
+
+    def test_seal_both(self):
+        """`--old-key seal:CERT` leaves a CMS file and no key in the clear; `--new-key-copy
+        seal:CERT` is on disk before the new key writes."""
+        old = re.search(r"secret: (\S+)", self.server.read_config())[1]
+        seal = f"seal:{self.certificate().cert}"
+        begun = self.operator.begin("-o", "json", "--old-key", seal, "--new-key-copy", seal)
+        folder = self.operator.state
+
+        def copies():
+            return [name for name in os.listdir(folder) if name.endswith(".cms")] \
+                if os.path.isdir(folder) else []
+        begun.wait_for("AwaitWrite")
+        self.assertEqual(len(copies()), 1)
+        copy = os.path.join(folder, copies()[0])
+        # A file system's clock ticks each 4 ms: the two may be equal.
+        self.assertLessEqual(os.stat(copy).st_ctime_ns, os.stat(self.server.config).st_ctime_ns)
+        report = begun.report()
+        self.assertUnder(report, "secrets", "configmaps")
+
+        written = re.search(r"secret: (\S+)", self.server.read_config())[1]
+        self.assertIn(written, self.opened(copy))
+        sealed = os.path.join(folder, "retired", "aescbc-key1.yaml.cms")
+        self.assertIn(old, self.opened(sealed))
+        self.assertEqual(os.listdir(os.path.join(folder, "retired")), ["aescbc-key1.yaml.cms"])
+        for path in (copy, sealed):
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        self.assertNotIn("losing this disk", "\n".join(report["remains"]))
+        self.assertIn("sealed in", "\n".join(report["remains"]))
+
+    def test_without_the_copy_nothing_is_promoted(self):
+        """A copy that cannot be written stops the rotation before the new key writes."""
+        os.makedirs(self.operator.state, exist_ok=True)
+        readonly = self.cluster.path("not-a-directory")
+        with open(readonly, "w", encoding="ascii"):
+            pass
+        before = keys_in_etcd(self.cluster, "secrets")
+        result = self.operator.run(
+            "rotate", "--yes", "--new-key-copy", f"seal:{self.certificate().cert}",
+            "--state-dir", os.path.join(readonly, "state"), code=2)
+        self.assertIn("copy of the new key", result.err)
+        self.assertEqual(keys_in_etcd(self.cluster, "secrets"), before)
+        report = self.operator.rotate()
+        self.assertEqual(report["outcome"], "Done")
+
+    def test_x_destroy(self):
+        """`--old-key destroy`: nothing of it is left, only after the last proof."""
+        report = self.operator.rotate("--old-key", "destroy")
+        retired = os.path.join(self.operator.state, "retired")
+        name = report["oldKeys"][0].split("/")[1]
+        self.assertEqual([], [each for each in os.listdir(retired) if name in each])
+        self.assertIn("destroyed", "\n".join(report["remains"]))
+
+
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {"group": "example.com", "scope": "Namespaced",
+             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {
+                 "openAPIV3Schema": {"type": "object",
+                                     "x-kubernetes-preserve-unknown-fields": True}}}]}}
+WIDGETS = "example.com/v1/widgets"
+WIDGET_PREFIX = "example.com/widgets"
+
+
+class Paths(Case):
+    """From one configuration to the next, on one cluster: each test, in the order of their
+    names, begins where the one before ended."""
+
+    options = {"encryption": configuration(Rule(["secrets"], ["identity"]))}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        api = cls.cluster.api
+        api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, CRD)
+        widget = {"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"size": 3}}
+
+        def created():
+            return api.request("POST", "/apis/example.com/v1/namespaces/default/widgets", {
+                **widget, "metadata": {"name": "first"}}).status == 201
+        wait_until(created, 30, "widgets are served")
+        for number in range(5):
+            api.create(WIDGETS, "team-a", {**widget, "metadata": {"name": f"w{number}"}})
+
+    def snapshot(self):
+        return snapshot_hash(self.cluster.api, ("secrets", "configmaps", WIDGETS))
+
+    def to(self, *rules):
+        path = self.cluster.path("target.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(configuration(*rules, comment="the target's own comment"))
+        return path
+
+    def test_1_turn_on(self):
+        """[plain] -> [plain, K] -> [K, plain]: a kind of key must be named, then everything is
+        encrypted and plaintext can still be read."""
+        refused = self.operator.run("rotate", "--yes", code=3)
+        self.assertIn("--provider", refused.err)
+        before = self.snapshot()
+        report = self.operator.rotate("--provider", "secretbox")
+        self.assertUnder(report, "secrets")
+        self.assertEqual(report["oldKeys"], [])
+        self.assertIn("identity: {}", self.server.read_config())
+        self.assertEqual(self.snapshot(), before)
+
+    def test_2_drop_identity(self):
+        """`--drop-identity`: plaintext can no longer be read where a rule is."""
+        report = self.operator.rotate("--drop-identity")
+        self.assertUnder(report, "secrets")
+        self.assertNotIn("identity", self.server.read_config())
+
+    def test_3_drop_key(self):
+        """`--drop-key`: a further read key leaves with the old one; one that kube-rekey did not
+        make stays unless it is named."""
+        text = self.server.read_config()
+        extra = "".join(f"            - name: {name}\n              secret: {new_key()}\n"
+                        for name in ("stays", "goes"))
+        self.server.apply_config(text.rstrip("\n") + "\n" + extra)
+        report = self.operator.rotate("--drop-key", "goes")
+        self.assertIn("secretbox/goes", report["oldKeys"])
+        self.assertUnder(report, "secrets")
+        text = self.server.read_config()
+        self.assertIn("name: stays", text)
+        self.assertNotIn("name: goes", text)
+        refused = self.operator.run("rotate", "--yes", "--drop-key", "nowhere", code=3)
+        self.assertIn("nowhere", refused.err)
+
+    def test_4_to_file(self):
+        """`--to FILE`: several groups in one file each with its own providers, a custom resource
+        among them; the file becomes the target's own text."""
+        target = self.to(Rule(["secrets"], [("aesgcm", [("gcm1", new_key())])]),
+                         Rule(["configmaps"], [("secretbox", [("box1", new_key())]), "identity"]),
+                         Rule(["widgets.example.com"], [("aescbc", [("cbc1", new_key())])]))
+        before = self.snapshot()
+        report = self.operator.rotate("--to", target)
+        self.assertEqual(keys_in_etcd(self.cluster, "secrets").keys(), {"aesgcm:gcm1"})
+        self.assertEqual(keys_in_etcd(self.cluster, "configmaps").keys(), {"secretbox:box1"})
+        self.assertEqual(keys_in_etcd(self.cluster, WIDGET_PREFIX).keys(), {"aescbc:cbc1"})
+        self.assertEqual(self.snapshot(), before)
+        self.assertEqual({each["resource"] for each in report["resources"]},
+                         {"secrets", "configmaps", "widgets.example.com"})
+        with open(target, encoding="utf-8") as file:
+            self.assertEqual(re.sub(r"# kube-rekey nonce .*\n", "", self.server.read_config()),
+                             file.read())
+
+    def test_5_several_groups(self):
+        """A key rotation where each group has its own kind of key: a new key for each kind."""
+        before = self.snapshot()
+        report = self.operator.rotate()
+        self.assertEqual(len(report["newKeys"]), 3)
+        self.assertEqual(set(report["oldKeys"]), {"aesgcm/gcm1", "secretbox/box1", "aescbc/cbc1"})
+        made = {label.replace("/", ":") for label in report["newKeys"]}
+        found = set(keys_in_etcd(self.cluster, "secrets", "configmaps", WIDGET_PREFIX))
+        self.assertEqual(found, made)
+        self.assertEqual(self.snapshot(), before)
+
+    def test_6_wildcards(self):
+        """`*.*`: every resource that the server stores, events too; what the servers keep for
+        themselves stays plaintext and is not in the way."""
+        self.cluster.api.create("events", "default", {
+            "metadata": {"name": "an-event"}, "involvedObject": {"namespace": "default"}})
+        rules = re.findall(r"- name: (\S+)\n +secret: (\S+)", self.server.read_config())
+        self.assertEqual(len(rules), 3)
+        (gcm, gcm_key), (box, box_key), (cbc, cbc_key) = rules
+        all_key = new_key()
+        target = self.to(Rule(["secrets"], [("aesgcm", [(gcm, gcm_key)])]),
+                         Rule(["configmaps"], [("secretbox", [(box, box_key)]), "identity"]),
+                         Rule(["widgets.example.com"], [("aescbc", [(cbc, cbc_key)])]),
+                         Rule(["*.*"], [("secretbox", [("everything", all_key)]), "identity"]))
+        self.operator.rotate("--to", target)
+        self.plain_is_only_the_servers_own()
+        counts = keys_in_etcd(self.cluster, "events", "leases", "namespaces", "clusterroles")
+        self.assertEqual(counts.keys(), {"secretbox:everything"})
+
+    def test_7_wildcards_rotated(self):
+        """A key rotation under `*.*`: our own objects are encrypted too, and the old key still
+        leaves."""
+        report = self.operator.rotate()
+        self.assertIn("secretbox/everything", report["oldKeys"])
+        self.plain_is_only_the_servers_own()
+        self.assertNotIn("secretbox:everything", self.cluster.etcd.prefix_counts())
+
+    def plain_is_only_the_servers_own(self):
+        plain = {key.split("/")[2] for key, (value, _) in self.cluster.etcd.get_prefix(
+            "/registry/").items() if key_of_value(value) == "identity"}
+        self.assertLessEqual(plain, {"ranges", "masterleases", "peerserverleases"})
+
+    def test_8_refused_targets(self):
+        """Never fewer resources, never a key's name for other bytes."""
+        fewer = self.to(Rule(["secrets"], [("aescbc", [("k", new_key())])]))
+        result = self.operator.run("rotate", "--yes", "--to", fewer, code=3)
+        self.assertIn("identity", result.err)
+        text = self.server.read_config()
+        reused = self.cluster.path("reused.yaml")
+        with open(reused, "w", encoding="utf-8") as file:
+            file.write(re.sub(r"secret: \S+", f"secret: {new_key()}", text, count=1))
+        self.operator.run("rotate", "--yes", "--to", reused, code=3)
+        self.assertEqual(self.server.read_config(), text)
 
 
 if __name__ == "__main__":
