@@ -17,6 +17,7 @@ enum { LIST_META_CONTINUE = 3, DETAILS_RETRY_AFTER = 5 };
 struct status_reader {
 	struct buf kind, message, reason, continue_token;
 	uint64_t retry_after;
+	bool have_raw;
 };
 
 static struct buf *status_text(struct status_reader *reader, const uint32_t *path, unsigned depth)
@@ -36,7 +37,8 @@ static struct buf *status_text(struct status_reader *reader, const uint32_t *pat
 
 static enum pb_enter on_status_field(void *arg, const uint32_t *path, unsigned depth, uint64_t len)
 {
-	struct buf *text = status_text(arg, path, depth);
+	struct status_reader *reader = arg;
+	struct buf *text = status_text(reader, path, depth);
 
 	if (text != NULL) {
 		buf_reset(text);
@@ -44,8 +46,10 @@ static enum pb_enter on_status_field(void *arg, const uint32_t *path, unsigned d
 	}
 	if (depth == 1 && path[0] == UNKNOWN_CONTENT_ENCODING)
 		return len > 0 ? PB_REFUSE : PB_SKIP;
-	if (depth == 1)
+	if (depth == 1) {
+		reader->have_raw = reader->have_raw || path[0] == UNKNOWN_RAW;
 		return path[0] == UNKNOWN_TYPE_META || path[0] == UNKNOWN_RAW ? PB_MESSAGE : PB_SKIP;
+	}
 	if (depth == 2 && path[0] == UNKNOWN_RAW && (path[1] == STATUS_LIST_META || path[1] == STATUS_DETAILS))
 		return PB_MESSAGE;
 	return PB_SKIP;
@@ -74,7 +78,7 @@ static bool status_from_protobuf(const uint8_t *body, size_t len, struct kube_st
 				       .reason = BUF_INIT(STATUS_TEXT_CAP),
 				       .continue_token = BUF_INIT(KUBE_CONTINUE_MAX)};
 	struct pb_reader *pb = pb_reader_new(&handler, &reader);
-	bool whole = pb_feed(pb, body, len) == 0 && pb_finish(pb) == 0 && text_equal(buf_text(&reader.kind), "Status");
+	bool whole = pb_feed(pb, body, len) == 0 && pb_finish(pb) == 0 && reader.have_raw && text_equal(buf_text(&reader.kind), "Status");
 
 	pb_reader_free(pb);
 	if (whole) {
