@@ -132,6 +132,8 @@ static int whole(struct command_context *context, const struct session *session,
 int cmd_census(struct command_context *context, struct error **err)
 {
 	_cleanup_session_ session = {0};
+	if (context->options.argument_count == 0 && context->options.namespaces.count > 0)
+		return error_set(err, ERROR_USAGE, "a census reads all namespaces; -n goes with one object, such as secret/app -n default");
 	int rc = session_open(context, SESSION_ETCD, &session, err);
 	if (rc < 0)
 		return rc;

@@ -24,7 +24,7 @@ static const struct option table[] = {
 	{"--kubeconfig", NULL, KIND_TEXT, FIELD(kubeconfig), OPTIONS_API, "FILE", "kubeconfig (default: as kubectl, then /etc/kubernetes/admin.conf)"},
 	{"--context", NULL, KIND_TEXT, FIELD(context), OPTIONS_API, "NAME", "context of the kubeconfig"},
 	{"--server", NULL, KIND_TEXT, FIELD(server), OPTIONS_API, "URL", "address of the API server, instead of the kubeconfig's"},
-	{"--request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
+	{"--apiserver-request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
 	 "the API server's own --request-timeout where it cannot be found (default: 60s)"},
 	{"--apiserver-manifest", NULL, KIND_TEXT, FIELD(apiserver_manifest), OPTIONS_API, "FILE",
 	 "static-pod manifest to read flags from (default: /etc/kubernetes/manifests/kube-apiserver.yaml, then the running process)"},

@@ -173,7 +173,7 @@ static int take_times(const struct options *o, struct cluster *cluster, struct e
 	cluster->request_timeout = cluster->has_node ? cluster->node.request_timeout : DEFAULT_REQUEST_TIMEOUT;
 	cluster->compaction_interval = cluster->has_node ? cluster->node.compaction_interval : DEFAULT_COMPACTION_INTERVAL;
 	if (o->request_timeout_text && text_to_duration(o->request_timeout_text, &cluster->request_timeout) < 0)
-		return error_set(err, ERROR_USAGE, "--request-timeout %s: not a duration such as 60s", o->request_timeout_text);
+		return error_set(err, ERROR_USAGE, "--apiserver-request-timeout %s: not a duration such as 60s", o->request_timeout_text);
 	return 0;
 }
 
