@@ -65,7 +65,7 @@ static inline bool serve_read(FILE *in, struct served_request *ret)
 
 static inline void serve_write(int fd, const struct served_answer *answer)
 {
-	size_t len = answer->body == NULL ? 0 : answer->len ? answer->len : strlen(answer->body);
+	size_t len = answer->len;
 
 	dprintf(fd, "HTTP/1.1 %u Whatever\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n", answer->status,
 		answer->type ? answer->type : "application/json", len, answer->headers ? answer->headers : "");
@@ -104,11 +104,18 @@ static inline void *serve_connection(void *arg)
 				server->script_count--;
 			}
 		}
+		/* What the script's owner has may be gone by the time that it is sent. */
+		void *body = NULL;
+		if (answer.body != NULL && answer.len == 0)
+			answer.len = strlen(answer.body);
+		if (answer.len > 0)
+			answer.body = body = xmemdup(answer.body, answer.len);
 		pthread_mutex_unlock(&server->lock);
 		if (answer.delay_ms)
 			usleep(answer.delay_ms * 1000);
 		if (!answer.drop)
 			serve_write(connection.fd, &answer);
+		free(body);
 		more = !answer.drop && answer.cut == 0;
 	}
 	fclose(in);
