@@ -31,7 +31,7 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
 #define SWEEP_AWAY_MAX (UINT64_C(600) * 1000000000)
 /* ns with a list that answers "storage is (re)initializing". */
 #define SWEEP_PATIENCE (UINT64_C(60) * 1000000000)
-/* ns between looks at the members of etcd. */
+/* ns between looks at the members of etcd, at most: the faster they fill, the sooner. */
 #define SWEEP_QUOTA_INTERVAL (UINT64_C(5) * 1000000000)
 /* % of the quota in use: what is free inside etcd's file is written again after a compaction. */
 #define SWEEP_QUOTA_USED 80

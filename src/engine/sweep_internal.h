@@ -60,6 +60,12 @@ struct sweep_lister {
 	uint64_t initializing_since;
 };
 
+struct sweep_quota {
+	uint64_t due;    /* next look */
+	uint64_t looked; /* last one, and what was in use then */
+	uint64_t in_use;
+};
+
 struct sweep_rate {
 	uint64_t time[32], done[32];
 	unsigned used, at;
@@ -83,7 +89,7 @@ struct sweep {
 	struct error *error;      /* why */
 	struct error *last_error; /* what kept us from going on last */
 	bool full;                /* etcd is: wait */
-	uint64_t quota_due;
+	struct sweep_quota quota;
 	char *waiting; /* for people; NULL */
 	uint64_t waiting_until;
 	struct sweep_rate rate;

@@ -5,7 +5,7 @@
 /* A 500 that neither load nor time explains: tried a few times, since a webhook's server may be restarting. */
 static const char *const faults_of_one[] = {
 	"failed calling webhook", "no matching key was found",     "identity transformer tried to read encrypted data",
-	"invalid padding",        "message authentication failed",
+	"invalid padding",        "message authentication failed", "request is too large",
 };
 
 static bool says(const struct sweep_answer *answer, const char *words)
@@ -18,7 +18,8 @@ static enum sweep_verdict judge_500(const struct sweep_answer *answer)
 	for (size_t i = 0; i < ELEMENTS(faults_of_one); i++)
 		if (says(answer, faults_of_one[i]))
 			return SWEEP_FAULT;
-	return SWEEP_ERROR;
+	/* No leader, no room, no time: of all objects. */
+	return says(answer, "etcdserver: ") ? SWEEP_AWAY : SWEEP_ERROR;
 }
 
 static enum sweep_verdict judge_status(const struct sweep_answer *answer)

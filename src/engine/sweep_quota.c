@@ -3,6 +3,8 @@
 
 #define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
 #define STATUS_TIMEOUT (2 * NS_PER_S)
+#define FIRST_INTERVAL (500 * NS_PER_MS) /* until the speed is known */
+#define INTERVAL_MIN (100 * NS_PER_MS)
 
 /* Sizes are those of files, far from where this overflows. */
 static unsigned percent_of(uint64_t part, uint64_t whole)
@@ -26,19 +28,46 @@ unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota,
 	return percent >= SWEEP_QUOTA_FILE ? percent : 0;
 }
 
+/* How soon to look again: long before what is left would be used up at the speed at which it was used since the last look. */
+static uint64_t next_look(struct sweep_quota *quota, uint64_t in_use, uint64_t limit, uint64_t now)
+{
+	uint64_t grown = in_use > quota->in_use ? in_use - quota->in_use : 0,
+		 left = limit > in_use ? limit - in_use : 0;
+	uint64_t passed_ms = (now - quota->looked) / NS_PER_MS + 1, next_ms = SWEEP_QUOTA_INTERVAL / NS_PER_MS;
+
+	if (quota->looked == 0)
+		next_ms = FIRST_INTERVAL / NS_PER_MS;
+	else if (grown > 0 && left / 4 < grown * (next_ms / passed_ms + 1))
+		next_ms = left * passed_ms / (4 * grown);
+	quota->looked = now;
+	quota->in_use = in_use;
+	if (next_ms > SWEEP_QUOTA_INTERVAL / NS_PER_MS)
+		next_ms = SWEEP_QUOTA_INTERVAL / NS_PER_MS;
+	if (next_ms < INTERVAL_MIN / NS_PER_MS)
+		next_ms = INTERVAL_MIN / NS_PER_MS;
+	return now + next_ms * NS_PER_MS;
+}
+
 /* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own answers do. */
-static char *look(const struct sweep *sweep, size_t member)
+static char *look(struct sweep *sweep, size_t member)
 {
 	struct etcd *etcd = sweep->options->etcd;
 	const struct etcd_member_info *info = etcd_member(etcd, member);
 	struct etcd_status status;
+	uint64_t in_use, quota;
 	unsigned percent;
 	bool file;
 
 	if (etcd_status_fetch(etcd, member, STATUS_TIMEOUT, &status, NULL) < 0)
 		return NULL;
-	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, status.db_size_quota, &file);
+	in_use = status.db_size_in_use != 0 ? status.db_size_in_use : status.db_size;
+	quota = status.db_size_quota != 0 ? status.db_size_quota : QUOTA_DEFAULT;
+	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, quota, &file);
 	etcd_status_free(&status);
+	/* Members hold the same: the first that answers sets the pace. */
+	if (sweep->quota.due == 0)
+		sweep->quota.due = next_look(&sweep->quota, in_use, quota / 100 * SWEEP_QUOTA_USED,
+					     loop_now(sweep->options->loop));
 	if (percent == 0)
 		return NULL;
 	return file ? xasprintf("the file of etcd member %s takes %u%% of its quota: defragment it", info->name,
@@ -51,19 +80,21 @@ void sweep_quota_check(struct sweep *sweep)
 	struct loop *loop = sweep->options->loop;
 	char *why = NULL;
 
-	if (sweep->options->etcd == NULL || loop_now(loop) < sweep->quota_due)
+	if (sweep->options->etcd == NULL || loop_now(loop) < sweep->quota.due)
 		return;
+	sweep->quota.due = 0;
 	/* Meanwhile the call-backs go on writing. A signal is seen by whoever called us. */
 	loop_ignore_signals(loop, true);
 	for (size_t i = 0; why == NULL && i < etcd_member_count(sweep->options->etcd); i++)
 		why = look(sweep, i);
 	loop_ignore_signals(loop, false);
-	sweep->quota_due = loop_now(loop) + SWEEP_QUOTA_INTERVAL;
-	if (why != NULL || sweep->full) {
-		/* The server is not away while we do not ask it. */
-		sweep->useful = loop_now(loop);
-		sweep->full = why != NULL;
-		free(sweep->waiting);
-		sweep->waiting = why;
-	}
+	if (sweep->quota.due == 0)
+		sweep->quota.due = loop_now(loop) + SWEEP_QUOTA_INTERVAL;
+	if (why == NULL && !sweep->full)
+		return;
+	/* The server is not away while we do not ask it. */
+	sweep->useful = loop_now(loop);
+	sweep->full = why != NULL;
+	free(sweep->waiting);
+	sweep->waiting = why;
 }

@@ -2,6 +2,7 @@
 #include "engine/sweep_internal.h"
 
 #define LATER_MIN (200 * NS_PER_MS)
+#define LOAD_WORDS_MAX 100
 #define ERROR_TIME (60 * NS_PER_S) /* a 500 for so long, and SWEEP_FAULTS_MAX times, is no load */
 
 /* --- queues ----------------------------------------------------------------------------------------------------- */
@@ -193,8 +194,13 @@ static void internal_error(struct sweep_item *item, const char *message, uint64_
 
 static char *load_text(const struct sweep_answer *answer)
 {
-	return answer->status != 0 ? xasprintf("%u from the server", answer->status)
-				   : xstrdup("the server does not answer");
+	const char *words = sweep_words(answer->message);
+
+	if (answer->status == 0)
+		return xstrdup("the server does not answer");
+	/* 429 and 503 say it all; a 500 does not. */
+	return answer->status != 500 ? xasprintf("%u from the server", answer->status)
+				     : text_printable(words, strlen(words), LOAD_WORDS_MAX);
 }
 
 /* What is neither success nor conflict. Takes *error. */
