@@ -18,20 +18,21 @@ enum provider_type { PROVIDER_IDENTITY, PROVIDER_AESCBC, PROVIDER_AESGCM, PROVID
  * `aescbc: {keys: [a, b]}` followed by `identity: {}` is three keys: aescbc/a, aescbc/b, identity. */
 struct config_key {
 	enum provider_type type;
-	char *name;            /* key name, KMS provider name, "" for identity */
-	char fingerprint[13];  /* first 12 hex digits of HMAC-SHA256(key bytes, "kube-rekey key fingerprint v1"): tells nothing
-	                        * about the key; "" for kms and identity */
-	unsigned kms_version;  /* 1 or 2; 0 for the others */
-	char *kms_endpoint;    /* NULL for the others */
-	uint64_t kms_timeout;  /* ns; 3 s by default */
+	char *name; /* key name, KMS provider name, "" for identity */
+	/* First 12 hex digits of HMAC-SHA256(key bytes, "kube-rekey key fingerprint v1"): tells nothing about the key. "" for
+	 * kms and identity. */
+	char fingerprint[13];
+	unsigned kms_version; /* 1 or 2; 0 for the others */
+	char *kms_endpoint;   /* NULL for the others */
+	uint64_t kms_timeout; /* ns; 3 s by default */
 };
 
 /* One item of `resources:`. */
 struct config_rule {
-	char **resources;      /* "secrets", "configmaps", "widgets.example.com", "*.", "*.apps", "*.*" */
+	char **resources; /* "secrets", "configmaps", "widgets.example.com", "*.", "*.apps", "*.*" */
 	size_t resource_count;
 	struct config_key *keys;
-	size_t key_count;      /* at least 1 */
+	size_t key_count; /* at least 1 */
 };
 
 /* The meaning of a file. Two files with equal shapes encrypt and decrypt alike. */
@@ -43,9 +44,11 @@ struct config_shape {
 void config_shape_free(struct config_shape *shape); /* NULL is fine; frees the contents and the struct */
 void config_shape_freep(struct config_shape **shape);
 struct config_shape *config_shape_copy(const struct config_shape *shape);
-bool config_key_equal(const struct config_key *a, const struct config_key *b);     /* type, name, fingerprint, endpoint */
-bool config_shape_equal(const struct config_shape *a, const struct config_shape *b); /* rules, resources and keys in order */
-struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name); /* or NULL */
+bool config_key_equal(const struct config_key *a, const struct config_key *b); /* all but the timeout */
+/* Rules, resources and keys, in order. */
+bool config_shape_equal(const struct config_shape *a, const struct config_shape *b);
+/* NULL where the rule has no such key. */
+struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name);
 /* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group", "*.*"),
  * as kube-apiserver chooses; NULL when none does: such a resource is stored in plaintext.
  * `resource` is "secrets" or "widgets.example.com". */
@@ -65,30 +68,42 @@ int config_shape_from_json(const struct cJSON *json, struct config_shape **ret, 
 /* A parsed file: the text, its shape, the key bytes, and where in the text each thing stands. */
 struct encryption_config;
 
-#define ENCRYPTION_CONFIG_MAX (1u << 20) /* bytes of a file; kube-apiserver has no limit, people's files have 1 to 20 KiB */
+/* Bytes of a file; kube-apiserver has no limit, people's files have 1 to 20 KiB. */
+#define ENCRYPTION_CONFIG_MAX (1u << 20)
 
 /* Parses and checks `text`; takes a copy. The checks are kube-apiserver's own (strict fields, one provider an item, key
- * lengths, base64, KMS names, hidden rules) and stricter where a mistake loses data: a duplicate key name within one
- * provider type anywhere in the file with other bytes is refused. -ERROR_INPUT: one line with `name`:line:column, never key bytes. */
-int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret, struct error **err);
+ * lengths, base64, KMS names, hidden rules) and stricter where a mistake loses data or hides it from a census: a key name
+ * of one provider type for two keys anywhere in the file, a name twice in one rule, ':' in a name, a resource in two
+ * rules, a second document. -ERROR_INPUT: one line with `name`:line:column, never key bytes. */
+int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
+			    struct error **err);
 const struct config_shape *encryption_config_shape(const struct encryption_config *config); /* owned by config */
 const struct secret *encryption_config_text(const struct encryption_config *config);        /* likewise */
 /* The bytes of a key (decoded), or NULL for kms, identity or a key that is not there; owned by config. */
-const struct secret *encryption_config_key(const struct encryption_config *config, enum provider_type type, const char *name);
+const struct secret *encryption_config_key(const struct encryption_config *config, enum provider_type type,
+					   const char *name);
 void encryption_config_free(struct encryption_config *config); /* wipes */
 void encryption_config_freep(struct encryption_config **config);
 
 /* Keys whose bytes an edit may need that the file does not have: the new key, one put back by Rescue. */
-struct keyring_entry { enum provider_type type; const char *name; const struct secret *bytes; };
-struct keyring { const struct keyring_entry *entries; size_t count; };
+struct keyring_entry {
+	enum provider_type type;
+	const char *name;
+	const struct secret *bytes;
+};
+struct keyring {
+	const struct keyring_entry *entries;
+	size_t count;
+};
 
 /* The file's text changed to mean `to`: spans are replaced, everything else stays byte for byte; a key or provider that
  * only moves keeps its own text and comments. Line `# kube-rekey nonce <nonce>` (one; an older one is replaced) makes the
- * file's hash new; a JSON file carries the nonce as trailing white space instead, so that it stays JSON.
+ * file's hash new; a text that begins with '{' carries the nonce as lines of blanks at its end instead
+ * (config_nonce.h), so that JSON stays JSON. The nonce: 1 to 64 printable ASCII characters without blanks.
  * The result is parsed again and must mean exactly `to`, else -ERROR_INPUT and nothing.
  * Refused with line numbers (-ERROR_INPUT): anchors, aliases, tags or merge keys on a touched node; a key of `to` whose
  * bytes neither the file nor `extra` has. */
-int encryption_config_edit(const struct encryption_config *config, const struct config_shape *to, const struct keyring *extra,
-			   const char *nonce, struct secret **ret, struct error **err);
+int encryption_config_edit(const struct encryption_config *config, const struct config_shape *to,
+			   const struct keyring *extra, const char *nonce, struct secret **ret, struct error **err);
 /* Fingerprint of key bytes, as in config_key. */
 void key_fingerprint(const struct secret *bytes, char ret[static 13]);

@@ -70,8 +70,7 @@ static int plan_and_apply(const struct encryption_config *config, const struct c
 	struct text_edits edits = {0};
 	int rc = config_plan(config, to, extra, &edits, err);
 	if (rc == 0)
-		rc = text_edits_apply(config->text, 0, secret_len(config->text), &edits, 2 * ENCRYPTION_CONFIG_MAX, ret,
-				      err);
+		rc = text_edits_apply(config->text, 0, secret_len(config->text), &edits, CONFIG_CHANGED_MAX, ret, err);
 	text_edits_free(&edits);
 	return rc;
 }

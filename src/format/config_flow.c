@@ -19,8 +19,8 @@ int flow_part_take(const struct encryption_config *config, const struct flow_lis
 {
 	const struct flow_span *span = &list->items[index];
 	struct secret *core = NULL;
-	int rc = text_edits_apply(config->text, span->core.begin, span->core.end, nested, 2 * ENCRYPTION_CONFIG_MAX,
-				  &core, err);
+	int rc = text_edits_apply(config->text, span->core.begin, span->core.end, nested, CONFIG_CHANGED_MAX, &core,
+				  err);
 	if (rc < 0)
 		return rc;
 	ret->core = core;

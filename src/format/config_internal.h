@@ -7,6 +7,9 @@
 #include "format/yaml_tree.h"
 #include "kube-rekey/encryption_config.h"
 
+/* Bytes of a file while it changes; the result has to be within ENCRYPTION_CONFIG_MAX again. */
+#define CONFIG_CHANGED_MAX ((size_t)2 * ENCRYPTION_CONFIG_MAX)
+
 /* Where a key of the shape stands, and its bytes; beside config_rule.keys, same index. */
 struct config_place {
 	size_t provider;              /* index of its item in `providers:` */
@@ -33,8 +36,8 @@ struct encryption_config {
 };
 
 /* "name:line:column: ..." and -ERROR_INPUT. Never hand it text of the file: a key may stand where a name should. */
-int config_error(const struct encryption_config *config, const struct tree_node *at, struct error **err,
-		 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+#define config_error(config, at, err, fmt, ...) \
+	error_set(err, ERROR_INPUT, "%s:%zu:%zu: " fmt, (config)->name, (at)->line, (at)->column, ##__VA_ARGS__)
 /* A mapping's value of a field, NULL when it has none; merge keys resolved. The mapping was checked by the parser. */
 const struct tree_node *config_field(const struct tree_node *mapping, const char *name);
 /* What kube-apiserver checks beyond the fields, and what is stricter here; config_check.c. */

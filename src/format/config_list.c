@@ -116,7 +116,7 @@ static int slot_lines(const struct encryption_config *config, const struct tree_
 	int rc = config_block_span(config, list, slot->index, &span, err);
 	if (rc < 0)
 		return rc;
-	return text_edits_apply(config->text, span.begin, span.end, &slot->nested, 2 * ENCRYPTION_CONFIG_MAX, ret, err);
+	return text_edits_apply(config->text, span.begin, span.end, &slot->nested, CONFIG_CHANGED_MAX, ret, err);
 }
 
 /* Where things go that come before every item that stays. */
@@ -250,7 +250,7 @@ static int join_parts(const struct encryption_config *config, const struct tree_
 				 .line_end = config_line_end(config),
 				 .trailing_comma = found->trailing_comma,
 				 .line_end_follows = *behind == '\n' || *behind == '\r'};
-	struct secret *text = secret_new(4 * ENCRYPTION_CONFIG_MAX);
+	struct secret *text = secret_new(2 * CONFIG_CHANGED_MAX);
 	int rc = flow_parts_write(parts, count, &gaps, text);
 	flow_blanks_clear(&blanks);
 	if (rc == 0) {

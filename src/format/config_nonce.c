@@ -2,8 +2,7 @@
 #include <string.h>
 #include "base/error.h"
 #include "base/secret.h"
-#include "format/text_edit.h"
-#include "kube-rekey/encryption_config.h"
+#include "format/config_internal.h"
 
 #define NONCE_MAX 64
 #define FRAME 96 /* blanks; more than any printable character is behind ' ' */
@@ -120,7 +119,7 @@ static int set_in_yaml(const struct secret *text, const char *nonce, size_t star
 
 int config_nonce_set(const struct secret *text, const char *nonce, struct secret **ret, struct error **err)
 {
-	_cleanup_secret_ out = secret_new(2 * ENCRYPTION_CONFIG_MAX);
+	_cleanup_secret_ out = secret_new(CONFIG_CHANGED_MAX);
 	const char *data = secret_text(text);
 	size_t start = strncmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 	const char *first = data + start + strspn(data + start, " \t\r\n");

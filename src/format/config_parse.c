@@ -4,7 +4,6 @@
  * A message never quotes the file: people put keys where names belong. */
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -13,20 +12,6 @@
 
 #define MERGE_DEPTH_MAX 16
 #define FIELD_NAME_SHOWN_MAX 20 /* shorter than any base64 key without padding */
-
-int config_error(const struct encryption_config *config, const struct tree_node *at, struct error **err,
-		 const char *fmt, ...)
-{
-	va_list args;
-	char *what = NULL;
-	va_start(args, fmt);
-	if (vasprintf(&what, fmt, args) < 0)
-		abort();
-	va_end(args);
-	int rc = error_set(err, ERROR_INPUT, "%s:%zu:%zu: %s", config->name, at->line, at->column, what);
-	free(what);
-	return rc;
-}
 
 void key_fingerprint(const struct secret *bytes, char ret[static 13])
 {

@@ -167,7 +167,7 @@ static void make_part(struct renderer *r, const struct model *item, const char *
 		config_flow_list_free(&list);
 		return;
 	}
-	ret->core = secret_new(2 * ENCRYPTION_CONFIG_MAX);
+	ret->core = secret_new(CONFIG_CHANGED_MAX);
 	struct renderer inner = {.config = r->config, .out = ret->core, .line_end = r->line_end, .err = r->err};
 	put_flow(&inner, item, indent);
 	r->rc = inner.rc;
@@ -378,7 +378,7 @@ int config_render_lines(const struct encryption_config *config, const struct tre
 			struct secret **ret, struct error **err)
 {
 	struct renderer r = {.config = config,
-			     .out = secret_new(2 * ENCRYPTION_CONFIG_MAX),
+			     .out = secret_new(CONFIG_CHANGED_MAX),
 			     .line_end = config_line_end(config),
 			     .err = err};
 	put_block_item(&r, item, list, config_dash_column(config, list));
@@ -389,7 +389,7 @@ int config_render_flow(const struct encryption_config *config, const struct mode
 		       struct secret **ret, struct error **err)
 {
 	struct renderer r = {.config = config,
-			     .out = secret_new(2 * ENCRYPTION_CONFIG_MAX),
+			     .out = secret_new(CONFIG_CHANGED_MAX),
 			     .line_end = config_line_end(config),
 			     .err = err};
 	put_flow(&r, item, indent);

@@ -136,7 +136,7 @@ static int read_punctuation(struct builder *b, struct error **err)
 static void list_append(struct tree_node ***items, size_t *count, struct tree_node *node)
 {
 	if ((*count & (*count - 1)) == 0)
-		*items = xreallocarray(*items, *count ? *count * 2 : 1, sizeof(node));
+		*items = xreallocarray(*items, *count ? *count * 2 : 1, sizeof(void *));
 	(*items)[(*count)++] = node;
 }
 
@@ -274,6 +274,8 @@ static int open_collection(struct builder *b, const yaml_event_t *event, struct 
 /* A block collection ends with its last child: the parser's own mark lies behind the comments that follow. */
 static void close_collection(struct builder *b, const yaml_event_t *event)
 {
+	if (b->depth == 0)
+		abort(); /* the parser's events are balanced */
 	struct tree_node *node = b->open[--b->depth];
 	if (node->flow)
 		node->end = byte_at(b, &event->end_mark);

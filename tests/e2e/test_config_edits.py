@@ -7,6 +7,7 @@ The program under test is tests/unit/tool_config_edit.c over the shipped sources
 """
 import base64
 import copy
+import functools
 import hashlib
 import hmac
 import itertools
@@ -88,6 +89,7 @@ def expected(shape, keys):
     return rules
 
 
+@functools.lru_cache(maxsize=64)
 def comments(text):
     """Comment texts, by PyYAML's tokens: a '#' outside of every scalar."""
     inside = bytearray(len(text) + 1)
