@@ -436,17 +436,22 @@ static bool rewriting_left(const struct view *v)
 
 /* --- rule 3a --- */
 
-/* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before. */
+/* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before; servers
+ * that have dropped already count by their write keys, too. */
 static uint64_t settle_from(const struct view *v)
 {
-	return v->last && v->base > 0 && !path_changes_write_key(v->path, v->base - 1) ? v->writes_since
-										       : v->converged_since;
+	bool dropped = v->last && v->base > 0 && !path_changes_write_key(v->path, v->base - 1);
+	return dropped ? v->writes_since : later(v->converged_since, v->writes_since);
+}
+
+static uint64_t settle_end(const struct view *v, uint64_t quiet_since)
+{
+	return later(settle_from(v), quiet_since) + v->seen->settle_time;
 }
 
 static bool settled(const struct view *v)
 {
-	return v->seen->settled_ended > 0 && v->seen->settled_began >= settle_from(v) &&
-	       v->seen->settled_ended >= v->seen->settled_began + v->seen->settle_time;
+	return v->seen->settled_ended > 0 && v->seen->settled_ended >= settle_end(v, v->seen->settled_began);
 }
 
 static bool not_settled(const struct view *v)
@@ -461,7 +466,7 @@ static bool not_settled(const struct view *v)
 			v->decision->member = (int)m;
 			return wait_for(v, PHASE_SETTLE, REASON_MEMBER_SILENT);
 		}
-	uint64_t end = later(settle_from(v), seen->quiet_since) + seen->settle_time;
+	uint64_t end = settle_end(v, seen->quiet_since);
 	if (seen->quiet_since == 0 || v->now < end)
 		return wait_until(v, PHASE_SETTLE, REASON_SETTLING,
 				  seen->quiet_since == 0 ? v->now + POLL_INTERVAL : end);

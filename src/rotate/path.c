@@ -58,7 +58,8 @@ static bool shape_has_name(const struct config_shape *shape, enum provider_type 
 
 /* Calls `test` with the rules before and after for each pattern of both shapes; true at the first that says so. */
 static bool any_pattern(const struct config_shape *from, const struct config_shape *to,
-			bool (*test)(const struct config_rule *before, const struct config_rule *after, const void *arg),
+			bool (*test)(const struct config_rule *before, const struct config_rule *after,
+				     const void *arg),
 			const void *arg)
 {
 	const struct config_shape *shapes[] = {from, to};
@@ -100,42 +101,62 @@ static void add_read_keys(struct config_rule *rule, const struct config_rule *ot
 		add_read_key(rule, &other->keys[k], at);
 }
 
-static struct config_rule *append_rule(struct config_shape *shape, const char *pattern)
+/* A rule for what had none: it goes on writing plaintext. */
+static struct config_rule *append_rule(struct config_shape *shape)
 {
 	shape->rules = xreallocarray(shape->rules, shape->rule_count + 1, sizeof(*shape->rules));
 	struct config_rule *rule = &shape->rules[shape->rule_count++];
-	*rule = (struct config_rule){.resource_count = 1, .key_count = 1};
-	rule->resources = xcalloc(1, sizeof(*rule->resources));
-	rule->resources[0] = xstrdup(pattern);
+	*rule = (struct config_rule){.key_count = 1};
 	rule->keys = xcalloc(1, sizeof(*rule->keys));
 	rule->keys[0] = copy_key(&plaintext_key);
 	return rule;
+}
+
+static void append_resource(struct config_rule *rule, const char *pattern)
+{
+	rule->resources = xreallocarray(rule->resources, rule->resource_count + 1, sizeof(*rule->resources));
+	rule->resources[rule->resource_count++] = xstrdup(pattern);
+}
+
+/* Lets a rule read whatever `other` writes or reads for what the rule covers. */
+static void widen_rule(struct config_rule *rule, const struct config_shape *other)
+{
+	size_t at = 1;
+	for (size_t i = 0; i < rule->resource_count; i++) {
+		add_read_keys(rule, effective(other, rule->resources[i]), &at);
+		for (size_t o = 0; o < other->rule_count; o++)
+			for (size_t q = 0; q < other->rules[o].resource_count; q++)
+				if (config_pattern_covers(rule->resources[i], other->rules[o].resources[q]))
+					add_read_keys(rule, &other->rules[o], &at);
+	}
+}
+
+/* A rule for what only `other` names. */
+static void add_rule(struct config_shape *wide, const struct config_rule *other)
+{
+	struct config_rule *rule = NULL;
+	size_t at = 1;
+	if (other->key_count == 1 && other->keys[0].type == PROVIDER_IDENTITY)
+		return;
+	for (size_t q = 0; q < other->resource_count; q++) {
+		if (covered(wide, other->resources[q]))
+			continue;
+		if (!rule)
+			rule = append_rule(wide);
+		append_resource(rule, other->resources[q]);
+	}
+	if (rule)
+		add_read_keys(rule, other, &at);
 }
 
 /* `base` writing as before, and reading whatever `other` writes or reads. */
 static struct config_shape *widen(const struct config_shape *base, const struct config_shape *other)
 {
 	struct config_shape *wide = config_shape_copy(base);
-	for (size_t r = 0; r < wide->rule_count; r++) {
-		struct config_rule *rule = &wide->rules[r];
-		size_t at = 1;
-		for (size_t i = 0; i < rule->resource_count; i++) {
-			add_read_keys(rule, effective(other, rule->resources[i]), &at);
-			for (size_t o = 0; o < other->rule_count; o++)
-				for (size_t q = 0; q < other->rules[o].resource_count; q++)
-					if (config_pattern_covers(rule->resources[i], other->rules[o].resources[q]))
-						add_read_keys(rule, &other->rules[o], &at);
-		}
-	}
+	for (size_t r = 0; r < wide->rule_count; r++)
+		widen_rule(&wide->rules[r], other);
 	for (size_t o = 0; o < other->rule_count; o++)
-		for (size_t q = 0; q < other->rules[o].resource_count; q++) {
-			const char *pattern = other->rules[o].resources[q];
-			bool only_plain = other->rules[o].key_count == 1 && other->rules[o].keys[0].type == PROVIDER_IDENTITY;
-			if (covered(wide, pattern) || only_plain)
-				continue;
-			size_t at = 1;
-			add_read_keys(append_rule(wide, pattern), &other->rules[o], &at);
-		}
+		add_rule(wide, &other->rules[o]);
 	return wide;
 }
 
@@ -157,8 +178,11 @@ static int check_resources(const struct config_shape *from, const struct config_
 			if (covered(to, pattern))
 				continue;
 			int rc = error_set(err, ERROR_REFUSED,
-					   "the target configuration has no rule for %s, which the present one has", pattern);
-			error_set_hint(err, "to decrypt %s on purpose, give it a rule whose first provider is identity: {}", pattern);
+					   "the target configuration has no rule for %s, which the present one has",
+					   pattern);
+			error_set_hint(err,
+				       "to decrypt %s on purpose, give it a rule whose first provider is identity: {}",
+				       pattern);
 			return rc;
 		}
 	return 0;
@@ -169,7 +193,7 @@ static const struct config_key *other_bytes(const struct config_shape *shape, co
 	for (size_t r = 0; r < shape->rule_count; r++)
 		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
 			const struct config_key *mine = &shape->rules[r].keys[k];
-			if (same_name(mine, key->type, key->name) && strcmp(mine->fingerprint, key->fingerprint) != 0)
+			if (same_name(mine, key->type, key->name) && !config_key_equal(mine, key))
 				return mine;
 		}
 	return NULL;
@@ -198,13 +222,15 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	if (rc < 0)
 		return rc;
 	_cleanup_(path_freep) struct path *path = xcalloc(1, sizeof(*path));
+	_cleanup_(config_shape_freep) struct config_shape *wide = widen(from, to);
 	push(path, config_shape_copy(from));
-	push(path, widen(from, to));
-	push(path, widen(to, from));
+	push(path, config_shape_copy(wide));
+	push(path, widen(to, wide)); /* reads all that `wide` reads: no key leaves while a write key changes */
 	push(path, config_shape_copy(to));
 	for (size_t step = 0; step + 1 < path->count; step++)
 		if (!path_step_readable(path, step))
-			return error_set(err, ERROR_REFUSED, "no safe way to the target configuration: step %zu would break reading",
+			return error_set(err, ERROR_REFUSED,
+					 "no safe way to the target configuration: step %zu would break reading",
 					 step + 1);
 	*ret = steal(path);
 	return 0;

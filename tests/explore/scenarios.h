@@ -1,0 +1,87 @@
+/* What is explored. A scenario without stops or silence leaves out what another one has, so that all of them together stay
+ * under a minute of processor time; --all has them together. */
+#pragma once
+#include "model.h"
+
+#define CALM .no_stops = true, .no_silence = true
+#define WITHOUT(rule) .rules = RULES_ALL & ~(unsigned)RULE_##rule, .must_fail = true
+#define FLAWED(flaw) .flaws = FLAW_##flaw, .must_fail = true
+#define LARGE .only_all = true
+
+static const struct scenario scenarios[] = {
+	/* What must hold. */
+	{.name = "plain", .servers = 1},
+	{.name = "abort", .servers = 1, .no_silence = true, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "two-processes", .servers = 1, CALM, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+	{.name = "restored", .servers = 1, CALM, .budgets = {[BUDGET_RESTORE] = 1}},
+	{.name = "put-back", .servers = 1, CALM, .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_COPY] = 1}},
+	{.name = "put-back-and-restarted",
+	 .servers = 1,
+	 .no_silence = true,
+	 .no_reload = true,
+	 .budgets = {[BUDGET_PUT_BACK] = 1}},
+	{.name = "edited", .servers = 1, CALM, .undoes = true, .budgets = {[BUDGET_EDIT] = 1, [BUDGET_PUT_BACK] = 1}},
+	{.name = "refused", .servers = 1, CALM, .budgets = {[BUDGET_REFUSE] = 1, [BUDGET_QUARANTINE] = 1}},
+	{.name = "reloads", .servers = 1, .no_silence = true, .by_reloads = true},
+	{.name = "blind", .servers = 1, CALM, .blind = true, .odd = true, .compact = true},
+	{.name = "two-servers", CALM, .servers = 2},
+	{.name = "two-servers-blind", CALM, .servers = 2, .blind = true},
+	{.name = "skipping", CALM, .servers = 2, .skips_a_step = true, .person = true},
+
+	/* Each rule is needed. */
+	{.name = "without LOADED", .servers = 1, WITHOUT(LOADED)},
+	{.name = "without READABLE", CALM, .servers = 2, .skips_a_step = true, WITHOUT(READABLE)},
+	{.name = "without SETTLED", .servers = 1, WITHOUT(SETTLED)},
+	{.name = "without CENSUS", .servers = 1, CALM, WITHOUT(CENSUS)},
+	{.name = "without HISTORY", .servers = 1, CALM, WITHOUT(HISTORY)},
+	{.name = "without FRESH", .servers = 1, CALM, WITHOUT(FRESH), .budgets = {[BUDGET_RESTORE] = 1}},
+	{.name = "without FENCED",
+	 .servers = 1,
+	 CALM,
+	 WITHOUT(FENCED),
+	 .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+
+	/* And so is what the engine does around them. */
+	{.name = "flaw: no nonce", .servers = 1, CALM, FLAWED(NO_NONCE), .budgets = {[BUDGET_PUT_BACK] = 1}},
+	{.name = "flaw: silence not seen", .servers = 1, FLAWED(NO_SILENCE)},
+	{.name = "flaw: revision not seen", .servers = 1, CALM, FLAWED(NO_REVISION), .budgets = {[BUDGET_RESTORE] = 1}},
+	{.name = "flaw: old orders", .servers = 1, CALM, FLAWED(OLD_ORDERS), .budgets = {[BUDGET_RESTORE] = 1}},
+	{.name = "flaw: swaps blindly",
+	 .servers = 1,
+	 .no_silence = true,
+	 FLAWED(SWAP_BLINDLY),
+	 .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+
+	/* Larger bounds. */
+	{.name = "all: abort", .servers = 1, LARGE, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "all: two-processes", .servers = 1, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+	{.name = "all: restored", .servers = 1, LARGE, .budgets = {[BUDGET_RESTORE] = 1}},
+	{.name = "all: restored and aborted",
+	 .servers = 1,
+	 CALM,
+	 LARGE,
+	 .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_ABORT] = 1}},
+	{.name = "all: put-back",
+	 .servers = 1,
+	 .no_silence = true,
+	 LARGE,
+	 .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_COPY] = 1}},
+	{.name = "all: put-back twice",
+	 .servers = 1,
+	 CALM,
+	 LARGE,
+	 .budgets = {[BUDGET_PUT_BACK] = 2, [BUDGET_COPY] = 1}},
+	{.name = "all: put-back and aborted",
+	 .servers = 1,
+	 CALM,
+	 LARGE,
+	 .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_ABORT] = 1}},
+	{.name = "all: edited", .servers = 1, LARGE, .budgets = {[BUDGET_EDIT] = 1}},
+	{.name = "all: refused", .servers = 1, LARGE, .budgets = {[BUDGET_REFUSE] = 1, [BUDGET_QUARANTINE] = 1}},
+	{.name = "all: reloads", .servers = 1, LARGE, .by_reloads = true, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "all: restarts", .servers = 1, LARGE, .no_reload = true, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "all: blind", .servers = 1, LARGE, .blind = true, .odd = true, .compact = true},
+	{.name = "all: two-servers", .servers = 2, LARGE, .no_silence = true},
+	{.name = "all: two-servers aborted", CALM, .servers = 2, LARGE, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "all: two-servers put-back", CALM, .servers = 2, LARGE, .budgets = {[BUDGET_PUT_BACK] = 1}},
+};
