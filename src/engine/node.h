@@ -7,28 +7,35 @@
 #include "base/error.h"
 
 struct node_facts {
-	char *source;             /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
-	char *encryption_config;  /* --encryption-provider-config as the server sees it */
-	char *encryption_config_host; /* the same file on this host (hostPath mounts resolved); NULL when unknown. From a command
-	                           * line it is what the process calls it: ask node_same_file whether that is so here */
-	bool single_file_mount;   /* the file is mounted by itself: a rename here is never seen by the server. From a command
-	                           * line it is false: ask node_single_file_mount */
+	char *source;            /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
+	char *encryption_config; /* --encryption-provider-config as the server sees it */
+	/* The same file on this host (hostPath mounts resolved); NULL when unknown. From a command line it is what the process
+	 * calls it: ask node_same_file whether that is so here. */
+	char *encryption_config_host;
+	/* The file is mounted by itself: a rename here is never seen by the server. From a command line it is false: ask
+	 * node_single_file_mount. */
+	bool single_file_mount;
 	bool automatic_reload;
-	char **etcd_servers; size_t etcd_server_count;
-	char **etcd_overrides; size_t etcd_override_count; /* --etcd-servers-overrides entries, verbatim: "group/resource#url;url" */
-	char *etcd_cacert, *etcd_cert, *etcd_key;          /* host paths; NULL when not given or not known here */
-	char *etcd_prefix;        /* "/registry" */
-	uint64_t request_timeout; /* ns; default 60 s */
-	uint64_t compaction_interval; /* ns; default 5 min; 0 off */
-	char *advertise_address, *bind_address; uint64_t secure_port;
-	unsigned process_id;      /* 0 when the source is a manifest and no process was found */
+	char **etcd_servers;
+	size_t etcd_server_count;
+	char **etcd_overrides;
+	size_t etcd_override_count; /* --etcd-servers-overrides entries, verbatim: "group/resource#url;url" */
+	char *etcd_cacert, *etcd_cert, *etcd_key; /* host paths; NULL when not given or not known here */
+	char *etcd_prefix;                        /* "/registry" */
+	uint64_t request_timeout;                 /* ns; default 60 s */
+	uint64_t compaction_interval;             /* ns; default 5 min; 0 off */
+	char *advertise_address, *bind_address;
+	uint64_t secure_port;
+	unsigned process_id; /* 0 when the source is a manifest and no process was found */
 };
 /* From the manifest's YAML text, command and args together, "--flag=value" and "--flag value" alike. -ERROR_INPUT naming
  * path: not YAML, no Pod with a kube-apiserver command, a shell script as command, a duration or port that is none; any
  * flag may be missing. `*ret` is untouched on failure. */
-_must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret, struct error **err);
+_must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret,
+					  struct error **err);
 /* From NUL-separated arguments (/proc/PID/cmdline). */
-_must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret, struct error **err);
+_must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret,
+					 struct error **err);
 /* Finds running processes whose executable or argv[0] is kube-apiserver. How many; the first `max` of their pids, in
  * ascending order, go into `ret`. `proc` is "/proc". */
 size_t node_find_apiservers(const char *proc, unsigned *ret, size_t max);

@@ -4,26 +4,27 @@
 #pragma once
 #include "net/exec_credential.h"
 
-#define CREDENTIALS_TOKEN_FILE_S 60  /* between readings of a token file */
-#define CREDENTIALS_CERT_FILE_S 300  /* of certificate files */
-#define CREDENTIALS_EXEC_PAUSE_S 10  /* least time between two runs of a plugin */
+#define CREDENTIALS_TOKEN_FILE_S 60 /* between readings of a token file */
+#define CREDENTIALS_CERT_FILE_S 300 /* of certificate files */
+#define CREDENTIALS_EXEC_PAUSE_S 10 /* least time between two runs of a plugin */
 #define CREDENTIALS_TOKEN_CAP 65536
 #define CREDENTIALS_PEM_CAP (1u << 20)
 
 struct credentials_options {
-	const char *label;                 /* begins messages: `FILE: user "x"` */
-	const struct secret *token;        /* goes before an exec plugin */
-	const char *token_file;            /* goes before token */
+	const char *label;          /* begins messages: `FILE: user "x"` */
+	const struct secret *token; /* goes before an exec plugin */
+	const char *token_file;     /* goes before token */
 	const struct secret *cert_pem, *key_pem;
-	const char *cert_file, *key_file;  /* where the PEMs are not given */
-	const struct exec_plugin *exec;    /* NULL: none */
+	const char *cert_file, *key_file; /* where the PEMs are not given */
+	const struct exec_plugin *exec;   /* NULL: none */
 	struct exec_cluster exec_cluster;
-	char *const *environment;          /* borrowed: must outlive the credentials */
+	char *const *environment; /* borrowed: must outlive the credentials */
 	bool terminal;
 };
 struct credentials;
 /* Copies; reads token and certificate files once. -ERROR_INPUT, -ERROR_IO, -ERROR_NOT_FOUND naming label and file. */
-_must_check_ int credentials_new(const struct credentials_options *options, struct credentials **ret, struct error **err);
+_must_check_ int credentials_new(const struct credentials_options *options, struct credentials **ret,
+				 struct error **err);
 void credentials_free(struct credentials *credentials); /* NULL is fine; wipes */
 /* Whether there is anything to authorize with, or to present as a certificate. */
 bool credentials_have_token(const struct credentials *credentials);
@@ -33,4 +34,5 @@ bool credentials_have_identity(const struct credentials *credentials);
  * now unless that was just done. */
 int credentials_authorize(void *credentials, bool force, struct secret **ret_header_value, struct error **err);
 /* As http_options.identity. */
-void credentials_identity(void *credentials, uint64_t *ret_generation, const struct secret **ret_cert_pem, const struct secret **ret_key_pem);
+void credentials_identity(void *credentials, uint64_t *ret_generation, const struct secret **ret_cert_pem,
+			  const struct secret **ret_key_pem);

@@ -17,34 +17,37 @@
 struct http_client;
 
 struct http_tls {
-	const struct secret *ca_pem;   /* NULL: the system's */
-	const struct secret *cert_pem; /* client certificate and key, PEM, in memory (never a temporary file); NULL: none */
+	const struct secret *ca_pem; /* NULL: the system's */
+	/* Client certificate (with its chain) and key, PEM, in memory (never a temporary file); NULL: none. */
+	const struct secret *cert_pem;
 	const struct secret *key_pem;
-	const char *server_name;       /* SNI and verification name instead of the host; NULL: the host */
-	bool insecure;                 /* the kubeconfig's insecure-skip-tls-verify */
+	const char *server_name; /* SNI and verification name instead of the host; NULL: the host */
+	bool insecure;           /* the kubeconfig's insecure-skip-tls-verify */
 };
 struct http_options {
-	const char *base_url;          /* "https://10.0.0.1:6443", "http://127.0.0.1:2379"; no trailing slash */
-	const char *unix_socket;       /* path, or "@name" for an abstract one; NULL: TCP */
+	const char *base_url;    /* "https://10.0.0.1:6443", "http://127.0.0.1:2379"; no trailing slash */
+	const char *unix_socket; /* path, or "@name" for an abstract one; NULL: TCP */
 	struct http_tls tls;
-	const char *proxy_url;         /* http, https, socks5 (the proxy resolves the name); NULL: none */
-	const char *no_proxy;          /* hosts that are reached directly, as NO_PROXY has them; NULL: none */
-	unsigned max_connections;      /* 0: 1 */
-	bool http2;                    /* gRPC: ALPN h2 over TLS, prior knowledge over plain TCP or a Unix socket */
-	uint64_t connect_timeout;      /* ns; 0: 10 s */
+	const char *proxy_url;    /* http, https, socks5 (the proxy resolves the name); NULL: none */
+	const char *no_proxy;     /* hosts that are reached directly, as NO_PROXY has them; NULL: none */
+	unsigned max_connections; /* 0: 1 */
+	bool http2;               /* gRPC: ALPN h2 over TLS, prior knowledge over plain TCP or a Unix socket */
+	uint64_t connect_timeout; /* ns; 0: 10 s */
 	/* Adds the Authorization header of the moment ("Bearer ..."), or none. Called before each request; NULL: no credentials.
 	 * It may run an exec plugin or read a token file. `force` after a 401: do not answer from the cache. */
 	int (*authorize)(void *arg, bool force, struct secret **ret_header_value, struct error **err);
 	/* Called after authorize, for client certificates that an exec plugin hands out: *ret_generation changes with the
 	 * certificate; then new connections present the new one and kept ones are dropped. The secrets stay the callee's and
 	 * are read before it is called again; both NULL: none. tls.cert_pem is ignored. NULL: the certificate is tls.cert_pem. */
-	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem, const struct secret **ret_key_pem);
-	void *authorize_arg;           /* of both */
-	const char *user_agent;        /* NULL: "kube-rekey/VERSION" */
-	const char *const *headers;    /* on each request, ended by NULL; NULL: none */
+	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem,
+			 const struct secret **ret_key_pem);
+	void *authorize_arg;        /* of both */
+	const char *user_agent;     /* NULL: "kube-rekey/VERSION" */
+	const char *const *headers; /* on each request, ended by NULL; NULL: none */
 };
 /* Copies what it needs. -ERROR_INPUT for a URL or PEM that is none (the message says which). */
-_must_check_ int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err);
+_must_check_ int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret,
+				 struct error **err);
 void http_client_free(struct http_client *client); /* cancels calls still under way; their on_done is not called */
 void http_client_freep(struct http_client **client);
 const char *http_client_url(const struct http_client *client);
@@ -53,35 +56,40 @@ struct loop *http_client_loop(const struct http_client *client);
 void http_client_disconnect(struct http_client *client);
 
 struct http_result {
-	int rc;             /* 0: an answer of any status arrived whole; else -ERROR_NETWORK (refused, reset, TLS handshake,
-	                     * time-out, cut short), -ERROR_PROTOCOL, -ERROR_LIMIT, -ERROR_AUTH (a certificate refused by either
-	                     * side, our credentials), or what on_data returned */
-	struct error *error; /* set when rc < 0; the call owns it, unless on_done takes it and leaves NULL */
-	unsigned status;    /* 0 without an answer */
-	bool sent;          /* the request left us at least in part: a write's outcome is unknown when rc < 0 */
-	uint64_t retry_after; /* ns from a Retry-After header in seconds (capped at 1 h); 0 without one */
+	/* 0: an answer of any status arrived whole; else -ERROR_NETWORK (refused, reset, TLS handshake, time-out, cut short),
+	 * -ERROR_PROTOCOL, -ERROR_LIMIT, -ERROR_AUTH (a certificate refused by either side, our credentials), or what on_data
+	 * returned */
+	int rc;
+	struct error *error;      /* set when rc < 0; the call owns it, unless on_done takes it and leaves NULL */
+	unsigned status;          /* 0 without an answer */
+	bool sent;                /* the request left us at least in part: a write's outcome is unknown when rc < 0 */
+	uint64_t retry_after;     /* ns from a Retry-After header in seconds (capped at 1 h); 0 without one */
 	const char *content_type; /* "" without one; lower case, parameters kept */
-	int grpc_status;    /* -1 without one; from headers or trailers */
+	int grpc_status;          /* -1 without one; from headers or trailers */
 	const char *grpc_message; /* decoded; "" */
-	uint64_t elapsed;   /* ns from start to end */
-	struct buf *body;   /* what was kept because on_data was NULL or the status was not 2xx; at most max_body bytes; never
-	                     * NULL. on_done may take the bytes (buf_steal_text, or leave an empty buf) */
+	uint64_t elapsed;         /* ns from start to end */
+	/* What was kept because on_data was NULL or the status was not 2xx; at most max_body bytes; never NULL. on_done may
+	 * take the bytes (buf_steal_text, or leave an empty buf). */
+	struct buf *body;
 	const char *peer_process_start; /* header process-start-time-unix of /metrics; "" without one */
 };
 #define HTTP_DATA_PAUSE 1
 struct http_request {
-	const char *method;          /* "GET", "PUT", "PATCH", "POST", "DELETE" */
-	const char *path;            /* from '/', query included, escaped by the caller */
-	const char *accept;          /* NULL: application/json */
-	const char *content_type;    /* of the body */
-	const char *const *headers;  /* more of them, "te: trailers", ended by NULL; NULL: none */
-	const void *head; size_t head_len; /* the body is head followed by body; both are the caller's and must live until on_done */
+	const char *method;         /* "GET", "PUT", "PATCH", "POST", "DELETE" */
+	const char *path;           /* from '/', query included, escaped by the caller */
+	const char *accept;         /* NULL: application/json */
+	const char *content_type;   /* of the body */
+	const char *const *headers; /* more of them, "te: trailers", ended by NULL; NULL: none */
+	/* The body is head followed by body; both are the caller's and must live until on_done. Both NULL: none. */
+	const void *head;
+	size_t head_len;
 	const struct secret *body;
-	uint64_t timeout;            /* ns, whole request, from when it gets its connection; 0: 60 s */
-	uint64_t stall_timeout;      /* ns without a byte either way while not paused; 0: 30 s */
-	size_t max_body;             /* cap of the kept body; more is -ERROR_LIMIT, at the header where that says so. With on_data:
-	                              * cap of an error's body. 0: 64 KiB */
-	bool fresh_connection;       /* do not reuse one (proof of which server answered) */
+	uint64_t timeout;       /* ns, whole request, from when it gets its connection; 0: 60 s */
+	uint64_t stall_timeout; /* ns without a byte either way while not paused; 0: 30 s */
+	/* Cap of the kept body; more is -ERROR_LIMIT, at the header where that says so. With on_data: cap of an error's body.
+	 * 0: 64 KiB. */
+	size_t max_body;
+	bool fresh_connection; /* do not reuse one (proof of which server answered) */
 	/* 2xx bytes as they arrive: 0 go on; HTTP_DATA_PAUSE: nothing of it was taken, deliver again after http_resume;
 	 * negative: stop. It runs inside curl: it may start calls (they begin later), but not cancel, resume or free any
 	 * (aborts). */
@@ -96,12 +104,22 @@ struct http_call;
  * curl itself sends a request again when a kept connection turns out to be dead before any answer came, so a write may
  * arrive twice: each of ours carries a resourceVersion or a name, and then fails with 409. */
 struct http_call *http_start(struct http_client *client, const struct http_request *request);
-void http_resume(struct http_call *call);   /* from the loop only; on_data may be called before it returns */
-void http_cancel(struct http_call *call);   /* on_done is not called; NULL is fine */
+void http_resume(struct http_call *call); /* from the loop only; on_data may be called before it returns */
+void http_cancel(struct http_call *call); /* on_done is not called; NULL is fine */
 
 /* Waits for one call (request->on_done and arg are ignored); for the top of a command, never in a call-back.
  * 0 with any HTTP status; body and content_type belong to *ret. */
-struct http_response { unsigned status; struct buf body; char *content_type; uint64_t retry_after; int grpc_status; char *grpc_message; char *peer_process_start; bool sent; };
-_must_check_ int http_fetch(struct http_client *client, const struct http_request *request, struct http_response *ret, struct error **err);
+struct http_response {
+	unsigned status;
+	struct buf body;
+	char *content_type;
+	uint64_t retry_after;
+	int grpc_status;
+	char *grpc_message;
+	char *peer_process_start;
+	bool sent;
+};
+_must_check_ int http_fetch(struct http_client *client, const struct http_request *request, struct http_response *ret,
+			    struct error **err);
 void http_response_free(struct http_response *response);
 #define _cleanup_response_ _cleanup_(http_response_free) struct http_response

@@ -6,20 +6,20 @@
 #include <stdint.h>
 #include "base/alloc.h"
 
-#define HTTP_ANSWER_HEAD_CAP 65536   /* bytes of header lines in one answer, interim answers and trailers included */
-#define HTTP_ANSWER_TEXT_CAP 4096    /* bytes kept of one header's value */
+#define HTTP_ANSWER_HEAD_CAP 65536 /* bytes of header lines in one answer, interim answers and trailers included */
+#define HTTP_ANSWER_TEXT_CAP 4096  /* bytes kept of one header's value */
 
 struct http_answer {
-	unsigned status;       /* of the last status line */
-	unsigned major;        /* HTTP version: 1, 2 */
-	bool head_complete;    /* the empty line after a final status was seen */
+	unsigned status;    /* of the last status line */
+	unsigned major;     /* HTTP version: 1, 2 */
+	bool head_complete; /* the empty line after a final status was seen */
 	bool has_length, chunked;
-	uint64_t length;       /* Content-Length */
-	uint64_t retry_after;  /* ns, at most 1 h */
-	char *content_type;    /* lower case; NULL without one */
-	int grpc_status;       /* -1 without one */
-	char *grpc_message;    /* decoded; NULL without one */
-	char *process_start;   /* process-start-time-unix; NULL without one */
+	uint64_t length;      /* Content-Length */
+	uint64_t retry_after; /* ns, at most 1 h */
+	char *content_type;   /* lower case; NULL without one */
+	int grpc_status;      /* -1 without one */
+	char *grpc_message;   /* decoded; NULL without one */
+	char *process_start;  /* process-start-time-unix; NULL without one */
 	size_t bytes;
 };
 

@@ -368,7 +368,7 @@ static int load_merged(const struct merged *merged, const struct kubeconfig_opti
 	_cleanup_free_ char *label = NULL;
 	int rc = choose_context(merged, options->context, &context, &context_path, err);
 
-	if (rc < 0)
+	if (rc < 0 || context == NULL)
 		return rc;
 	cluster = find_cluster(merged, context->cluster, &cluster_path);
 	if (cluster == NULL)

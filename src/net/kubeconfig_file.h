@@ -24,18 +24,18 @@ struct kubeconfig_cluster {
 };
 struct kubeconfig_user {
 	char *name;
-	char *client_certificate, *client_key;           /* paths */
+	char *client_certificate, *client_key; /* paths */
 	struct secret *client_certificate_data, *client_key_data;
 	struct secret *token;
 	char *token_file;
 	char *username;
 	struct secret *password;
-	char *impersonate, *impersonate_uid;             /* as, as-uid */
+	char *impersonate, *impersonate_uid; /* as, as-uid */
 	struct strings impersonate_groups;
-	bool impersonate_extra;                          /* as-user-extra is not empty */
+	bool impersonate_extra; /* as-user-extra is not empty */
 	bool has_exec;
 	struct exec_plugin exec;
-	char *auth_provider;                             /* its name */
+	char *auth_provider; /* its name */
 };
 struct kubeconfig_context {
 	char *name;
@@ -54,6 +54,7 @@ struct kubeconfig_file {
 /* `path` names the file in messages, and its directory is what relative paths in it are relative to. -ERROR_INPUT with
  * file and line: not YAML, another kind, a value of another type, a name twice in one list, base64 that is none. Never
  * quotes a value. */
-_must_check_ int kubeconfig_file_parse(const char *path, const struct secret *text, struct kubeconfig_file **ret, struct error **err);
+_must_check_ int kubeconfig_file_parse(const char *path, const struct secret *text, struct kubeconfig_file **ret,
+				       struct error **err);
 void kubeconfig_file_free(struct kubeconfig_file *file); /* NULL is fine; wipes */
 void kubeconfig_file_freep(struct kubeconfig_file **file);

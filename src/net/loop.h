@@ -33,7 +33,13 @@ _must_check_ int loop_run_until(struct loop *loop, const bool *done, uint64_t de
 void loop_ignore_signals(struct loop *loop, bool ignore);
 
 /* A timer is owned by whoever has the struct; zero it first. Firing once; set it again in the call-back to repeat. */
-struct loop_timer { uint64_t due; void (*fn)(void *arg); void *arg; struct loop_timer *next; bool armed; };
+struct loop_timer {
+	uint64_t due;
+	void (*fn)(void *arg);
+	void *arg;
+	struct loop_timer *next;
+	bool armed;
+};
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due, void (*fn)(void *arg), void *arg);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 

@@ -10,13 +10,13 @@ struct ssl_ctx_st;
 
 /* `ca_pem` NULL: the system's. Certificate (with its chain) and key come both or not at all. -ERROR_INPUT says which of
  * them is broken, and why; never a byte of it. */
-_must_check_ int tls_material_new(const struct secret *ca_pem, const struct secret *cert_pem, const struct secret *key_pem,
-				  struct tls_material **ret, struct error **err);
+_must_check_ int tls_material_new(const struct secret *ca_pem, const struct secret *cert_pem,
+				  const struct secret *key_pem, struct tls_material **ret, struct error **err);
 struct tls_material *tls_material_ref(struct tls_material *material);
 void tls_material_unref(struct tls_material *material); /* NULL is fine */
 /* Another client certificate, the same CA. `old` stays as it is. */
-_must_check_ int tls_material_renew(const struct tls_material *old, const struct secret *cert_pem, const struct secret *key_pem,
-				    struct tls_material **ret, struct error **err);
+_must_check_ int tls_material_renew(const struct tls_material *old, const struct secret *cert_pem,
+				    const struct secret *key_pem, struct tls_material **ret, struct error **err);
 /* Puts all of it into a context. 0, or -ERROR_IO when OpenSSL refuses. */
 _must_check_ int tls_material_apply(struct tls_material *material, struct ssl_ctx_st *context);
 /* When the client certificate ends, seconds since 1970; 0 without one. */

@@ -37,7 +37,9 @@ static inline struct net_server net_server_run(const char *script, const char *s
 	posix_spawn_file_actions_adddup2(&actions, in[0], 0);
 	posix_spawn_file_actions_adddup2(&actions, out[1], 1);
 	posix_spawnattr_init(&attributes);
-	assert_int_equal(posix_spawnp(&server.pid, "python3", &actions, &attributes, (char *const *)(uintptr_t)argv, environ), 0);
+	assert_int_equal(
+		posix_spawnp(&server.pid, "python3", &actions, &attributes, (char *const *)(uintptr_t)argv, environ),
+		0);
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attributes);
 	close(in[0]);
@@ -78,20 +80,22 @@ static inline void in_shell(const char *script)
 /* ca.crt; NAME.crt and NAME.key signed by it, for `subject_alternatives` ("IP:127.0.0.1,DNS:api.test"). */
 static inline void make_authority(const char *name)
 {
-	_cleanup_free_ char *script = xasprintf(
-		"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.crt -days 2 -subj '/CN=test %s'",
-		name, name, name);
+	_cleanup_free_ char *script = xasprintf("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+						"-keyout %s.key -out %s.crt -days 2 -subj '/CN=test %s'",
+						name, name, name);
 
 	in_shell(script);
 }
 
 static inline void make_certificate(const char *authority, const char *name, const char *subject_alternatives)
 {
-	_cleanup_free_ char *script = xasprintf(
-		"openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.csr -subj '/CN=%s' && "
-		"echo 'subjectAltName=%s' >%s.ext && "
-		"openssl x509 -req -in %s.csr -CA %s.crt -CAkey %s.key -CAcreateserial -days 1 -extfile %s.ext -out %s.crt",
-		name, name, name, subject_alternatives, name, name, authority, authority, name, name);
+	_cleanup_free_ char *script =
+		xasprintf("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout %s.key -out %s.csr "
+			  "-subj '/CN=%s' && "
+			  "echo 'subjectAltName=%s' >%s.ext && "
+			  "openssl x509 -req -in %s.csr -CA %s.crt -CAkey %s.key -CAcreateserial -days 1 -extfile "
+			  "%s.ext -out %s.crt",
+			  name, name, name, subject_alternatives, name, name, authority, authority, name, name);
 
 	in_shell(script);
 }
