@@ -9,6 +9,7 @@
 
 #define WHY_MAX 1024
 #define NOTES_MAX 50
+#define WITNESSES_MAX 4 /* lists asked for an etcd's revision */
 #define COUNT_TRIES 4
 #define COUNT_PAUSE (100 * NS_PER_MS) /* doubled each time */
 
@@ -288,77 +289,81 @@ static int explain(const struct census *census, int rc, struct error **err)
 
 /* ---- is it the right etcd, all the time ---- */
 
-/* A resource by whose list's revision this etcd can be compared with the API server; NULL: none. */
-static const struct map_entry *witness_of(const struct census *census, size_t etcd)
-{
-	for (size_t i = 0; i < census->map.count; i++) {
-		if (census->map.entries[i].etcd == etcd && census->map.entries[i].proof != MAP_UNPROVED)
-			return &census->map.entries[i];
-	}
-	return NULL;
-}
-
+/* What the API server says is the present revision of an etcd, by the list of something stored there. */
 static int api_revision(const struct census_scan *scan, size_t etcd, uint64_t *ret, struct error **err)
 {
-	struct api_first first = {0};
-	const struct map_entry *witness = witness_of(scan->census, etcd);
-	if (!witness) { /* nothing of it was asked for: its revision says nothing here */
-		*ret = 0;
-		return 0;
+	const struct resource_map *map = &scan->census->map;
+	int tries = WITNESSES_MAX, rc = -ERROR_REFUSED;
+	for (size_t i = 0; i < map->count && tries > 0; i++) {
+		struct api_first first = {0};
+		if (map->entries[i].etcd != etcd || map->entries[i].proof == MAP_UNPROVED)
+			continue;
+		tries--;
+		error_clear(err);
+		rc = api_probe_first(scan->options->kube, map->entries[i].resource, NULL, 0, &first, err);
+		if (rc == 0)
+			*ret = first.revision;
+		if (rc != -ERROR_BUSY) /* busy: a value in it is unreadable, perhaps; another list will do */
+			return rc;
 	}
-	int rc = api_probe_first(scan->options->kube, witness->resource, NULL, 0, &first, err);
-	if (rc == 0)
-		*ret = first.revision;
+	if (rc == -ERROR_REFUSED)
+		return error_set(err, ERROR_REFUSED, "nothing shows that %s is the API server's",
+				 scan->census->etcds[etcd].endpoints);
 	return rc;
 }
 
-static int revisions_before(const struct census_scan *scan, uint64_t *before, struct error **err)
+/* None: then the one afterwards will say so. */
+static void revision_before(const struct census_scan *scan, size_t etcd, uint64_t *ret)
 {
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < scan->census->etcd_count; i++)
-		rc = api_revision(scan, i, &before[i], err);
-	return rc;
+	_cleanup_error_ failed = NULL;
+	if (api_revision(scan, etcd, ret, &failed) < 0)
+		*ret = 0;
 }
 
-static void check_revisions(const struct census_scan *scan, const uint64_t *before)
+static void check_revision(const struct census_scan *scan, size_t etcd, uint64_t before)
 {
 	struct census *census = scan->census;
-	for (size_t i = 0; i < census->etcd_count; i++) {
-		_cleanup_error_ failed = NULL;
-		uint64_t after, at = census->etcds[i].revision;
-		if (at == 0) { /* nothing of it was asked for */
-			struct etcd_probe probe;
-			if (etcd_probe_prefix(scan->options->etcds[i], "compact_rev_key", &probe, &failed) < 0) {
-				census_doubt(census, "%s", error_message(failed));
-				continue;
-			}
-			at = census->etcds[i].revision = census->etcds[i].first_revision = probe.revision;
-		}
-		if (!witness_of(census, i))
-			continue;
-		if (api_revision(scan, i, &after, &failed) < 0)
-			census_doubt(census, "%s", error_message(failed));
-		else if (before[i] > at)
-			census_doubt(census,
-				     "%s was read at revision %" PRIu64 ", but the API server was at %" PRIu64
-				     " before",
-				     census->etcds[i].endpoints, at, before[i]);
-		else if (after < at)
-			census_doubt(census,
-				     "%s was read at revision %" PRIu64 ", but the API server is only at %" PRIu64
-				     " now",
-				     census->etcds[i].endpoints, at, after);
-	}
+	_cleanup_error_ failed = NULL;
+	uint64_t after, at = census->etcds[etcd].revision;
+	if (api_revision(scan, etcd, &after, &failed) < 0)
+		census_doubt(census, "%s", error_message(failed));
+	else if (before > at)
+		census_doubt(census,
+			     "%s was read at revision %" PRIu64 ", but the API server was at %" PRIu64 " before",
+			     census->etcds[etcd].endpoints, at, before);
+	else if (after < at)
+		census_doubt(census,
+			     "%s was read at revision %" PRIu64 ", but the API server is only at %" PRIu64 " now",
+			     census->etcds[etcd].endpoints, at, after);
 }
 
-static void check_same_etcd(const struct census_scan *scan)
+/* Nothing of it was asked for: it has a revision all the same. */
+static void fill_revision(const struct census_scan *scan, size_t etcd)
+{
+	struct census *census = scan->census;
+	struct etcd_probe probe = {0};
+	if (etcd_probe_key(scan->options->etcds[etcd], "compact_rev_key", &probe, NULL) < 0)
+		census_note(census, "%s does not answer any more", census->etcds[etcd].endpoints);
+	census->etcds[etcd].revision = census->etcds[etcd].first_revision = probe.revision;
+}
+
+/* The etcd of the Leases is compared by them, before and after; the others by the lists of what they store. */
+static void check_afterwards(const struct census_scan *scan, const uint64_t *before)
 {
 	const struct census_options *options = scan->options;
+	struct census *census = scan->census;
 	_cleanup_error_ failed = NULL;
+	size_t proved = SIZE_MAX;
 	int rc = same_etcd_check(options->kube, options->etcds, options->etcd_count, options->etcd_prefix,
-				 options->resources, &failed);
+				 options->resources, &proved, &failed);
 	if (rc < 0)
-		census_doubt(scan->census, "after reading: %s", error_message(failed));
+		census_doubt(census, "after reading: %s", error_message(failed));
+	for (size_t i = 0; i < census->etcd_count; i++) {
+		if (census->etcds[i].revision == 0)
+			fill_revision(scan, i);
+		else if (i != proved)
+			check_revision(scan, i, before[i]);
+	}
 }
 
 /* ---- what the API counts ---- */
@@ -367,17 +372,16 @@ static void check_same_etcd(const struct census_scan *scan)
 static int count_by_api(const struct census_scan *scan, const struct census_resource *resource, uint64_t *ret,
 			struct error **err)
 {
-	uint64_t pause = COUNT_PAUSE;
+	uint64_t pause = COUNT_PAUSE, at = scan->census->etcds[resource->entry->etcd].revision;
 	for (int attempt = 1;; attempt++, pause *= 2) {
 		struct api_first first = {0};
-		int rc = api_probe_first(scan->options->kube, resource->entry->resource, NULL,
-					 scan->census->etcds[resource->entry->etcd].revision, &first, err);
-		if (rc == 0 && first.objects != resource->objects && attempt < COUNT_TRIES)
-			rc = probe_pause(scan->options->loop, pause, err);
-		else if (rc == 0) {
+		int rc = api_probe_first(scan->options->kube, resource->entry->resource, NULL, at, &first, err);
+		if (rc == 0 && (first.objects == resource->objects || attempt == COUNT_TRIES)) {
 			*ret = first.objects;
 			return 0;
 		}
+		if (rc == 0)
+			rc = probe_pause(scan->options->loop, pause, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -497,8 +501,8 @@ static int take(struct census_scan *scan, struct error **err)
 	if (rc == 0)
 		rc = prepare(scan, wanted, err);
 	_cleanup_free_ uint64_t *before = xcalloc(census->etcd_count, sizeof(*before));
-	if (rc == 0)
-		rc = revisions_before(scan, before, err);
+	for (size_t i = 0; rc == 0 && i < census->etcd_count && census->etcd_count > 1; i++)
+		revision_before(scan, i, &before[i]);
 	if (rc == 0)
 		rc = scan_with_restarts(scan, err);
 	if (rc < 0)
@@ -509,8 +513,7 @@ static int take(struct census_scan *scan, struct error **err)
 		if (census->resources[i].chosen && census->resources[i].entry->proof != MAP_UNPROVED)
 			compare_count(scan, &census->resources[i]);
 	}
-	check_revisions(scan, before);
-	check_same_etcd(scan);
+	check_afterwards(scan, before);
 	return 0;
 }
 

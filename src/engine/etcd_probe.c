@@ -4,9 +4,6 @@
 
 #include "base/clock.h"
 
-#define BUSY_TRIES 4
-#define BUSY_PAUSE (100 * NS_PER_MS) /* doubled each time */
-
 int probe_pause(struct loop *loop, uint64_t ns, struct error **err)
 {
 	const bool never = false;
@@ -160,8 +157,8 @@ static int take_end(struct kube *kube, const struct kube_resource *resource, con
 	return 0;
 }
 
-static int list_once(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
-		     struct api_first *ret, struct error **err)
+int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
+		    struct api_first *ret, struct error **err)
 {
 	_cleanup_free_ char *token = NULL, *version = NULL, *exact = NULL;
 	struct api_first first = {0};
@@ -186,26 +183,6 @@ static int list_once(struct kube *kube, const struct kube_resource *resource, co
 	return rc;
 }
 
-int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
-		    struct api_first *ret, struct error **err)
-{
-	uint64_t pause = BUSY_PAUSE;
-	for (int attempt = 1;; attempt++, pause *= 2) {
-		_cleanup_error_ failed = NULL;
-		int rc = list_once(kube, resource, namespace_, at, ret, &failed);
-		if (rc == 0)
-			return 0;
-		if (rc != -ERROR_BUSY || attempt == BUSY_TRIES) {
-			if (err)
-				*err = steal(failed);
-			return rc;
-		}
-		rc = probe_pause(kube->loop, pause, err);
-		if (rc < 0)
-			return rc;
-	}
-}
-
 struct firsts {
 	struct kube *kube;
 	size_t pending;
@@ -213,38 +190,41 @@ struct firsts {
 };
 struct one_first {
 	struct firsts *all;
-	const struct kube_resource *resource;
+	struct api_ask *ask;
 	struct kube_list_call *call;
-	struct api_first first;
-	bool ok;
 };
 
 static int take_one_first(void *arg, struct kube_list_item *item)
 {
 	struct one_first *one = arg;
-	return take_first(&one->first, item);
+	return take_first(&one->ask->first, item);
 }
 
 static void one_first_done(void *arg, struct kube_list_result *result)
 {
 	struct one_first *one = arg;
+	struct api_ask *ask = one->ask;
 	one->call = NULL;
-	one->ok = result->rc == 0 && take_end(one->all->kube, one->resource, result->resource_version,
-					      result->remaining, &one->first, NULL) == 0;
+	ask->rc = result->rc;
+	if (ask->rc < 0)
+		ask->error = steal(result->error);
+	else
+		ask->rc = take_end(one->all->kube, ask->resource, result->resource_version, result->remaining,
+				   &ask->first, &ask->error);
 	one->all->done = --one->all->pending == 0;
 }
 
-int api_probe_firsts(struct kube *kube, const struct kube_resource *const *resources, size_t count,
-		     struct api_first *ret, bool *ret_ok, struct error **err)
+int api_probe_firsts(struct kube *kube, struct api_ask *asks, size_t count, struct error **err)
 {
 	struct firsts all = {.kube = kube, .pending = 1};
 	_cleanup_free_ struct one_first *ones = xcalloc(count + 1, sizeof(*ones));
 	for (size_t i = 0; i < count; i++) {
-		ones[i] = (struct one_first){.all = &all, .resource = resources[i]};
-		if (!resources[i])
+		ones[i] = (struct one_first){.all = &all, .ask = &asks[i]};
+		asks[i].first = (struct api_first){0};
+		if (!asks[i].resource)
 			continue;
 		const struct kube_list_options options = {
-			.resource = resources[i],
+			.resource = asks[i].resource,
 			.limit = 1,
 			.metadata_only = true,
 			.on_item = take_one_first,
@@ -259,8 +239,6 @@ int api_probe_firsts(struct kube *kube, const struct kube_resource *const *resou
 	for (size_t i = 0; i < count; i++) {
 		if (ones[i].call)
 			kube_list_cancel(ones[i].call);
-		ret[i] = ones[i].first;
-		ret_ok[i] = ones[i].ok;
 	}
 	return rc;
 }

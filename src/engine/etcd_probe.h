@@ -30,13 +30,13 @@ struct api_first {
 	uint64_t revision;        /* of the list: not older than etcd was when it was asked */
 	uint64_t objects;         /* of the whole collection */
 };
-/* The first object of a collection, newest; or exactly at revision `at` (0: newest). A busy server is asked again for
- * about a second. */
+/* The first object of a collection, newest; or exactly at revision `at` (0: newest). A list that holds a value which the server
+ * cannot read takes it 3 s to refuse, with -ERROR_BUSY as for load: who asks again does so a few times. */
 _must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
 				 struct api_first *ret, struct error **err);
-/* The first objects, newest, of many collections side by side: ret[i] and ret_ok[i] for each resource that is not NULL.
- * What failed is not ok, without words: ask it again alone. -ERROR_INTERRUPTED. */
-_must_check_ int api_probe_firsts(struct kube *kube, const struct kube_resource *const *resources, size_t count, struct api_first *ret,
-				  bool *ret_ok, struct error **err);
+/* The same, newest, for many collections side by side: those of `asks` that have a resource. Each gets its own outcome; the
+ * errors are the caller's. -ERROR_INTERRUPTED. */
+struct api_ask { const struct kube_resource *resource; int rc; struct api_first first; struct error *error; };
+_must_check_ int api_probe_firsts(struct kube *kube, struct api_ask *asks, size_t count, struct error **err);
 /* Lets the loop run for so long. -ERROR_INTERRUPTED. */
 _must_check_ int probe_pause(struct loop *loop, uint64_t ns, struct error **err);

@@ -9,6 +9,7 @@
 #define TRIES 6                /* objects change and go between the two reads */
 #define PAUSE (20 * NS_PER_MS) /* doubled each time */
 #define SEGMENTS_MAX 4096      /* first path segments looked into for an object that no candidate has */
+#define BUSY_TRIES 3           /* a definition just made is not listed at once; an unreadable value stays */
 #define BACKWARDS_MAX 50       /* keys of a prefix that are asked of the API when listing fails */
 
 /* Where k8s.io/kubernetes/pkg/kubeapiserver/default_storage_factory_builder.go and the two extension servers put what is
@@ -282,7 +283,8 @@ static int ask_backwards(struct proof *proof, size_t etcd, const char *prefix, c
 }
 
 /* One value that the server cannot read breaks the whole list, but not a plain GET of the others. */
-static int prove_backwards(struct proof *proof, const struct error *listing, struct error **err)
+static int prove_backwards(struct proof *proof, const struct error *listing, int attempt, enum verdict *ret,
+			   struct error **err)
 {
 	const struct builder *builder = proof->builder;
 	const char *prefix = proof->candidates.items[0];
@@ -298,6 +300,7 @@ static int prove_backwards(struct proof *proof, const struct error *listing, str
 		if (founds.count > 0)
 			holder = etcd;
 	}
+	*ret = proved || attempt >= BUSY_TRIES ? VERDICT_DONE : VERDICT_AGAIN;
 	if (proved)
 		return 0;
 	set_unproved(proof, xasprintf("the API server does not list it: %s", error_message(listing)));
@@ -322,35 +325,38 @@ static int read_revisions(const struct builder *builder, struct error **err)
 	return 0;
 }
 
-static int attempt_proof(struct proof *proof, int attempt, const struct api_first *have, enum verdict *ret,
-			 struct error **err)
+/* `ask`: what its list said, after the builder's revisions were read. */
+static int attempt_proof(struct proof *proof, int attempt, struct api_ask *ask, enum verdict *ret, struct error **err)
 {
-	_cleanup_error_ failed = NULL;
-	int rc = 0;
-	if (have)
-		proof->first = *have;
-	else
-		rc = read_revisions(proof->builder, &failed);
-	if (!have && rc == 0)
-		rc = api_probe_first(proof->builder->kube, proof->resource, NULL, 0, &proof->first, &failed);
-	if (rc == 0 && proof->first.found)
+	proof->first = ask->first;
+	if (ask->rc == 0 && proof->first.found)
 		return prove_by_object(proof, attempt, ret, err);
-	if (rc == 0)
+	if (ask->rc == 0)
 		return prove_empty(proof, attempt, ret, err);
-	if (is_fatal(rc)) {
+	if (is_fatal(ask->rc)) {
 		if (err)
-			*err = steal(failed);
-		return rc;
+			*err = steal(ask->error);
+		return ask->rc;
 	}
-	if (rc == -ERROR_NOT_FOUND) { /* its definition went since discovery */
+	if (ask->rc == -ERROR_NOT_FOUND) { /* its definition went since discovery */
 		*ret = VERDICT_NOT_STORED;
 		return 0;
 	}
+	if (ask->rc == -ERROR_BUSY)
+		return prove_backwards(proof, ask->error, attempt, ret, err);
+	set_unproved(proof, xstrdup(error_message(ask->error)));
 	*ret = VERDICT_DONE;
-	if (rc == -ERROR_BUSY)
-		return prove_backwards(proof, failed, err);
-	set_unproved(proof, xstrdup(error_message(failed)));
 	return 0;
+}
+
+/* Asks again, alone. */
+static int ask_again(const struct builder *builder, struct api_ask *ask, struct error **err)
+{
+	error_clear(&ask->error);
+	int rc = read_revisions(builder, err);
+	if (rc == 0)
+		ask->rc = api_probe_first(builder->kube, ask->resource, NULL, 0, &ask->first, &ask->error);
+	return rc;
 }
 
 static const struct map_entry *entry_with_prefix(const struct resource_map *map, size_t etcd, const char *prefix)
@@ -377,23 +383,23 @@ static void add_entry(struct resource_map *map, struct proof *proof)
 	proof->entry = (struct map_entry){0};
 }
 
-/* `have`: what its list said already, after the builder's revisions were read; NULL: ask. */
-static int add_resource(struct builder *builder, const struct kube_resource *resource, const struct api_first *have,
-			struct error **err)
+static int add_resource(struct builder *builder, struct api_ask *ask, struct error **err)
 {
-	_cleanup_(proof_clear) struct proof proof = {.builder = builder, .resource = resource};
+	_cleanup_(proof_clear) struct proof proof = {.builder = builder, .resource = ask->resource};
 	enum verdict verdict = VERDICT_AGAIN;
 	uint64_t pause = PAUSE;
 	int rc = 0;
-	candidates_of(builder, resource, &proof.candidates);
+	candidates_of(builder, ask->resource, &proof.candidates);
 	for (int attempt = 1; attempt <= TRIES && rc == 0 && verdict == VERDICT_AGAIN; attempt++, pause *= 2) {
 		if (attempt > 1)
 			rc = probe_pause(builder->kube->loop, pause, err);
+		if (attempt > 1 && rc == 0)
+			rc = ask_again(builder, ask, err);
 		if (rc == 0)
-			rc = attempt_proof(&proof, attempt, attempt == 1 ? have : NULL, &verdict, err);
+			rc = attempt_proof(&proof, attempt, ask, &verdict, err);
 	}
 	if (rc < 0)
-		return error_wrap(err, rc, "finding %s in etcd", resource->resource);
+		return error_wrap(err, rc, "finding %s in etcd", ask->resource->resource);
 	if (verdict == VERDICT_AGAIN)
 		set_unproved(&proof, xstrdup("its objects come and go too fast to compare the API with etcd"));
 	if (verdict != VERDICT_NOT_STORED)
@@ -421,22 +427,22 @@ static int build(struct builder *builder, const struct kube_resources *resources
 		 struct error **err)
 {
 	size_t count = resources->count;
-	_cleanup_free_ const struct kube_resource **asked = xcalloc(count + 1, sizeof(*asked));
-	_cleanup_free_ struct api_first *firsts = xcalloc(count + 1, sizeof(*firsts));
-	_cleanup_free_ bool *have = xcalloc(count + 1, sizeof(*have));
+	_cleanup_free_ struct api_ask *asks = xcalloc(count + 1, sizeof(*asks));
 	for (size_t i = 0; i < count; i++) {
 		const struct kube_resource *resource = &resources->items[i];
 		if (resource->can_list && !resource->aggregated && (!wanted || wanted[i]))
-			asked[i] = resource;
+			asks[i].resource = resource;
 	}
 	/* Side by side: sixty lists one after another take most of a small cluster's census. */
 	int rc = read_revisions(builder, err);
 	if (rc == 0)
-		rc = api_probe_firsts(builder->kube, asked, count, firsts, have, err);
+		rc = api_probe_firsts(builder->kube, asks, count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (asked[i])
-			rc = add_resource(builder, asked[i], have[i] ? &firsts[i] : NULL, err);
+		if (asks[i].resource)
+			rc = add_resource(builder, &asks[i], err);
 	}
+	for (size_t i = 0; i < count; i++)
+		error_clear(&asks[i].error);
 	if (rc == 0 && !wanted)
 		rc = check_every_etcd_is_used(builder, err);
 	return rc;
@@ -451,7 +457,7 @@ int resource_map_build_some(struct kube *kube, struct etcd *const *etcds, size_t
 							   .etcd_count = etcd_count,
 							   .prefix = etcd_prefix_clean(etcd_prefix),
 							   .revisions = xcalloc(etcd_count + 1, sizeof(uint64_t))};
-	int rc = same_etcd_check(kube, etcds, etcd_count, etcd_prefix, resources, err);
+	int rc = same_etcd_check(kube, etcds, etcd_count, etcd_prefix, resources, NULL, err);
 	if (rc == 0)
 		rc = build(&builder, resources, wanted, err);
 	if (rc < 0)

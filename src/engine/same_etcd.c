@@ -120,17 +120,16 @@ static int refuse(const struct witness *witness, struct error **err)
 	return rc;
 }
 
-/* A clone that stands still has the same objects until one of them is written again: then the revisions differ. */
-static int compare_revisions(const struct witness *witness, struct error **err)
+static int compare_by(const struct witness *witness, const struct kube_resource *resource, struct error **err)
 {
 	struct api_first before, after;
 	struct etcd_probe probe;
 	struct etcd *etcd = witness->etcds[witness->etcd];
-	int rc = api_probe_first(witness->kube, witness->resource, witness->namespace_, 0, &before, err);
+	int rc = api_probe_first(witness->kube, resource, NULL, 0, &before, err);
 	if (rc == 0)
-		rc = etcd_probe_prefix(etcd, "compact_rev_key", &probe, err);
+		rc = etcd_probe_key(etcd, "compact_rev_key", &probe, err);
 	if (rc == 0)
-		rc = api_probe_first(witness->kube, witness->resource, witness->namespace_, 0, &after, err);
+		rc = api_probe_first(witness->kube, resource, NULL, 0, &after, err);
 	if (rc < 0)
 		return rc;
 	if (before.revision <= probe.revision && probe.revision <= after.revision)
@@ -141,8 +140,22 @@ static int compare_revisions(const struct witness *witness, struct error **err)
 			 etcd_label(etcd), witness->kube->name, after.revision, probe.revision);
 }
 
+/* A clone that stands still has the same objects until one of them is written again: then the revisions differ. */
+static int compare_revisions(const struct witness *witness, const struct kube_resources *resources, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	const struct kube_resource *other = kube_resources_find(resources, "namespaces");
+	int rc = compare_by(witness, witness->resource, &failed);
+	/* One unreadable value breaks its whole list. */
+	if (rc == -ERROR_BUSY && other && other != witness->resource)
+		return compare_by(witness, other, err);
+	if (err)
+		*err = steal(failed);
+	return rc;
+}
+
 /* 1: proved; 0: the object is gone, ask another. */
-static int prove(struct witness *witness, struct error **err)
+static int prove(struct witness *witness, const struct kube_resources *resources, struct error **err)
 {
 	uint64_t pause = PAUSE;
 	for (int attempt = 1;; attempt++, pause *= 2) {
@@ -157,7 +170,7 @@ static int prove(struct witness *witness, struct error **err)
 			return rc;
 		}
 		if (same) {
-			rc = compare_revisions(witness, err);
+			rc = compare_revisions(witness, resources, err);
 			return rc < 0 ? rc : 1;
 		}
 		if (attempt == TRIES)
@@ -169,7 +182,7 @@ static int prove(struct witness *witness, struct error **err)
 }
 
 static int prove_by(const struct witness *like, const char *resource, const char *namespace_, const char *name,
-		    const struct kube_resources *resources, struct error **err)
+		    const struct kube_resources *resources, size_t *ret_etcd, struct error **err)
 {
 	_cleanup_(witness_clear) struct witness witness = *like;
 	witness.resource = kube_resources_find(resources, resource);
@@ -181,29 +194,33 @@ static int prove_by(const struct witness *like, const char *resource, const char
 				 namespace_ ? "/" : "", name);
 	witness.words = xasprintf("%s %s%s%s", witness.resource->singular, namespace_ ? namespace_ : "",
 				  namespace_ ? "/" : "", name);
-	return prove(&witness, err);
+	int rc = prove(&witness, resources, err);
+	if (rc > 0 && ret_etcd)
+		*ret_etcd = witness.etcd;
+	return rc;
 }
 
 int same_etcd_check(struct kube *kube, struct etcd *const *etcds, size_t etcd_count, const char *etcd_prefix,
-		    const struct kube_resources *resources, struct error **err)
+		    const struct kube_resources *resources, size_t *ret_etcd, struct error **err)
 {
 	_cleanup_free_ char *prefix = etcd_prefix_clean(etcd_prefix);
 	_cleanup_(kube_identities_free) struct kube_identities identities = {0};
 	_cleanup_error_ failed = NULL;
 	struct witness like = {.kube = kube, .etcds = etcds, .etcd_count = etcd_count, .prefix = prefix};
 	int rc = kube_identities_fetch(kube, &identities, &failed);
-	if (rc < 0 && rc != -ERROR_AUTH && rc != -ERROR_NOT_FOUND) {
+	/* No rights, or a Lease that cannot be read: the Namespace does as well. */
+	if (rc < 0 && rc != -ERROR_AUTH && rc != -ERROR_NOT_FOUND && rc != -ERROR_BUSY) {
 		if (err)
 			*err = steal(failed);
 		return rc;
 	}
 	for (size_t i = 0; rc == 0 && i < identities.count && i < LEASES_MAX; i++) {
 		int proved = prove_by(&like, "leases.coordination.k8s.io", "kube-system",
-				      identities.items[i].lease_name, resources, err);
+				      identities.items[i].lease_name, resources, ret_etcd, err);
 		if (proved != 0)
 			return proved < 0 ? proved : 0;
 	}
-	rc = prove_by(&like, "namespaces", NULL, "kube-system", resources, err);
+	rc = prove_by(&like, "namespaces", NULL, "kube-system", resources, ret_etcd, err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	return error_set(

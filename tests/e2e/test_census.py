@@ -1,0 +1,658 @@
+"""census against real control planes: what it counts, and what it must never take for clean."""
+
+import concurrent.futures
+import os
+import shutil
+import struct
+import threading
+import unittest
+
+from lib import Cluster, Rule, TcpProxy, configuration, kube_rekey, new_key, path_of, wait_until
+
+CRD = "apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def run(cluster, *arguments, etcds=None, **flags):
+    """kube-rekey census; `etcds` are Etcd objects or lists of flags, the cluster's own by default."""
+    command = ["census", *arguments, "--kubeconfig", cluster.kubeconfig()]
+    config = flags.pop("config", cluster.servers[0].config)
+    if config:
+        command += ["--encryption-config", config]
+    for etcd in etcds if etcds is not None else [e for e in (cluster.etcd, cluster.events_etcd) if e]:
+        command += etcd if isinstance(etcd, list) else etcd.flags()
+    return kube_rekey(command, **flags)
+
+
+def document(result, code=0):
+    """The JSON of a run that must end with `code`."""
+    assert result.code == code, result
+    return result.json()
+
+
+def resources(census):
+    """{"secrets": {...}, "widgets.example.com": {...}}"""
+    return {r["resource"] + ("." + r["group"] if r["group"] else ""): r for r in census["resources"]}
+
+
+def keys(resource):
+    """{"aescbc/key1": 3}"""
+    found = {}
+    for key in resource["keys"]:
+        name = key["provider"] + ("/" + key["name"] if key["name"] else "")
+        found[name] = found.get(name, 0) + key["objects"]
+    return found
+
+
+def define(api, group, plural="widgets"):
+    """A namespaced custom resource, served when this returns."""
+    kind = plural[:-1].capitalize()
+    api.create(CRD, None, {
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced",
+                 "names": {"plural": plural, "singular": plural[:-1], "kind": kind, "listKind": kind + "List"},
+                 "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
+                     "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}})
+    wait_until(lambda: api.request("GET", path_of(f"{group}/v1/{plural}", "default")).status == 200, 15,
+               f"{plural}.{group} served")
+
+
+def custom(group, name, kind="Widget"):
+    return {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": name}, "spec": {"a": "b"}}
+
+
+def event(name):
+    return {"metadata": {"name": name}, "involvedObject": {"namespace": "default"}}
+
+
+def sealed(prefix, size=64):
+    """A value that looks like one under a local key."""
+    return prefix.encode() + os.urandom(size)
+
+
+def kms_v1(name):
+    dek = os.urandom(40)
+    return f"k8s:enc:kms:v1:{name}:".encode() + struct.pack(">H", len(dek)) + dek + os.urandom(60)
+
+
+def kms_v2(name, key_id, dek):
+    """An EncryptedObject with a seed (type 1): fields 1, 2, 3 and 5."""
+    def field(number, data):
+        assert len(data) < 128
+        return bytes([number << 3 | 2, len(data)]) + data
+    return (f"k8s:enc:kms:v2:{name}:".encode() + field(1, os.urandom(100)) + field(2, key_id.encode()) +
+            field(3, dek) + bytes([5 << 3, 1]))
+
+
+class Counting(unittest.TestCase):
+    """One cluster with every local provider, custom resources and events in an etcd of their own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.keys = {name: new_key() for name in ("cbc1", "gcm1", "box1", "wild1")}
+        cls.cluster = cls.enterClassContext(Cluster(events_etcd=True, encryption=configuration(
+            Rule(["secrets"], [("aescbc", [("cbc1", cls.keys["cbc1"])]), "identity"]),
+            Rule(["configmaps"], [("aesgcm", [("gcm1", cls.keys["gcm1"])]), "identity"]),
+            Rule(["widgets.example.com"], [("secretbox", [("box1", cls.keys["box1"])]), "identity"]),
+            Rule(["*.coordination.k8s.io"], [("secretbox", [("wild1", cls.keys["wild1"])]), "identity"]))))
+        api = cls.cluster.api
+        for group in ("example.com", "example.org"):
+            define(api, group)
+        for number in range(7):
+            api.create("secrets", "default", {"metadata": {"name": f"s{number}"}})
+        for number in range(5):
+            api.create("configmaps", "default", {"metadata": {"name": f"c{number}"}})
+        for number in range(3):
+            api.create("example.com/v1/widgets", "default", custom("example.com", f"w{number}"))
+        for number in range(2):
+            api.create("example.org/v1/widgets", "default", custom("example.org", f"w{number}"))
+        api.create("events", "default", event("e1"))
+
+    def count(self, resource):
+        return len(self.cluster.api.list(resource))
+
+    def test_every_provider(self):
+        census = document(run(self.cluster, "-o", "json"))
+        self.assertEqual(census["kind"], "Census")
+        self.assertIs(census["complete"], True, census)
+        self.assertEqual((census["why"], census["notes"]), ("", []))
+        found = resources(census)
+        for name, key, listed in (("secrets", "aescbc/cbc1", "secrets"), ("configmaps", "aesgcm/gcm1", "configmaps"),
+                                  ("widgets.example.com", "secretbox/box1", "example.com/v1/widgets"),
+                                  ("leases.coordination.k8s.io", "secretbox/wild1", "coordination.k8s.io/v1/leases")):
+            with self.subTest(name):
+                number = self.count(listed)
+                self.assertEqual(keys(found[name]), {key: number})
+                self.assertEqual((found[name]["objects"], found[name]["apiObjects"]), (number, number))
+                self.assertIs(found[name]["keys"][0]["writeKey"], True)
+                self.assertIs(found[name]["keys"][0]["inConfig"], True)
+                self.assertEqual((found[name]["proof"], found[name]["unknown"]), ("object", 0))
+        self.assertEqual((census["stale"], census["unknown"], census["doesNotOpen"]), (0, 0, 0))
+        self.assertEqual((census["outside"], census["outsideCount"], census["outsideUnknown"]), ([], 0, 0))
+        self.assertGreater(census["expectedPlain"], 0)
+
+    def test_the_number_of_values_is_etcds(self):
+        """Nothing is left out and nothing is counted twice: with writes held off, the same keys as a plain range."""
+        census = document(run(self.cluster, "-o", "json"))
+        in_etcd = sum(len(etcd.at().get_prefix("/registry/"))
+                      for etcd in (self.cluster.etcd, self.cluster.events_etcd))
+        in_resources = sum(r["objects"] for r in census["resources"])
+        everything = in_resources + census["outsideCount"] + census["outsidePlain"] + census["expectedPlain"]
+        self.assertEqual(census["values"], everything)
+        # The compactor's mark stands outside the prefix, at most once in each etcd.
+        self.assertIn(census["values"] - in_etcd, (0, 1, 2))
+
+    def test_the_etcds_are_named(self):
+        census = document(run(self.cluster, "-o", "json"))
+        for said, etcd in zip(census["etcds"], (self.cluster.etcd, self.cluster.events_etcd)):
+            header = etcd.at().status()["header"]
+            self.assertEqual(int(said["clusterID"], 16), int(header["cluster_id"]))
+            self.assertEqual(said["endpoints"], etcd.endpoints)
+            self.assertLessEqual(said["revision"], int(header["revision"]))
+            self.assertEqual(said["raftTerm"], int(header["raft_term"]))
+        self.assertEqual(census["revision"], census["etcds"][0]["revision"])
+
+    def test_two_groups_with_one_plural(self):
+        census = document(run(self.cluster, "--resource", "widgets.example.com", "--resource", "widgets.example.org",
+                              "-o", "json"))
+        found = resources(census)
+        self.assertEqual(keys(found["widgets.example.com"]), {"secretbox/box1": 3})
+        self.assertEqual(keys(found["widgets.example.org"]), {"identity": 2})
+        self.assertEqual(found["widgets.example.com"]["prefix"], "/registry/example.com/widgets/")
+        self.assertEqual(found["widgets.example.org"]["prefix"], "/registry/example.org/widgets/")
+        self.assertIs(census["wholeKeyspace"], False)
+
+    def test_old_names(self):
+        census = document(run(self.cluster, "--resource", "services", "--resource", "nodes", "--resource",
+                              "customresourcedefinitions.apiextensions.k8s.io", "-o", "json"))
+        found = resources(census)
+        self.assertEqual(found["services"]["prefix"], "/registry/services/specs/")
+        self.assertEqual(found["nodes"]["prefix"], "/registry/minions/")
+        self.assertEqual(found["nodes"]["proof"], "empty")
+        self.assertEqual(found["customresourcedefinitions.apiextensions.k8s.io"]["prefix"],
+                         "/registry/apiextensions.k8s.io/customresourcedefinitions/")
+
+    def test_events_have_their_own_etcd(self):
+        census = document(run(self.cluster, "--resource", "events", "-o", "json"))
+        events = resources(census)["events"]
+        self.assertEqual((events["objects"], events["etcd"], events["prefix"]), (1, 1, "/registry/events/"))
+        same = document(run(self.cluster, "--resource", "events.events.k8s.io", "-o", "json"))
+        self.assertEqual(next(iter(resources(same).values()))["objects"], 1)
+
+    def test_an_etcd_that_was_not_given(self):
+        """Without the events' etcd nobody knows what lies there."""
+        result = run(self.cluster, "-o", "json", etcds=[self.cluster.etcd])
+        census = document(result, 1)
+        self.assertIs(census["complete"], False)
+        self.assertIn("events", census["why"])
+        self.assertIn("--etcd-servers-overrides", census["why"])
+        # And for what lies in the given one alone, it is enough.
+        self.assertIs(document(run(self.cluster, "--resource", "secrets", "-o", "json",
+                                   etcds=[self.cluster.etcd]))["complete"], True)
+
+    def test_an_etcd_given_twice(self):
+        result = run(self.cluster, etcds=[self.cluster.etcd, self.cluster.etcd])
+        self.assertEqual(result.code, 2, result)
+        self.assertIn("the same etcd", result.err)
+
+    def test_without_a_configuration(self):
+        census = document(run(self.cluster, "-o", "json", config=None))
+        found = resources(census)
+        self.assertEqual(keys(found["secrets"]), {"aescbc/cbc1": self.count("secrets")})
+        self.assertIs(found["secrets"]["keys"][0]["writeKey"], False)
+        self.assertEqual((census["stale"], census["unreadable"]), (0, 0))
+
+    def write(self, name, text):
+        path = self.cluster.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+        return path
+
+    def test_keys_that_are_not_in_the_configuration(self):
+        path = self.write("other.yaml", configuration(
+            Rule(["secrets", "configmaps", "widgets.example.com", "*.coordination.k8s.io"],
+                 [("aescbc", [("key9", new_key())]), "identity"])))
+        result = run(self.cluster, "-o", "json", config=path)
+        census = document(result, 1)
+        secrets = resources(census)["secrets"]
+        self.assertEqual((secrets["unreadable"], secrets["stale"]), (secrets["objects"],) * 2)
+        self.assertIs(secrets["keys"][0]["inConfig"], False)
+        table = run(self.cluster, config=path)
+        self.assertIn("aescbc/cbc1, which the configuration does not have", " ".join(table.out.split()))
+        self.assertIn("UNREADABLE", table.out)
+
+    def test_stale_under_a_read_key(self):
+        path = self.write("promoted.yaml", configuration(
+            Rule(["secrets"], [("aescbc", [("cbc2", new_key()), ("cbc1", self.keys["cbc1"])]), "identity"]),
+            Rule(["configmaps"], ["identity", ("aesgcm", [("gcm1", self.keys["gcm1"])])]),
+            Rule(["widgets.example.com"], [("secretbox", [("box1", self.keys["box1"])])]),
+            Rule(["*.*"], [("secretbox", [("wild1", self.keys["wild1"])]), "identity"])))
+        census = document(run(self.cluster, "-o", "json", config=path), 1)
+        found = resources(census)
+        self.assertEqual(found["secrets"]["stale"], found["secrets"]["objects"])
+        self.assertEqual(found["configmaps"]["stale"], found["configmaps"]["objects"])
+        self.assertEqual(found["widgets.example.com"]["stale"], 0)
+        self.assertEqual(found["leases.coordination.k8s.io"]["stale"], 0)
+        self.assertEqual(found["namespaces"]["stale"], found["namespaces"]["objects"])  # *.* wants it encrypted
+        self.assertEqual((census["unreadable"], census["doesNotOpen"]), (0, 0))
+
+    def test_the_same_name_with_other_bytes(self):
+        """The prefix of a value looks right; only opening it tells."""
+        path = self.write("bytes.yaml", configuration(
+            Rule(["secrets"], [("aescbc", [("cbc1", new_key())]), "identity"]),
+            Rule(["configmaps"], [("aesgcm", [("gcm1", new_key())]), "identity"]),
+            Rule(["widgets.example.com"], [("secretbox", [("box1", new_key())]), "identity"]),
+            Rule(["*.coordination.k8s.io"], [("secretbox", [("wild1", self.keys["wild1"])]), "identity"])))
+        census = document(run(self.cluster, "-o", "json", config=path), 1)
+        found = resources(census)
+        # CBC has no integrity: about one in 256 opens to rubbish, and rubbish is no object.
+        for name in ("secrets", "configmaps", "widgets.example.com"):
+            self.assertEqual(found[name]["doesNotOpen"], found[name]["objects"], name)
+        self.assertEqual(found["leases.coordination.k8s.io"]["doesNotOpen"], 0)
+        self.assertTrue(census["doesNotOpenExample"].startswith("/registry/"))
+
+    def test_one_object(self):
+        value, revision = self.cluster.etcd.get("/registry/secrets/default/s1")
+        line = run(self.cluster, "secret/s1", "-n", "default")
+        self.assertEqual((line.code, line.out), (0, f"secret default/s1: aescbc/cbc1, written at revision {revision}, "
+                                                    f"{len(value)} bytes\n"), line)
+        line = run(self.cluster, "widgets.example.org/w1", "-n", "default")
+        self.assertRegex(line.out, r"^widget default/w1: plaintext, written at revision \d+, \d+ bytes\n$")
+        line = run(self.cluster, "namespace/default")
+        self.assertRegex(line.out, r"^namespace default: plaintext, written")
+        line = run(self.cluster, "event/e1", "-n", "default")
+        self.assertRegex(line.out, r"^event default/e1: plaintext, written")
+        gone = run(self.cluster, "secret/no-such", "-n", "default")
+        self.assertEqual(gone.code, 2)
+        self.assertIn("secret default/no-such does not exist", gone.err)
+
+    def test_what_is_not_stored(self):
+        for name, words in (("componentstatuses", "not stored in etcd"), ("nonsense", "no resource nonsense")):
+            result = run(self.cluster, "--resource", name)
+            self.assertEqual(result.code, 2, result)
+            self.assertIn(words, result.err)
+
+    def test_the_table(self):
+        result = run(self.cluster)
+        self.assertEqual(result.code, 0, result)
+        for line in result.out.splitlines():
+            self.assertLessEqual(len(line), 80, result.out)
+        self.assertRegex(result.out, rf"secrets +aescbc/cbc1 +{self.count('secrets')} .* write key")
+        self.assertIn("proved to be this API server's etcd", " ".join(result.out.split()))
+
+    def test_while_everything_changes(self):
+        """Creates, updates and deletes at full speed: every census is of one revision, and agrees with the API."""
+        api, stop = self.cluster.api, threading.Event()
+        api.namespace("busy")
+
+        def write(number):
+            turns = 0
+            while not stop.is_set():
+                name = f"busy-{number}-{turns % 5}"
+                if api.request("POST", path_of("secrets", "busy"), {"metadata": {"name": name}}).status == 409:
+                    api.request("DELETE", path_of("secrets", "busy", name))
+                api.request("POST", path_of("configmaps", "busy"), {"metadata": {"name": name}})
+                api.request("PATCH", path_of("configmaps", "busy", name),
+                            f'{{"data": {{"turn": "{turns}"}}}}'.encode(),
+                            {"Content-Type": "application/merge-patch+json"})
+                turns += 1
+            return turns
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, number) for number in range(4)]
+            try:
+                for _ in range(5):
+                    census = document(run(self.cluster, "-o", "json"))
+                    self.assertIs(census["complete"], True, census)
+                    for name in ("secrets", "configmaps"):
+                        resource = resources(census)[name]
+                        self.assertIn(resource["apiObjects"], (resource["objects"], None), census["notes"])
+            finally:
+                stop.set()
+            self.assertGreater(sum(writer.result() for writer in writers), 5)
+
+
+class Planted(unittest.TestCase):
+    """Values written behind the API server's back."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster())
+        for number in range(4):
+            cls.cluster.api.create("secrets", "default", {"metadata": {"name": f"s{number}"}})
+
+    def plant(self, key, value):
+        client = self.cluster.etcd.at()
+        client.put(key, value)
+        self.addCleanup(client.delete, key)
+
+    def setUp(self):
+        """A server that met a value it cannot read comes back once that is gone."""
+        def readable():
+            return all(self.cluster.api.request("GET", path_of(r, query="limit=1")).status == 200
+                       for r in ("secrets", "configmaps"))
+        wait_until(readable, 60, "lists of the API server again", 0.2)
+
+    def census(self, code):
+        return document(run(self.cluster, "-o", "json"), code)
+
+    def test_clean_before(self):
+        self.assertIs(self.census(0)["complete"], True)
+
+    def test_values_of_unknown_form(self):
+        """Named, counted, exit 1; among readable ones, in front of them and behind them."""
+        for name, value in {
+                "aa-new-provider": sealed("k8s:enc:quantum:v1:key1:"),
+                "aa-new-version": sealed("k8s:enc:aescbc:v9:key1:"),
+                "truncated-prefix": b"k8s:enc:aes", "truncated-iv": b"k8s:enc:aescbc:v1:key1:\0\1\2",
+                "truncated-nonce": b"k8s:enc:aesgcm:v1:key1:" + bytes(13), "zz-empty": b"", "zz-rubbish": b"hello"}.items():
+            self.plant(f"/registry/secrets/default/{name}", value)
+        census = self.census(1)
+        secrets = resources(census)["secrets"]
+        self.assertEqual((secrets["objects"], secrets["unknown"], census["unknown"]), (11, 7, 7))
+        self.assertEqual(keys(secrets), {"aescbc/key1": 4})
+        self.assertEqual(secrets["unknownExample"], "/registry/secrets/default/aa-new-provider")
+        table = run(self.cluster)
+        self.assertEqual(table.code, 1)
+        self.assertIn("7 values are truncated or of unknown form, for example /registry/secrets/default/aa-new-provider",
+                      " ".join(table.out.split()))
+
+    def test_kms_values(self):
+        """Name, key ID and DEK source are told apart; v1 has a DEK for each value, which says nothing."""
+        for number in range(3):
+            self.plant(f"/registry/secrets/default/v1-{number}", kms_v1("old-kms"))
+        seeds = [os.urandom(60) for _ in range(2)]
+        for number, (key_id, seed) in enumerate((("id-1", 0), ("id-1", 0), ("id-1", 1), ("id-2", 1))):
+            self.plant(f"/registry/secrets/default/v2-{number}", kms_v2("vault", key_id, seeds[seed]))
+        census = self.census(1)
+        found = {(k["provider"], k["kmsVersion"], k["name"], k["keyID"], k["dekSource"]): k["objects"]
+                 for k in resources(census)["secrets"]["keys"]}
+        self.assertEqual(found[("kms", 1, "old-kms", "", "")], 3)
+        v2 = {key: objects for key, objects in found.items() if key[1] == 2}
+        self.assertEqual(sorted(v2.values()), [1, 1, 2])
+        self.assertEqual({key[3] for key in v2}, {"id-1", "id-2"})
+        self.assertEqual(len({key[4] for key in v2}), 2)
+        self.assertEqual(census["unreadable"], 7)
+        self.assertEqual(census["unknown"], 0)
+        table = " ".join(run(self.cluster).out.split())
+        self.assertIn("kms v2/vault key ID id-1", table)
+        self.assertIn("2 DEK sources", table)
+
+    def test_more_dek_sources_than_are_told_apart(self):
+        for number in range(70):
+            self.plant(f"/registry/secrets/default/many-{number:03}", kms_v2("vault", "id-1", os.urandom(60)))
+        census = self.census(1)
+        many = [k for k in resources(census)["secrets"]["keys"] if k["name"] == "vault"]
+        self.assertEqual(len(many), 65)
+        self.assertEqual([k["objects"] for k in many if k["dekSourcesLumped"]], [6])
+        self.assertIn("more than 64 DEK sources", " ".join(run(self.cluster).out.split()))
+
+    def test_one_object_that_nobody_can_read(self):
+        self.plant("/registry/secrets/default/lost", sealed("k8s:enc:aescbc:v1:gone:", 32))
+        line = run(self.cluster, "secret/lost", "-n", "default")
+        self.assertEqual(line.code, 1, line)
+        self.assertRegex(line.out, r"^secret default/lost: aescbc/gone, which the configuration does not have: "
+                                   r"unreadable, written at revision \d+, 55 bytes; the API server cannot serve it: ")
+
+    def test_an_unreadable_first_object(self):
+        """Listing fails from the first page on; the prefix is proved by the others."""
+        self.plant("/registry/secrets/default/a-first", sealed("k8s:enc:aescbc:v1:gone:", 32))
+        census = self.census(1)
+        secrets = resources(census)["secrets"]
+        self.assertEqual(keys(secrets), {"aescbc/key1": 4, "aescbc/gone": 1})
+        self.assertEqual((secrets["unreadable"], secrets["proof"]), (1, "object"))
+
+    def test_outside_the_map(self):
+        planted = {
+            "/registry/example.net/gadgets/default/left": sealed("k8s:enc:aescbc:v1:key1:", 32),
+            "/registry/secrets-store.csi.x-k8s.io/things/default/a": sealed("k8s:enc:secretbox:v1:box:", 64),
+            "/registry/ranges/serviceips-odd": sealed("k8s:enc:aesgcm:v1:key1:", 64),
+            "/other/secrets/default/b": sealed("k8s:enc:aescbc:v1:key1:", 32),
+            "/registry/secretsx": b'{"kind": "Secret"}',
+            "/registry/zz-unknown/a": sealed("k8s:enc:quantum:v1:key1:"),
+            "/other/plain": b'{"a": 1}',
+        }
+        for key, value in planted.items():
+            self.plant(key, value)
+        census = self.census(1)
+        outside = {(o["path"], o["provider"], o["name"]) for o in census["outside"]}
+        self.assertEqual(outside, {
+            ("/other/secrets/default/b", "aescbc", "key1"),
+            ("/registry/example.net/gadgets/default/left", "aescbc", "key1"),
+            ("/registry/ranges/serviceips-odd", "aesgcm", "key1"),
+            ("/registry/secrets-store.csi.x-k8s.io/things/default/a", "secretbox", "box"),
+            ("/registry/zz-unknown/a", "unknown", "")})
+        self.assertEqual((census["outsideCount"], census["outsideUnknown"], census["outsidePlain"]), (5, 1, 2))
+        self.assertEqual(resources(census)["secrets"]["objects"], 4)
+        counted = {(k["provider"], k["name"]): k["objects"] for k in census["outsideKeys"]}
+        self.assertEqual(counted, {("aescbc", "key1"): 2, ("aesgcm", "key1"): 1, ("secretbox", "box"): 1,
+                                   ("identity", ""): 2})
+        table = run(self.cluster)
+        self.assertIn("5 encrypted values lie under no resource", " ".join(table.out.split()))
+        self.assertIn("/registry/example.net/gadgets/default/left", table.out)
+
+    def test_foreign_prefixes(self):
+        self.plant("/other/secrets/default/b", sealed("k8s:enc:aescbc:v1:key1:", 32))
+        self.plant("/other/plain", b'{"a": 1}')
+        census = document(run(self.cluster, "-o", "json", "--foreign-prefix", "/other/"))
+        self.assertEqual((census["outsideCount"], census["outsidePlain"]), (0, 0))
+        self.assertEqual({(k["provider"], k["name"]): k["objects"] for k in census["foreignKeys"]},
+                         {("aescbc", "key1"): 1, ("identity", ""): 1})
+        for own in ("/registry/", "/registry/secrets/default/", "/"):
+            result = run(self.cluster, "--foreign-prefix", own)
+            self.assertEqual(result.code, 2, result)
+            self.assertIn("of this API server are stored under", result.err)
+
+    def test_many_outside_are_all_counted(self):
+        for number in range(150):
+            self.plant(f"/registry/gone/{number:03}", sealed("k8s:enc:aescbc:v1:key1:", 32))
+        result = run(self.cluster, "-o", "json")
+        census = document(result, result.code)
+        self.assertEqual((len(census["outside"]), census["outsideCount"]), (100, 150))
+
+    def test_a_deleted_definition_leaves_nothing_unseen(self):
+        """The values of a custom resource that is not served any more lie outside the map."""
+        api = self.cluster.api
+        define(api, "example.info", "gizmos")
+        api.create("example.info/v1/gizmos", "default", custom("example.info", "left", "Gizmo"))
+        self.assertEqual(resources(self.census(0))["gizmos.example.info"]["objects"], 1)
+        value, _ = self.cluster.etcd.get("/registry/example.info/gizmos/default/left")
+        api.delete(CRD, None, "gizmos.example.info")
+        wait_until(lambda: api.request("GET", path_of("example.info/v1/gizmos")).status == 404, 30, "not served")
+        self.plant("/registry/example.info/gizmos/default/left", value)
+        census = self.census(0)
+        self.assertNotIn("gizmos.example.info", resources(census))
+        self.assertGreaterEqual(census["outsidePlain"], 1)
+
+
+class WrongEtcd(unittest.TestCase):
+    """An etcd that is not the one behind the API server never looks clean."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster())
+        cls.cluster.api.create("secrets", "default", {"metadata": {"name": "app"}})
+
+    def refused(self, *arguments, etcds=None):
+        result = run(self.cluster, *arguments, etcds=etcds)
+        self.assertEqual((result.code, result.out), (3, ""), result)
+        return result.err
+
+    def own_with_prefix(self, prefix):
+        return [*self.cluster.etcd.flags(), "--etcd-prefix", prefix]
+
+    def test_another_clusters(self):
+        with Cluster() as other:
+            other.api.create("secrets", "default", {"metadata": {"name": "app"}})
+            words = self.refused(etcds=[other.etcd])
+            self.assertIn(f"{other.etcd.endpoints[0]} is not the etcd behind {self.cluster.servers[0].url}", words)
+
+    def test_an_empty_one(self):
+        empty = self.cluster.add_etcd("empty", like=self.cluster.etcd)
+        empty.start()
+        self.addCleanup(empty.kill)
+        self.assertIn("does not exist here", self.refused(etcds=[empty]))
+        # Beside the right one, with something in it that looks like ours: nothing of this API server is stored there.
+        empty.at().put("/registry/secrets/default/app", sealed("k8s:enc:aescbc:v1:key1:", 32))
+        self.assertIn("none of its resources is stored there",
+                      self.refused(etcds=[self.cluster.etcd, ["--etcd-endpoints", empty.endpoints[0]]]))
+
+    def test_a_wrong_prefix(self):
+        words = self.refused(etcds=[self.own_with_prefix("/kubernetes")])
+        self.assertIn("under /registry/, not under /kubernetes/", words)
+        self.assertIn("--etcd-prefix /registry", words)
+        for same in ("registry", "/registry/", "//registry//"):
+            self.assertEqual(run(self.cluster, etcds=[self.own_with_prefix(same)]).code, 0, same)
+
+    def clone(self, name):
+        """A second etcd from the first one's data: the same cluster ID, uids and revisions up to now."""
+        etcd, member = self.cluster.etcd, self.cluster.etcd.members[0]
+        clone = self.cluster.add_etcd(name, like=etcd, flags=["--force-new-cluster"])
+        member.stop()
+        shutil.copytree(member.data, clone.members[0].data)
+        member.start()
+        etcd.wait_healthy()
+        clone.start()
+        self.addCleanup(clone.kill)
+        wait_until(lambda: self.cluster.api.request("GET", "/readyz").status == 200, 30, "ready again", 0.1)
+        self.assertEqual(clone.at().status()["header"]["cluster_id"], etcd.at().status()["header"]["cluster_id"])
+        return clone
+
+    def test_a_clone_that_stood_still(self):
+        """Every object of the clone is that of the original; only newer ones tell."""
+        clone = self.clone("still")
+        self.cluster.api.create("configmaps", "default", {"metadata": {"name": "newer"}})
+        self.assertIn("is not the etcd behind", self.refused(etcds=[clone]))
+
+    def test_a_clone_that_went_its_own_way(self):
+        clone = self.clone("diverged")
+        revision = self.cluster.etcd.at().revision()
+        while clone.at().revision() <= revision + 50:
+            clone.at().put("/registry/configmaps/default/own-way", b'{"kind": "ConfigMap"}')
+        words = self.refused(etcds=[clone])
+        self.assertIn("is not the etcd behind", words)
+
+    def test_one_endpoint_of_each(self):
+        """Half of the members belong to somebody else."""
+        empty = self.cluster.add_etcd("half", like=self.cluster.etcd)
+        empty.start()
+        self.addCleanup(empty.kill)
+        flags = self.cluster.etcd.flags()
+        flags[1] += "," + empty.endpoints[0]
+        result = run(self.cluster, etcds=[flags])
+        self.assertNotEqual(result.code, 0, result)
+        self.assertEqual(result.out, "")
+
+
+class Members(unittest.TestCase):
+    """Three members, some of them silent."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(etcd_members=3))
+        cls.cluster.api.create("secrets", "default", {"metadata": {"name": "app"}})
+
+    def pause(self, *numbers):
+        for number in numbers:
+            member = self.cluster.etcd.members[number]
+            member.pause()
+            self.addCleanup(self.cluster.etcd.wait_healthy, number, 30)
+            self.addCleanup(member.resume)
+
+    def setUp(self):
+        """A server that had no majority to read from takes a while."""
+        paths = [path_of("secrets"), path_of("apiregistration.k8s.io/v1/apiservices"), path_of(CRD), path_of("namespaces")]
+        wait_until(lambda: all(self.cluster.api.request("GET", path).status == 200 for path in paths), 90,
+                   "the API server", 0.2)
+
+    def test_all_answer(self):
+        census = document(run(self.cluster, "-o", "json"))
+        self.assertEqual(census["notes"], [])
+
+    def test_one_is_silent(self):
+        """The majority answers for every value; who did not is named."""
+        self.pause(2)
+        census = document(run(self.cluster, "-o", "json"))
+        self.assertIs(census["complete"], True)
+        self.assertEqual(len(census["notes"]), 1)
+        self.assertIn("1 of 3 etcd members do not answer: etcd-2", census["notes"][0])
+
+    def test_no_majority(self):
+        """What one member remembers may be old: nothing is shown."""
+        self.pause(1, 2)
+        result = run(self.cluster, timeout=300)
+        self.assertEqual((result.code, result.out), (2, ""), result)
+
+    def test_only_a_member_that_was_left_behind(self):
+        """The one endpoint given has data, and no majority to say that they are the newest."""
+        self.pause(1, 2)
+        alone = self.cluster.etcd.flags()
+        alone[1] = self.cluster.etcd.endpoints[0]
+        result = run(self.cluster, etcds=[alone], timeout=300)
+        self.assertEqual((result.code, result.out), (2, ""), result)
+
+
+class Compaction(unittest.TestCase):
+    """History goes while it is read."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster())
+        client, filler = cls.cluster.etcd.at(), b'{"a": "' + b"x" * 2000 + b'"}'
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: client.put(f"/aa/{number:05}", filler), range(3000)))
+
+    def compact(self):
+        client = self.cluster.etcd.at()
+        client.put("/aa/00000", b'{"a": 1}')
+        client.compact(client.revision())
+
+    def census(self, times):
+        """A census during which history is compacted so many times, each within a first page of 1 MB."""
+        with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
+            left = [times]
+
+            def act():
+                self.compact()
+                left[0] -= 1
+                if left[0] > 0:
+                    proxy.after(1_030_000, act)
+            proxy.after(300_000, act)
+            flags = self.cluster.etcd.flags()
+            flags[1] = proxy.url
+            return run(self.cluster, "-o", "json", etcds=[flags])
+
+    def test_once(self):
+        census = document(self.census(1))
+        self.assertIs(census["complete"], True)
+        self.assertIn("begun again", census["notes"][0])
+        self.assertEqual(census["etcds"][0]["firstRevision"], census["revision"])
+        self.assertEqual(census["outsidePlain"], 3000)
+
+    def test_again_and_again(self):
+        census = document(self.census(4), 1)
+        self.assertIs(census["complete"], False)
+        self.assertIn("compacted in the middle", census["why"])
+
+    def test_a_connection_that_breaks(self):
+        """The page goes on behind its last whole value."""
+        with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
+            proxy.after(2_500_000, proxy.reset)
+            flags = self.cluster.etcd.flags()
+            flags[1] = proxy.url
+            census = document(run(self.cluster, "-o", "json", etcds=[flags]))
+        self.assertIs(census["complete"], True, census)
+        self.assertEqual(census["outsidePlain"], 3000)
+
+
+class OldServer(unittest.TestCase):
+    def test_v1_33(self):
+        with Cluster(version="1.33") as cluster:
+            cluster.api.create("secrets", "default", {"metadata": {"name": "app"}})
+            census = document(run(cluster, "-o", "json"))
+            self.assertIs(census["complete"], True, census)
+            self.assertEqual(keys(resources(census)["secrets"]), {"aescbc/key1": 1})
+
+
+if __name__ == "__main__":
+    unittest.main()
