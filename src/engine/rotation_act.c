@@ -81,12 +81,19 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
-/* The Lease may have been lost while we slept: then somebody else may be deciding. */
-static int still_ours(const struct rotation *r, struct error **err)
+/* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server that restarts renews
+ * nothing) is waited for: *ret_late. */
+static int still_ours(const struct rotation *r, bool *ret_late, struct error **err)
 {
+	*ret_late = false;
 	if (kube_lock_deadline(r->lock) > clock_monotonic())
 		return 0;
-	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost: another kube-rekey may have begun", LOCK_NAMESPACE, LOCK_NAME);
+	const char *lost_to = kube_lock_lost_to(r->lock);
+	*ret_late = !lost_to;
+	if (!lost_to)
+		return 0;
+	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost%s%s: another kube-rekey may have begun", LOCK_NAMESPACE, LOCK_NAME,
+			   *lost_to ? " to " : "", lost_to);
 	error_set_hint(err, "nothing was changed without it; run the same command again");
 	return rc;
 }
@@ -95,7 +102,14 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 {
 	_cleanup_secret_ text = NULL;
 	int from = journal_step_of(r->journal, present->sha256);
-	int rc = prepare(r, from, d->to_step, err);
+	bool late = false;
+	int rc = still_ours(r, &late, err);
+	if (rc == 0 && late)
+		rotation_trouble(r, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed");
+	if (rc < 0 || late)
+		return rc;
+	rotation_trouble(r, NULL);
+	rc = prepare(r, from, d->to_step, err);
 	if (rc == 0)
 		rc = make_text(r, present, (size_t)d->to_step, &text, err);
 	if (rc < 0)
@@ -107,9 +121,10 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		r->journal->rescues++;
 	rc = journal_write(r->target->path, r->journal, err);
 	if (rc == 0)
-		rc = still_ours(r, err);
-	if (rc == 0)
-		rc = target_write(r->target, text, d->expect_hash, err);
+		rc = still_ours(r, &late, err);
+	if (rc < 0 || late)
+		return rc; /* the journal names one hash more: no harm */
+	rc = target_write(r->target, text, d->expect_hash, err);
 	if (rc < 0)
 		return rc;
 	look_wrote(&r->look, sha256, from == d->to_step, clock_wall());
