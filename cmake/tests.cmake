@@ -77,11 +77,6 @@ foreach(file IN LISTS unit_tests)
 	endif()
 endforeach()
 
-# Every state of a model of the cluster (label "explore"); needs the layers up to rotate.
-if(NOT KR_FOLDERS OR "rotate" IN_LIST KR_FOLDERS)
-	add_subdirectory("${PROJECT_SOURCE_DIR}/tests/explore" tests/explore)
-endif()
-
 file(GLOB checks CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/scripts/check-*")
 foreach(file IN LISTS checks)
 	get_filename_component(name "${file}" NAME)
