@@ -62,7 +62,7 @@ static int look(const struct session *session, struct status *status, struct err
 	if (rc < 0)
 		return rc;
 	present = present_as_journal(session, sha256);
-	struct look eye = {.kube = &session->cluster->kube, .name = xstrdup(session->cluster->kube.name), .canary_step = STEP_NONE, .loaded_step = STEP_NONE,
+	struct look eye = {.kube = &session->cluster->kube, .name = xstrdup(session->cluster->kube.name), .canary_step = STEP_NONE,
 			   .reloads_itself = true};
 	look_at(&eye, target, status->journal ? status->journal : present, loop_now(session->cluster->loop), &status->server);
 	look_free(&eye);

@@ -61,9 +61,23 @@ static int find_node(const struct options *o, struct cluster *cluster, struct er
 	if (o->apiserver_manifest)
 		return facts_from_manifest(o->apiserver_manifest, cluster, err);
 	facts_from_process(o->encryption_config, cluster);
-	if (cluster->has_node || o->encryption_config || access(DEFAULT_MANIFEST, R_OK) != 0)
+	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that still holds. */
+	if (access(DEFAULT_MANIFEST, R_OK) != 0)
 		return 0;
-	return facts_from_manifest(DEFAULT_MANIFEST, cluster, err);
+	struct cluster manifest = {0};
+	int rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
+	if (rc < 0)
+		return rc;
+	if (o->encryption_config && !(manifest.node.encryption_config_host && same_path(manifest.node.encryption_config_host, o->encryption_config))) {
+		node_facts_free(&manifest.node);
+		return 0;
+	}
+	manifest.node.process_id = cluster->has_node ? cluster->node.process_id : 0;
+	if (cluster->has_node)
+		node_facts_free(&cluster->node);
+	cluster->node = manifest.node;
+	cluster->has_node = true;
+	return 0;
 }
 
 /* --- the API server --- */

@@ -154,25 +154,52 @@ static bool same_write_keys(const struct path *path, int a, int b)
 	return true;
 }
 
+static void forget_ran(struct look *look)
+{
+	look->loaded_since = look->writes_since = 0;
+	free(look->ran_file);
+	free(look->ran_hash);
+	look->ran_file = look->ran_hash = NULL;
+}
+
+/* Whether what runs now is the file that we put in the place of the very one that ran before: then nothing ran in between. */
+static bool swapped(const struct look *look, const struct path *path, const struct server_observation *ret)
+{
+	return look->ran_file && text_equal(ret->file_hash, look->written_hash) && text_equal(look->replaced_hash, look->ran_file) &&
+	       same_write_keys(path, look->ran_step, ret->loaded_step);
+}
+
+static void runs_its_file(struct look *look, const struct path *path, uint64_t now, const struct server_observation *ret)
+{
+	bool same = text_equal(look->ran_file, ret->file_hash);
+	if (!same && !swapped(look, path, ret))
+		look->writes_since = 0;
+	if (!same)
+		look->loaded_since = 0;
+	look->loaded_since = look->loaded_since ? look->loaded_since : now;
+	look->writes_since = look->writes_since ? look->writes_since : now;
+	free(look->ran_file);
+	free(look->ran_hash);
+	look->ran_file = xstrdup(ret->file_hash);
+	look->ran_hash = ret->loaded_hash ? xstrdup(ret->loaded_hash) : NULL;
+	look->ran_step = ret->loaded_step;
+}
+
 static void compare_with_before(struct look *look, const struct path *path, uint64_t now, struct server_observation *ret)
 {
-	int step = ret->loaded == FACT_KNOWN ? ret->loaded_step : STEP_NONE;
-	if (step == STEP_NONE)
-		look->writes_since = 0;
-	else if (look->writes_since == 0 || look->process != ret->process || !same_write_keys(path, look->loaded_step, step))
-		look->writes_since = now;
-	look->loaded_step = step;
-	ret->writes_since = look->writes_since;
-	bool runs_file = ret->loaded == FACT_KNOWN && ret->loaded_is_file;
-	bool same = look->process == ret->process && text_equal(look->loaded_file, ret->file_hash);
-	if (runs_file && (!same || look->loaded_since == 0))
-		look->loaded_since = now;
-	if (!runs_file)
-		look->loaded_since = 0;
+	if (look->process != ret->process)
+		forget_ran(look);
 	look->process = ret->process;
-	free(look->loaded_file);
-	look->loaded_file = runs_file ? xstrdup(ret->file_hash) : NULL;
+	if (ret->loaded == FACT_KNOWN && ret->loaded_is_file) {
+		runs_its_file(look, path, now, ret);
+	} else {
+		look->loaded_since = 0;
+		/* Still the file from before, until it loads the present one; anything else may have written with other keys. */
+		if (ret->loaded != FACT_UNKNOWN && !text_equal(ret->loaded_hash, look->ran_hash))
+			forget_ran(look);
+	}
 	ret->loaded_since = look->loaded_since;
+	ret->writes_since = look->writes_since;
 }
 
 void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now, struct server_observation *ret)
@@ -191,7 +218,7 @@ void look_at(struct look *look, const struct target *target, const struct journa
 	ret->canary_process = look->canary_process;
 }
 
-void look_wrote(struct look *look, const char *sha256, bool same_step, uint64_t wall_now)
+void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t wall_now)
 {
 	look->nonces = same_step ? look->nonces + 1 : 1;
 	look->successes = look->successes_now;
@@ -200,12 +227,16 @@ void look_wrote(struct look *look, const char *sha256, bool same_step, uint64_t 
 	look->written_wall = wall_now;
 	free(look->written_hash);
 	look->written_hash = xstrdup(sha256);
+	free(look->replaced_hash);
+	look->replaced_hash = xstrdup(replaced);
 }
 
 void look_free(struct look *look)
 {
 	free(look->name);
 	free(look->id_hash);
-	free(look->loaded_file);
+	free(look->ran_file);
+	free(look->ran_hash);
+	free(look->replaced_hash);
 	free(look->written_hash);
 }

@@ -14,11 +14,11 @@ struct look {
 	uint64_t poll;             /* ns between two looks of the server at its file: 60 s upstream */
 	/* from the look before */
 	uint64_t process, loaded_since, writes_since;
-	int loaded_step;           /* STEP_NONE: was not known */
-	char *loaded_file;         /* hash of the file that it was seen to run */
+	char *ran_file, *ran_hash; /* the file that it was seen to run last, and the hash that it showed for it */
+	int ran_step;
 	/* at our last write of the file */
 	unsigned nonces;           /* files written for the present step by this process */
-	char *written_hash;
+	char *written_hash, *replaced_hash;
 	uint64_t written_wall;     /* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
 	uint64_t successes, failures; /* its reload counters just before the rename */
 	bool counters_known;
@@ -30,6 +30,6 @@ struct look {
 };
 /* Fills in everything of *ret but the canary's impossibility. Never fails: what could not be read is unknown, with `why`. */
 void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now, struct server_observation *ret);
-/* To be called right before a file is written (`before`: the counters of now are the base line), and right after. */
-void look_wrote(struct look *look, const char *sha256, bool same_step, uint64_t wall_now);
+/* To be called right after a file was written in the place of the one with hash `replaced`: the counters of the last look are the base line. */
+void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t wall_now);
 void look_free(struct look *look); /* the contents */

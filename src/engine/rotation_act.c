@@ -21,8 +21,7 @@ int rotation_lock(struct rotation *r, struct error **err)
 		return rc;
 	gethostname(host, sizeof(host) - 1);
 	_cleanup_free_ char *holder = xasprintf("%s-%ld", host, (long)getpid());
-	rc = kube_lock_take(&r->cluster->kube, holder, &r->lock, err);
-	return rc == -ERROR_BUSY ? error_wrap(err, rc, "another rotation of this cluster is under way") : rc;
+	return kube_lock_take(&r->cluster->kube, holder, &r->lock, err);
 }
 
 void rotation_unlock(struct rotation *r)
@@ -127,7 +126,7 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	rc = target_write(r->target, text, d->expect_hash, err);
 	if (rc < 0)
 		return rc;
-	look_wrote(&r->look, sha256, from == d->to_step, clock_wall());
+	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);
 	return 0;
@@ -158,24 +157,13 @@ static int need_census_map(struct rotation *r, struct error **err)
 	return r->census ? 0 : rotation_census_now(r, err);
 }
 
-/* As next_action counts: from convergence, or behind a drop from when these write keys were first seen. */
-static uint64_t settling_from(const struct rotation *r, const struct decision *d)
-{
-	const struct path *path = r->journal->path;
-	bool behind_drop = d->step > 0 && (size_t)d->step + 1 == path->count && !path_changes_write_key(path, (size_t)d->step - 1);
-	return behind_drop ? r->seen.servers[0].writes_since : r->seen.servers[0].loaded_since;
-}
-
-static void note_settled(struct rotation *r, const struct decision *d, uint64_t sent)
+/* The window is judged by next_action: here is only since when nothing was silent, and when the canary was sent. */
+static void note_settled(struct rotation *r, uint64_t sent)
 {
 	struct observation now = {0};
 	quiet_observe(r->quiet, &now);
-	uint64_t converged = settling_from(r, d);
-	uint64_t began = now.quiet_since > converged ? now.quiet_since : converged;
-	if (now.quiet_since != 0 && sent >= began + r->settle_time) {
-		r->settled_began = began;
-		r->settled_ended = loop_now(r->cluster->loop);
-	}
+	r->settled_began = now.quiet_since;
+	r->settled_ended = now.quiet_since ? sent : 0;
 	observation_forget(&now);
 }
 
@@ -200,8 +188,8 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 		r->look.canary_process = r->look.process;
 	}
 	rotation_trouble(r, NULL);
-	if (d->phase == PHASE_SETTLE)
-		note_settled(r, d, sent);
+	if (d->phase == PHASE_SETTLE && (step == d->step || !canary_possible(r->journal->path)))
+		note_settled(r, sent);
 	return 0;
 }
 

@@ -21,7 +21,9 @@ static int check_node(const struct rotation *r, struct error **err)
 	if (!r->cluster->has_node || r->options.manual)
 		return 0;
 	_cleanup_free_ char *seen = node->encryption_config_host ? realpath(node->encryption_config_host, NULL) : NULL;
-	if (node->single_file_mount) {
+	if (node->single_file_mount ||
+	    (node->process_id && node->encryption_config &&
+	     node_single_file_mount("/proc", node->process_id, node->encryption_config) == 1)) {
 		int rc = error_set(err, ERROR_REFUSED, "%s is mounted into the API server as a single file: it would never see a new one",
 				   r->target->path);
 		error_set_hint(err, "mount its directory instead (%s), restart the API server, and run this again", node->source);
@@ -256,7 +258,7 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		return rc;
 	r->settle_time = settle_time(r);
 	r->servers[0] = &r->cluster->kube;
-	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE, .loaded_step = STEP_NONE,
+	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE,
 				.name = xstrdup(r->cluster->kube.name), .reloads_itself = !options->wait_restart};
 	rotation_report_begin(r);
 	*ret = steal(r);
