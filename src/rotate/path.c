@@ -118,17 +118,16 @@ static void append_resource(struct config_rule *rule, const char *pattern)
 	rule->resources[rule->resource_count++] = xstrdup(pattern);
 }
 
-/* Lets a rule read whatever `other` writes or reads for what the rule covers. */
-static void widen_rule(struct config_rule *rule, const struct config_shape *other)
+/* Lets a rule of `wide` read whatever `other` writes or reads for what the rule is in force for. */
+static void widen_rule(const struct config_shape *wide, struct config_rule *rule, const struct config_shape *other)
 {
 	size_t at = 1;
-	for (size_t i = 0; i < rule->resource_count; i++) {
+	for (size_t i = 0; i < rule->resource_count; i++)
 		add_read_keys(rule, effective(other, rule->resources[i]), &at);
-		for (size_t o = 0; o < other->rule_count; o++)
-			for (size_t q = 0; q < other->rules[o].resource_count; q++)
-				if (config_pattern_covers(rule->resources[i], other->rules[o].resources[q]))
-					add_read_keys(rule, &other->rules[o], &at);
-	}
+	for (size_t o = 0; o < other->rule_count; o++)
+		for (size_t q = 0; q < other->rules[o].resource_count; q++)
+			if (effective(wide, other->rules[o].resources[q]) == rule)
+				add_read_keys(rule, &other->rules[o], &at);
 }
 
 /* A rule for what only `other` names. */
@@ -154,7 +153,7 @@ static struct config_shape *widen(const struct config_shape *base, const struct 
 {
 	struct config_shape *wide = config_shape_copy(base);
 	for (size_t r = 0; r < wide->rule_count; r++)
-		widen_rule(&wide->rules[r], other);
+		widen_rule(wide, &wide->rules[r], other);
 	for (size_t o = 0; o < other->rule_count; o++)
 		add_rule(wide, &other->rules[o]);
 	return wide;

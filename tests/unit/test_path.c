@@ -1,0 +1,295 @@
+#include "test_support.h"
+
+#include "shape_support.h"
+
+/* --- the configurations that a path goes through --- */
+
+struct made {
+	const char *name;
+	const char *from, *to;
+	const char *want;
+};
+static const struct made made_rows[] = {
+	{"a key by another", "secrets=a", "secrets=b", "secrets=a -> secrets=a,b -> secrets=b,a -> secrets=b"},
+	{"the same again is no step", "secrets=a", "secrets=a", "secrets=a"},
+	{"another provider", "secrets=a", "secrets=box:a",
+	 "secrets=a -> secrets=a,box:a -> secrets=box:a,a -> secrets=box:a"},
+	{"into KMS", "secrets=a", "secrets=kms:v", "secrets=a -> secrets=a,kms:v -> secrets=kms:v,a -> secrets=kms:v"},
+	{"plaintext stays the last read key", "secrets=a,-", "secrets=b,-",
+	 "secrets=a,- -> secrets=a,b,- -> secrets=b,a,- -> secrets=b,-"},
+	{"a new key goes behind the write key, before old read keys", "secrets=a,c", "secrets=b",
+	 "secrets=a,c -> secrets=a,b,c -> secrets=b,a,c -> secrets=b"},
+	{"half done already: the read key is there", "secrets=a,b", "secrets=b",
+	 "secrets=a,b -> secrets=b,a -> secrets=b"},
+	{"half done already: promoted", "secrets=b,a", "secrets=b", "secrets=b,a -> secrets=b"},
+	{"the old key may stay", "secrets=a", "secrets=b,a", "secrets=a -> secrets=a,b -> secrets=b,a"},
+	{"only a read key leaves", "secrets=a,b", "secrets=a", "secrets=a,b -> secrets=a"},
+	{"turning encryption on", "secrets=-", "secrets=k,-", "secrets=- -> secrets=-,k -> secrets=k,-"},
+	{"turning it on and taking plaintext away", "secrets=-", "secrets=k",
+	 "secrets=- -> secrets=-,k -> secrets=k,- -> secrets=k"},
+	{"taking plaintext away", "secrets=k,-", "secrets=k", "secrets=k,- -> secrets=k"},
+	{"decrypting on purpose", "secrets=k", "secrets=-", "secrets=k -> secrets=k,- -> secrets=-,k -> secrets=-"},
+	{"decrypting, the key stays", "secrets=k,-", "secrets=-,k", "secrets=k,- -> secrets=-,k"},
+	{"a resource that had no rule", "secrets=a", "secrets=a; configmaps=a",
+	 "secrets=a -> secrets=a; configmaps=-,a -> secrets=a; configmaps=a,- -> secrets=a; configmaps=a"},
+	{"no rule at all before", "", "secrets,configmaps=k,-", " -> secrets,configmaps=-,k -> secrets,configmaps=k,-"},
+	{"a resource that joins a rule", "secrets=a", "secrets,configmaps=a,-",
+	 "secrets=a -> secrets=a,-; configmaps=-,a -> secrets,configmaps=a,-"},
+	{"a new rule that is plaintext only is no step before the last", "secrets=a", "secrets=a; configmaps=-",
+	 "secrets=a -> secrets=a; configmaps=-"},
+	{"two rules, one key each", "secrets=a; configmaps=c", "secrets=b; configmaps=d",
+	 "secrets=a; configmaps=c -> secrets=a,b; configmaps=c,d -> secrets=b,a; configmaps=d,c -> secrets=b; "
+	 "configmaps=d"},
+	{"two rules, only one changes", "secrets=a; configmaps=c", "secrets=b; configmaps=c",
+	 "secrets=a; configmaps=c -> secrets=a,b; configmaps=c -> secrets=b,a; configmaps=c -> secrets=b; "
+	 "configmaps=c"},
+	{"a key that stays in another rule", "secrets=a; configmaps=a", "secrets=b; configmaps=a",
+	 "secrets=a; configmaps=a -> secrets=a,b; configmaps=a -> secrets=b,a; configmaps=a -> secrets=b; "
+	 "configmaps=a"},
+	{"two rules become one", "secrets=a; configmaps=c", "secrets,configmaps=b",
+	 "secrets=a; configmaps=c -> secrets=a,b; configmaps=c,b -> secrets,configmaps=b,a,c -> secrets,configmaps=b"},
+	{"one rule becomes two", "secrets,configmaps=a", "secrets=b; configmaps=c",
+	 "secrets,configmaps=a -> secrets,configmaps=a,b,c -> secrets=b,a,c; configmaps=c,a,b -> secrets=b; "
+	 "configmaps=c"},
+	{"a wildcard's key", "*.*=a", "*.*=b", "*.*=a -> *.*=a,b -> *.*=b,a -> *.*=b"},
+	{"a rule before a wildcard", "secrets=a; *.*=c", "secrets=b; *.*=c",
+	 "secrets=a; *.*=c -> secrets=a,b; *.*=c -> secrets=b,a; *.*=c -> secrets=b; *.*=c"},
+	{"a wildcard takes a named resource in", "secrets=a", "*.=b",
+	 "secrets=a -> secrets=a,b; *.=-,b -> *.=b,a,- -> *.=b"},
+	{"a named resource leaves a wildcard's rule", "*.*=a", "secrets=b; *.*=a",
+	 "*.*=a -> *.*=a,b -> secrets=b,a; *.*=a,b -> secrets=b; *.*=a"},
+	{"custom resources by group", "*.example.com=a", "widgets.example.com=b; *.example.com=a",
+	 "*.example.com=a -> *.example.com=a,b -> widgets.example.com=b,a; *.example.com=a,b -> "
+	 "widgets.example.com=b; *.example.com=a"},
+};
+
+static void goes_through(void **state)
+{
+	const struct made *row = *state;
+	struct path *path = path_parse(row->from, row->to);
+	_cleanup_free_ char *got = path_text(path);
+	assert_string_equal(got, row->want);
+	for (size_t step = 0; step < path->count; step++)
+		assert_int_equal(path_find(path, path->steps[step]), step);
+	for (size_t step = 0; step + 1 < path->count; step++) {
+		assert_true(path_step_readable(path, step));
+		assert_false(path_step_drops_write_key(path, step));
+		/* What lets promotion go without a gate. */
+		assert_false(path_changes_write_key(path, step) && path_drops(path, step));
+	}
+	path_free(path);
+}
+
+/* --- what is refused --- */
+
+struct refused {
+	const char *name;
+	const char *from, *to;
+	const char *message, *hint;
+};
+#define NO_RULE(resource)                                                                   \
+	"the target configuration has no rule for " resource ", which the present one has", \
+		"to decrypt " resource " on purpose, give it a rule whose first provider is identity: {}"
+#define TWO_KEYS(key)                                         \
+	"the key name " key " stands for two different keys", \
+		"a stored value names its key by name alone: give the new key a new name"
+static const struct refused refused_rows[] = {
+	{"a resource is missing", "secrets=a; configmaps=c", "secrets=b", NO_RULE("configmaps")},
+	{"one of a rule is missing", "secrets,configmaps=a", "secrets=b", NO_RULE("configmaps")},
+	{"a wildcard is missing", "*.*=a", "secrets=b; *.=b", NO_RULE("*.*")},
+	{"all is missing", "secrets=a", "", NO_RULE("secrets")},
+	{"a name for other bytes", "secrets=a", "secrets=a!", TWO_KEYS("aescbc/a")},
+	{"a name for other bytes, as a read key", "secrets=a", "secrets=b,a!", TWO_KEYS("aescbc/a")},
+	{"a name for other bytes, in another rule", "secrets=a; configmaps=c", "secrets=a; configmaps=a!",
+	 TWO_KEYS("aescbc/a")},
+	{"a name twice in the target", "secrets=a", "secrets=b; configmaps=b!", TWO_KEYS("aescbc/b")},
+	{"a KMS name for another plugin", "secrets=kms:v", "secrets=kms:v!", TWO_KEYS("kms/v")},
+};
+
+static void is_refused(void **state)
+{
+	const struct refused *row = *state;
+	_cleanup_(config_shape_freep) struct config_shape *from = shape_parse(row->from), *to = shape_parse(row->to);
+	struct path *path = NULL;
+	struct error *err = NULL;
+	int rc = path_make(from, to, &path, &err);
+	assert_null(path);
+	assert_string_equal(error_hint(err), row->hint);
+	assert_error(rc, err, ERROR_REFUSED, row->message);
+}
+
+static void the_same_name_in_two_provider_types_is_two_keys(void **state)
+{
+	(void)state;
+	path_free(path_parse("secrets=a", "secrets=gcm:a!"));
+}
+
+static void what_is_wrong_in_the_present_one_can_be_left(void **state)
+{
+	(void)state;
+	path_free(path_parse("secrets=a; configmaps=a!", "secrets=b; configmaps=b"));
+}
+
+/* --- what a step loses --- */
+
+struct loses {
+	const char *name;
+	const char *from, *to; /* a step, written down */
+	const char *resource;  /* NULL: outside the map of resources */
+	const char *key;
+	bool want;
+};
+static const struct loses loses_rows[] = {
+	{"the leaving key, in its resource", "secrets=b,a", "secrets=b", "secrets", "a", true},
+	{"the leaving key, in a resource of no rule", "secrets=b,a", "secrets=b", "pods", "a", true},
+	{"the leaving key, outside the map", "secrets=b,a", "secrets=b", NULL, "a", true},
+	{"the key that stays", "secrets=b,a", "secrets=b", "secrets", "b", false},
+	{"the key that stays, outside the map", "secrets=b,a", "secrets=b", NULL, "b", false},
+	{"a key that was never there", "secrets=b,a", "secrets=b", "secrets", "x", false},
+	{"the same name in another provider type", "secrets=b,a", "secrets=b", "secrets", "gcm:a", false},
+	{"nothing by promotion", "secrets=a,b", "secrets=b,a", "secrets", "a", false},
+	{"nothing by a new read key", "secrets=a", "secrets=a,b", "secrets", "a", false},
+	{"stays in another rule: its resource", "secrets=b,a; configmaps=a", "secrets=b; configmaps=a", "secrets", "a",
+	 true},
+	{"stays in another rule: that one's resource", "secrets=b,a; configmaps=a", "secrets=b; configmaps=a",
+	 "configmaps", "a", false},
+	{"stays in another rule: a resource of none", "secrets=b,a; configmaps=a", "secrets=b; configmaps=a", "pods",
+	 "a", false},
+	{"stays in another rule: outside the map", "secrets=b,a; configmaps=a", "secrets=b; configmaps=a", NULL, "a",
+	 true},
+	{"leaves both rules", "secrets=b,a; configmaps=b,a", "secrets=b; configmaps=b", "configmaps", "a", true},
+	{"plaintext, in its resource", "secrets=k,-", "secrets=k", "secrets", "-", true},
+	{"plaintext, in a resource of no rule", "secrets=k,-", "secrets=k", "pods", "-", false},
+	{"plaintext, outside the map", "secrets=k,-", "secrets=k", NULL, "-", false},
+	{"plaintext, when a rule without it appears", "secrets=k", "secrets=k; configmaps=k", "configmaps", "-", true},
+	{"plaintext stays where a rule appears with it", "secrets=k", "secrets=k; configmaps=k,-", "configmaps", "-",
+	 false},
+	{"by a wildcard's rule", "*.*=b,a", "*.*=b", "widgets.example.com", "a", true},
+	{"a named rule before the wildcard's keeps it", "secrets=a; *.*=b,a", "secrets=a; *.*=b", "secrets", "a",
+	 false},
+	{"a named rule before the wildcard's: others lose it", "secrets=a; *.*=b,a", "secrets=a; *.*=b", "pods", "a",
+	 true},
+	{"a wildcard of the core group covers no other", "*.=b,a; *.apps=a", "*.=b; *.apps=a", "deployments.apps", "a",
+	 false},
+};
+
+static void loses(void **state)
+{
+	const struct loses *row = *state;
+	struct config_shape *steps[] = {shape_parse(row->from), shape_parse(row->to)};
+	const struct path path = {.steps = steps, .count = 2};
+	struct config_key key = shape_parse_key(row->key);
+	assert_int_equal(path_loses(&path, 0, row->resource, key.type, key.name), row->want);
+	free(key.name);
+	config_shape_free(steps[0]);
+	config_shape_free(steps[1]);
+}
+
+/* --- what a step is --- */
+
+struct kind {
+	const char *name;
+	const char *from, *to;
+	bool changes_write_key, drops, readable, drops_write_key;
+};
+static const struct kind kind_rows[] = {
+	{"a new read key", "secrets=a", "secrets=a,b", false, false, true, false},
+	{"promotion", "secrets=a,b", "secrets=b,a", true, false, true, false},
+	{"a read key leaves", "secrets=b,a", "secrets=b", false, true, true, false},
+	{"plaintext leaves", "secrets=b,-", "secrets=b", false, true, true, false},
+	{"a key leaves one rule and stays in another", "secrets=b,a; configmaps=a", "secrets=b; configmaps=a", false,
+	 true, true, false},
+	{"a write key by another at once", "secrets=a", "secrets=b", true, true, false, true},
+	{"promotion of a key that was not read before", "secrets=a", "secrets=b,a", true, false, false, false},
+	{"promotion in which the old key leaves", "secrets=a,b", "secrets=b", true, true, false, true},
+	{"a resource that had no rule, at once", "secrets=a", "secrets=a; configmaps=a", true, true, false, true},
+	{"a resource that had no rule, as it should be", "secrets=a", "secrets=a; configmaps=-,a", false, false, true,
+	 false},
+	{"the same key with other bytes", "secrets=a", "secrets=a!", true, true, false, true},
+	{"a named resource moves out of a wildcard's rule", "*.*=a,b", "secrets=b,a; *.*=a,b", true, false, true,
+	 false},
+	{"only the order of read keys", "secrets=a,b,c", "secrets=a,c,b", false, false, true, false},
+};
+
+static void is_a(void **state)
+{
+	const struct kind *row = *state;
+	struct config_shape *steps[] = {shape_parse(row->from), shape_parse(row->to)};
+	const struct path path = {.steps = steps, .count = 2};
+	assert_int_equal(path_changes_write_key(&path, 0), row->changes_write_key);
+	assert_int_equal(path_drops(&path, 0), row->drops);
+	assert_int_equal(path_step_readable(&path, 0), row->readable);
+	assert_int_equal(path_step_drops_write_key(&path, 0), row->drops_write_key);
+	config_shape_free(steps[0]);
+	config_shape_free(steps[1]);
+}
+
+/* --- one configuration --- */
+
+struct access {
+	const char *name;
+	const char *shape, *resource, *key;
+	bool reads, writes;
+};
+static const struct access access_rows[] = {
+	{"the write key", "secrets=a,b", "secrets", "a", true, true},
+	{"a read key", "secrets=a,b", "secrets", "b", true, false},
+	{"no key of this rule", "secrets=a; configmaps=c", "secrets", "c", false, false},
+	{"plaintext where there is no rule", "secrets=a", "pods", "-", true, true},
+	{"a key where there is no rule", "secrets=a", "pods", "a", false, false},
+	{"plaintext where a rule lacks it", "secrets=a", "secrets", "-", false, false},
+	{"by a wildcard", "*.*=a", "widgets.example.com", "a", true, true},
+	{"another provider type of this name", "secrets=a", "secrets", "gcm:a", false, false},
+	{"a rule before the wildcard", "secrets=b; *.*=a", "secrets", "a", false, false},
+};
+
+static void reads_and_writes(void **state)
+{
+	const struct access *row = *state;
+	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse(row->shape);
+	struct config_key key = shape_parse_key(row->key);
+	assert_int_equal(shape_reads(shape, row->resource, key.type, key.name), row->reads);
+	assert_int_equal(shape_writes(shape, row->resource, key.type, key.name), row->writes);
+	free(key.name);
+}
+
+static void outside_the_map_any_rule_counts(void **state)
+{
+	(void)state;
+	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=a; configmaps=c,-");
+	assert_true(shape_reads(shape, NULL, PROVIDER_AESCBC, "c"));
+	assert_true(shape_reads(shape, NULL, PROVIDER_IDENTITY, NULL));
+	assert_false(shape_reads(shape, NULL, PROVIDER_AESCBC, "x"));
+}
+
+static void a_configuration_that_is_no_step_is_not_found(void **state)
+{
+	(void)state;
+	struct path *path = path_parse("secrets=a", "secrets=b");
+	static const char *const others[] = {"secrets=a,b,-", "secrets=x", "", "configmaps=a", "secrets=a!"};
+	for (size_t i = 0; i < ELEMENTS(others); i++) {
+		_cleanup_(config_shape_freep) struct config_shape *other = shape_parse(others[i]);
+		assert_int_equal(path_find(path, other), -1);
+	}
+	path_free(path);
+}
+
+static void freeing_nothing_is_fine(void **state)
+{
+	(void)state;
+	path_free(NULL);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_same_name_in_two_provider_types_is_two_keys),
+		cmocka_unit_test(what_is_wrong_in_the_present_one_can_be_left),
+		cmocka_unit_test(outside_the_map_any_rule_counts),
+		cmocka_unit_test(a_configuration_that_is_no_step_is_not_found),
+		cmocka_unit_test(freeing_nothing_is_fine),
+	};
+	return RUN_ROWS(goes_through, made_rows) + RUN_ROWS(is_refused, refused_rows) + RUN_ROWS(loses, loses_rows) +
+	       RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) +
+	       cmocka_run_group_tests(tests, NULL, NULL);
+}
