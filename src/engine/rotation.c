@@ -263,7 +263,8 @@ static int wait(struct rotation *r, const struct decision *d, struct error **err
 	if (!r->options.deadline || loop_now(r->cluster->loop) < r->options.deadline)
 		return 0;
 	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
-	rc = error_set(err, ERROR_DEADLINE, "the deadline passed while waiting: %s", text);
+	rc = error_set(err, ERROR_DEADLINE, "the deadline passed while waiting: %s%s%s%s", text, r->trouble ? " (" : "",
+		       r->trouble ? r->trouble : "", r->trouble ? ")" : "");
 	error_set_hint(err, "it is safe to leave it like this; the same command goes on");
 	return rc;
 }
