@@ -22,9 +22,7 @@ import subprocess
 import threading
 import unittest
 
-from lib import Cluster, Rule, configuration, new_key, snapshot_hash
-from lib import killer, start_kube_rekey
-from lib.encryption import replace_file
+from lib import Cluster, killer, snapshot_hash, start_kube_rekey
 
 ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
 ONLY = os.environ.get("KUBE_REKEY_KILL", "")
@@ -86,6 +84,7 @@ class Place:
 
     def free_the_lease(self):
         """As if its time had run out: a resumed run waits for that otherwise."""
+        self.cluster.api.close()
         self.cluster.api.request(
             "DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
 

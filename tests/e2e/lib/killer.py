@@ -47,13 +47,14 @@ def available():
     return subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode == 0
 
 
-def traced(arguments, trace, kill=None, timeout=120):
+def traced(arguments, trace, at=None, error=None, timeout=120):
     """Runs kube-rekey under strace to its end, with its calls in the file
-    `trace`; `kill` is the Effect before which it is killed. The Result's code
-    is -9 then."""
+    `trace`. Right before the Effect `at` it is killed, and the Result's code
+    is -9; or with `error`, such as "ENOSPC", that one call fails."""
     command = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", trace, "-e", "trace=" + ",".join(CALLS)]
-    if kill:
-        command += ["-e", f"inject={kill.call}:signal=KILL:when={kill.ordinal}"]
+    if at:
+        what = f"error={error}" if error else "signal=KILL"
+        command += ["-e", f"inject={at.call}:{what}:when={at.ordinal}"]
     start = time.monotonic()
     process = processes.start([*command, "--", binary(), *map(str, arguments)],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
