@@ -1,0 +1,452 @@
+/* The decision, by table: what is seen => what is done. Every row begins with a rotation that goes well and says in what
+ * its situation differs from that; the whole decision is compared. */
+#include "test_support.h"
+
+#include <stdio.h>
+
+#include "rotate/record.h"
+#include "shape_support.h"
+
+#define S UINT64_C(1000000000)
+#define NOW (100000 * S)
+#define SERVERS_MAX 3
+#define GROUPS_MAX 4
+
+enum route {
+	KEY,
+	TURN_ON,
+	TURN_ON_ALL,
+	DROP_PLAIN,
+	RULES,
+	WILDCARD,
+	TO_KMS,
+	KEEP_OLD,
+	NOTHING,
+	SKIPPING,
+	SWAPPING,
+	DROPPING_FIRST,
+	ROUTES
+};
+static const char *const routes[ROUTES][3] = {
+	[KEY] = {"secrets=a", "secrets=b"},          /* a | a,b | b,a | b */
+	[TURN_ON] = {"secrets=-", "secrets=k,-"},    /* - | -,k | k,- */
+	[TURN_ON_ALL] = {"secrets=-", "secrets=k"},  /* - | -,k | k,- | k */
+	[DROP_PLAIN] = {"secrets=k,-", "secrets=k"}, /* k,- | k */
+	[RULES] = {"secrets=a; configmaps=a", "secrets=b; configmaps=a"},
+	[WILDCARD] = {"secrets=a; *.*=c", "secrets=a; *.*=d"},
+	[TO_KMS] = {"secrets=a", "secrets=kms:v"},
+	[KEEP_OLD] = {"secrets=a", "secrets=b,a"},  /* a | a,b | b,a */
+	[NOTHING] = {"secrets=a,b", "secrets=a,b"}, /* one configuration, no step */
+	/* By hand, since path_make gives no such path. */
+	[SKIPPING] = {"secrets=a", "secrets=b,a"},
+	[SWAPPING] = {"secrets=a", "secrets=b"},
+	[DROPPING_FIRST] = {"secrets=a,b", "secrets=a", "secrets=a,c"},
+};
+
+/* What a situation is made of; the pointers of `seen` lead here. */
+struct scene {
+	struct observation seen;
+	struct server_observation servers[SERVERS_MAX];
+	struct member_observation members[2];
+	struct census_group groups[GROUPS_MAX];
+};
+
+typedef void change(struct scene *scene);
+#define CHANGES_MAX 6
+
+struct row {
+	const char *name;
+	enum route route;
+	int at; /* every server's file and what it has loaded */
+	change *but[CHANGES_MAX];
+	struct decision want;
+};
+
+/* --- the rotation that goes well --- */
+
+static char *text(const char *words)
+{
+	return (char *)(uintptr_t)words;
+}
+
+static void server_goes_well(struct server_observation *server, int at)
+{
+	static const char *const hashes[] = {"h0", "h1", "h2", "h3"};
+	*server = (struct server_observation){
+		.name = text("cp-1"),
+		.looked_at = NOW - S,
+		.answering = true,
+		.version = text("v1.36.3"),
+		.file = FACT_KNOWN,
+		.file_step = at,
+		.file_hash = text(hashes[at]),
+		.file_ours = true,
+		.written_step = at,
+		.loaded = FACT_KNOWN,
+		.loaded_step = at,
+		.loaded_hash = text(hashes[at]),
+		.loaded_is_file = true,
+		.evidence = LOADED_BY_HASH,
+		.process = 7,
+		.loaded_since = NOW - 1000 * S,
+		.writes_since = NOW - 1000 * S,
+		.reloads_itself = true,
+		.canary_step = at,
+		.canary_at = NOW - 990 * S,
+		.canary_process = 7,
+	};
+}
+
+/* Converged on step `at`, rewritten, settled, a clean census, compacted, read back; one server, one member. */
+static void goes_well(struct scene *scene, int at)
+{
+	*scene = (struct scene){
+		.members = {{.name = text("m1"), .answering = true}, {.name = text("m2"), .answering = true}}};
+	for (size_t i = 0; i < SERVERS_MAX; i++)
+		server_goes_well(&scene->servers[i], at);
+	scene->seen = (struct observation){
+		.servers_known = FACT_KNOWN,
+		.servers = scene->servers,
+		.server_count = 1,
+		.members_known = FACT_KNOWN,
+		.members = scene->members,
+		.member_count = 1,
+		.quiet_since = NOW - 1000 * S,
+		.settled_began = NOW - 1000 * S,
+		.settled_ended = NOW - 900 * S,
+		.etcd_looked_at = NOW - 2 * S,
+		.census = {.begun = NOW - 40 * S,
+			   .finished = NOW - 30 * S,
+			   .complete = true,
+			   .revision = 5,
+			   .groups = scene->groups,
+			   .compacted = true,
+			   .compaction_expected = NOW + 100 * S},
+		.sweep = {.step = at, .begun = NOW - 980 * S, .finished = NOW - 950 * S},
+		.reads_checked_at = NOW - 20 * S,
+		.settle_time = 60 * S,
+	};
+}
+
+/* --- in what a situation differs --- */
+
+#define CHANGE(name, ...)                 \
+	static void name(struct scene *s) \
+	{                                 \
+		__VA_ARGS__;              \
+	}
+
+CHANGE(the_set_is_unknown, s->seen.servers_known = FACT_UNKNOWN)
+CHANGE(the_set_is_contradictory, s->seen.servers_known = FACT_CONTRADICTORY)
+CHANGE(there_is_no_server, s->seen.server_count = 0)
+CHANGE(two_servers, s->seen.server_count = 2)
+CHANGE(three_servers, s->seen.server_count = 3)
+CHANGE(two_members, s->seen.member_count = 2)
+CHANGE(told_to_stop, s->seen.blocked = text("the lock was lost"))
+
+CHANGE(down, s->servers[0].answering = false)
+CHANGE(second_down, s->servers[1].answering = false)
+CHANGE(wrote_a_step_later, s->servers[0].written_step = s->servers[0].file_step + 1)
+CHANGE(wrote_what_is_not_known, s->servers[0].written_step = STEP_NONE)
+CHANGE(file_unknown, s->servers[0].file = FACT_UNKNOWN)
+CHANGE(file_contradictory, s->servers[0].file = FACT_CONTRADICTORY)
+CHANGE(second_file_unknown, s->servers[1].file = FACT_UNKNOWN)
+CHANGE(file_edited, s->servers[0].file_step = STEP_NONE; s->servers[0].file_ours = false)
+CHANGE(second_file_edited, s->servers[1].file_step = STEP_NONE)
+CHANGE(file_not_ours, s->servers[0].file_ours = false)
+
+static void runs(struct scene *s, size_t i, int step)
+{
+	s->servers[i].loaded_step = step;
+	s->servers[i].loaded_is_file = false;
+	s->servers[i].loaded_since = 0;
+}
+CHANGE(runs_the_step_before, runs(s, 0, s->servers[0].file_step - 1))
+CHANGE(runs_the_step_after, runs(s, 0, s->servers[0].file_step + 1))
+CHANGE(second_runs_the_step_before, runs(s, 1, s->servers[1].file_step - 1))
+CHANGE(runs_step_0, runs(s, 0, 0))
+CHANGE(runs_step_2, runs(s, 0, 2))
+CHANGE(runs_step_3, runs(s, 0, 3))
+CHANGE(second_runs_step_0, runs(s, 1, 0))
+CHANGE(second_runs_step_2, runs(s, 1, 2))
+CHANGE(runs_another_file_of_this_step, runs(s, 0, s->servers[0].file_step))
+CHANGE(says_it_runs_its_file, s->servers[0].loaded_is_file = true; s->servers[0].loaded_since = NOW - 1000 * S)
+CHANGE(runs_something_else, runs(s, 0, STEP_NONE))
+CHANGE(second_runs_something_else, runs(s, 1, STEP_NONE))
+CHANGE(loaded_unknown, runs(s, 0, STEP_NONE); s->servers[0].loaded = FACT_UNKNOWN)
+CHANGE(loaded_contradictory, runs(s, 0, STEP_NONE); s->servers[0].loaded = FACT_CONTRADICTORY)
+CHANGE(not_seen_without_a_break, s->servers[0].loaded_since = 0)
+CHANGE(reloads_by_restart_only, s->servers[0].reloads_itself = false)
+CHANGE(one_reload_seen, s->servers[0].needs_second_nonce = true)
+CHANGE(known_by_reloads, s->servers[0].evidence = LOADED_BY_RELOADS)
+CHANGE(refuses, s->servers[0].refuses_file = true)
+CHANGE(refused_before, s->servers[0].refused_before = true)
+
+static void second_has(struct scene *s, int step)
+{
+	server_goes_well(&s->servers[1], step);
+}
+CHANGE(second_has_step_0, second_has(s, 0))
+CHANGE(second_has_step_1, second_has(s, 1))
+CHANGE(second_has_step_2, second_has(s, 2))
+CHANGE(second_has_step_3, second_has(s, 3))
+CHANGE(second_not_ours, s->servers[1].file_ours = false)
+CHANGE(first_loaded_just_now, s->servers[0].loaded_since = s->servers[0].canary_at = NOW - S)
+CHANGE(first_writes_since_just_now, s->servers[0].writes_since = NOW - S)
+
+CHANGE(no_canary, s->servers[0].canary_step = STEP_NONE)
+CHANGE(canary_of_the_step_before, s->servers[0].canary_step--)
+CHANGE(canary_of_the_step_after, s->servers[0].canary_step++)
+CHANGE(canary_before_loading, s->servers[0].canary_at = NOW - 1001 * S)
+CHANGE(canary_by_another_process, s->servers[0].canary_process = 6)
+CHANGE(no_object_can_be_one, s->servers[0].canary_impossible = true)
+CHANGE(second_has_no_canary, s->servers[1].canary_step = STEP_NONE)
+
+CHANGE(no_census, s->seen.census = (struct census_observation){.groups = s->groups})
+CHANGE(census_incomplete, s->seen.census.complete = false)
+CHANGE(census_incomplete_just_now, s->seen.census.complete = false; s->seen.census.finished = NOW - 4 * S)
+CHANGE(census_before_converging, s->seen.census.begun = NOW - 1001 * S; s->seen.census.finished = NOW - 1000 * S)
+CHANGE(census_before_settling_ended, s->seen.census.begun = NOW - 901 * S)
+CHANGE(census_as_settling_ended, s->seen.census.begun = NOW - 900 * S)
+CHANGE(census_is_old, s->seen.census.finished = NOW - 61 * S; s->seen.census.begun = NOW - 70 * S)
+CHANGE(census_is_a_minute_old, s->seen.census.finished = NOW - 60 * S; s->seen.census.begun = NOW - 70 * S)
+
+static struct census_group *found(struct scene *s, const char *resource, const char *key, uint64_t values)
+{
+	struct census_group *group = &s->groups[s->seen.census.group_count++];
+	struct config_key parsed = shape_parse_key(key);
+	free(parsed.name);
+	*group = (struct census_group){.resource = text(resource), .type = parsed.type, .values = values};
+	group->name = text(strchr(key, ':') ? strchr(key, ':') + 1 : text_equal(key, "-") ? "" : key);
+	return group;
+}
+CHANGE(secrets_under_a, found(s, "secrets", "a", 3))
+CHANGE(three_more_secrets_under_a, found(s, "secrets", "a", 3))
+CHANGE(secrets_under_b, found(s, "secrets", "b", 5))
+CHANGE(secrets_under_x, found(s, "secrets", "x", 1))
+CHANGE(secrets_under_k, found(s, "secrets", "k", 1))
+CHANGE(secrets_in_plaintext, found(s, "secrets", "-", 2))
+CHANGE(secrets_under_kms, found(s, "secrets", "kms:v", 2))
+CHANGE(no_secrets_under_a, found(s, "secrets", "a", 0))
+CHANGE(configmaps_under_a, found(s, "configmaps", "a", 2))
+CHANGE(configmaps_under_b, found(s, "configmaps", "b", 2))
+CHANGE(pods_in_plaintext, found(s, "pods", "-", 9))
+CHANGE(pods_under_c, found(s, "pods", "c", 9))
+CHANGE(secrets_under_c, found(s, "secrets", "c", 1))
+CHANGE(elsewhere_under_a, found(s, NULL, "a", 1))
+CHANGE(elsewhere_in_plaintext, found(s, NULL, "-", 1))
+CHANGE(foreign_under_a, found(s, NULL, "a", 1)->foreign = true)
+CHANGE(expected_under_a, found(s, "ranges", "a", 1)->expected = true)
+CHANGE(of_no_known_form, found(s, "secrets", "-", 1)->unknown = true)
+CHANGE(foreign_of_no_known_form, struct census_group *g = found(s, NULL, "-", 1); g->unknown = g->foreign = true)
+CHANGE(some_do_not_open, s->seen.census.does_not_open = 1)
+
+CHANGE(not_swept, s->seen.sweep = (struct sweep_observation){.step = STEP_NONE})
+CHANGE(sweep_interrupted, s->seen.sweep.finished = 0)
+CHANGE(swept_at_another_step, s->seen.sweep.step--)
+CHANGE(swept_before_converging, s->seen.sweep.begun = NOW - 1001 * S)
+CHANGE(swept_after_settling, s->seen.sweep.begun = NOW - 800 * S; s->seen.sweep.finished = NOW - 700 * S)
+CHANGE(swept_after_the_census, s->seen.sweep.begun = NOW - 20 * S; s->seen.sweep.finished = NOW - 10 * S)
+CHANGE(swept_just_now, s->seen.sweep.begun = NOW - 5 * S; s->seen.sweep.finished = NOW - 2 * S)
+CHANGE(three_quarantined, s->seen.sweep.quarantined = 3)
+CHANGE(two_quarantined, s->seen.sweep.quarantined = 2)
+CHANGE(versions_differ, s->servers[1].version = text("v1.35.1"))
+CHANGE(versions_unknown, s->servers[0].version = s->servers[1].version = NULL)
+
+CHANGE(not_settled, s->seen.settled_began = s->seen.settled_ended = 0)
+CHANGE(settled_before_converging, s->seen.settled_began = NOW - 1100 * S; s->seen.settled_ended = NOW - 941 * S)
+CHANGE(settled_a_while_after_converging, s->seen.settled_began = NOW - 1100 * S; s->seen.settled_ended = NOW - 940 * S)
+CHANGE(settled_too_short, s->seen.settled_ended = NOW - 941 * S)
+CHANGE(settled_later, s->seen.settled_began = NOW - 959 * S)
+CHANGE(members_unknown, s->seen.members_known = FACT_UNKNOWN)
+CHANGE(no_members, s->seen.member_count = 0)
+CHANGE(member_silent, s->members[0].answering = false)
+CHANGE(second_member_silent, s->members[1].answering = false)
+CHANGE(second_member_is_a_learner, s->members[1].learner = true)
+CHANGE(not_quiet, s->seen.quiet_since = 0)
+CHANGE(quiet_for_10_s, s->seen.quiet_since = NOW - 10 * S)
+CHANGE(quiet_for_60_s, s->seen.quiet_since = NOW - 60 * S)
+CHANGE(quiet_for_half_a_second_less, s->seen.quiet_since = NOW - 59 * S - S / 2)
+CHANGE(loaded_10_s_ago,
+       s->servers[0].loaded_since = s->servers[0].writes_since = s->servers[0].canary_at = NOW - 10 * S)
+
+CHANGE(not_compacted, s->seen.census.compacted = false)
+CHANGE(asked_to_compact, s->seen.compact = true)
+CHANGE(compaction_soon, s->seen.census.compaction_expected = NOW + S / 4)
+CHANGE(compaction_overdue, s->seen.census.compaction_expected = NOW - 1)
+CHANGE(compaction_off, s->seen.census.compaction_expected = 0)
+CHANGE(looked_a_minute_ago, s->servers[0].looked_at = NOW - 60 * S)
+CHANGE(looked_too_long_ago, s->servers[0].looked_at = NOW - 60 * S - 1)
+CHANGE(second_looked_too_long_ago, s->servers[1].looked_at = NOW - 61 * S)
+CHANGE(etcd_looked_at_too_long_ago, s->seen.etcd_looked_at = NOW - 61 * S)
+CHANGE(etcd_never_looked_at, s->seen.etcd_looked_at = 0)
+CHANGE(etcd_went_back, s->seen.etcd_back_at = NOW - 35 * S)
+CHANGE(etcd_went_back_before_the_census, s->seen.etcd_back_at = NOW - 41 * S)
+CHANGE(etcd_went_back_as_the_census_began, s->seen.etcd_back_at = NOW - 40 * S)
+CHANGE(etcd_went_back_after_the_reads, s->seen.etcd_back_at = NOW - 15 * S; s->seen.census.begun = NOW - 12 * S)
+
+CHANGE(rescued_once, s->seen.rescues = 1)
+CHANGE(rescued_twice, s->seen.rescues = 2)
+CHANGE(not_read_back, s->seen.reads_checked_at = 0)
+CHANGE(read_back_before_converging, s->seen.reads_checked_at = NOW - 1001 * S)
+CHANGE(retired, s->seen.retired = true)
+
+/* --- what is wanted --- */
+
+#define ANY_TIME UINT64_MAX
+#define GOOD_UNTIL (NOW + 58 * S) /* etcd was looked at 2 s ago */
+#define NOBODY .server = -1, .member = -1, .group = -1
+/* The last of equal designators holds; -Woverride-init is for accidents. */
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Woverride-init"
+#pragma GCC diagnostic ignored "-Winitializer-overrides"
+#define DECISION(action_, phase_, reason_, ...)                                                                        \
+	{                                                                                                              \
+		.action = ACTION_##action_, .phase = PHASE_##phase_, .reason = REASON_##reason_, .to_step = STEP_NONE, \
+		.step = STEP_NONE, NOBODY, .valid_until = ANY_TIME, __VA_ARGS__                                        \
+	}
+#define WAIT(phase_, reason_, ...) DECISION(WAIT, phase_, reason_, .due = NOW + S, __VA_ARGS__)
+#define BLOCKED_BY(reason_, ...) DECISION(BLOCKED, BLOCKED, reason_, .due = NOW + S, __VA_ARGS__)
+#define DO(action_, phase_, reason_, ...) DECISION(action_, phase_, reason_, .due = NOW, __VA_ARGS__)
+#define WRITE(phase_, reason_, step_, to_, ...)                                                                \
+	DO(WRITE_STEP, phase_, reason_, .step = step_, .to_step = to_, .server = 0, .expect_hash = "h" #step_, \
+	   __VA_ARGS__)
+#define RESCUE(reason_, to_, hash_, ...) \
+	DO(WRITE_STEP, RESCUE, reason_, .to_step = to_, .server = 0, .expect_hash = hash_, .rescue = true, __VA_ARGS__)
+
+#include "next_action_rows.h"
+
+/* --- running a row --- */
+
+static struct path *route_path(enum route route)
+{
+	if (route < SKIPPING)
+		return path_parse(routes[route][0], routes[route][1]);
+	struct path *path = xcalloc(1, sizeof(*path));
+	path->steps = xcalloc(ELEMENTS(routes[route]), sizeof(struct config_shape *));
+	for (size_t i = 0; i < ELEMENTS(routes[route]) && routes[route][i]; i++)
+		path->steps[path->count++] = shape_parse(routes[route][i]);
+	return path;
+}
+
+static char *decision_text(const struct decision *d)
+{
+	return xasprintf("%s %s %s step %d to %d server %d member %d group %d expect %s%s%s due %+.2f s until %s%.2f s",
+			 action_name(d->action), phase_name(d->phase), reason_name(d->reason), d->step, d->to_step,
+			 d->server, d->member, d->group, d->expect_hash ? d->expect_hash : "-",
+			 d->named_only ? " named" : "", d->rescue ? " rescue" : "",
+			 ((double)d->due - (double)NOW) / (double)S, d->valid_until == ANY_TIME ? "any time " : "",
+			 d->valid_until == ANY_TIME ? 0 : ((double)d->valid_until - (double)NOW) / (double)S);
+}
+
+static void decides(void **state)
+{
+	const struct row *row = *state;
+	struct scene scene;
+	struct path *path = route_path(row->route);
+	goes_well(&scene, row->at);
+	for (size_t i = 0; i < CHANGES_MAX && row->but[i]; i++)
+		row->but[i](&scene);
+	const struct decision got = next_action(path, &scene.seen, NOW);
+	const char *difference = decision_difference(&got, &row->want);
+	_cleanup_free_ char *got_text = decision_text(&got), *want_text = decision_text(&row->want);
+	if (difference)
+		print_error("differs in %s\n  got    %s\n  wanted %s\n", difference, got_text, want_text);
+	path_free(path);
+	assert_null(difference);
+}
+
+/* --- the table as a whole --- */
+
+static void every_action_and_reason_is_wanted_twice(void **state)
+{
+	(void)state;
+	unsigned actions[ACTION_DONE + 1] = {0}, reasons[REASON_TOLD + 1] = {0}, few = 0;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		actions[rows[i].want.action]++;
+		reasons[rows[i].want.reason]++;
+	}
+	for (enum action a = 0; a <= ACTION_DONE; a++)
+		if (actions[a] < 2)
+			print_error("%u rows want %s\n", few++, action_name(a));
+	for (enum reason r = 0; r <= REASON_TOLD; r++)
+		if (reasons[r] < 2)
+			print_error("%u rows want %s\n", (few++, reasons[r]), reason_name(r));
+	assert_int_equal(few, 0);
+}
+
+static void every_phase_has_a_row(void **state)
+{
+	(void)state;
+	for (enum phase phase = 0; phase <= PHASE_DONE; phase++) {
+		size_t found_rows = 0;
+		for (size_t i = 0; i < ELEMENTS(rows); i++)
+			found_rows += rows[i].want.phase == phase;
+		if (found_rows == 0)
+			print_error("no row wants %s\n", phase_name(phase));
+		assert_true(found_rows > 0);
+	}
+}
+
+static void names_are_told_apart(void **state)
+{
+	(void)state;
+	for (enum phase a = 0; a <= PHASE_DONE; a++)
+		for (enum phase b = 0; b < a; b++)
+			assert_string_not_equal(phase_name(a), phase_name(b));
+	for (enum action a = 0; a <= ACTION_DONE; a++)
+		for (enum action b = 0; b < a; b++)
+			assert_string_not_equal(action_name(a), action_name(b));
+	for (enum reason a = 0; a <= REASON_TOLD; a++)
+		for (enum reason b = 0; b < a; b++)
+			assert_string_not_equal(reason_name(a), reason_name(b));
+	for (enum reason r = REASON_SET_UNKNOWN; r < REASON_TOLD; r++)
+		assert_true(strlen(reason_text(r)) > 8);
+}
+
+/* A rule that is off is what only the exploration asks for; next_action itself has all of them. */
+static void each_rule_can_be_switched_off(void **state)
+{
+	(void)state;
+	static const struct {
+		enum rule rule;
+		enum route route;
+		int at;
+		change *but;
+		enum reason with;
+	} cases[] = {
+		{RULE_LOADED, KEY, 1, runs_the_step_before, REASON_NOT_LOADED},
+		{RULE_READABLE, SKIPPING, 0, no_secrets_under_a, REASON_UNREADABLE_STEP},
+		{RULE_SETTLED, KEY, 2, not_settled, REASON_SETTLING},
+		{RULE_CENSUS, KEY, 2, census_before_settling_ended, REASON_SETTLED_CENSUS},
+		{RULE_HISTORY, KEY, 2, not_compacted, REASON_HISTORY},
+		{RULE_FRESH, KEY, 2, looked_too_long_ago, REASON_LOOK_TOO_OLD},
+	};
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct scene scene;
+		struct path *path = route_path(cases[i].route);
+		goes_well(&scene, cases[i].at);
+		cases[i].but(&scene);
+		struct decision d = next_action(path, &scene.seen, NOW);
+		assert_int_equal(d.reason, cases[i].with);
+		d = next_action_under(path, &scene.seen, NOW, RULES_ALL & ~(unsigned)cases[i].rule);
+		assert_int_not_equal(d.reason, cases[i].with);
+		path_free(path);
+	}
+	struct scene scene;
+	struct path *path = route_path(KEY);
+	goes_well(&scene, 0);
+	assert_null(next_action_under(path, &scene.seen, NOW, RULES_ALL & ~(unsigned)RULE_FENCED).expect_hash);
+	path_free(path);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_action_and_reason_is_wanted_twice),
+		cmocka_unit_test(every_phase_has_a_row),
+		cmocka_unit_test(names_are_told_apart),
+		cmocka_unit_test(each_rule_can_be_switched_off),
+	};
+	return RUN_ROWS(decides, rows) + cmocka_run_group_tests(tests, NULL, NULL);
+}
