@@ -136,43 +136,75 @@ static int load_one(const char *directory, enum provider_type type, const char *
 	return rc;
 }
 
-static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-		    const char *rotation, struct error **err)
+/* 1: it is there; 0: nothing is. */
+static int check_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+		     struct error **err)
 {
 	const struct secret *bytes = keys_find(keys, type, name);
+	_cleanup_free_ char *path = file_of(policy->directory, type, name);
+	_cleanup_keys_ there = {0};
 	if (!bytes)
 		return error_set(err, ERROR_REFUSED, "the bytes of %s/%s are not at hand: it cannot be kept before it leaves",
 				 provider_name(type), name);
-	_cleanup_keys_ there = {0};
 	int rc = load_one(policy->directory, type, name, &there, err);
 	if (rc < 0)
 		return rc;
 	const struct secret *old = keys_find(&there, type, name);
-	if (old && secret_equal(old, bytes))
-		return 0;
-	_cleanup_free_ char *path = file_of(policy->directory, type, name);
-	if (old)
+	if (old && !secret_equal(old, bytes))
 		return error_set(err, ERROR_REFUSED, "%s holds another key of that name: move it away first", path);
+	return old != NULL;
+}
+
+static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+		    const char *rotation, struct error **err)
+{
+	int there = check_one(policy, type, name, keys, err);
+	if (there != 0)
+		return there < 0 ? there : 0;
+	_cleanup_free_ char *path = file_of(policy->directory, type, name);
 	_cleanup_free_ char *comment =
 		xasprintf("Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
 	_cleanup_secret_ content = NULL;
-	rc = key_file(type, name, bytes, comment, &content);
+	int rc = key_file(type, name, keys_find(keys, type, name), comment, &content);
 	return rc < 0 ? error_set(err, ERROR_LIMIT, "%s: too long", path) : write_new(path, content, err);
+}
+
+/* Calls `each` for the local keys that leave by this step. */
+static int for_each(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
+		    const char *rotation,
+		    int (*each)(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+				const char *rotation, struct error **err),
+		    struct error **err)
+{
+	_cleanup_strings_ labels = {0};
+	old_keys_of_step(path, step, &labels);
+	for (size_t i = 0; i < labels.count; i++) {
+		enum provider_type type;
+		const char *name;
+		int rc = split_label(labels.items[i], &type, &name) ? each(policy, type, name, keys, rotation, err) : 0;
+		if (rc < 0)
+			return error_wrap(err, rc, "keeping the old key");
+	}
+	return 0;
+}
+
+static int only_check(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+		      const char *rotation, struct error **err)
+{
+	(void)rotation;
+	return check_one(policy, type, name, keys, err);
+}
+
+int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys, struct error **err)
+{
+	return for_each(policy, path, step, keys, NULL, only_check, err);
 }
 
 int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
 		  const char *rotation, struct error **err)
 {
-	_cleanup_strings_ labels = {0};
-	old_keys_of_step(path, step, &labels);
-	int rc = labels.count > 0 ? file_make_directory(policy->directory, err) : 0;
-	for (size_t i = 0; rc == 0 && i < labels.count; i++) {
-		enum provider_type type;
-		const char *name;
-		if (split_label(labels.items[i], &type, &name))
-			rc = save_one(policy, type, name, keys, rotation, err);
-	}
-	return rc < 0 ? error_wrap(err, rc, "keeping the old key") : 0;
+	int rc = file_make_directory(policy->directory, err);
+	return rc == 0 ? for_each(policy, path, step, keys, rotation, save_one, err) : rc;
 }
 
 int old_keys_load(const char *directory, const struct strings *labels, struct keys *keys, struct error **err)

@@ -23,6 +23,10 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
 /* Writes those keys to policy->directory (made 0700), durable, before the step. A file that is there with the same bytes is fine. */
 _must_check_ int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
 			       const char *rotation, struct error **err);
+/* Whether there is room for the keys of this step: a file that holds another key of the same name is -ERROR_REFUSED. To be asked before
+ * anything is changed. */
+_must_check_ int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
+				struct error **err);
 /* Reads back what was saved for the labels, for a Rescue. A missing file is no error: the key is not added. */
 _must_check_ int old_keys_load(const char *directory, const struct strings *labels, struct keys *keys, struct error **err);
 /* Does what the policy says; *ret_places gets a line a key for the report: "kept in ...", "sealed in ...", "destroyed". */

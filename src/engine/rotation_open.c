@@ -254,6 +254,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = find_path(r, err);
 	if (rc == 0)
 		rc = check_evidence(r, err);
+	for (size_t step = 0; rc == 0 && !r->options.read_only && step + 1 < r->journal->path->count; step++)
+		rc = old_keys_check(&r->old_key, r->journal->path, step, &r->keys, err);
 	if (rc < 0)
 		return rc;
 	r->settle_time = settle_time(r);
