@@ -76,11 +76,7 @@ static int one_object(struct command_context *context, const struct session *ses
 	}
 	context->printed_document = true;
 	bool stale = session->config && !key->write_key;
-	free(key->name);
-	free(key->key_id);
-	free(key->dek_source);
-	free(key->example);
-	free(key);
+	census_key_free(key);
 	return stale ? error_set(err, ERROR_FINDING, "%s is not under the write key", word) : 0;
 }
 
@@ -97,6 +93,11 @@ static int verdict(const struct census *census, struct error **err)
 	if (census->does_not_open > 0)
 		return error_set(err, ERROR_FINDING, "%llu values do not open with the key that they name, for example %s",
 				 (unsigned long long)census->does_not_open, census->does_not_open_example);
+	if (census->outside_count > 0) {
+		int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves", (unsigned long long)census->outside_count);
+		error_set_hint(err, "left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
+		return rc;
+	}
 	if (census->stale > 0) {
 		int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key", (unsigned long long)census->stale);
 		error_set_hint(err, "kube-rekey reencrypt rewrites them");

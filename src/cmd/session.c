@@ -180,6 +180,18 @@ static int open_etcds(const struct options *o, struct cluster *cluster, struct e
 	return rc;
 }
 
+static void name_silent_members(const struct cluster *cluster, struct error **err)
+{
+	_cleanup_strings_ silent = {0};
+	for (size_t e = 0; e < cluster->etcd_count; e++)
+		for (size_t m = 0; m < etcd_member_count(cluster->etcds[e]); m++)
+			if (!etcd_member(cluster->etcds[e], m)->answered)
+				strings_add(&silent, etcd_member(cluster->etcds[e], m)->name);
+	_cleanup_free_ char *names = strings_join(&silent, ", ");
+	if (silent.count > 0)
+		error_set_hint(err, "etcd does not answer either: %s", names);
+}
+
 /* --- all of it --- */
 
 static int take_times(const struct options *o, struct cluster *cluster, struct error **err)
@@ -218,13 +230,17 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	rc = session->config_path ? read_config(session, err) : 0;
 	if (rc == 0)
 		rc = take_times(o, cluster, err);
-	if (rc == 0)
-		rc = open_api(context, cluster, err);
 	cluster->etcd_prefix = xstrdup(o->etcd_prefix ? o->etcd_prefix : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix : "/registry");
 	for (size_t i = 0; i < o->foreign_prefixes.count; i++)
 		strings_add(&cluster->foreign_prefixes, o->foreign_prefixes.items[i]);
+	/* etcd first: an API server whose etcd is down only says that it is busy. */
 	if (rc == 0)
 		rc = open_etcds(o, cluster, err);
+	if (rc == 0) {
+		rc = open_api(context, cluster, err);
+		if (rc < 0)
+			name_silent_members(cluster, err);
+	}
 	if (rc == 0 && (needs & SESSION_ETCD) && cluster->etcd_count == 0) {
 		rc = error_set(err, ERROR_USAGE, "no etcd is known");
 		error_set_hint(err, "say --etcd-endpoints URL,... (and --etcd-cacert, --etcd-cert, --etcd-key)");
