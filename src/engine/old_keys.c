@@ -155,18 +155,24 @@ static int check_one(const struct old_keys_policy *policy, enum provider_type ty
 	return old != NULL;
 }
 
-static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-		    const char *rotation, struct error **err)
+static int save_with_comment(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+			     const char *comment, struct error **err)
 {
 	int there = check_one(policy, type, name, keys, err);
 	if (there != 0)
 		return there < 0 ? there : 0;
 	_cleanup_free_ char *path = file_of(policy->directory, type, name);
-	_cleanup_free_ char *comment =
-		xasprintf("Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
 	_cleanup_secret_ content = NULL;
 	int rc = key_file(type, name, keys_find(keys, type, name), comment, &content);
 	return rc < 0 ? error_set(err, ERROR_LIMIT, "%s: too long", path) : write_new(path, content, err);
+}
+
+static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
+		    const char *rotation, struct error **err)
+{
+	_cleanup_free_ char *comment =
+		xasprintf("Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
+	return save_with_comment(policy, type, name, keys, comment, err);
 }
 
 /* Calls `each` for the local keys that leave by this step. */
@@ -281,6 +287,35 @@ int old_keys_retire(const struct old_keys_policy *policy, const struct strings *
 		int rc = retire_one(policy, labels->items[i], ret_places, err);
 		if (rc < 0)
 			return error_wrap(err, rc, "retiring %s", labels->items[i]);
+	}
+	return 0;
+}
+
+int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys, const char *rotation, struct error **err)
+{
+	const struct old_keys_policy policy = {.directory = directory};
+	_cleanup_free_ char *comment = xasprintf("New in rotation %s of kube-rekey, which removes this when it is done.", rotation);
+	int rc = file_make_directory(directory, err);
+	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
+		enum provider_type type;
+		const char *name;
+		if (split_label(labels->items[i], &type, &name))
+			rc = save_with_comment(&policy, type, name, keys, comment, err);
+	}
+	return rc < 0 ? error_wrap(err, rc, "holding the new key") : 0;
+}
+
+int new_keys_let_go(const char *directory, const struct strings *labels, struct error **err)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		enum provider_type type;
+		const char *name;
+		if (!split_label(labels->items[i], &type, &name))
+			continue;
+		_cleanup_free_ char *path = file_of(directory, type, name);
+		int rc = file_shred(path, err);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }

@@ -31,6 +31,11 @@ _must_check_ int old_keys_check(const struct old_keys_policy *policy, const stru
 _must_check_ int old_keys_load(const char *directory, const struct strings *labels, struct keys *keys, struct error **err);
 /* Does what the policy says; *ret_places gets a line a key for the report: "kept in ...", "sealed in ...", "destroyed". */
 _must_check_ int old_keys_retire(const struct old_keys_policy *policy, const struct strings *labels, struct strings *ret_places, struct error **err);
+/* The new keys, from before the first of them writes until the rotation is done: when somebody puts an older file over ours, every value
+ * is under a key that would be nowhere else. Read back by old_keys_load. */
+_must_check_ int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys, const char *rotation,
+			       struct error **err);
+_must_check_ int new_keys_let_go(const char *directory, const struct strings *labels, struct error **err);
 /* "--new-key-copy seal:CERT": a sealed copy of a new key in `directory`, durable. *ret_path: where. */
 _must_check_ int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name,
 			      const struct secret *bytes, char **ret_path, struct error **err);

@@ -159,7 +159,7 @@ void rotation_observe(struct rotation *r)
 	seen->census = r->census_seen;
 	seen->sweep = r->sweep;
 	seen->reads_checked_at = r->reads_checked_at;
-	seen->rescues = r->journal->rescues;
+	seen->rescues = r->journal->rescues - r->rescues_before;
 	seen->retired = r->retired;
 	seen->blocked = r->blocked ? xstrdup(r->blocked) : NULL;
 	seen->settle_time = r->settle_time;
@@ -377,6 +377,8 @@ static int end(struct rotation *r, struct error **err)
 {
 	forget_canaries(r);
 	int rc = target_clean(r->target, true, err);
+	if (rc == 0)
+		rc = new_keys_let_go(r->held_directory, &r->journal->new_keys, err);
 	return rc == 0 ? journal_remove(r->target->path, err) : rc;
 }
 

@@ -64,8 +64,11 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 		if (rc < 0)
 			return rc;
 	}
-	if (!r->new_key_seal || !path_changes_write_key(path, (size_t)from))
+	if (!path_changes_write_key(path, (size_t)from))
 		return 0;
+	int held = r->target->manual ? 0 : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys, r->journal->rotation, err);
+	if (held < 0 || !r->new_key_seal)
+		return held;
 	for (size_t i = 0; i < r->keys.count; i++) {
 		const struct keyring_entry *key = &r->keys.entries[i];
 		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);

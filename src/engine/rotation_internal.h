@@ -22,6 +22,8 @@ struct rotation {
 	struct encryption_config *to_config;
 	struct old_keys_policy old_key;
 	char *retired_directory;      /* where old keys lie: STATE_DIRECTORY/retired */
+	char *held_directory;         /* where new keys lie until the rotation is done: STATE_DIRECTORY/rotating */
+	unsigned rescues_before;      /* by processes before this one, which a person has begun again since */
 	struct seal *new_key_seal;    /* NULL: none */
 	uint64_t settle_time;
 	int lock_fd;                  /* -1: not taken */

@@ -176,6 +176,8 @@ static int find_path(struct rotation *r, struct error **err)
 		keys_add_config(&r->keys, content.config);
 		if (r->journal)
 			rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
+		if (rc == 0 && r->journal)
+			rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
 	}
 	if (rc == 0 && r->journal)
 		rc = adopt_journal(r, &content, err);
@@ -191,6 +193,7 @@ static int open_seals(struct rotation *r, struct error **err)
 {
 	const struct rotation_options *o = &r->options;
 	r->retired_directory = xasprintf("%s/retired", o->state_directory);
+	r->held_directory = xasprintf("%s/rotating", o->state_directory);
 	int rc = old_keys_policy_parse(o->old_key ? o->old_key : "keep", r->retired_directory, &r->old_key, err);
 	if (rc < 0 || !o->new_key_copy || text_equal(o->new_key_copy, "none"))
 		return rc;
@@ -258,6 +261,7 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = old_keys_check(&r->old_key, r->journal->path, step, &r->keys, err);
 	if (rc < 0)
 		return rc;
+	r->rescues_before = r->journal->rescues;
 	r->settle_time = settle_time(r);
 	r->servers[0] = &r->cluster->kube;
 	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE,
@@ -279,6 +283,7 @@ void rotation_free(struct rotation *r)
 	encryption_config_free(r->to_config);
 	secret_free(r->to_text);
 	free(r->retired_directory);
+	free(r->held_directory);
 	old_keys_policy_free(&r->old_key);
 	seal_free(r->new_key_seal);
 	if (r->record)

@@ -24,16 +24,25 @@ class Operator:
         self.server = server or cluster.servers[0]
         self.state = cluster.path("state")
 
-    def flags(self, url=None, config=None, settle="2s"):
+    def cluster_flags(self, url=None, config=None):
         """What names the cluster. `url` is another way to the API server."""
         name = f"operator-{next(_numbers)}.conf"
         flags = ["--encryption-config", config or self.server.config, "--kubeconfig",
-                 self.cluster.kubeconfig(url=url or self.server.url, name=name), "--state-dir",
-                 self.state, "--qps", "0", "--settle", settle]
+                 self.cluster.kubeconfig(url=url or self.server.url, name=name)]
         for etcd in (self.cluster.etcd, self.cluster.events_etcd):
             if etcd:
                 flags += etcd.flags()
         return flags
+
+    def flags(self, settle="2s", **cluster):
+        """The same, and a rotation's own."""
+        return [*self.cluster_flags(**cluster), "--state-dir", self.state, "--qps", "0",
+                "--settle", settle]
+
+    def reencrypt(self):
+        """Rewrites everything, as a naive tool would before it drops a key."""
+        result = kube_rekey(["reencrypt", "--qps", "0", *self.cluster_flags()])
+        self.test.assertEqual(result.code, 0, result)
 
     def run(self, command, *more, code=0, timeout=PATIENCE, **flags):
         """One run to its end, which must have this exit code."""
