@@ -14,6 +14,7 @@ struct view {
 	size_t base;              /* every server is at this step or one further */
 	bool last;                /* base is the end of the path */
 	bool drops;               /* a key leaves by base -> base + 1 */
+	bool promoted;            /* a write key changed by base - 1 -> base */
 	uint64_t converged_since; /* since when every server at the base runs its file */
 	uint64_t writes_since;    /* since when every server writes under the keys that it writes under */
 	struct decision *decision;
@@ -149,8 +150,7 @@ static bool refuses(const struct view *v, size_t i)
 	bool other_runs = server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE &&
 			  server->loaded_step != server->file_step;
 	if (other_runs && server->file_ours &&
-	    (server->loaded_step < server->file_step ||
-	     without_a_drop(v, server->file_step, server->loaded_step) == server->loaded_step))
+	    without_a_drop(v, server->file_step, server->loaded_step) == server->loaded_step)
 		return write_step(v, i, (size_t)server->loaded_step, PHASE_RESCUE, REASON_PUT_BACK);
 	return blocked_by_server(v, i, REASON_FILE_REFUSED);
 }
@@ -230,6 +230,7 @@ static void find_position(struct view *v)
 	}
 	v->last = v->base + 1 == v->path->count;
 	v->drops = !v->last && path_drops(v->path, v->base);
+	v->promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
 	v->decision->step = (int)v->base;
 }
 
@@ -361,13 +362,17 @@ static bool census_alarms(const struct view *v)
 	return census->does_not_open > 0 && alarm(v, REASON_DOES_NOT_OPEN);
 }
 
+static bool is_stale(const struct view *v, const struct census_group *group)
+{
+	return group->resource && !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name);
+}
+
 static uint64_t stale_values(const struct view *v)
 {
 	uint64_t stale = 0;
 	for (size_t g = 0; g < v->seen->census.group_count; g++) {
 		const struct census_group *group = &v->seen->census.groups[g];
-		if (counts(group) && group->resource &&
-		    !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name))
+		if (counts(group) && is_stale(v, group))
 			stale += group->values;
 	}
 	return stale;
@@ -377,8 +382,7 @@ static uint64_t stale_values(const struct view *v)
 
 static bool canary_wanted(const struct view *v, const struct server_observation *server)
 {
-	bool promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
-	return promoted || v->drops || server->evidence == LOADED_BY_RELOADS;
+	return v->promoted || v->drops || server->evidence == LOADED_BY_RELOADS;
 }
 
 static bool canary_missing(const struct view *v)
@@ -440,8 +444,7 @@ static bool rewriting_left(const struct view *v)
  * that have dropped already count by their write keys, too. */
 static uint64_t settle_from(const struct view *v)
 {
-	bool dropped = v->last && v->base > 0 && !path_changes_write_key(v->path, v->base - 1);
-	return dropped ? v->writes_since : later(v->converged_since, v->writes_since);
+	return v->last && !v->promoted ? v->writes_since : later(v->converged_since, v->writes_since);
 }
 
 static uint64_t settle_end(const struct view *v, uint64_t quiet_since)
@@ -451,7 +454,7 @@ static uint64_t settle_end(const struct view *v, uint64_t quiet_since)
 
 static bool settled(const struct view *v)
 {
-	return v->seen->settled_ended > 0 && v->seen->settled_ended >= settle_end(v, v->seen->settled_began);
+	return v->seen->settled_ended >= settle_end(v, v->seen->settled_began);
 }
 
 static bool not_settled(const struct view *v)
@@ -477,8 +480,7 @@ static bool not_settled(const struct view *v)
 
 static uint64_t census_must_begin_after(const struct view *v)
 {
-	uint64_t after = later(v->converged_since, v->seen->etcd_back_at);
-	return on(v, RULE_SETTLED) ? later(after, v->seen->settled_ended) : after;
+	return later(later(v->converged_since, v->seen->etcd_back_at), v->seen->settled_ended);
 }
 
 /* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see to it.
@@ -517,11 +519,6 @@ static bool values_in_the_way(const struct view *v,
 static bool needs_leaving_key(const struct view *v, const struct census_group *group)
 {
 	return path_loses(v->path, v->base, group->resource, group->type, group->name);
-}
-
-static bool is_stale(const struct view *v, const struct census_group *group)
-{
-	return group->resource && !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name);
 }
 
 static bool census_too_early(const struct view *v, enum reason reason)
@@ -591,13 +588,12 @@ static bool take_step(const struct view *v)
  * that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {
-	bool promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
-	if ((promoted && rewriting_left(v)) || (v->base > 0 && not_settled(v)))
+	if ((v->promoted && rewriting_left(v)) || (v->base > 0 && not_settled(v)))
 		return true;
 	if (census_too_early(v, REASON_FINAL_CENSUS) || values_in_the_way(v, is_stale, PHASE_VERIFY))
 		return true;
 	uint64_t after = later(v->converged_since, v->seen->etcd_back_at);
-	if (v->seen->reads_checked_at == 0 || v->seen->reads_checked_at < after)
+	if (v->seen->reads_checked_at < after)
 		return act(v, ACTION_READ_BACK, PHASE_VERIFY, REASON_FINAL_READS);
 	if (v->seen->retired)
 		return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);

@@ -169,6 +169,25 @@ static void push(struct path *path, struct config_shape *shape)
 	path->steps[path->count++] = shape;
 }
 
+static bool rules_differ(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	bool differ = before->key_count != after->key_count || !config_key_equal(&before->keys[0], &after->keys[0]);
+	for (size_t k = 0; !differ && k < before->key_count; k++)
+		differ = !rule_has(after, &before->keys[k]);
+	return differ;
+}
+
+/* A step that would change only the order of read keys, or how rules are written down, is none. */
+static void push_between(struct path *path, struct config_shape *shape, const struct config_shape *to)
+{
+	if (any_pattern(path->steps[path->count - 1], shape, rules_differ, NULL) &&
+	    any_pattern(shape, to, rules_differ, NULL))
+		push(path, shape);
+	else
+		config_shape_free(shape);
+}
+
 static int check_resources(const struct config_shape *from, const struct config_shape *to, struct error **err)
 {
 	for (size_t r = 0; r < from->rule_count; r++)
@@ -223,8 +242,9 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	_cleanup_(path_freep) struct path *path = xcalloc(1, sizeof(*path));
 	_cleanup_(config_shape_freep) struct config_shape *wide = widen(from, to);
 	push(path, config_shape_copy(from));
-	push(path, config_shape_copy(wide));
-	push(path, widen(to, wide)); /* reads all that `wide` reads: no key leaves while a write key changes */
+	push_between(path, config_shape_copy(wide), to);
+	push_between(path, widen(to, wide),
+		     to); /* reads all that `wide` reads: no key leaves while a write key changes */
 	push(path, config_shape_copy(to));
 	for (size_t step = 0; step + 1 < path->count; step++)
 		if (!path_step_readable(path, step))
