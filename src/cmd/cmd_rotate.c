@@ -104,6 +104,8 @@ int cmd_rotate(struct command_context *context, struct error **err)
 	options.on_note = show_note;
 	options.arg = &view;
 	rc = rotation_open(&options, &rotation, err);
+	/* The rotation has its own copies of keys, and wipes them when they are no longer needed. */
+	encryption_config_free(steal(session.config));
 	if (rc == 0)
 		rc = confirm(context, rotation, err);
 	if (rc < 0)

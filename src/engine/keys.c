@@ -58,6 +58,19 @@ static void free_entry(struct keyring_entry *entry)
 	secret_free(bytes.owned);
 }
 
+void keys_forget(struct keys *keys, const struct strings *labels)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < keys->count; i++) {
+		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(keys->entries[i].type), keys->entries[i].name);
+		if (strings_has(labels, label))
+			free_entry(&keys->entries[i]);
+		else
+			keys->entries[kept++] = keys->entries[i];
+	}
+	keys->count = kept;
+}
+
 void keys_free(struct keys *keys)
 {
 	for (size_t i = 0; i < keys->count; i++)

@@ -415,6 +415,7 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 	int rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
 	if (rc < 0)
 		return rc;
+	keys_forget(&r->keys, &labels);
 	r->retired = r->journal->retired = true;
 	return journal_write(r->target->path, r->journal, err);
 }
