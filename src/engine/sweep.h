@@ -33,10 +33,13 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
 #define SWEEP_PATIENCE (UINT64_C(60) * 1000000000)
 /* ns between looks at the members of etcd, at most: the faster they fill, the sooner. */
 #define SWEEP_QUOTA_INTERVAL (UINT64_C(5) * 1000000000)
-/* % of the quota in use: what is free inside etcd's file is written again after a compaction. */
-#define SWEEP_QUOTA_USED 80
-/* % of the quota that the file itself takes: only `etcdctl defrag` gives that back. */
-#define SWEEP_QUOTA_FILE 95
+/* % of the quota that etcd's file takes: the sweep pauses, */
+#define SWEEP_QUOTA_PAUSE 80
+/* and goes on when less than this is in use: a compaction made room inside the file, which the next revisions fill, */
+#define SWEEP_QUOTA_ROOM 50
+/* but not beyond this: large values find no gap of their size, so the file grows all the same (seen: NOSPACE with 76% in
+ * use). Only `etcdctl defrag` makes it smaller. */
+#define SWEEP_QUOTA_FULL 95
 
 struct sweep_object {
 	const struct kube_resource *resource;
@@ -72,7 +75,7 @@ struct sweep_options {
 	uint64_t deadline;             /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
 	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip nothing. */
 	uint64_t skip_above;
-	/* NULL: not watched. Connected. The sweep pauses while a member has SWEEP_QUOTA_USED % of its quota in use. */
+	/* NULL: not watched. Connected. The sweep pauses while a member's file is at SWEEP_QUOTA_PAUSE % of its quota. */
 	struct etcd *etcd;
 	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
 	uint64_t totals_hint;

@@ -62,8 +62,8 @@ struct sweep_lister {
 
 struct sweep_quota {
 	uint64_t due;    /* next look */
-	uint64_t looked; /* last one, and what was in use then */
-	uint64_t in_use;
+	uint64_t looked; /* last one, and the size then */
+	uint64_t size;
 };
 
 struct sweep_rate {
@@ -165,7 +165,8 @@ const char *sweep_words(const char *message);
 /* --- sweep_quota.c --- */
 /* Looks at every member's Status when that is due. Waits: for the top. */
 void sweep_quota_check(struct sweep *sweep);
-/* 0, or why writing must pause: percent in use (`*ret_file` false) or of the file (true). Pure. */
+/* 0, or how many percent of the quota the file takes when writing must pause: until a compaction makes room in it, or
+ * (`*ret_file`) until it is defragmented. Pure. */
 unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file);
 
 /* --- sweep_progress.c --- */

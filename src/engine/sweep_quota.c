@@ -14,33 +14,31 @@ static unsigned percent_of(uint64_t part, uint64_t whole)
 
 unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file)
 {
-	unsigned percent;
+	unsigned percent, used;
 
 	if (quota == 0)
 		quota = QUOTA_DEFAULT;
-	*ret_file = false;
-	/* Not told by etcd before 3.4: then the file is all that is known. */
-	percent = percent_of(in_use != 0 ? in_use : db_size, quota);
-	if (percent >= SWEEP_QUOTA_USED)
-		return percent;
-	*ret_file = true;
 	percent = percent_of(db_size, quota);
-	return percent >= SWEEP_QUOTA_FILE ? percent : 0;
+	/* Not told by etcd before 3.4: then all of it may be in use. */
+	used = percent_of(in_use != 0 ? in_use : db_size, quota);
+	*ret_file = percent >= SWEEP_QUOTA_FULL;
+	if (percent < SWEEP_QUOTA_PAUSE || (!*ret_file && used < SWEEP_QUOTA_ROOM))
+		return 0;
+	return percent;
 }
 
 /* How soon to look again: long before what is left would be used up at the speed at which it was used since the last look. */
-static uint64_t next_look(struct sweep_quota *quota, uint64_t in_use, uint64_t limit, uint64_t now)
+static uint64_t next_look(struct sweep_quota *quota, uint64_t size, uint64_t limit, uint64_t now)
 {
-	uint64_t grown = in_use > quota->in_use ? in_use - quota->in_use : 0,
-		 left = limit > in_use ? limit - in_use : 0;
+	uint64_t grown = size > quota->size ? size - quota->size : 0, left = limit > size ? limit - size : 0;
 	uint64_t passed_ms = (now - quota->looked) / NS_PER_MS + 1, next_ms = SWEEP_QUOTA_INTERVAL / NS_PER_MS;
 
 	if (quota->looked == 0)
 		next_ms = FIRST_INTERVAL / NS_PER_MS;
-	else if (grown > 0 && left / 4 < grown * (next_ms / passed_ms + 1))
+	else if (grown > 0)
 		next_ms = left * passed_ms / (4 * grown);
 	quota->looked = now;
-	quota->in_use = in_use;
+	quota->size = size;
 	if (next_ms > SWEEP_QUOTA_INTERVAL / NS_PER_MS)
 		next_ms = SWEEP_QUOTA_INTERVAL / NS_PER_MS;
 	if (next_ms < INTERVAL_MIN / NS_PER_MS)
@@ -54,20 +52,20 @@ static char *look(struct sweep *sweep, size_t member)
 	struct etcd *etcd = sweep->options->etcd;
 	const struct etcd_member_info *info = etcd_member(etcd, member);
 	struct etcd_status status;
-	uint64_t in_use, quota;
+	uint64_t size, quota;
 	unsigned percent;
 	bool file;
 
 	if (etcd_status_fetch(etcd, member, STATUS_TIMEOUT, &status, NULL) < 0)
 		return NULL;
-	in_use = status.db_size_in_use != 0 ? status.db_size_in_use : status.db_size;
+	size = status.db_size;
 	quota = status.db_size_quota != 0 ? status.db_size_quota : QUOTA_DEFAULT;
 	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, quota, &file);
 	etcd_status_free(&status);
 	/* Members hold the same: the first that answers sets the pace. */
 	if (sweep->quota.due == 0)
-		sweep->quota.due = next_look(&sweep->quota, in_use, quota / 100 * SWEEP_QUOTA_USED,
-					     loop_now(sweep->options->loop));
+		sweep->quota.due =
+			next_look(&sweep->quota, size, quota / 100 * SWEEP_QUOTA_FULL, loop_now(sweep->options->loop));
 	if (percent == 0)
 		return NULL;
 	return file ? xasprintf("the file of etcd member %s takes %u%% of its quota: defragment it", info->name,
