@@ -1,5 +1,5 @@
-/* What an API server's words and objects are made of: a Status in JSON or protobuf, discovery of each generation, one object. The first
- * byte chooses. */
+/* What an API server's words and objects are made of: a Status in JSON or protobuf, discovery of each generation,
+ * one object. The first byte chooses. */
 #include "client/kube/kube_discovery.h"
 #include "client/kube/kube_internal.h"
 
@@ -47,7 +47,8 @@ static void try_discovery(const uint8_t *data, size_t size)
 /* In one piece and byte by byte it must come to the same. */
 static void try_object(const uint8_t *data, size_t size)
 {
-	struct kube_object_reader *whole = kube_object_reader_new("Secret", true), *pieces = kube_object_reader_new("Secret", true);
+	struct kube_object_reader *whole = kube_object_reader_new("Secret", true),
+				  *pieces = kube_object_reader_new("Secret", true);
 	struct secret *object;
 	int one = kube_object_feed(whole, data, size), two = 0;
 

@@ -1,5 +1,5 @@
-/* An etcd member of a test's own making: gRPC over plain HTTP/2 in a thread, with just as much of either as our client uses.
- * Formats: RFC 9113 (frames), RFC 7541 (headers), PROTOCOL-HTTP2.md of gRPC, etcd's rpc.proto. */
+/* An etcd member of a test's own making: gRPC over plain HTTP/2 in a thread, with just as much of either as our
+ * client uses. Formats: RFC 9113 (frames), RFC 7541 (headers), PROTOCOL-HTTP2.md of gRPC, etcd's rpc.proto. */
 #pragma once
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -24,15 +24,16 @@ struct fake_etcd {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	uint64_t cluster_id, member_id;
-	uint64_t other_member;              /* a balancer: this one answers on every second connection */
-	const struct fake_member *members; size_t member_count;
-	int fails[METHODS];                 /* gRPC status to answer with; 0: none */
+	uint64_t other_member; /* a balancer: this one answers on every second connection */
+	const struct fake_member *members;
+	size_t member_count;
+	int fails[METHODS]; /* gRPC status to answer with; 0: none */
 	const char *words;
-	bool drop[METHODS];                 /* the connection ends instead of an answer */
-	bool no_linearizable;               /* no quorum: the member list only from memory */
-	size_t kv_count;                    /* of a range */
-	bool cut_after_kvs;                 /* the connection ends after them */
-	uint64_t compacted;                 /* ranges below this revision fail */
+	bool drop[METHODS];   /* the connection ends instead of an answer */
+	bool no_linearizable; /* no quorum: the member list only from memory */
+	size_t kv_count;      /* of a range */
+	bool cut_after_kvs;   /* the connection ends after them */
+	uint64_t compacted;   /* ranges below this revision fail */
 	unsigned asked[METHODS], connections;
 };
 
@@ -53,9 +54,12 @@ static inline void fake_members(struct fake_etcd *etcd, struct buf *to)
 		_cleanup_buf_ member = BUF_INIT(1024);
 
 		assert_int_equal(pb_write_varint_field(&member, 1, etcd->members[i].id), 0);
-		assert_int_equal(pb_write_bytes_field(&member, 2, etcd->members[i].name, strlen(etcd->members[i].name)), 0);
+		assert_int_equal(pb_write_bytes_field(&member, 2, etcd->members[i].name, strlen(etcd->members[i].name)),
+				 0);
 		if (etcd->members[i].url != NULL)
-			assert_int_equal(pb_write_bytes_field(&member, 4, etcd->members[i].url, strlen(etcd->members[i].url)), 0);
+			assert_int_equal(
+				pb_write_bytes_field(&member, 4, etcd->members[i].url, strlen(etcd->members[i].url)),
+				0);
 		if (etcd->members[i].learner)
 			assert_int_equal(pb_write_varint_field(&member, 5, 1), 0);
 		assert_int_equal(pb_write_bytes_field(to, 2, member.data, member.len), 0);
@@ -132,7 +136,8 @@ static inline uint64_t fake_revision(const uint8_t *bytes, size_t len)
 }
 
 /* False: the connection shall end. */
-static inline bool fake_answer(struct fake_etcd *etcd, int method, uint64_t member_id, const uint8_t *request, size_t len, struct buf *out)
+static inline bool fake_answer(struct fake_etcd *etcd, int method, uint64_t member_id, const uint8_t *request,
+			       size_t len, struct buf *out)
 {
 	_cleanup_buf_ message = BUF_INIT(16u << 20);
 	_cleanup_buf_ block = BUF_INIT(1024), data = BUF_INIT(16u << 20), end = BUF_INIT(1024);
@@ -246,7 +251,8 @@ static inline void *fake_talk(void *arg)
 		if (kind != 0 || !(flags & 1) || method < 0)
 			continue;
 		pthread_mutex_lock(&connection.etcd->lock);
-		more = fake_answer(connection.etcd, method, connection.member_id, request.data + 5, request.len - 5, &out);
+		more = fake_answer(connection.etcd, method, connection.member_id, request.data + 5, request.len - 5,
+				   &out);
 		pthread_mutex_unlock(&connection.etcd->lock);
 		if (out.len > 0 && write(connection.fd, out.data, out.len) < 0)
 			break;

@@ -17,7 +17,8 @@ static inline void put_text(struct buf *to, uint32_t field, const char *text)
 }
 
 /* {1 ObjectMeta, 2 data}; a caller's buf. */
-static inline struct buf object_bytes(const char *namespace_, const char *name, const char *uid, const char *version, const char *data)
+static inline struct buf object_bytes(const char *namespace_, const char *name, const char *uid, const char *version,
+				      const char *data)
 {
 	_cleanup_buf_ meta = BUF_INIT(BYTES_CAP);
 	struct buf object = BUF_INIT(BYTES_CAP);
@@ -49,7 +50,8 @@ static inline struct buf envelope(const char *api_version, const char *kind, str
 	return whole;
 }
 
-static inline struct buf status_bytes(const char *reason, const char *message, const char *continue_token, uint64_t retry_after)
+static inline struct buf status_bytes(const char *reason, const char *message, const char *continue_token,
+				      uint64_t retry_after)
 {
 	_cleanup_buf_ meta = BUF_INIT(BYTES_CAP), details = BUF_INIT(BYTES_CAP);
 	struct buf raw = BUF_INIT(BYTES_CAP);
@@ -66,7 +68,8 @@ static inline struct buf status_bytes(const char *reason, const char *message, c
 }
 
 /* `items` are NAME; all in namespace "team-a" with uid "u-NAME", version "7". */
-static inline struct buf list_bytes(const char *kind, const char *const *items, size_t count, const char *continue_token, const char *data)
+static inline struct buf list_bytes(const char *kind, const char *const *items, size_t count,
+				    const char *continue_token, const char *data)
 {
 	_cleanup_buf_ meta = BUF_INIT(BYTES_CAP);
 	struct buf list = BUF_INIT(BYTES_CAP);

@@ -1,4 +1,5 @@
-/* An API server of a test's own making: plain HTTP/1.1 in a thread, one scripted answer after the other, or a function's. */
+/* An API server of a test's own making: plain HTTP/1.1 in a thread, one scripted answer after the other, or a
+ * function's. */
 #pragma once
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,7 +17,7 @@ struct served_request {
 };
 struct served_answer {
 	unsigned status;
-	const char *type;    /* NULL: application/json */
+	const char *type; /* NULL: application/json */
 	const void *body;
 	size_t len;          /* 0: strlen */
 	const char *headers; /* more lines, each with CRLF; NULL */
@@ -34,7 +35,7 @@ struct kube_server {
 	pthread_mutex_t lock;
 	const struct served_answer *script; /* in turn; the last one again and again */
 	size_t script_count;
-	answer_fn answer;                   /* instead of a script */
+	answer_fn answer; /* instead of a script */
 	void *arg;
 	struct served_request seen[SERVED_MAX];
 	size_t seen_count;

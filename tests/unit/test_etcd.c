@@ -72,7 +72,8 @@ static void test_new(void **state)
 	struct error *err = NULL;
 
 	(void)state;
-	assert_string_equal(etcd_label(etcd), "http://127.0.0.1:2379,https://etcd.example:2379"); /* the same one twice is one */
+	assert_string_equal(etcd_label(etcd),
+			    "http://127.0.0.1:2379,https://etcd.example:2379"); /* the same one twice is one */
 	assert_int_equal(etcd_member_count(etcd), 0);
 	etcd_free(etcd);
 	assert_int_equal(etcd_new(loop, &options, &etcd, &err), -ERROR_INPUT);
@@ -109,7 +110,8 @@ static void test_members(void **state)
 
 static void test_member_down(void **state)
 {
-	struct fake_member with_dead[] = {members[0], {.id = 0xd, .name = "node-d", .url = nobody()}, {.id = 0xe, .name = "node-e"}};
+	struct fake_member with_dead[] = {
+		members[0], {.id = 0xd, .name = "node-d", .url = nobody()}, {.id = 0xe, .name = "node-e"}};
 	struct etcd *etcd;
 	struct error *err = NULL;
 
@@ -221,7 +223,8 @@ static void test_no_quorum(void **state)
 
 static void test_balancer(void **state)
 {
-	struct fake_member hidden[] = {{.id = 0xa, .name = "node-a", .url = nobody()}, {.id = 0xb, .name = "node-b", .url = nobody()}};
+	struct fake_member hidden[] = {{.id = 0xa, .name = "node-a", .url = nobody()},
+				       {.id = 0xb, .name = "node-b", .url = nobody()}};
 	struct etcd *etcd;
 
 	(void)state;
@@ -270,11 +273,15 @@ static void range(struct etcd *etcd, int member, uint64_t revision, struct seen 
 	struct error *err = NULL;
 
 	*seen = (struct seen){.stop = seen->stop};
-	etcd_range_start(etcd, &(struct etcd_range_options){.request = {.key = "/", .key_len = 1, .range_end = "0", .range_end_len = 1, .revision = revision},
-							      .member = member,
-							      .on_kv = on_kv,
-							      .on_done = on_done,
-							      .arg = seen});
+	etcd_range_start(etcd, &(struct etcd_range_options){.request = {.key = "/",
+									.key_len = 1,
+									.range_end = "0",
+									.range_end_len = 1,
+									.revision = revision},
+							    .member = member,
+							    .on_kv = on_kv,
+							    .on_done = on_done,
+							    .arg = seen});
 	assert_false(seen->done);
 	assert_ok(loop_run_until(loop, &seen->done, clock_monotonic() + 10 * NS_PER_S, &err), err);
 }
@@ -406,7 +413,9 @@ static void test_cancel(void **state)
 	bool never = false;
 
 	(void)state;
-	call = etcd_range_start(etcd, &(struct etcd_range_options){.request = {.key = "/", .key_len = 1}, .member = -1, .on_done = on_done, .arg = &seen});
+	call = etcd_range_start(
+		etcd, &(struct etcd_range_options){
+			      .request = {.key = "/", .key_len = 1}, .member = -1, .on_done = on_done, .arg = &seen});
 	etcd_range_cancel(call);
 	etcd_range_cancel(NULL);
 	(void)!loop_run_until(loop, &never, clock_monotonic() + 50 * NS_PER_MS, NULL);

@@ -16,24 +16,41 @@ static cJSON *parse(const char *text)
 }
 
 #define VERBS "\"verbs\":[\"get\",\"list\",\"update\",\"patch\"]"
-static const char api[] = "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{},\"versions\":[{\"version\":\"v1\",\"freshness\":\"Current\",\"resources\":["
-			  "{\"resource\":\"secrets\",\"responseKind\":{\"group\":\"\",\"version\":\"\",\"kind\":\"Secret\"},\"scope\":\"Namespaced\",\"singularResource\":\"secret\"," VERBS "},"
-			  "{\"resource\":\"configmaps\",\"responseKind\":{\"kind\":\"ConfigMap\"},\"scope\":\"Namespaced\",\"singularResource\":\"configmap\",\"shortNames\":[\"cm\"]," VERBS "},"
-			  "{\"resource\":\"nodes\",\"responseKind\":{\"kind\":\"Node\"},\"scope\":\"Cluster\",\"singularResource\":\"node\"," VERBS "},"
-			  "{\"resource\":\"bindings\",\"responseKind\":{\"kind\":\"Binding\"},\"scope\":\"Namespaced\",\"singularResource\":\"binding\",\"verbs\":[\"create\"]}]}]}]}";
-static const char apis[] = "{\"kind\":\"APIGroupDiscoveryList\",\"items\":["
-			   "{\"metadata\":{\"name\":\"autoscaling\"},\"versions\":["
-			   "{\"version\":\"v2\",\"freshness\":\"Current\",\"resources\":[{\"resource\":\"horizontalpodautoscalers\",\"responseKind\":{\"kind\":\"HorizontalPodAutoscaler\"},\"scope\":\"Namespaced\",\"singularResource\":\"horizontalpodautoscaler\"," VERBS "}]},"
-			   "{\"version\":\"v1\",\"freshness\":\"Current\",\"resources\":[{\"resource\":\"horizontalpodautoscalers\",\"responseKind\":{\"kind\":\"HorizontalPodAutoscaler\"},\"scope\":\"Namespaced\",\"singularResource\":\"horizontalpodautoscaler\"," VERBS "},"
-			   "{\"resource\":\"olds\",\"responseKind\":{\"kind\":\"Old\"},\"scope\":\"Namespaced\"," VERBS "}]}]},"
-			   "{\"metadata\":{\"name\":\"example.com\"},\"versions\":[{\"version\":\"v1\",\"freshness\":\"Current\",\"resources\":["
-			   "{\"resource\":\"widgets\",\"responseKind\":{\"kind\":\"Widget\"},\"scope\":\"Namespaced\",\"singularResource\":\"widget\",\"shortNames\":[\"cm\",\"wg\"]," VERBS "}]}]},"
-			   "{\"metadata\":{\"name\":\"metrics.k8s.io\"},\"versions\":[{\"version\":\"v1beta1\",\"freshness\":\"Stale\",\"resources\":["
-			   "{\"resource\":\"pods\",\"responseKind\":{\"kind\":\"PodMetrics\"},\"scope\":\"Namespaced\",\"singularResource\":\"pod\",\"verbs\":[\"get\",\"list\"]}]}]}]}";
-static const char services[] = "{\"kind\":\"APIServiceList\",\"items\":["
-			       "{\"spec\":{\"group\":\"apps\",\"version\":\"v1\",\"service\":null}},"
-			       "{\"spec\":{\"group\":\"metrics.k8s.io\",\"version\":\"v1beta1\",\"service\":{\"name\":\"m\"}},\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}},"
-			       "{\"spec\":{\"group\":\"custom.metrics.k8s.io\",\"version\":\"v1\",\"service\":{\"name\":\"m\"}},\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}]}";
+static const char api[] = "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{},\"versions\":[{\"version\":"
+			  "\"v1\",\"freshness\":\"Current\",\"resources\":["
+			  "{\"resource\":\"secrets\",\"responseKind\":{\"group\":\"\",\"version\":\"\",\"kind\":"
+			  "\"Secret\"},\"scope\":\"Namespaced\",\"singularResource\":\"secret\"," VERBS "},"
+			  "{\"resource\":\"configmaps\",\"responseKind\":{\"kind\":\"ConfigMap\"},\"scope\":"
+			  "\"Namespaced\",\"singularResource\":\"configmap\",\"shortNames\":[\"cm\"]," VERBS "},"
+			  "{\"resource\":\"nodes\",\"responseKind\":{\"kind\":\"Node\"},\"scope\":\"Cluster\","
+			  "\"singularResource\":\"node\"," VERBS "},"
+			  "{\"resource\":\"bindings\",\"responseKind\":{\"kind\":\"Binding\"},\"scope\":\"Namespaced\","
+			  "\"singularResource\":\"binding\",\"verbs\":[\"create\"]}]}]}]}";
+static const char apis[] =
+	"{\"kind\":\"APIGroupDiscoveryList\",\"items\":["
+	"{\"metadata\":{\"name\":\"autoscaling\"},\"versions\":["
+	"{\"version\":\"v2\",\"freshness\":\"Current\",\"resources\":[{\"resource\":\"horizontalpodautoscalers\","
+	"\"responseKind\":{\"kind\":\"HorizontalPodAutoscaler\"},\"scope\":\"Namespaced\",\"singularResource\":"
+	"\"horizontalpodautoscaler\"," VERBS "}]},"
+	"{\"version\":\"v1\",\"freshness\":\"Current\",\"resources\":[{\"resource\":\"horizontalpodautoscalers\","
+	"\"responseKind\":{\"kind\":\"HorizontalPodAutoscaler\"},\"scope\":\"Namespaced\",\"singularResource\":"
+	"\"horizontalpodautoscaler\"," VERBS "},"
+	"{\"resource\":\"olds\",\"responseKind\":{\"kind\":\"Old\"},\"scope\":\"Namespaced\"," VERBS "}]}]},"
+	"{\"metadata\":{\"name\":\"example.com\"},\"versions\":[{\"version\":\"v1\",\"freshness\":\"Current\","
+	"\"resources\":["
+	"{\"resource\":\"widgets\",\"responseKind\":{\"kind\":\"Widget\"},\"scope\":\"Namespaced\","
+	"\"singularResource\":\"widget\",\"shortNames\":[\"cm\",\"wg\"]," VERBS "}]}]},"
+	"{\"metadata\":{\"name\":\"metrics.k8s.io\"},\"versions\":[{\"version\":\"v1beta1\",\"freshness\":\"Stale\","
+	"\"resources\":["
+	"{\"resource\":\"pods\",\"responseKind\":{\"kind\":\"PodMetrics\"},\"scope\":\"Namespaced\","
+	"\"singularResource\":\"pod\",\"verbs\":[\"get\",\"list\"]}]}]}]}";
+static const char services[] =
+	"{\"kind\":\"APIServiceList\",\"items\":["
+	"{\"spec\":{\"group\":\"apps\",\"version\":\"v1\",\"service\":null}},"
+	"{\"spec\":{\"group\":\"metrics.k8s.io\",\"version\":\"v1beta1\",\"service\":{\"name\":\"m\"}},\"status\":{"
+	"\"conditions\":[{\"type\":\"Available\",\"status\":\"True\"}]}},"
+	"{\"spec\":{\"group\":\"custom.metrics.k8s.io\",\"version\":\"v1\",\"service\":{\"name\":\"m\"}},\"status\":{"
+	"\"conditions\":[{\"type\":\"Available\",\"status\":\"False\"}]}}]}";
 static const char forbidden[] = "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"no\"}";
 
 /* --- documents -------------------------------------------------------------------------------------------------- */
@@ -46,14 +63,17 @@ static const struct bad_row bad_rows[] = {
 	{"an array", "[]", "discovery: the answer is no APIGroupDiscoveryList"},
 	{"no items", "{\"kind\":\"APIGroupDiscoveryList\"}", "discovery: the APIGroupDiscoveryList has no items"},
 	{"a version without a name",
-	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\"},\"versions\":[{\"resources\":[]}]}]}",
+	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\"},\"versions\":[{\"resources\":[]"
+	 "}]}]}",
 	 "discovery: group \"a\" has a version without a name"},
 	{"a name with a slash",
-	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\"},\"versions\":[{\"version\":\"v1\",\"resources\":["
+	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\"},\"versions\":[{\"version\":"
+	 "\"v1\",\"resources\":["
 	 "{\"resource\":\"x/y\",\"responseKind\":{\"kind\":\"X\"}," VERBS "}]}]}]}",
 	 "discovery: a resource whose group, version, name or kind is none"},
 	{"a group with a line end",
-	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\\nb\"},\"versions\":[{\"version\":\"v1\",\"resources\":["
+	 "{\"kind\":\"APIGroupDiscoveryList\",\"items\":[{\"metadata\":{\"name\":\"a\\nb\"},\"versions\":[{\"version\":"
+	 "\"v1\",\"resources\":["
 	 "{\"resource\":\"x\",\"responseKind\":{\"kind\":\"X\"}," VERBS "}]}]}]}",
 	 "discovery: a resource whose group, version, name or kind is none"},
 };
@@ -150,10 +170,13 @@ static void test_find(void **state)
 
 static void test_classic_documents(void **state)
 {
-	_cleanup_json_ groups = parse("{\"kind\":\"APIGroupList\",\"groups\":[{\"name\":\"a\",\"versions\":[{\"groupVersion\":\"a/v1\"},{\"groupVersion\":"
+	_cleanup_json_ groups = parse("{\"kind\":\"APIGroupList\",\"groups\":[{\"name\":\"a\",\"versions\":[{"
+				      "\"groupVersion\":\"a/v1\"},{\"groupVersion\":"
 				      "\"a/v2\"}],\"preferredVersion\":{\"groupVersion\":\"a/v2\"}}]}");
-	_cleanup_json_ list = parse("{\"kind\":\"APIResourceList\",\"groupVersion\":\"a/v2\",\"resources\":[{\"name\":\"xs\",\"singularName\":\"\",\"namespaced\":true,"
-				    "\"kind\":\"X\"," VERBS "},{\"name\":\"xs/status\",\"kind\":\"X\",\"verbs\":[\"get\"]}]}");
+	_cleanup_json_ list =
+		parse("{\"kind\":\"APIResourceList\",\"groupVersion\":\"a/"
+		      "v2\",\"resources\":[{\"name\":\"xs\",\"singularName\":\"\",\"namespaced\":true,"
+		      "\"kind\":\"X\"," VERBS "},{\"name\":\"xs/status\",\"kind\":\"X\",\"verbs\":[\"get\"]}]}");
 	_cleanup_strings_ versions = {0};
 	struct kube_resources found = {0};
 	struct error *err = NULL;
@@ -184,21 +207,26 @@ static struct served_answer answer_world(void *arg, const struct served_request 
 	const char *path = request->path;
 
 	if (strcmp(path, "/api") == 0)
-		return (struct served_answer){.status = 200, .body = world->classic ? "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"]}" : api};
-	if (strcmp(path, "/apis") == 0 && world->classic)
 		return (struct served_answer){
 			.status = 200,
-			.body = "{\"kind\":\"APIGroupList\",\"groups\":[{\"name\":\"apps\",\"versions\":[{\"groupVersion\":\"apps/v1\"}]},"
-				"{\"name\":\"metrics.k8s.io\",\"versions\":[{\"groupVersion\":\"metrics.k8s.io/v1beta1\"}]}]}"};
+			.body = world->classic ? "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"]}" : api};
+	if (strcmp(path, "/apis") == 0 && world->classic)
+		return (struct served_answer){.status = 200,
+					      .body = "{\"kind\":\"APIGroupList\",\"groups\":[{\"name\":\"apps\","
+						      "\"versions\":[{\"groupVersion\":\"apps/v1\"}]},"
+						      "{\"name\":\"metrics.k8s.io\",\"versions\":[{\"groupVersion\":"
+						      "\"metrics.k8s.io/v1beta1\"}]}]}"};
 	if (strcmp(path, "/apis") == 0)
 		return (struct served_answer){.status = 200, .body = apis};
 	if (strcmp(path, "/api/v1") == 0)
 		return (struct served_answer){.status = 200,
-					      .body = "{\"kind\":\"APIResourceList\",\"resources\":[{\"name\":\"secrets\",\"singularName\":\"secret\","
+					      .body = "{\"kind\":\"APIResourceList\",\"resources\":[{\"name\":"
+						      "\"secrets\",\"singularName\":\"secret\","
 						      "\"namespaced\":true,\"kind\":\"Secret\"," VERBS "}]}"};
 	if (strcmp(path, "/apis/apps/v1") == 0)
 		return (struct served_answer){.status = 200,
-					      .body = "{\"kind\":\"APIResourceList\",\"resources\":[{\"name\":\"deployments\",\"namespaced\":true,"
+					      .body = "{\"kind\":\"APIResourceList\",\"resources\":[{\"name\":"
+						      "\"deployments\",\"namespaced\":true,"
 						      "\"kind\":\"Deployment\"," VERBS "}]}"};
 	if (strcmp(path, "/apis/metrics.k8s.io/v1beta1") == 0)
 		return (struct served_answer){.status = 503, .type = "text/plain", .body = "service unavailable"};
@@ -207,7 +235,10 @@ static struct served_answer answer_world(void *arg, const struct served_request 
 	if (text_starts(path, "/apis/apiregistration.k8s.io/v1/apiservices"))
 		return (struct served_answer){.status = world->services_status, .body = services};
 	if (text_starts(path, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?limit=500"))
-		return (struct served_answer){.status = 200, .type = KUBE_PROTOBUF, .body = world->definitions.data, .len = world->definitions.len};
+		return (struct served_answer){.status = 200,
+					      .type = KUBE_PROTOBUF,
+					      .body = world->definitions.data,
+					      .len = world->definitions.len};
 	return (struct served_answer){.status = 404, .body = "{}"};
 }
 
@@ -314,9 +345,10 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_aggregated),     cmocka_unit_test(test_marks),   cmocka_unit_test(test_find),
-		cmocka_unit_test(test_classic_documents), cmocka_unit_test(test_whole),   cmocka_unit_test(test_without_rights),
-		cmocka_unit_test(test_classic),        cmocka_unit_test(test_services_broken),
+		cmocka_unit_test(test_aggregated), cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_find),       cmocka_unit_test(test_classic_documents),
+		cmocka_unit_test(test_whole),      cmocka_unit_test(test_without_rights),
+		cmocka_unit_test(test_classic),    cmocka_unit_test(test_services_broken),
 	};
 
 	json_install_hooks();

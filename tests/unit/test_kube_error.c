@@ -17,25 +17,30 @@ struct row {
 	const char *message;
 };
 static const struct row rows[] = {
-	{"unauthorized", 401, "application/json", "{\"kind\":\"Status\",\"reason\":\"Unauthorized\",\"message\":\"Unauthorized\"}", ERROR_AUTH,
+	{"unauthorized", 401, "application/json",
+	 "{\"kind\":\"Status\",\"reason\":\"Unauthorized\",\"message\":\"Unauthorized\"}", ERROR_AUTH,
 	 "list secrets: 401 Unauthorized: Unauthorized"},
 	{"forbidden", 403, "application/json",
-	 "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"secrets is forbidden: User \\\"x\\\" cannot list\"}", ERROR_AUTH,
-	 "list secrets: 403 Forbidden: secrets is forbidden: User \"x\" cannot list"},
-	{"not found", 404, "application/json", "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}", ERROR_NOT_FOUND,
-	 "list secrets: 404 NotFound: gone"},
-	{"not found by a proxy", 404, "text/plain", "404 page not found\n", ERROR_NOT_FOUND, "list secrets: 404: 404 page not found"},
-	{"conflict", 409, "application/json", "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"modified\"}", ERROR_CONFLICT,
-	 "list secrets: 409 Conflict: modified"},
-	{"expired", 410, "application/json", "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"too old\"}", ERROR_EXPIRED,
-	 "list secrets: 410 Expired: too old"},
-	{"invalid", 422, "application/json", "{\"kind\":\"Status\",\"reason\":\"Invalid\",\"message\":\"bad\"}", ERROR_INPUT,
-	 "list secrets: 422 Invalid: bad"},
-	{"not acceptable", 406, "application/json", "{\"kind\":\"Status\",\"message\":\"no\"}", ERROR_INPUT, "list secrets: 406: no"},
-	{"too many requests, in plain text", 429, "text/plain; charset=utf-8", "Too many requests, please try again later.\n", ERROR_BUSY,
+	 "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"secrets is forbidden: User \\\"x\\\" cannot "
+	 "list\"}",
+	 ERROR_AUTH, "list secrets: 403 Forbidden: secrets is forbidden: User \"x\" cannot list"},
+	{"not found", 404, "application/json", "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}",
+	 ERROR_NOT_FOUND, "list secrets: 404 NotFound: gone"},
+	{"not found by a proxy", 404, "text/plain", "404 page not found\n", ERROR_NOT_FOUND,
+	 "list secrets: 404: 404 page not found"},
+	{"conflict", 409, "application/json", "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"modified\"}",
+	 ERROR_CONFLICT, "list secrets: 409 Conflict: modified"},
+	{"expired", 410, "application/json", "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"too old\"}",
+	 ERROR_EXPIRED, "list secrets: 410 Expired: too old"},
+	{"invalid", 422, "application/json", "{\"kind\":\"Status\",\"reason\":\"Invalid\",\"message\":\"bad\"}",
+	 ERROR_INPUT, "list secrets: 422 Invalid: bad"},
+	{"not acceptable", 406, "application/json", "{\"kind\":\"Status\",\"message\":\"no\"}", ERROR_INPUT,
+	 "list secrets: 406: no"},
+	{"too many requests, in plain text", 429, "text/plain; charset=utf-8",
+	 "Too many requests, please try again later.\n", ERROR_BUSY,
 	 "list secrets: 429: Too many requests, please try again later."},
-	{"internal", 500, "application/json", "{\"kind\":\"Status\",\"reason\":\"InternalError\",\"message\":\"boom\"}", ERROR_BUSY,
-	 "list secrets: 500 InternalError: boom"},
+	{"internal", 500, "application/json", "{\"kind\":\"Status\",\"reason\":\"InternalError\",\"message\":\"boom\"}",
+	 ERROR_BUSY, "list secrets: 500 InternalError: boom"},
 	{"a proxy's page", 502, "text/html", "\r\n<html>\r\n<head>", ERROR_BUSY, "list secrets: 502: <html>"},
 	{"nothing said", 503, "", "", ERROR_BUSY, "list secrets: 503"},
 	{"a redirect", 302, "text/html", "", ERROR_PROTOCOL, "list secrets: 302"},
@@ -43,11 +48,14 @@ static const struct row rows[] = {
 	 "list secrets: 200 with content type \"text/html\", which is not what an API server sends"},
 	{"no content type", 200, "", "<html>", ERROR_PROTOCOL,
 	 "list secrets: 200 with content type \"\", which is not what an API server sends"},
-	{"JSON that is no Status", 500, "application/json", "{\"kind\":\"Pod\"}", ERROR_BUSY, "list secrets: 500: {\"kind\":\"Pod\"}"},
-	{"half a Status", 500, "application/json", "{\"kind\":\"Stat", ERROR_BUSY, "list secrets: 500: {\"kind\":\"Stat"},
+	{"JSON that is no Status", 500, "application/json", "{\"kind\":\"Pod\"}", ERROR_BUSY,
+	 "list secrets: 500: {\"kind\":\"Pod\"}"},
+	{"half a Status", 500, "application/json", "{\"kind\":\"Stat", ERROR_BUSY,
+	 "list secrets: 500: {\"kind\":\"Stat"},
 	{"words that steer", 500, "text/plain", "a\033[2Jb\xff", ERROR_BUSY, "list secrets: 500: a?[2Jb?"},
 	{"words that steer in a Status", 500, "application/json",
-	 "{\"kind\":\"Status\",\"reason\":\"R\\u001b\",\"message\":\"a\\u001b[2J\\nb\"}", ERROR_BUSY, "list secrets: 500 R?: a?[2J?b"},
+	 "{\"kind\":\"Status\",\"reason\":\"R\\u001b\",\"message\":\"a\\u001b[2J\\nb\"}", ERROR_BUSY,
+	 "list secrets: 500 R?: a?[2J?b"},
 };
 
 static void test_row(void **state)
@@ -142,7 +150,8 @@ static void test_judge(void **state)
 	struct error *err = NULL;
 
 	(void)state;
-	assert_int_equal(kube_judge(&kube, "list secrets", "secrets", KUBE_PROTOBUF, &result, &outcome, &err), -ERROR_EXPIRED);
+	assert_int_equal(kube_judge(&kube, "list secrets", "secrets", KUBE_PROTOBUF, &result, &outcome, &err),
+			 -ERROR_EXPIRED);
 	assert_string_equal(error_server(err), "cp-1");
 	assert_string_equal(error_object(err), "secrets");
 	assert_string_equal(outcome.continue_token, "inconsistent");
@@ -150,11 +159,13 @@ static void test_judge(void **state)
 	error_clear(&err);
 	kube_outcome_free(&outcome);
 	result.retry_after = NS_PER_S; /* the header is nearer */
-	assert_int_equal(kube_judge(&kube, "list secrets", "secrets", KUBE_PROTOBUF, &result, &outcome, NULL), -ERROR_EXPIRED);
+	assert_int_equal(kube_judge(&kube, "list secrets", "secrets", KUBE_PROTOBUF, &result, &outcome, NULL),
+			 -ERROR_EXPIRED);
 	assert_int_equal(outcome.retry_after, NS_PER_S);
 	kube_outcome_free(&outcome);
 	/* A refusal that was too long to keep is a refusal all the same. */
-	result = (struct http_result){.status = 422, .content_type = "application/json", .rc = -ERROR_LIMIT, .body = &(struct buf){0}};
+	result = (struct http_result){
+		.status = 422, .content_type = "application/json", .rc = -ERROR_LIMIT, .body = &(struct buf){0}};
 	assert_int_equal(kube_judge(&kube, "x", "y", KUBE_PROTOBUF, &result, &outcome, NULL), -ERROR_INPUT);
 	kube_outcome_free(&outcome);
 }

@@ -1,4 +1,5 @@
-/* The Lease, against a server that keeps one as an API server does: resourceVersions, conflicts, and faults on demand. */
+/* The Lease, against a server that keeps one as an API server does: resourceVersions, conflicts, and faults on
+ * demand. */
 #include "kube_server.h"
 #include "base/clock.h"
 #include "base/json_read.h"
@@ -24,11 +25,12 @@ static struct world {
 
 static void set_spec(const char *holder, const char *renewed, unsigned duration, unsigned transitions)
 {
-	_cleanup_free_ char *text =
-		xasprintf("{\"metadata\":{\"name\":\"kube-rekey\",\"namespace\":\"kube-system\",\"labels\":{\"keep\":\"me\"}},\"spec\":{"
-			  "\"holderIdentity\":\"%s\",\"leaseDurationSeconds\":%u,\"acquireTime\":\"2026-01-01T00:00:00.000000Z\",\"renewTime\":\"%s\","
-			  "\"leaseTransitions\":%u}}",
-			  holder, duration, renewed, transitions);
+	_cleanup_free_ char *text = xasprintf("{\"metadata\":{\"name\":\"kube-rekey\",\"namespace\":\"kube-system\","
+					      "\"labels\":{\"keep\":\"me\"}},\"spec\":{"
+					      "\"holderIdentity\":\"%s\",\"leaseDurationSeconds\":%u,\"acquireTime\":"
+					      "\"2026-01-01T00:00:00.000000Z\",\"renewTime\":\"%s\","
+					      "\"leaseTransitions\":%u}}",
+					      holder, duration, renewed, transitions);
 	_cleanup_free_ char *version = xasprintf("%u", ++world.version);
 	struct error *err = NULL;
 
@@ -46,7 +48,8 @@ static struct served_answer answer_text(unsigned status, char *body)
 
 static struct served_answer refuse(unsigned status, const char *reason)
 {
-	return answer_text(status, xasprintf("{\"kind\":\"Status\",\"reason\":\"%s\",\"message\":\"%s\"}", reason, reason));
+	return answer_text(status,
+			   xasprintf("{\"kind\":\"Status\",\"reason\":\"%s\",\"message\":\"%s\"}", reason, reason));
 }
 
 static struct served_answer write_lease(const struct served_request *request)
@@ -59,7 +62,9 @@ static struct served_answer write_lease(const struct served_request *request)
 
 	assert_ok(json_parse(request->body, request->body_len, "body", &lease, &err), err);
 	theirs = json_text_at(json_at(lease, "metadata", NULL), "resourceVersion");
-	if (create ? world.lease != NULL : world.lease != NULL && strcmp(theirs, json_text_at(json_at(world.lease, "metadata", NULL), "resourceVersion")) != 0) {
+	if (create ? world.lease != NULL
+		   : world.lease != NULL && strcmp(theirs, json_text_at(json_at(world.lease, "metadata", NULL),
+									"resourceVersion")) != 0) {
 		cJSON_Delete(lease);
 		return refuse(409, create ? "AlreadyExists" : "Conflict");
 	}
@@ -130,10 +135,10 @@ static char *at_server(const char *member)
 	return text;
 }
 
-#define assert_at_server(member, expected)                            \
-	do {                                                          \
-		_cleanup_free_ char *text_ = at_server(member);       \
-		assert_string_equal(text_, expected);                 \
+#define assert_at_server(member, expected)                      \
+	do {                                                    \
+		_cleanup_free_ char *text_ = at_server(member); \
+		assert_string_equal(text_, expected);           \
 	} while (0)
 
 static void test_create_renew_release(void **state)

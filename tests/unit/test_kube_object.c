@@ -8,11 +8,16 @@ static struct loop *loop;
 static struct kube_server server;
 static struct kube kube;
 static char group[] = "", version[] = "v1", plural[] = "secrets", kind[] = "Secret";
-static const struct kube_resource secrets = {
-	.group = group, .version = version, .plural = plural, .kind = kind, .api_version = version, .resource = plural, .namespaced = true};
+static const struct kube_resource secrets = {.group = group,
+					     .version = version,
+					     .plural = plural,
+					     .kind = kind,
+					     .api_version = version,
+					     .resource = plural,
+					     .namespaced = true};
 
-#define PLAY(...)                                                                        \
-	struct served_answer script[] = {__VA_ARGS__};                                   \
+#define PLAY(...)                                      \
+	struct served_answer script[] = {__VA_ARGS__}; \
 	kube_server_play(&server, script, ELEMENTS(script))
 
 static struct served_answer protobuf(const struct buf *body)
@@ -115,7 +120,8 @@ static void test_list(void **state)
 	list(options);
 	assert_ok(listing.rc, listing.error);
 	assert_string_equal(server.seen[0].path,
-			    "/api/v1/namespaces/team-a/secrets?limit=3&continue=from%2Fhere%3D&resourceVersion=12&resourceVersionMatch=Exact");
+			    "/api/v1/namespaces/team-a/"
+			    "secrets?limit=3&continue=from%2Fhere%3D&resourceVersion=12&resourceVersionMatch=Exact");
 	assert_non_null(strstr(server.seen[0].headers, "Accept: " KUBE_PROTOBUF "\r\n"));
 	assert_int_equal(listing.names.count, 3);
 	assert_int_equal(listing.with_object, 3);
@@ -199,23 +205,66 @@ struct bad_list {
 	bool reinitializing;
 };
 static const struct bad_list bad_lists[] = {
-	{"JSON", {.status = 200, .body = "{\"kind\":\"SecretList\",\"items\":[]}"}, -ERROR_PROTOCOL,
-	 "list secrets in team-a: 200 with content type \"application/json\", which is not what an API server sends", "", 0, false},
-	{"a login page", {.status = 200, .type = "text/html", .body = "<html>"}, -ERROR_PROTOCOL,
-	 "list secrets in team-a: 200 with content type \"text/html\", which is not what an API server sends", "", 0, false},
-	{"nothing", {.status = 200, .type = KUBE_PROTOBUF}, -ERROR_PROTOCOL, "list secrets in team-a: the answer is no whole list in protobuf", "", 0,
+	{"JSON",
+	 {.status = 200, .body = "{\"kind\":\"SecretList\",\"items\":[]}"},
+	 -ERROR_PROTOCOL,
+	 "list secrets in team-a: 200 with content type \"application/json\", which is not what an API server sends",
+	 "",
+	 0,
 	 false},
-	{"expired", {.status = 410, .body = "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"old\",\"metadata\":{\"continue\":\"on\"}}"},
-	 -ERROR_EXPIRED, "list secrets in team-a: 410 Expired: old", "on", 0, false},
-	{"expired without a token", {.status = 410, .body = "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"old\"}"}, -ERROR_EXPIRED,
-	 "list secrets in team-a: 410 Expired: old", "", 0, false},
-	{"load", {.status = 429, .type = "text/plain", .body = "Too many requests", .headers = "Retry-After: 3\r\n"}, -ERROR_BUSY,
-	 "list secrets in team-a: 429: Too many requests", "", 3 * NS_PER_S, false},
+	{"a login page",
+	 {.status = 200, .type = "text/html", .body = "<html>"},
+	 -ERROR_PROTOCOL,
+	 "list secrets in team-a: 200 with content type \"text/html\", which is not what an API server sends",
+	 "",
+	 0,
+	 false},
+	{"nothing",
+	 {.status = 200, .type = KUBE_PROTOBUF},
+	 -ERROR_PROTOCOL,
+	 "list secrets in team-a: the answer is no whole list in protobuf",
+	 "",
+	 0,
+	 false},
+	{"expired",
+	 {.status = 410,
+	  .body = "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"old\",\"metadata\":{\"continue\":\"on\"}"
+		  "}"},
+	 -ERROR_EXPIRED,
+	 "list secrets in team-a: 410 Expired: old",
+	 "on",
+	 0,
+	 false},
+	{"expired without a token",
+	 {.status = 410, .body = "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"old\"}"},
+	 -ERROR_EXPIRED,
+	 "list secrets in team-a: 410 Expired: old",
+	 "",
+	 0,
+	 false},
+	{"load",
+	 {.status = 429, .type = "text/plain", .body = "Too many requests", .headers = "Retry-After: 3\r\n"},
+	 -ERROR_BUSY,
+	 "list secrets in team-a: 429: Too many requests",
+	 "",
+	 3 * NS_PER_S,
+	 false},
 	{"an unreadable value",
-	 {.status = 429, .body = "{\"kind\":\"Status\",\"message\":\"storage is (re)initializing\",\"details\":{\"retryAfterSeconds\":1}}"},
-	 -ERROR_BUSY, "list secrets in team-a: 429: storage is (re)initializing", "", NS_PER_S, true},
-	{"forbidden", {.status = 403, .body = "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"no\"}"}, -ERROR_AUTH,
-	 "list secrets in team-a: 403 Forbidden: no", "", 0, false},
+	 {.status = 429,
+	  .body = "{\"kind\":\"Status\",\"message\":\"storage is "
+		  "(re)initializing\",\"details\":{\"retryAfterSeconds\":1}}"},
+	 -ERROR_BUSY,
+	 "list secrets in team-a: 429: storage is (re)initializing",
+	 "",
+	 NS_PER_S,
+	 true},
+	{"forbidden",
+	 {.status = 403, .body = "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"no\"}"},
+	 -ERROR_AUTH,
+	 "list secrets in team-a: 403 Forbidden: no",
+	 "",
+	 0,
+	 false},
 };
 
 static void test_bad_list(void **state)
@@ -337,7 +386,8 @@ static void written_free(struct written *written)
 
 static struct buf partial(const char *resource_version)
 {
-	return envelope("meta.k8s.io/v1", "PartialObjectMetadata", object_bytes("team-a", "db", "u-db", resource_version, NULL));
+	return envelope("meta.k8s.io/v1", "PartialObjectMetadata",
+			object_bytes("team-a", "db", "u-db", resource_version, NULL));
 }
 
 static void test_put(void **state)
@@ -388,15 +438,26 @@ struct bad_write {
 	const char *message;
 };
 static const struct bad_write bad_writes[] = {
-	{"conflict", {.status = 409, .body = "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"changed\"}"}, -ERROR_CONFLICT,
+	{"conflict",
+	 {.status = 409, .body = "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"changed\"}"},
+	 -ERROR_CONFLICT,
 	 "update secrets team-a/db: 409 Conflict: changed"},
-	{"gone", {.status = 404, .body = "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}"}, -ERROR_NOT_FOUND,
+	{"gone",
+	 {.status = 404, .body = "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}"},
+	 -ERROR_NOT_FOUND,
 	 "update secrets team-a/db: 404 NotFound: gone"},
-	{"a webhook", {.status = 400, .body = "{\"kind\":\"Status\",\"message\":\"admission webhook \\\"p\\\" denied the request: no\"}"},
-	 -ERROR_INPUT, "update secrets team-a/db: 400: admission webhook \"p\" denied the request: no"},
-	{"not the type asked for", {.status = 200, .body = "{\"metadata\":{\"resourceVersion\":\"8\"}}"}, -ERROR_PROTOCOL,
+	{"a webhook",
+	 {.status = 400,
+	  .body = "{\"kind\":\"Status\",\"message\":\"admission webhook \\\"p\\\" denied the request: no\"}"},
+	 -ERROR_INPUT,
+	 "update secrets team-a/db: 400: admission webhook \"p\" denied the request: no"},
+	{"not the type asked for",
+	 {.status = 200, .body = "{\"metadata\":{\"resourceVersion\":\"8\"}}"},
+	 -ERROR_PROTOCOL,
 	 "update secrets team-a/db: 200 with content type \"application/json\", which is not what an API server sends"},
-	{"an empty success", {.status = 200, .type = KUBE_PROTOBUF}, -ERROR_PROTOCOL,
+	{"an empty success",
+	 {.status = 200, .type = KUBE_PROTOBUF},
+	 -ERROR_PROTOCOL,
 	 "update secrets team-a/db: the answer is no whole object in protobuf"},
 };
 
@@ -516,7 +577,8 @@ static void test_get_metadata(void **state)
 	int rc;
 
 	(void)state;
-	PLAY(protobuf(&body), {.status = 404, .body = "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}"});
+	PLAY(protobuf(&body),
+	     {.status = 404, .body = "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"gone\"}"});
 	assert_ok(kube_get_metadata(&kube, &secrets, "team-a", "db", &uid, &seen, &err), err);
 	assert_string_equal(uid, "u-db");
 	assert_int_equal(seen, 123);
@@ -554,7 +616,8 @@ static void test_call(void **state)
 	int rc;
 
 	(void)state;
-	PLAY({.status = 201, .body = "{\"a\":1}"}, {.status = 200, .body = "{\"a\":"}, {.status = 200, .type = "text/html", .body = "<html>"});
+	PLAY({.status = 201, .body = "{\"a\":1}"}, {.status = 200, .body = "{\"a\":"},
+	     {.status = 200, .type = "text/html", .body = "<html>"});
 	assert_ok(kube_call(&kube, "POST", "/x", "{}", NULL, &answer, &err), err);
 	assert_string_equal(server.seen[0].body, "{}");
 	assert_non_null(strstr(server.seen[0].headers, "Content-Type: application/json\r\n"));
@@ -564,7 +627,8 @@ static void test_call(void **state)
 	assert_true(text_starts(error_message(err), "GET /x: "));
 	error_clear(&err);
 	rc = kube_call(&kube, "GET", "/x", NULL, NULL, NULL, &err);
-	assert_error(rc, err, ERROR_PROTOCOL, "GET /x: 200 with content type \"text/html\", which is not what an API server sends");
+	assert_error(rc, err, ERROR_PROTOCOL,
+		     "GET /x: 200 with content type \"text/html\", which is not what an API server sends");
 	assert_int_equal(kube_call(&kube, "GET", "/x", NULL, NULL, NULL, NULL), -ERROR_PROTOCOL);
 }
 
@@ -591,8 +655,9 @@ static void test_may(void **state)
 	PLAY({.status = 201, .body = "{\"status\":{\"allowed\":true}}"}, {.status = 201, .body = "{\"status\":{}}"});
 	assert_ok(kube_may(&kube, "update", "", "secrets", "team-a", &may, &err), err);
 	assert_true(may);
-	assert_non_null(strstr(server.seen[0].body, "\"resourceAttributes\":{\"verb\":\"update\",\"group\":\"\",\"resource\":\"secrets\","
-						    "\"namespace\":\"team-a\"}"));
+	assert_non_null(strstr(server.seen[0].body,
+			       "\"resourceAttributes\":{\"verb\":\"update\",\"group\":\"\",\"resource\":\"secrets\","
+			       "\"namespace\":\"team-a\"}"));
 	assert_int_equal(kube_may(&kube, "update", "", "secrets", NULL, &may, NULL), -ERROR_PROTOCOL);
 }
 
@@ -603,11 +668,15 @@ static void test_identities(void **state)
 
 	(void)state;
 	PLAY({.status = 200,
-	      .body = "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"apiserver-x\",\"uid\":\"u\",\"resourceVersion\":\"5\",\"labels\":{"
-		      "\"kubernetes.io/hostname\":\"cp-1\"},\"annotations\":{\"kubernetes.io/peer-advertise-address\":\"10.0.0.1:6443\"}},"
-		      "\"spec\":{\"holderIdentity\":\"apiserver-x_1\",\"renewTime\":\"1970-01-01T00:00:07.000000Z\"}}]}"},
+	      .body = "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"apiserver-x\",\"uid\":\"u\","
+		      "\"resourceVersion\":\"5\",\"labels\":{"
+		      "\"kubernetes.io/hostname\":\"cp-1\"},\"annotations\":{\"kubernetes.io/"
+		      "peer-advertise-address\":\"10.0.0.1:6443\"}},"
+		      "\"spec\":{\"holderIdentity\":\"apiserver-x_1\",\"renewTime\":\"1970-01-01T00:00:07.000000Z\"}}]"
+		      "}"},
 	     {.status = 200, .body = "{\"metadata\":{\"continue\":\"x\"},\"items\":[]}"},
-	     {.status = 200, .body = "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"a\"}}]}"}, {.status = 200, .body = "{}"});
+	     {.status = 200, .body = "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"a\"}}]}"},
+	     {.status = 200, .body = "{}"});
 	assert_ok(kube_identities_fetch(&kube, &found, &err), err);
 	assert_int_equal(found.count, 1);
 	assert_string_equal(found.items[0].lease_name, "apiserver-x");
@@ -630,8 +699,10 @@ static void test_endpoints(void **state)
 
 	(void)state;
 	PLAY({.status = 200,
-	      .body = "{\"ports\":[{\"name\":\"https\",\"port\":6443}],\"endpoints\":[{\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true}},"
-		      "{\"addresses\":[\"10.0.0.2\"],\"conditions\":{\"ready\":false}},{\"addresses\":[\"fd00::1\",\"10.0.0.1\"]}]}"},
+	      .body = "{\"ports\":[{\"name\":\"https\",\"port\":6443}],\"endpoints\":[{\"addresses\":[\"10.0.0.1\"],"
+		      "\"conditions\":{\"ready\":true}},"
+		      "{\"addresses\":[\"10.0.0.2\"],\"conditions\":{\"ready\":false}},{\"addresses\":[\"fd00::1\","
+		      "\"10.0.0.1\"]}]}"},
 	     {.status = 200, .body = "{\"endpoints\":[]}"});
 	assert_ok(kube_endpoints_fetch(&kube, &found, &err), err);
 	assert_int_equal(found.count, 2);
@@ -642,16 +713,20 @@ static void test_endpoints(void **state)
 
 static void test_scrape(void **state)
 {
-	static const char text[] = "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 12.5\nother{a=\"b\"} 1\n"
-				   "apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:i\",hash=\"sha256:h\"} 1\n";
+	static const char text[] =
+		"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 12.5\nother{a=\"b\"} 1\n"
+		"apiserver_encryption_config_controller_last_config_info{apiserver_id_hash=\"sha256:i\",hash=\"sha256:"
+		"h\"} 1\n";
 	struct prometheus_reader *reader = NULL;
 	struct apiserver_metrics metrics = {0};
 	struct error *err = NULL;
 	int rc;
 
 	(void)state;
-	PLAY({.status = 200, .type = "text/plain; version=0.0.4", .body = text}, {.status = 200, .type = "text/plain", .body = "no metric at all\n"},
-	     {.status = 200, .type = "text/html", .body = "<html>"}, {.status = 200, .type = "text/plain", .body = "process_start_time_seconds 1"},
+	PLAY({.status = 200, .type = "text/plain; version=0.0.4", .body = text},
+	     {.status = 200, .type = "text/plain", .body = "no metric at all\n"},
+	     {.status = 200, .type = "text/html", .body = "<html>"},
+	     {.status = 200, .type = "text/plain", .body = "process_start_time_seconds 1"},
 	     {.status = 403, .type = "text/plain", .body = "Forbidden"});
 	assert_ok(kube_scrape(&kube, &metrics, &reader, &err), err);
 	assert_true(metrics.has_process_start);
@@ -690,32 +765,23 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_list),
-		cmocka_unit_test(test_list_metadata),
-		cmocka_unit_test(test_list_pauses),
-		cmocka_unit_test(test_list_cancelled),
-		cmocka_unit_test(test_cut_list),
-		cmocka_unit_test(test_list_stopped_by_its_owner),
-		cmocka_unit_test(test_list_fetch),
-		cmocka_unit_test(test_put),
-		cmocka_unit_test(test_patch),
-		cmocka_unit_test(test_outcome_unknown),
-		cmocka_unit_test(test_read),
-		cmocka_unit_test(test_read_of_another_kind),
-		cmocka_unit_test(test_get_metadata),
-		cmocka_unit_test(test_object_reader),
-		cmocka_unit_test(test_call),
-		cmocka_unit_test(test_version),
-		cmocka_unit_test(test_may),
-		cmocka_unit_test(test_identities),
-		cmocka_unit_test(test_endpoints),
-		cmocka_unit_test(test_scrape),
+		cmocka_unit_test(test_list),         cmocka_unit_test(test_list_metadata),
+		cmocka_unit_test(test_list_pauses),  cmocka_unit_test(test_list_cancelled),
+		cmocka_unit_test(test_cut_list),     cmocka_unit_test(test_list_stopped_by_its_owner),
+		cmocka_unit_test(test_list_fetch),   cmocka_unit_test(test_put),
+		cmocka_unit_test(test_patch),        cmocka_unit_test(test_outcome_unknown),
+		cmocka_unit_test(test_read),         cmocka_unit_test(test_read_of_another_kind),
+		cmocka_unit_test(test_get_metadata), cmocka_unit_test(test_object_reader),
+		cmocka_unit_test(test_call),         cmocka_unit_test(test_version),
+		cmocka_unit_test(test_may),          cmocka_unit_test(test_identities),
+		cmocka_unit_test(test_endpoints),    cmocka_unit_test(test_scrape),
 	};
 	int failed;
 
 	json_install_hooks();
 	set_up(NULL);
-	failed = RUN_ROWS(test_bad_list, bad_lists) + RUN_ROWS(test_bad_write, bad_writes) + cmocka_run_group_tests(tests, NULL, NULL);
+	failed = RUN_ROWS(test_bad_list, bad_lists) + RUN_ROWS(test_bad_write, bad_writes) +
+		 cmocka_run_group_tests(tests, NULL, NULL);
 	tear_down(NULL);
 	return failed;
 }

@@ -1,9 +1,8 @@
-/* Drives src/client against real servers, for tests/e2e/test_clients.py: one command, one JSON document or line on stdout;
- * a failure is "error CODE SERVER OBJECT: message" on stderr and exit 1.
+/* Drives src/client against real servers, for tests/e2e/test_clients.py: one command, one JSON document or line on
+ * stdout; a failure is "error CODE SERVER OBJECT: message" on stderr and exit 1.
  *
- *   tool_clients kube KUBECONFIG [URL] COMMAND ...
- *   tool_clients etcd ENDPOINTS CA CERT KEY COMMAND ...     ("-" for none)
- */
+ * tool_clients kube KUBECONFIG [URL] COMMAND ... tool_clients etcd ENDPOINTS CA CERT KEY COMMAND ... ("-" for
+ * none) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +23,9 @@ static struct loop *loop;
 
 static int fail(struct error *err)
 {
-	fprintf(stderr, "error %s %s %s: %s\n", error_code_name(error_code(err)), error_server(err) ? error_server(err) : "-",
-		error_object(err) ? error_object(err) : "-", error_message(err));
+	fprintf(stderr, "error %s %s %s: %s\n", error_code_name(error_code(err)),
+		error_server(err) ? error_server(err) : "-", error_object(err) ? error_object(err) : "-",
+		error_message(err));
 	return 1;
 }
 
@@ -87,9 +87,9 @@ static int run_discover(struct kube *kube)
 	for (size_t i = 0; i < resources.count; i++) {
 		const struct kube_resource *r = &resources.items[i];
 
-		printf("%s %s %s %s%s%s%s%s%s%s", r->resource, r->api_version, r->kind, r->singular, r->namespaced ? " namespaced" : "",
-		       r->can_list ? " list" : "", r->can_update ? " update" : "", r->can_patch ? " patch" : "", r->custom ? " custom" : "",
-		       r->aggregated ? " aggregated" : "");
+		printf("%s %s %s %s%s%s%s%s%s%s", r->resource, r->api_version, r->kind, r->singular,
+		       r->namespaced ? " namespaced" : "", r->can_list ? " list" : "", r->can_update ? " update" : "",
+		       r->can_patch ? " patch" : "", r->custom ? " custom" : "", r->aggregated ? " aggregated" : "");
 		for (size_t j = 0; j < r->short_name_count; j++)
 			printf(" %s", r->short_names[j]);
 		printf("\n");
@@ -110,7 +110,8 @@ static int run_facts(struct kube *kube)
 	bool may = false;
 
 	if (kube_version(kube, &version, &err) < 0 || kube_identities_fetch(kube, &identities, &err) < 0 ||
-	    kube_scrape(kube, &metrics, NULL, &err) < 0 || kube_may(kube, "update", "", "secrets", "default", &may, &err) < 0)
+	    kube_scrape(kube, &metrics, NULL, &err) < 0 ||
+	    kube_may(kube, "update", "", "secrets", "default", &may, &err) < 0)
 		return fail(err);
 	printf("version %s\nmay %d\nprocess start %.2f\n", version, may, metrics.process_start);
 	for (size_t i = 0; i < metrics.loaded_hash_count; i++)
@@ -120,8 +121,8 @@ static int run_facts(struct kube *kube)
 	for (size_t i = 0; i < identities.count; i++) {
 		const struct kube_identity *id = &identities.items[i];
 
-		printf("identity %s host %s hash %s holder %s peer %s renewed %" PRIu64 "\n", id->lease_name, id->hostname, id->id_hash,
-		       id->holder, id->peer_address, id->renewed_wall / NS_PER_S);
+		printf("identity %s host %s hash %s holder %s peer %s renewed %" PRIu64 "\n", id->lease_name,
+		       id->hostname, id->id_hash, id->holder, id->peer_address, id->renewed_wall / NS_PER_S);
 	}
 	if (kube_endpoints_fetch(kube, &endpoints, &err) < 0) {
 		printf("endpoints: %s\n", error_message(err));
@@ -177,8 +178,8 @@ static void on_written(void *arg, struct kube_write_result *result)
 	pass->queued_bytes -= job->size;
 	if (result->rc < 0) {
 		pass->errors++;
-		fprintf(stderr, "status %u sent %d retry_after %" PRIu64 " reinitializing %d\n", result->status, result->sent,
-			result->retry_after, result->reinitializing);
+		fprintf(stderr, "status %u sent %d retry_after %" PRIu64 " reinitializing %d\n", result->status,
+			result->sent, result->retry_after, result->reinitializing);
 		fail(result->error);
 	} else if (strcmp(result->resource_version, job->version) != 0) {
 		pass->moved++;
@@ -234,8 +235,8 @@ static void on_listed(void *arg, struct kube_list_result *result)
 	pass->list = NULL;
 	pass->error = steal(result->error);
 	if (result->rc < 0)
-		fprintf(stderr, "status %u continue \"%.20s\" retry_after %" PRIu64 " reinitializing %d\n", result->status,
-			result->continue_token, result->retry_after, result->reinitializing);
+		fprintf(stderr, "status %u continue \"%.20s\" retry_after %" PRIu64 " reinitializing %d\n",
+			result->status, result->continue_token, result->retry_after, result->reinitializing);
 	free(pass->continue_token);
 	pass->continue_token = xstrdup(result->rc == 0 ? result->continue_token : "");
 	pass->list_done = true;
@@ -246,15 +247,15 @@ static void list_page(struct pass *pass, const char *namespace_, unsigned limit)
 {
 	pass->list_done = false;
 	pass->list = kube_list_start(pass->kube, &(struct kube_list_options){.resource = pass->resource,
-									       .namespace_ = namespace_,
-									       .limit = limit,
-									       .continue_token = pass->continue_token,
-									       .metadata_only = pass->patch,
-									       .item_cap = 16 << 20,
-									       .on_item = on_item,
-									       .is_full = is_full,
-									       .on_done = on_listed,
-									       .arg = pass});
+									     .namespace_ = namespace_,
+									     .limit = limit,
+									     .continue_token = pass->continue_token,
+									     .metadata_only = pass->patch,
+									     .item_cap = 16 << 20,
+									     .on_item = on_item,
+									     .is_full = is_full,
+									     .on_done = on_listed,
+									     .arg = pass});
 }
 
 static void pass_next(struct pass *pass)
@@ -266,10 +267,10 @@ static void pass_next(struct pass *pass)
 		if (pass->queue == NULL)
 			pass->queue_end = &pass->queue;
 		pass->in_flight++;
-		job->call = pass->patch ? kube_patch_start(pass->kube, pass->resource, job->namespace_, job->name, job->uid, job->version, 0,
-							   on_written, job)
-					: kube_put_start(pass->kube, pass->resource, job->namespace_, job->name, job->object, 0, on_written,
-							 job);
+		job->call = pass->patch ? kube_patch_start(pass->kube, pass->resource, job->namespace_, job->name,
+							   job->uid, job->version, 0, on_written, job)
+					: kube_put_start(pass->kube, pass->resource, job->namespace_, job->name,
+							 job->object, 0, on_written, job);
 	}
 	pass->done = pass->list_done && pass->in_flight == 0 && pass->queue == NULL;
 }
@@ -298,8 +299,8 @@ static int run_pass(struct kube *kube, const char *mode, char **argv)
 	} while (pass.continue_token[0] != '\0');
 	seconds = (double)(clock_monotonic() - begun) / 1e9;
 	cpu = cpu_seconds() - cpu;
-	printf("{\"objects\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"moved\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"pauses\":%" PRIu64
-	       ",\"seconds\":%.3f,\"rate\":%.0f,\"cpu_ms_per_object\":%.4f,\"peak_kib\":%ld}\n",
+	printf("{\"objects\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"moved\":%" PRIu64 ",\"errors\":%" PRIu64
+	       ",\"pauses\":%" PRIu64 ",\"seconds\":%.3f,\"rate\":%.0f,\"cpu_ms_per_object\":%.4f,\"peak_kib\":%ld}\n",
 	       pass.objects, pass.bytes, pass.moved, pass.errors, pass.pauses, seconds, (double)pass.objects / seconds,
 	       cpu * 1e3 / (double)(pass.objects ? pass.objects : 1), peak_kib());
 	free(pass.continue_token);
@@ -450,10 +451,10 @@ static int show_members(struct etcd *etcd)
 	for (size_t i = 0; i < etcd_member_count(etcd); i++) {
 		const struct etcd_member_info *m = etcd_member(etcd, i);
 
-		printf("member %s url %s answered %d learner %d revision %" PRIu64 " term %" PRIu64 " size %" PRIu64 " quota %" PRIu64
-		       " why %s\n",
-		       m->name, m->url ? m->url : "-", m->answered, m->learner, m->revision, m->raft_term, m->db_size, m->db_size_quota,
-		       m->why ? m->why : "-");
+		printf("member %s url %s answered %d learner %d revision %" PRIu64 " term %" PRIu64 " size %" PRIu64
+		       " quota %" PRIu64 " why %s\n",
+		       m->name, m->url ? m->url : "-", m->answered, m->learner, m->revision, m->raft_term, m->db_size,
+		       m->db_size_quota, m->why ? m->why : "-");
 	}
 	return 0;
 }
@@ -514,9 +515,9 @@ static void on_pulse(void *arg)
 
 	pulse->begun = clock_monotonic();
 	pulse->call = etcd_range_start(pulse->etcd, &(struct etcd_range_options){.request = {.key = "k", .key_len = 1},
-											 .member = 0,
-											 .on_done = on_pulse_done,
-											 .arg = pulse});
+										 .member = 0,
+										 .on_done = on_pulse_done,
+										 .arg = pulse});
 }
 
 static void side_next(struct side *side);
@@ -576,8 +577,10 @@ static int run_race(struct etcd *etcd, char **argv)
 		return fail(err);
 	for (unsigned i = 0; i < count; i++)
 		keys += sides[i].scan.keys;
-	printf("{\"keys\":%" PRIu64 ",\"seconds\":%.3f,\"cpu\":%.3f,\"pulses\":%" PRIu64 ",\"worst_pulse_ms\":%.1f,\"peak_kib\":%ld}\n", keys,
-	       (double)(clock_monotonic() - begun) / 1e9, cpu_seconds() - cpu, pulse.count, (double)pulse.worst / 1e6, peak_kib());
+	printf("{\"keys\":%" PRIu64 ",\"seconds\":%.3f,\"cpu\":%.3f,\"pulses\":%" PRIu64
+	       ",\"worst_pulse_ms\":%.1f,\"peak_kib\":%ld}\n",
+	       keys, (double)(clock_monotonic() - begun) / 1e9, cpu_seconds() - cpu, pulse.count,
+	       (double)pulse.worst / 1e6, peak_kib());
 	etcd_range_cancel(pulse.call);
 	loop_timer_cancel(loop, &pulse.timer);
 	free(sides);
@@ -617,7 +620,8 @@ static int run_scan(struct etcd *etcd, char **argv)
 	}
 	seconds = (double)(clock_monotonic() - begun) / 1e9;
 	cpu = cpu_seconds() - cpu;
-	printf("{\"keys\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"revision\":%" PRIu64 ",\"seconds\":%.3f,\"rate\":%.0f,\"cpu\":%.3f,\"peak_kib\":%ld}\n",
+	printf("{\"keys\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"revision\":%" PRIu64
+	       ",\"seconds\":%.3f,\"rate\":%.0f,\"cpu\":%.3f,\"peak_kib\":%ld}\n",
 	       scan.keys, scan.bytes, result.header.revision, seconds, (double)scan.keys / seconds, cpu, peak_kib());
 	return 0;
 }

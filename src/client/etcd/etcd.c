@@ -29,14 +29,16 @@ static void endpoint_free(struct etcd_endpoint *endpoint)
 	free(endpoint);
 }
 
-int etcd_endpoint_get(struct etcd *etcd, const char *address, bool given, struct etcd_endpoint **ret, struct error **err)
+int etcd_endpoint_get(struct etcd *etcd, const char *address, bool given, struct etcd_endpoint **ret,
+		      struct error **err)
 {
 	_cleanup_free_ char *url = url_of(etcd, address);
-	struct http_options options = {.base_url = url,
-				       .tls = {.ca_pem = etcd->ca_pem, .cert_pem = etcd->cert_pem, .key_pem = etcd->key_pem},
-				       .max_connections = ETCD_CONNECTIONS,
-				       .connect_timeout = ETCD_STATUS_TIMEOUT,
-				       .http2 = true};
+	struct http_options options = {
+		.base_url = url,
+		.tls = {.ca_pem = etcd->ca_pem, .cert_pem = etcd->cert_pem, .key_pem = etcd->key_pem},
+		.max_connections = ETCD_CONNECTIONS,
+		.connect_timeout = ETCD_STATUS_TIMEOUT,
+		.http2 = true};
 	struct etcd_endpoint *endpoint;
 	struct http_client *http;
 	int rc;
@@ -125,7 +127,8 @@ void etcd_endpoint_saw(struct etcd_endpoint *endpoint, uint64_t member_id)
 	endpoint->member_id = member_id;
 }
 
-int etcd_check_header(const struct etcd *etcd, const struct etcd_endpoint *endpoint, const struct etcd_header *header, struct error **err)
+int etcd_check_header(const struct etcd *etcd, const struct etcd_endpoint *endpoint, const struct etcd_header *header,
+		      struct error **err)
 {
 	int rc;
 

@@ -78,7 +78,8 @@ static int finish_range(struct etcd_range_call *call, struct error **err)
 	int rc = etcd_range_finish(call->reader);
 
 	if (rc < 0)
-		return error_set(err, (enum error_code)-rc, "%s %s: the answer is no whole range", call->ways[call->way]->url, RANGE);
+		return error_set(err, (enum error_code) - rc, "%s %s: the answer is no whole range",
+				 call->ways[call->way]->url, RANGE);
 	return check_range(call);
 }
 
@@ -92,7 +93,8 @@ static void finish_with(struct etcd_range_call *call, struct etcd_range_result *
 	}
 	if (result->rc < 0) {
 		error_wrap(&result->error, result->rc, "reading etcd");
-		error_set_server(&result->error, call->way < call->way_count ? call->ways[call->way]->url : call->etcd->label);
+		error_set_server(&result->error,
+				 call->way < call->way_count ? call->ways[call->way]->url : call->etcd->label);
 	}
 	call->on_done(call->arg, result);
 	error_free(result->error);
@@ -126,12 +128,12 @@ static void range_send(struct etcd_range_call *call)
 {
 	etcd_range_reader_reset(call->reader);
 	call->grpc = grpc_start(call->ways[call->way]->http, &(struct grpc_request){.method = RANGE,
-										     .message = &call->message,
-										     .timeout = call->timeout,
-										     .max_message = ETCD_RANGE_BYTES_MAX,
-										     .on_message = on_range_bytes,
-										     .on_done = on_range_done,
-										     .arg = call});
+										    .message = &call->message,
+										    .timeout = call->timeout,
+										    .max_message = ETCD_RANGE_BYTES_MAX,
+										    .on_message = on_range_bytes,
+										    .on_done = on_range_done,
+										    .arg = call});
 }
 
 static void on_no_way(void *arg)
@@ -139,7 +141,8 @@ static void on_no_way(void *arg)
 	struct etcd_range_call *call = arg;
 	struct etcd_range_result result = {0};
 
-	result.rc = error_set(&result.error, ERROR_NETWORK, "no address is known for member %jx", (uintmax_t)call->member_id);
+	result.rc = error_set(&result.error, ERROR_NETWORK, "no address is known for member %jx",
+			      (uintmax_t)call->member_id);
 	finish_with(call, &result);
 }
 
@@ -198,7 +201,8 @@ static void on_fetched(void *arg, struct etcd_range_result *result)
 	result->error = NULL;
 }
 
-int etcd_range_fetch(struct etcd *etcd, const struct etcd_range_options *options, struct etcd_range_result *ret, struct error **err)
+int etcd_range_fetch(struct etcd *etcd, const struct etcd_range_options *options, struct etcd_range_result *ret,
+		     struct error **err)
 {
 	struct fetch fetch = {.options = options};
 	struct etcd_range_options copy = *options;
@@ -224,8 +228,8 @@ int etcd_range_fetch(struct etcd *etcd, const struct etcd_range_options *options
 
 /* --- small calls ------------------------------------------------------------------------------------------------ */
 
-int etcd_ask(struct etcd *etcd, int member, const char *method, const struct buf *message, uint64_t timeout, struct buf *ret,
-	     struct etcd_endpoint **ret_endpoint, struct error **err)
+int etcd_ask(struct etcd *etcd, int member, const char *method, const struct buf *message, uint64_t timeout,
+	     struct buf *ret, struct etcd_endpoint **ret_endpoint, struct error **err)
 {
 	size_t count;
 	_cleanup_free_ struct etcd_endpoint **ways = etcd_ways(etcd, member, &count);
@@ -233,7 +237,8 @@ int etcd_ask(struct etcd *etcd, int member, const char *method, const struct buf
 	int rc = error_set(&why, ERROR_NETWORK, "no address is known for it");
 
 	for (size_t i = 0; i < count && etcd_may_pass(rc); i++) {
-		struct grpc_request request = {.method = method, .message = message, .timeout = timeout, .max_message = ETCD_ANSWER_MAX};
+		struct grpc_request request = {
+			.method = method, .message = message, .timeout = timeout, .max_message = ETCD_ANSWER_MAX};
 
 		error_clear(&why);
 		*ret_endpoint = ways[i];
@@ -247,7 +252,7 @@ int etcd_ask(struct etcd *etcd, int member, const char *method, const struct buf
 
 static int fail_answer(const struct etcd_endpoint *endpoint, const char *method, int rc, struct error **err)
 {
-	rc = error_set(err, (enum error_code)-rc, "%s %s: the answer is none of etcd's", endpoint->url, method);
+	rc = error_set(err, (enum error_code) - rc, "%s %s: the answer is none of etcd's", endpoint->url, method);
 	error_set_server(err, endpoint->url);
 	return rc;
 }
@@ -258,7 +263,8 @@ int etcd_status_fetch(struct etcd *etcd, size_t member, uint64_t timeout, struct
 	_cleanup_buf_ answer = {0};
 	struct etcd_endpoint *endpoint;
 	struct etcd_status status;
-	int rc = etcd_ask(etcd, (int)member, STATUS, &nothing, timeout ? timeout : ETCD_STATUS_TIMEOUT, &answer, &endpoint, err);
+	int rc = etcd_ask(etcd, (int)member, STATUS, &nothing, timeout ? timeout : ETCD_STATUS_TIMEOUT, &answer,
+			  &endpoint, err);
 
 	if (rc < 0)
 		return error_wrap(err, rc, "asking etcd member %s", etcd->members[member].info.name);
@@ -292,8 +298,9 @@ int etcd_compact(struct etcd *etcd, uint64_t revision, struct error **err)
 	if (rc == -ERROR_EXPIRED)
 		return 0; /* compacted further already */
 	if (rc == 0)
-		rc = etcd_header_parse(answer.data, answer.len, &header) < 0 ? fail_answer(endpoint, COMPACT, -ERROR_PROTOCOL, &why)
-									     : etcd_check_header(etcd, endpoint, &header, &why);
+		rc = etcd_header_parse(answer.data, answer.len, &header) < 0
+			     ? fail_answer(endpoint, COMPACT, -ERROR_PROTOCOL, &why)
+			     : etcd_check_header(etcd, endpoint, &header, &why);
 	if (rc == 0)
 		return 0;
 	if (err != NULL)
@@ -304,7 +311,8 @@ int etcd_compact(struct etcd *etcd, uint64_t revision, struct error **err)
 int etcd_is_compacted(struct etcd *etcd, uint64_t revision, bool *ret, struct error **err)
 {
 	/* Any key: etcd looks at the revision first. "\0" is the smallest there is. */
-	struct etcd_range_options options = {.request = {.key = "", .key_len = 1, .count_only = true}, .member = -1, .timeout = SMALL_TIMEOUT};
+	struct etcd_range_options options = {
+		.request = {.key = "", .key_len = 1, .count_only = true}, .member = -1, .timeout = SMALL_TIMEOUT};
 	_cleanup_error_ why = NULL;
 	int rc;
 

@@ -44,7 +44,8 @@ static void round_free(struct round *round)
 	free(round->probes);
 }
 
-/* One call to each of the endpoints, all at once; each probe then has its answer or its error. Fails when interrupted. */
+/* One call to each of the endpoints, all at once; each probe then has its answer or its error. Fails when
+ * interrupted. */
 static int round_run(struct etcd *etcd, struct etcd_endpoint *const *endpoints, size_t count, const char *method,
 		     const struct buf *message, struct round *ret, struct error **err)
 {
@@ -57,11 +58,11 @@ static int round_run(struct etcd *etcd, struct etcd_endpoint *const *endpoints, 
 		probe->round = ret;
 		probe->endpoint = endpoints[i];
 		probe->call = grpc_start(endpoints[i]->http, &(struct grpc_request){.method = method,
-										     .message = message,
-										     .timeout = ETCD_STATUS_TIMEOUT,
-										     .max_message = ETCD_ANSWER_MAX,
-										     .on_done = on_probed,
-										     .arg = probe});
+										    .message = message,
+										    .timeout = ETCD_STATUS_TIMEOUT,
+										    .max_message = ETCD_ANSWER_MAX,
+										    .on_done = on_probed,
+										    .arg = probe});
 	}
 	return loop_run_until(etcd->loop, &ret->done, 0, err);
 }
@@ -80,7 +81,8 @@ static void take_status(struct probe *probe)
 		probe->rc = etcd_status_parse(probe->answer.data, probe->answer.len, &status);
 	if (probe->rc < 0) {
 		if (probe->error == NULL)
-			error_set(&probe->error, ERROR_PROTOCOL, "%s %s: the answer is none of etcd's", endpoint->url, STATUS);
+			error_set(&probe->error, ERROR_PROTOCOL, "%s %s: the answer is none of etcd's", endpoint->url,
+				  STATUS);
 		endpoint->why = xstrdup(error_message(probe->error));
 		return;
 	}
@@ -91,7 +93,8 @@ static void take_status(struct probe *probe)
 }
 
 /* ret_rc (may be NULL): what they failed with, if with one thing. */
-static int ask_status(struct etcd *etcd, struct etcd_endpoint *const *endpoints, size_t count, int *ret_rc, struct error **err)
+static int ask_status(struct etcd *etcd, struct etcd_endpoint *const *endpoints, size_t count, int *ret_rc,
+		      struct error **err)
 {
 	const struct buf nothing = {0};
 	struct round round = {0};
@@ -140,15 +143,17 @@ static int fail_silent(const struct etcd *etcd, int rc, struct error **err)
 
 static int fail_mixed(const struct etcd_endpoint *one, const struct etcd_endpoint *other, struct error **err)
 {
-	int rc = error_set(err, ERROR_REFUSED, "%s and %s belong to different etcd clusters (%jx and %jx)", one->url, other->url,
-			   (uintmax_t)one->status.header.cluster_id, (uintmax_t)other->status.header.cluster_id);
+	int rc = error_set(err, ERROR_REFUSED, "%s and %s belong to different etcd clusters (%jx and %jx)", one->url,
+			   other->url, (uintmax_t)one->status.header.cluster_id,
+			   (uintmax_t)other->status.header.cluster_id);
 
 	error_set_server(err, other->url);
 	error_set_hint(err, "give each etcd cluster its own --etcd-endpoints");
 	return rc;
 }
 
-/* One etcd is one cluster: what belongs to another one must not even be counted. *ret_id is 0 when no given address answered. */
+/* One etcd is one cluster: what belongs to another one must not even be counted. *ret_id is 0 when no given
+ * address answered. */
 static int check_given(const struct etcd *etcd, uint64_t *ret_id, struct error **err)
 {
 	const struct etcd_endpoint *first = NULL;
@@ -285,8 +290,10 @@ static int ask_strays(struct etcd *etcd, const struct etcd_members *members, str
 			size_t known = etcd->endpoint_count;
 			struct etcd_endpoint *endpoint;
 
-			/* An address that is none shows as a member without a way. One that was known has been asked already. */
-			if (etcd_endpoint_get(etcd, member->client_urls[j], false, &endpoint, NULL) < 0 || etcd->endpoint_count == known)
+			/* An address that is none shows as a member without a way. One that was known has been
+			 * asked already. */
+			if (etcd_endpoint_get(etcd, member->client_urls[j], false, &endpoint, NULL) < 0 ||
+			    etcd->endpoint_count == known)
 				continue;
 			strays = xreallocarray(strays, count + 1, sizeof(struct etcd_endpoint *));
 			strays[count++] = endpoint;
@@ -310,7 +317,8 @@ static void set_silent(struct etcd *etcd, const struct etcd_member *member, stru
 			continue;
 		}
 		if (endpoint->answered) {
-			why = endpoint->balanced ? "different members answer at its address" : "another member answers at its address";
+			why = endpoint->balanced ? "different members answer at its address"
+						 : "another member answers at its address";
 			continue;
 		}
 		known->endpoint = endpoint;
@@ -339,7 +347,8 @@ static void set_member(struct etcd *etcd, const struct etcd_member *member, stru
 	if (!text_empty(member->name))
 		known->name = xstrdup(member->name);
 	else
-		known->name = member->client_url_count > 0 ? xstrdup(member->client_urls[0]) : xasprintf("%jx", (uintmax_t)member->id);
+		known->name = member->client_url_count > 0 ? xstrdup(member->client_urls[0])
+							   : xasprintf("%jx", (uintmax_t)member->id);
 	known->info.name = known->name;
 	known->endpoint = endpoint_of(etcd, member->id);
 	if (known->endpoint != NULL)

@@ -24,7 +24,8 @@ static void json_call_free(struct kube_json_call *call)
 	free(call);
 }
 
-static int parse_answer(const struct kube_json_call *call, const struct http_result *result, cJSON **ret, struct error **err)
+static int parse_answer(const struct kube_json_call *call, const struct http_result *result, cJSON **ret,
+			struct error **err)
 {
 	const struct buf *body = result->body;
 	int rc = json_parse(buf_text(body), body->len, "the answer", ret, err);
@@ -74,14 +75,14 @@ struct kube_json_call *kube_json_start(struct kube *kube, const struct kube_json
 	call->on_done = request->on_done;
 	call->arg = request->arg;
 	call->http = http_start(kube->http, &(struct http_request){.method = request->method,
-								     .path = request->path,
-								     .accept = request->accept,
-								     .content_type = call->body ? type : NULL,
-								     .body = call->body,
-								     .timeout = request->timeout,
-								     .max_body = JSON_BYTES_MAX,
-								     .on_done = on_json_done,
-								     .arg = call});
+								   .path = request->path,
+								   .accept = request->accept,
+								   .content_type = call->body ? type : NULL,
+								   .body = call->body,
+								   .timeout = request->timeout,
+								   .max_body = JSON_BYTES_MAX,
+								   .on_done = on_json_done,
+								   .arg = call});
 	return call;
 }
 
@@ -105,10 +106,12 @@ static void on_fetched(void *arg, int rc, unsigned status, cJSON **answer, struc
 {
 	struct fetch *fetch = arg;
 
-	*fetch = (struct fetch){.done = true, .rc = rc, .status = status, .answer = steal(*answer), .error = steal(*error)};
+	*fetch = (struct fetch){
+		.done = true, .rc = rc, .status = status, .answer = steal(*answer), .error = steal(*error)};
 }
 
-int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, unsigned *ret_status, cJSON **ret, struct error **err)
+int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, unsigned *ret_status, cJSON **ret,
+		    struct error **err)
 {
 	struct fetch fetch = {0};
 	struct kube_json_request copy = *request;
@@ -134,8 +137,8 @@ int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, 
 	return fetch.rc;
 }
 
-int kube_call(struct kube *kube, const char *method, const char *path, const char *body, const char *content_type, cJSON **ret,
-	      struct error **err)
+int kube_call(struct kube *kube, const char *method, const char *path, const char *body, const char *content_type,
+	      cJSON **ret, struct error **err)
 {
 	struct kube_json_request request = {.method = method, .path = path, .body = body, .content_type = content_type};
 
@@ -162,8 +165,8 @@ int kube_version(struct kube *kube, char **ret_git_version, struct error **err)
 	return 0;
 }
 
-int kube_may(struct kube *kube, const char *verb, const char *group, const char *resource, const char *namespace_, bool *ret,
-	     struct error **err)
+int kube_may(struct kube *kube, const char *verb, const char *group, const char *resource, const char *namespace_,
+	     bool *ret, struct error **err)
 {
 	struct json_writer w = JSON_WRITER_INIT(REQUEST_BODY_CAP);
 	_cleanup_json_ answer = NULL;
@@ -185,7 +188,8 @@ int kube_may(struct kube *kube, const char *verb, const char *group, const char 
 	json_object_end(&w);
 	json_object_end(&w);
 	json_object_end(&w);
-	rc = kube_call(kube, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json_text(&w), NULL, &answer, err);
+	rc = kube_call(kube, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json_text(&w), NULL,
+		       &answer, err);
 	json_writer_free(&w);
 	if (rc < 0)
 		return rc;
@@ -213,7 +217,8 @@ static int on_metrics(void *arg, const uint8_t *bytes, size_t len)
 {
 	struct scrape *scrape = arg;
 
-	return prometheus_feed(scrape->reader, (const char *)bytes, len, scrape->feed_error ? NULL : &scrape->feed_error);
+	return prometheus_feed(scrape->reader, (const char *)bytes, len,
+			       scrape->feed_error ? NULL : &scrape->feed_error);
 }
 
 static void on_scraped(void *arg, struct http_result *result)
@@ -226,7 +231,8 @@ static void on_scraped(void *arg, struct http_result *result)
 		error_free(result->error);
 		result->error = steal(scrape->feed_error);
 	}
-	scrape->rc = kube_judge(scrape->kube, "GET /metrics", "/metrics", "text/plain", result, &outcome, &scrape->error);
+	scrape->rc =
+		kube_judge(scrape->kube, "GET /metrics", "/metrics", "text/plain", result, &outcome, &scrape->error);
 	kube_outcome_free(&outcome);
 	if (scrape->rc == 0) {
 		scrape->rc = prometheus_finish(scrape->reader, &scrape->error);
@@ -238,20 +244,22 @@ static void on_scraped(void *arg, struct http_result *result)
 	scrape->done = true;
 }
 
-int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader, struct error **err)
+int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader,
+		struct error **err)
 {
-	_cleanup_(prometheus_reader_freep) struct prometheus_reader *reader = prometheus_reader_new(apiserver_metric_names);
+	_cleanup_(prometheus_reader_freep) struct prometheus_reader *reader =
+		prometheus_reader_new(apiserver_metric_names);
 	struct scrape scrape = {.kube = kube, .reader = reader};
 	struct http_call *call;
 	int rc;
 
 	call = http_start(kube->http, &(struct http_request){.method = "GET",
-							       .path = "/metrics",
-							       .accept = "text/plain;version=0.0.4",
-							       .max_body = KUBE_ERROR_BODY_MAX,
-							       .on_data = on_metrics,
-							       .on_done = on_scraped,
-							       .arg = &scrape});
+							     .path = "/metrics",
+							     .accept = "text/plain;version=0.0.4",
+							     .max_body = KUBE_ERROR_BODY_MAX,
+							     .on_data = on_metrics,
+							     .on_done = on_scraped,
+							     .arg = &scrape});
 	rc = loop_run_until(kube->loop, &scrape.done, 0, err);
 	if (rc < 0) {
 		http_cancel(call);

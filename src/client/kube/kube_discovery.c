@@ -2,8 +2,8 @@
 #include "client/kube/kube_discovery.h"
 #include "client/kube/kube_internal.h"
 
-#define AGGREGATED_ACCEPT                                                                         \
-	"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"                   \
+#define AGGREGATED_ACCEPT                                                       \
+	"application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList," \
 	"application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
 #define DEFINITIONS_PAGE 500
 
@@ -24,9 +24,10 @@ static int name_server(const struct kube *kube, int rc, const char *path, struct
 	return rc;
 }
 
-/* One group version the old way. One that cannot be asked is missing, be it an aggregated server or a group just taken away. */
-static int discover_version(struct kube *kube, const char *group_version, struct kube_resources *ret, struct strings *ret_missing,
-			    struct error **err)
+/* One group version the old way. One that cannot be asked is missing, be it an aggregated server or a group just
+ * taken away. */
+static int discover_version(struct kube *kube, const char *group_version, struct kube_resources *ret,
+			    struct strings *ret_missing, struct error **err)
 {
 	bool core = strchr(group_version, '/') == NULL;
 	_cleanup_free_ char *path = xasprintf("%s/%s", core ? "/api" : "/apis", group_version);
@@ -46,7 +47,8 @@ static int discover_version(struct kube *kube, const char *group_version, struct
 	return name_server(kube, discovery_read_resources(doc, group_version, ret, err), path, err);
 }
 
-static int discover_classic(struct kube *kube, const cJSON *groups, struct kube_resources *ret, struct strings *ret_missing, struct error **err)
+static int discover_classic(struct kube *kube, const cJSON *groups, struct kube_resources *ret,
+			    struct strings *ret_missing, struct error **err)
 {
 	_cleanup_strings_ versions = {0};
 	int rc = name_server(kube, discovery_read_groups(groups, &versions, err), "/apis", err);
@@ -57,7 +59,8 @@ static int discover_classic(struct kube *kube, const cJSON *groups, struct kube_
 }
 
 /* /api and /apis alike: aggregated where the server can, else group by group. */
-static int discover_at(struct kube *kube, const char *path, struct kube_resources *ret, struct strings *ret_missing, struct error **err)
+static int discover_at(struct kube *kube, const char *path, struct kube_resources *ret, struct strings *ret_missing,
+		       struct error **err)
 {
 	_cleanup_json_ doc = NULL;
 	const char *kind;
@@ -89,8 +92,12 @@ static int list_definitions(struct kube *kube, struct strings *ret, struct error
 	static char group[] = "apiextensions.k8s.io", version[] = "v1", plural[] = "customresourcedefinitions",
 		    api_version[] = "apiextensions.k8s.io/v1", kind[] = "CustomResourceDefinition",
 		    name[] = "customresourcedefinitions.apiextensions.k8s.io";
-	static const struct kube_resource definitions = {
-		.group = group, .version = version, .plural = plural, .kind = kind, .api_version = api_version, .resource = name};
+	static const struct kube_resource definitions = {.group = group,
+							 .version = version,
+							 .plural = plural,
+							 .kind = kind,
+							 .api_version = api_version,
+							 .resource = name};
 	_cleanup_free_ char *token = NULL;
 	int rc;
 

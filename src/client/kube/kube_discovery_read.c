@@ -1,7 +1,8 @@
 #include "client/kube/kube_discovery.h"
 #include <ctype.h>
 
-/* Groups that kube-apiserver serves by itself (k8s.io/kubernetes/pkg/controlplane): for who may not read the definitions. */
+/* Groups that kube-apiserver serves by itself (k8s.io/kubernetes/pkg/controlplane): for who may not read the
+ * definitions. */
 static const char *const own_groups[] = {
 	"",
 	"admissionregistration.k8s.io",
@@ -74,9 +75,11 @@ static void add_short_names(const cJSON *names, struct kube_resource *resource)
 
 	cJSON_ArrayForEach(name, names)
 	{
-		if (!is_name(cJSON_GetStringValue(name), false) || resource->short_name_count == DISCOVERY_SHORT_NAMES_MAX)
+		if (!is_name(cJSON_GetStringValue(name), false) ||
+		    resource->short_name_count == DISCOVERY_SHORT_NAMES_MAX)
 			continue;
-		resource->short_names = xreallocarray(resource->short_names, resource->short_name_count + 1, sizeof(char *));
+		resource->short_names =
+			xreallocarray(resource->short_names, resource->short_name_count + 1, sizeof(char *));
 		resource->short_names[resource->short_name_count++] = xstrdup(cJSON_GetStringValue(name));
 	}
 }
@@ -94,15 +97,18 @@ static int add(struct kube_resources *resources, const struct found *found, stru
 {
 	struct kube_resource *resource;
 
-	if (!is_name(found->group, true) || !is_name(found->version, false) || !is_name(found->plural, false) || !is_name(found->kind, false))
-		return error_set(err, ERROR_PROTOCOL, "discovery: a resource whose group, version, name or kind is none");
+	if (!is_name(found->group, true) || !is_name(found->version, false) || !is_name(found->plural, false) ||
+	    !is_name(found->kind, false))
+		return error_set(err, ERROR_PROTOCOL,
+				 "discovery: a resource whose group, version, name or kind is none");
 	if (is_known(resources, found))
 		return 0;
 	if (resources->count == DISCOVERY_RESOURCES_MAX)
 		return error_set(err, ERROR_LIMIT, "discovery: more than %d resources", DISCOVERY_RESOURCES_MAX);
 	/* What is allocated is the power of two at or above count, so it needs no field of its own. */
 	if ((resources->count & (resources->count - 1)) == 0)
-		resources->items = xreallocarray(resources->items, resources->count ? resources->count * 2 : 1, sizeof(*resources->items));
+		resources->items = xreallocarray(resources->items, resources->count ? resources->count * 2 : 1,
+						 sizeof(*resources->items));
 	resource = &resources->items[resources->count++];
 	*resource = (struct kube_resource){
 		.group = xstrdup(found->group),
@@ -110,7 +116,8 @@ static int add(struct kube_resources *resources, const struct found *found, stru
 		.plural = xstrdup(found->plural),
 		.kind = xstrdup(found->kind),
 		.singular = is_name(found->singular, false) ? xstrdup(found->singular) : lower(found->kind),
-		.api_version = found->group[0] ? xasprintf("%s/%s", found->group, found->version) : xstrdup(found->version),
+		.api_version =
+			found->group[0] ? xasprintf("%s/%s", found->group, found->version) : xstrdup(found->version),
 		.resource = found->group[0] ? xasprintf("%s.%s", found->plural, found->group) : xstrdup(found->plural),
 		.namespaced = found->namespaced,
 		.can_list = has_text(found->verbs, "list"),
@@ -131,7 +138,8 @@ static int check_kind(const cJSON *doc, const char *kind, struct error **err)
 
 /* --- aggregated discovery --------------------------------------------------------------------------------------- */
 
-static int read_version(const char *group, const cJSON *version, struct kube_resources *ret, struct strings *ret_missing, struct error **err)
+static int read_version(const char *group, const cJSON *version, struct kube_resources *ret,
+			struct strings *ret_missing, struct error **err)
 {
 	const char *name = json_text_at(version, "version");
 	const cJSON *resource;
@@ -158,7 +166,8 @@ static int read_version(const char *group, const cJSON *version, struct kube_res
 		};
 		int rc;
 
-		/* A parent that has subresources but no verbs is no resource of its own (pods/exec of an aggregated server, say). */
+		/* A parent that has subresources but no verbs is no resource of its own (pods/exec of an
+		 * aggregated server, say). */
 		if (found.kind == NULL || cJSON_GetArraySize(found.verbs) == 0)
 			continue;
 		rc = add(ret, &found, err);
@@ -168,7 +177,8 @@ static int read_version(const char *group, const cJSON *version, struct kube_res
 	return 0;
 }
 
-int discovery_read_aggregated(const cJSON *doc, struct kube_resources *ret, struct strings *ret_missing, struct error **err)
+int discovery_read_aggregated(const cJSON *doc, struct kube_resources *ret, struct strings *ret_missing,
+			      struct error **err)
 {
 	const cJSON *group, *version;
 	int rc = check_kind(doc, "APIGroupDiscoveryList", err);
@@ -192,7 +202,8 @@ int discovery_read_aggregated(const cJSON *doc, struct kube_resources *ret, stru
 	return 0;
 }
 
-/* --- discovery before 1.26, and behind what does not pass the Accept header on ------------------------------------- */
+/* --- discovery before 1.26, and behind what does not pass the Accept header on
+ * ------------------------------------- */
 
 int discovery_read_groups(const cJSON *doc, struct strings *ret_versions, struct error **err)
 {
@@ -215,12 +226,14 @@ int discovery_read_groups(const cJSON *doc, struct strings *ret_versions, struct
 				strings_add(ret_versions, name);
 		}
 		if (ret_versions->count > DISCOVERY_RESOURCES_MAX)
-			return error_set(err, ERROR_LIMIT, "discovery: more than %d group versions", DISCOVERY_RESOURCES_MAX);
+			return error_set(err, ERROR_LIMIT, "discovery: more than %d group versions",
+					 DISCOVERY_RESOURCES_MAX);
 	}
 	return 0;
 }
 
-int discovery_read_resources(const cJSON *doc, const char *group_version, struct kube_resources *ret, struct error **err)
+int discovery_read_resources(const cJSON *doc, const char *group_version, struct kube_resources *ret,
+			     struct error **err)
 {
 	const char *slash = strchr(group_version, '/');
 	_cleanup_free_ char *group = slash ? xstrndup(group_version, (size_t)(slash - group_version)) : xstrdup("");
@@ -265,7 +278,8 @@ static bool is_available(const cJSON *service)
 	return false;
 }
 
-int discovery_read_services(const cJSON *doc, struct strings *ret_aggregated, struct strings *ret_missing, struct error **err)
+int discovery_read_services(const cJSON *doc, struct strings *ret_aggregated, struct strings *ret_missing,
+			    struct error **err)
 {
 	const cJSON *item;
 	int rc = check_kind(doc, "APIServiceList", err);
@@ -280,9 +294,11 @@ int discovery_read_services(const cJSON *doc, struct strings *ret_aggregated, st
 		if (!cJSON_IsObject(json_at(spec, "service", NULL)))
 			continue; /* kube-apiserver's own, custom resources included */
 		if (!is_name(json_text_at(spec, "group"), true) || !is_name(json_text_at(spec, "version"), false))
-			return error_set(err, ERROR_PROTOCOL, "discovery: an APIService whose group or version is none");
+			return error_set(err, ERROR_PROTOCOL,
+					 "discovery: an APIService whose group or version is none");
 		if (ret_aggregated->count == DISCOVERY_RESOURCES_MAX)
-			return error_set(err, ERROR_LIMIT, "discovery: more than %d APIServices", DISCOVERY_RESOURCES_MAX);
+			return error_set(err, ERROR_LIMIT, "discovery: more than %d APIServices",
+					 DISCOVERY_RESOURCES_MAX);
 		name = xasprintf("%s/%s", json_text_at(spec, "group"), json_text_at(spec, "version"));
 		strings_add(ret_aggregated, name);
 		if (!is_available(item))
@@ -299,7 +315,8 @@ static bool is_own_group(const char *group)
 	return false;
 }
 
-void discovery_mark(struct kube_resources *resources, const struct strings *aggregated, const struct strings *definitions)
+void discovery_mark(struct kube_resources *resources, const struct strings *aggregated,
+		    const struct strings *definitions)
 {
 	for (size_t i = 0; i < resources->count; i++) {
 		struct kube_resource *resource = &resources->items[i];
@@ -307,7 +324,8 @@ void discovery_mark(struct kube_resources *resources, const struct strings *aggr
 		resource->aggregated = strings_has(aggregated, resource->api_version);
 		if (resource->aggregated)
 			continue;
-		resource->custom = definitions ? strings_has(definitions, resource->resource) : !is_own_group(resource->group);
+		resource->custom =
+			definitions ? strings_has(definitions, resource->resource) : !is_own_group(resource->group);
 	}
 }
 

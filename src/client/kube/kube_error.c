@@ -78,7 +78,8 @@ static bool status_from_protobuf(const uint8_t *body, size_t len, struct kube_st
 				       .reason = BUF_INIT(STATUS_TEXT_CAP),
 				       .continue_token = BUF_INIT(KUBE_CONTINUE_MAX)};
 	struct pb_reader *pb = pb_reader_new(&handler, &reader);
-	bool whole = pb_feed(pb, body, len) == 0 && pb_finish(pb) == 0 && reader.have_raw && text_equal(buf_text(&reader.kind), "Status");
+	bool whole = pb_feed(pb, body, len) == 0 && pb_finish(pb) == 0 && reader.have_raw &&
+		     text_equal(buf_text(&reader.kind), "Status");
 
 	pb_reader_free(pb);
 	if (whole) {
@@ -187,11 +188,12 @@ static int fail_status(const char *doing, unsigned status, const struct kube_sta
 	_cleanup_free_ char *reason = text_printable(said->reason, strlen(said->reason), WORDS_CAP / 8);
 	_cleanup_free_ char *words = text_printable(said->message, strlen(said->message), WORDS_CAP);
 
-	return error_set(err, code_of(status), "%s: %u%s%s%s%s", doing, status, reason[0] ? " " : "", reason, words[0] ? ": " : "",
-			 words);
+	return error_set(err, code_of(status), "%s: %u%s%s%s%s", doing, status, reason[0] ? " " : "", reason,
+			 words[0] ? ": " : "", words);
 }
 
-int kube_error(const char *doing, unsigned status, const char *content_type, const void *body, size_t len, struct error **err)
+int kube_error(const char *doing, unsigned status, const char *content_type, const void *body, size_t len,
+	       struct error **err)
 {
 	struct kube_status said = {0};
 	_cleanup_free_ char *words = NULL;
@@ -199,7 +201,8 @@ int kube_error(const char *doing, unsigned status, const char *content_type, con
 
 	if (is_success(status)) {
 		words = text_printable(content_type, strlen(content_type), WORDS_CAP / 4);
-		return error_set(err, ERROR_PROTOCOL, "%s: %u with content type \"%s\", which is not what an API server sends", doing,
+		return error_set(err, ERROR_PROTOCOL,
+				 "%s: %u with content type \"%s\", which is not what an API server sends", doing,
 				 status, words);
 	}
 	if (kube_status_parse(body, len, &said)) {
@@ -249,7 +252,8 @@ static int judge_failure(const char *doing, const char *wanted, struct http_resu
 {
 	bool wrong = wanted != NULL && is_success(result->status) && !kube_content_is(result->content_type, wanted);
 
-	/* A wrong content type explains a body that could not be read, and a refusal is one however long its words are. */
+	/* A wrong content type explains a body that could not be read, and a refusal is one however long its words
+	 * are. */
 	if ((wrong && result->rc == -ERROR_PROTOCOL) || (result->rc == -ERROR_LIMIT && result->status >= 400))
 		return kube_error(doing, result->status, result->content_type, "", 0, err);
 	if (err == NULL)
@@ -258,8 +262,8 @@ static int judge_failure(const char *doing, const char *wanted, struct http_resu
 	return error_wrap(err, result->rc, "%s", doing);
 }
 
-int kube_judge(const struct kube *kube, const char *doing, const char *object, const char *wanted, struct http_result *result,
-	       struct kube_outcome *ret, struct error **err)
+int kube_judge(const struct kube *kube, const char *doing, const char *object, const char *wanted,
+	       struct http_result *result, struct kube_outcome *ret, struct error **err)
 {
 	const struct buf *body = result->body;
 	int rc = 0;
@@ -269,7 +273,8 @@ int kube_judge(const struct kube *kube, const char *doing, const char *object, c
 	if (result->rc < 0)
 		rc = judge_failure(doing, wanted, result, err);
 	else if (!is_success(result->status) || (wanted != NULL && !kube_content_is(result->content_type, wanted)))
-		rc = kube_error(doing, result->status, result->content_type, body->data ? body->data : (const uint8_t *)"", body->len, err);
+		rc = kube_error(doing, result->status, result->content_type,
+				body->data ? body->data : (const uint8_t *)"", body->len, err);
 	if (rc < 0) {
 		error_set_server(err, kube->name);
 		error_set_object(err, object);

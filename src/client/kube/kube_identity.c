@@ -1,5 +1,5 @@
-/* Which API servers there are, as they say it themselves.
- * Formats: coordination.k8s.io/v1 Lease, discovery.k8s.io/v1 EndpointSlice; k8s.io/apiserver and controlplane/reconcilers. */
+/* Which API servers there are, as they say it themselves. Formats: coordination.k8s.io/v1 Lease,
+ * discovery.k8s.io/v1 EndpointSlice; k8s.io/apiserver and controlplane/reconcilers. */
 #include "client/kube/kube_internal.h"
 #include "base/clock.h"
 #include "base/json_read.h"
@@ -54,7 +54,8 @@ static const char *read_identity(const cJSON *lease, struct kube_identity *ret)
 	ret->uid = text_or_empty(metadata, "uid");
 	ret->holder = text_or_empty(spec, "holderIdentity");
 	ret->hostname = text_or_empty(json_at(metadata, "labels", NULL), "kubernetes.io/hostname");
-	ret->peer_address = text_or_empty(json_at(metadata, "annotations", NULL), "kubernetes.io/peer-advertise-address");
+	ret->peer_address =
+		text_or_empty(json_at(metadata, "annotations", NULL), "kubernetes.io/peer-advertise-address");
 	return NULL;
 }
 
@@ -76,7 +77,8 @@ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct
 	cJSON_ArrayForEach(item, items)
 	{
 		found.items = xreallocarray(found.items, found.count + 1, sizeof(*found.items));
-		flaw = found.count >= IDENTITIES_MAX ? "more of them than there can be" : read_identity(item, &found.items[found.count]);
+		flaw = found.count >= IDENTITIES_MAX ? "more of them than there can be"
+						     : read_identity(item, &found.items[found.count]);
 		if (flaw != NULL)
 			break;
 		found.count++;

@@ -28,20 +28,22 @@ struct kube_outcome {
 	bool reinitializing;
 	char *continue_token; /* of a 410's Status; NULL otherwise */
 };
-/* Judges `result`: 0 for a 2xx of the media type `wanted` (NULL: any), else a negative code with server and object set and `doing` in
- * front. The error of `result` is taken. */
-int kube_judge(const struct kube *kube, const char *doing, const char *object, const char *wanted, struct http_result *result,
-	       struct kube_outcome *ret, struct error **err);
+/* Judges `result`: 0 for a 2xx of the media type `wanted` (NULL: any), else a negative code with server and object
+ * set and `doing` in front. The error of `result` is taken. */
+int kube_judge(const struct kube *kube, const char *doing, const char *object, const char *wanted,
+	       struct http_result *result, struct kube_outcome *ret, struct error **err);
 void kube_outcome_free(struct kube_outcome *outcome);
 
-/* One object in protobuf, taken apart while it arrives: runtime.Unknown around any kind, whose field 1 is ObjectMeta. */
+/* One object in protobuf, taken apart while it arrives: runtime.Unknown around any kind, whose field 1 is
+ * ObjectMeta. */
 struct kube_object_reader;
 /* `kind` is what it must be ("Secret", "PartialObjectMetadata"); keep: its own bytes, at most KUBE_OBJECT_MAX. */
 struct kube_object_reader *kube_object_reader_new(const char *kind, bool keep);
 void kube_object_reader_free(struct kube_object_reader *reader); /* wipes; NULL is fine */
 /* -ERROR_PROTOCOL for other bytes, another kind, compressed content; -ERROR_LIMIT. */
 _must_check_ int kube_object_feed(struct kube_object_reader *reader, const uint8_t *bytes, size_t len);
-_must_check_ int kube_object_finish(struct kube_object_reader *reader); /* -ERROR_PROTOCOL: cut off, or without a resourceVersion */
+/* -ERROR_PROTOCOL: cut off, or without a resourceVersion. */
+_must_check_ int kube_object_finish(struct kube_object_reader *reader);
 const char *kube_object_uid(const struct kube_object_reader *reader);
 const char *kube_object_resource_version(const struct kube_object_reader *reader);
 struct secret *kube_object_steal(struct kube_object_reader *reader); /* NULL when not kept, or not whole */
@@ -62,4 +64,5 @@ struct kube_json_call;
 struct kube_json_call *kube_json_start(struct kube *kube, const struct kube_json_request *request);
 void kube_json_cancel(struct kube_json_call *call); /* NULL is fine */
 /* Waits. *ret_status (may be NULL) is set in either case. */
-_must_check_ int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, unsigned *ret_status, cJSON **ret, struct error **err);
+_must_check_ int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, unsigned *ret_status,
+				 cJSON **ret, struct error **err);

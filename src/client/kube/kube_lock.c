@@ -1,5 +1,5 @@
-/* A Lease as client-go's leader election uses it (k8s.io/client-go/tools/leaderelection): the record's times are for people, expiry is
- * judged by how long we have seen it unchanged. */
+/* A Lease as client-go's leader election uses it (k8s.io/client-go/tools/leaderelection): the record's times are
+ * for people, expiry is judged by how long we have seen it unchanged. */
 #include "client/kube/lock.h"
 #include "base/clock.h"
 #include "base/json_read.h"
@@ -10,18 +10,18 @@
 #define LABEL "lease " LOCK_NAMESPACE "/" LOCK_NAME
 #define RENEW_INTERVAL (2 * NS_PER_S)
 #define RETRY_INTERVAL NS_PER_S
-#define RENEW_DEADLINE (10 * NS_PER_S)  /* without a renewal it is ours no longer; others wait LOCK_DURATION_S */
-#define REQUEST_TIMEOUT (4 * NS_PER_S)  /* so that a lost answer leaves time for another try */
+#define RENEW_DEADLINE (10 * NS_PER_S) /* without a renewal it is ours no longer; others wait LOCK_DURATION_S */
+#define REQUEST_TIMEOUT (4 * NS_PER_S) /* so that a lost answer leaves time for another try */
 #define RELEASE_TIME (2 * NS_PER_S)
-#define TROUBLE_TIME (10 * NS_PER_S)    /* how long a server may fail while we wait for the Lease */
-#define FOREIGN_DURATION_MAX_S 60       /* a longer one is not waited out */
+#define TROUBLE_TIME (10 * NS_PER_S) /* how long a server may fail while we wait for the Lease */
+#define FOREIGN_DURATION_MAX_S 60    /* a longer one is not waited out */
 
 enum lock_state { LOCK_HELD, LOCK_LOST, LOCK_RELEASING, LOCK_RELEASED };
 
 struct kube_lock {
 	struct kube *kube;
 	char *holder;
-	cJSON *lease;                /* as the server has it, we hope; resourceVersion included */
+	cJSON *lease; /* as the server has it, we hope; resourceVersion included */
 	enum lock_state state;
 	char *lost_to;
 	struct kube_json_call *call; /* under way, or NULL */
@@ -67,7 +67,8 @@ static char *record_of(const cJSON *lease)
 	uint64_t transitions = 0;
 
 	json_u64_at(spec, "leaseTransitions", &transitions);
-	return xasprintf("%s %s %s %ju", holder_of(lease), acquired ? acquired : "", renewed ? renewed : "", (uintmax_t)transitions);
+	return xasprintf("%s %s %s %ju", holder_of(lease), acquired ? acquired : "", renewed ? renewed : "",
+			 (uintmax_t)transitions);
 }
 
 static uint64_t duration_of(const cJSON *lease)
@@ -137,10 +138,10 @@ static struct kube_json_request write_request(const cJSON *lease, const char *bo
 struct taking {
 	struct kube *kube;
 	const char *holder;
-	char *record;             /* as first seen under its present holder; NULL: nothing seen yet */
+	char *record; /* as first seen under its present holder; NULL: nothing seen yet */
 	uint64_t unchanged_since;
-	uint64_t trouble_since;   /* 0: the server answers */
-	bool held;                /* by somebody who renews it */
+	uint64_t trouble_since; /* 0: the server answers */
+	bool held;              /* by somebody who renews it */
 };
 
 static int sleep_for(struct loop *loop, uint64_t ns, struct error **err)
@@ -159,7 +160,8 @@ static int sleep_for(struct loop *loop, uint64_t ns, struct error **err)
 /* The Lease, or a new one where there is none. */
 static int read_lease(struct kube *kube, cJSON **ret, struct error **err)
 {
-	struct kube_json_request request = {.method = "GET", .path = LEASE, .object = LABEL, .timeout = REQUEST_TIMEOUT};
+	struct kube_json_request request = {
+		.method = "GET", .path = LEASE, .object = LABEL, .timeout = REQUEST_TIMEOUT};
 	_cleanup_error_ why = NULL;
 	unsigned status = 0;
 	int rc = kube_json_fetch(kube, &request, &status, ret, &why);
@@ -178,12 +180,14 @@ static int read_lease(struct kube *kube, cJSON **ret, struct error **err)
 static int fail_held(struct taking *taking, const cJSON *lease, struct error **err)
 {
 	const char *renewed = json_text_at(json_at(lease, "spec", NULL), "renewTime");
-	int rc = error_set(err, ERROR_BUSY, "another kube-rekey is at work: %s is held by \"%s\", renewed at %s", LABEL, holder_of(lease),
-			   renewed ? renewed : "an unknown time");
+	int rc = error_set(err, ERROR_BUSY, "another kube-rekey is at work: %s is held by \"%s\", renewed at %s", LABEL,
+			   holder_of(lease), renewed ? renewed : "an unknown time");
 
 	error_set_server(err, taking->kube->name);
 	error_set_object(err, LABEL);
-	error_set_hint(err, "wait until it is done; a Lease whose holder is dead becomes free %d s after its last renewal", LOCK_DURATION_S);
+	error_set_hint(err,
+		       "wait until it is done; a Lease whose holder is dead becomes free %d s after its last renewal",
+		       LOCK_DURATION_S);
 	taking->held = true;
 	return rc;
 }
@@ -354,7 +358,9 @@ static void start(struct kube_lock *lock, struct kube_json_request request, bool
 
 static void read_again(struct kube_lock *lock)
 {
-	start(lock, (struct kube_json_request){.method = "GET", .path = LEASE, .object = LABEL, .timeout = REQUEST_TIMEOUT}, true);
+	start(lock,
+	      (struct kube_json_request){.method = "GET", .path = LEASE, .object = LABEL, .timeout = REQUEST_TIMEOUT},
+	      true);
 }
 
 static void renew(void *arg)

@@ -11,9 +11,9 @@ struct kube_write_call {
 	struct kube *kube;
 	struct http_call *http;
 	struct kube_object_reader *reader;
-	struct buf head;     /* what stands before the object's bytes, or the patch */
+	struct buf head; /* what stands before the object's bytes, or the patch */
 	const char *verb;
-	char *object;        /* "secrets team-a/db" */
+	char *object; /* "secrets team-a/db" */
 	void (*on_done)(void *arg, struct kube_write_result *result);
 	void *arg;
 };
@@ -34,13 +34,14 @@ static int on_write_data(void *arg, const uint8_t *bytes, size_t len)
 }
 
 /* Says why the bytes of an object were not understood. */
-static int finish_object(const struct kube *kube, struct kube_object_reader *reader, const char *doing, const char *object, struct error **err)
+static int finish_object(const struct kube *kube, struct kube_object_reader *reader, const char *doing,
+			 const char *object, struct error **err)
 {
 	int rc = kube_object_finish(reader);
 
 	if (rc == 0)
 		return 0;
-	rc = error_set(err, (enum error_code)-rc, "%s: the answer is no whole object in protobuf", doing);
+	rc = error_set(err, (enum error_code) - rc, "%s: the answer is no whole object in protobuf", doing);
 	error_set_server(err, kube->name);
 	error_set_object(err, object);
 	return rc;
@@ -67,8 +68,8 @@ static void on_write_done(void *arg, struct http_result *http)
 	write_call_free(call);
 }
 
-static struct kube_write_call *write_start(struct kube_write_call *call, const struct kube_resource *resource, const char *namespace_,
-					   const char *name, const struct http_request *how)
+static struct kube_write_call *write_start(struct kube_write_call *call, const struct kube_resource *resource,
+					   const char *namespace_, const char *name, const struct http_request *how)
 {
 	_cleanup_free_ char *path = kube_path(resource, namespace_, name);
 	struct http_request request = *how;
@@ -87,8 +88,8 @@ static struct kube_write_call *write_start(struct kube_write_call *call, const s
 	return call;
 }
 
-struct kube_write_call *kube_put_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_, const char *name,
-				       const struct secret *object, uint64_t timeout,
+struct kube_write_call *kube_put_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
+				       const char *name, const struct secret *object, uint64_t timeout,
 				       void (*on_done)(void *arg, struct kube_write_result *result), void *arg)
 {
 	struct kube_write_call *call = xcalloc(1, sizeof(*call));
@@ -102,11 +103,13 @@ struct kube_write_call *kube_put_start(struct kube *kube, const struct kube_reso
 	if (kube_object_head(&call->head, resource->api_version, resource->kind, secret_len(object)) < 0)
 		abort();
 	return write_start(call, resource, namespace_, name,
-			   &(struct http_request){.method = "PUT", .content_type = KUBE_PROTOBUF, .body = object, .timeout = timeout});
+			   &(struct http_request){
+				   .method = "PUT", .content_type = KUBE_PROTOBUF, .body = object, .timeout = timeout});
 }
 
-struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_, const char *name,
-					 const char *uid, const char *resource_version, uint64_t timeout,
+struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_resource *resource,
+					 const char *namespace_, const char *name, const char *uid,
+					 const char *resource_version, uint64_t timeout,
 					 void (*on_done)(void *arg, struct kube_write_result *result), void *arg)
 {
 	struct kube_write_call *call = xcalloc(1, sizeof(*call));
@@ -128,7 +131,9 @@ struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_re
 	call->on_done = on_done;
 	call->arg = arg;
 	return write_start(call, resource, namespace_, name,
-			   &(struct http_request){.method = "PATCH", .content_type = "application/merge-patch+json", .timeout = timeout});
+			   &(struct http_request){.method = "PATCH",
+						  .content_type = "application/merge-patch+json",
+						  .timeout = timeout});
 }
 
 void kube_write_cancel(struct kube_write_call *call)
@@ -189,9 +194,9 @@ static void on_read_done(void *arg, struct http_result *http)
 	read_call_free(call);
 }
 
-struct kube_read_call *kube_read_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_, const char *name,
-				       bool metadata_only, uint64_t timeout, void (*on_done)(void *arg, struct kube_read_result *result),
-				       void *arg)
+struct kube_read_call *kube_read_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
+				       const char *name, bool metadata_only, uint64_t timeout,
+				       void (*on_done)(void *arg, struct kube_read_result *result), void *arg)
 {
 	struct kube_read_call *call = xcalloc(1, sizeof(*call));
 	_cleanup_free_ char *path = kube_path(resource, namespace_, name);
@@ -203,14 +208,15 @@ struct kube_read_call *kube_read_start(struct kube *kube, const struct kube_reso
 	call->on_done = on_done;
 	call->arg = arg;
 	/* Without a resourceVersion: this is the read that reaches etcd. */
-	call->http = http_start(kube->http, &(struct http_request){.method = "GET",
-								     .path = path,
-								     .accept = metadata_only ? KUBE_PARTIAL_OBJECT : KUBE_PROTOBUF,
-								     .timeout = timeout,
-								     .max_body = KUBE_ERROR_BODY_MAX,
-								     .on_data = on_read_data,
-								     .on_done = on_read_done,
-								     .arg = call});
+	call->http = http_start(kube->http,
+				&(struct http_request){.method = "GET",
+						       .path = path,
+						       .accept = metadata_only ? KUBE_PARTIAL_OBJECT : KUBE_PROTOBUF,
+						       .timeout = timeout,
+						       .max_body = KUBE_ERROR_BODY_MAX,
+						       .on_data = on_read_data,
+						       .on_done = on_read_done,
+						       .arg = call});
 	return call;
 }
 
@@ -246,12 +252,13 @@ static void on_metadata(void *arg, struct kube_read_result *result)
 		metadata->rc = error_set(&metadata->error, ERROR_PROTOCOL, "a resourceVersion that is no number");
 }
 
-int kube_get_metadata(struct kube *kube, const struct kube_resource *resource, const char *namespace_, const char *name, char **ret_uid,
-		      uint64_t *ret_resource_version, struct error **err)
+int kube_get_metadata(struct kube *kube, const struct kube_resource *resource, const char *namespace_, const char *name,
+		      char **ret_uid, uint64_t *ret_resource_version, struct error **err)
 {
 	struct metadata metadata = {0};
 	_cleanup_free_ char *uid = NULL;
-	struct kube_read_call *call = kube_read_start(kube, resource, namespace_, name, true, 0, on_metadata, &metadata);
+	struct kube_read_call *call =
+		kube_read_start(kube, resource, namespace_, name, true, 0, on_metadata, &metadata);
 	int rc = loop_run_until(kube->loop, &metadata.done, 0, err);
 
 	if (rc < 0) {

@@ -1,4 +1,5 @@
-/* A page of a list, in protobuf, handed on while it arrives. Paging: see "Retrieving large results sets in chunks" of the API's documentation. */
+/* A page of a list, in protobuf, handed on while it arrives. Paging: see "Retrieving large results sets in chunks"
+ * of the API's documentation. */
 #include <stdio.h>
 #include "client/kube/kube_internal.h"
 
@@ -53,7 +54,7 @@ static int finish_page(const struct kube_list_call *call, const char *doing, str
 
 	if (rc == 0)
 		return 0;
-	rc = error_set(err, (enum error_code)-rc, "%s: the answer is no whole list in protobuf", doing);
+	rc = error_set(err, (enum error_code) - rc, "%s: the answer is no whole list in protobuf", doing);
 	error_set_server(err, call->kube->name);
 	error_set_object(err, call->object);
 	return rc;
@@ -127,14 +128,15 @@ struct kube_list_call *kube_list_start(struct kube *kube, const struct kube_list
 	call->on_item = options->on_item;
 	call->on_done = options->on_done;
 	call->arg = options->arg;
-	call->http = http_start(kube->http, &(struct http_request){.method = "GET",
-								     .path = path,
-								     .accept = options->metadata_only ? KUBE_PARTIAL_LIST : KUBE_PROTOBUF,
-								     .timeout = options->timeout,
-								     .max_body = KUBE_ERROR_BODY_MAX + KUBE_CONTINUE_MAX,
-								     .on_data = on_list_data,
-								     .on_done = on_list_done,
-								     .arg = call});
+	call->http = http_start(
+		kube->http, &(struct http_request){.method = "GET",
+						   .path = path,
+						   .accept = options->metadata_only ? KUBE_PARTIAL_LIST : KUBE_PROTOBUF,
+						   .timeout = options->timeout,
+						   .max_body = KUBE_ERROR_BODY_MAX + KUBE_CONTINUE_MAX,
+						   .on_data = on_list_data,
+						   .on_done = on_list_done,
+						   .arg = call});
 	return call;
 }
 
@@ -197,8 +199,8 @@ static void give_text(char **ret, char *text)
 		free(text);
 }
 
-int kube_list_fetch(struct kube *kube, const struct kube_list_options *options, char **ret_continue, char **ret_resource_version,
-		    uint64_t *ret_remaining, struct error **err)
+int kube_list_fetch(struct kube *kube, const struct kube_list_options *options, char **ret_continue,
+		    char **ret_resource_version, uint64_t *ret_remaining, struct error **err)
 {
 	struct page page = {.options = options};
 	struct kube_list_options copy = *options;

@@ -1,4 +1,5 @@
-/* One object in protobuf: the answer to a GET, a PUT, a PATCH. Format: see format/kube_list.h; a single object is the item itself. */
+/* One object in protobuf: the answer to a GET, a PUT, a PATCH. Format: see format/kube_list.h; a single object is
+ * the item itself. */
 #include "client/kube/kube_internal.h"
 #include "format/pbwire.h"
 
