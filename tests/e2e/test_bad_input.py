@@ -114,6 +114,11 @@ class Bad(unittest.TestCase):
         return result
 
 
+def _content(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
 class Files(Bad):
     """The EncryptionConfiguration itself, and where it lies."""
 
@@ -121,11 +126,11 @@ class Files(Bad):
         path = self.cluster.path("bad.yaml")
         with open(path, "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
-        before = hashlib.sha256(open(path, "rb").read()).hexdigest()
+        before = _content(path)
         for command in ("rotate", "census"):
             with self.subTest(command=command, words=words):
                 self.refused(code, re.escape(path), *words, arguments=self.flags(command, config=path))
-        self.assertEqual(hashlib.sha256(open(path, "rb").read()).hexdigest(), before)
+        self.assertEqual(_content(path), before)
 
     def test_no_such_file(self):
         self.refused(2, "/nonexistent/config.yaml", "No such file",
