@@ -14,6 +14,7 @@ struct cluster {
 	char *version;                    /* of the API server: "v1.36.3" */
 	struct kube_resources resources;
 	struct strings missing_groups;    /* served by nobody right now */
+	struct kube_resources *earlier; size_t earlier_count; /* what was served before a refresh: reports still point into it */
 	struct etcd **etcds; size_t etcd_count; /* connected; 0: only the API is reachable */
 	char *etcd_prefix;                /* "/registry" */
 	struct node_facts node; bool has_node; /* what this machine says of its kube-apiserver */
@@ -21,5 +22,7 @@ struct cluster {
 	uint64_t compaction_interval;     /* ns; upstream's default of 5 min where unknown; 0: off */
 	struct strings foreign_prefixes;
 };
+/* Discovery once more. *ret_changed: a resource is served that was not, or not any more; then the new set is in force. Waits. */
+_must_check_ int cluster_refresh_resources(struct cluster *cluster, bool *ret_changed, struct error **err);
 void cluster_free(struct cluster *cluster); /* frees the contents and the struct; NULL is fine */
 void cluster_freep(struct cluster **cluster);

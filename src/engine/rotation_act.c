@@ -272,6 +272,20 @@ static void census_failed(struct rotation *r, const char *why)
 	rotation_trouble(r, why);
 }
 
+/* Discovery again after the census (rule 3b): a resource that came to be served meanwhile was not in the map. */
+static int same_resources(struct rotation *r, struct census **census, struct error **err)
+{
+	bool changed = false;
+	int rc = cluster_refresh_resources(r->cluster, &changed, err);
+	if (rc == 0 && changed)
+		rc = error_set(err, ERROR_CONFLICT, "the API server serves other resources than before the census");
+	if (rc < 0) {
+		census_free(*census);
+		*census = NULL;
+	}
+	return rc;
+}
+
 int rotation_census_now(struct rotation *r, struct error **err)
 {
 	struct target_content present = {0};
@@ -306,6 +320,8 @@ int rotation_census_now(struct rotation *r, struct error **err)
 		rc = census_take(&options, &census, &failed);
 	}
 	target_content_free(&present);
+	if (rc == 0)
+		rc = same_resources(r, &census, &failed);
 	if (rc == -ERROR_REFUSED || rc == -ERROR_INTERRUPTED) {
 		error_free(*err);
 		*err = steal(failed);
