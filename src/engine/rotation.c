@@ -396,9 +396,19 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 	return rc;
 }
 
+/* What a rotation would do now is what the pipeline has not done. */
+static char *gate_reason(const struct rotation *r, const struct decision *d)
+{
+	if (d->action == ACTION_WAIT || d->action == ACTION_BLOCKED)
+		return decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	if (d->reason == REASON_STALE && r->census)
+		return xasprintf("%llu values are not under the write key", (unsigned long long)r->census->stale);
+	return xstrdup(reason_text(d->reason));
+}
+
 static int gate_no(struct rotation *r, const struct decision *d, struct error **err)
 {
-	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *text = gate_reason(r, d);
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
 	int rc = error_set(err, ERROR_REFUSED, "no: %s", text);
 	if (hint)

@@ -205,6 +205,8 @@ static int open_seals(struct rotation *r, struct error **err)
 /* Retired keys may not lie where the server's files are: those directories are mounted, copied and watched. */
 static int check_state_directory(const struct rotation *r, struct error **err)
 {
+	if (r->options.read_only)
+		return 0; /* the gate keeps none */
 	const char *slash = strrchr(r->target->path, '/');
 	_cleanup_free_ char *directory = xstrndup(r->target->path, (size_t)(slash - r->target->path) + 1);
 	_cleanup_free_ char *state = xasprintf("%s/", r->options.state_directory);

@@ -1,6 +1,7 @@
 """The findings that made the rules (docs: why the rules are what they are), one test a finding.
 
-Where a finding was seen in the lab, the naive procedure is run first and goes
+Finding 32 (etcd's quota) is in test_sweep.py, 29 in test_manual_gate.py, 30 in
+test_rotate.py. Where a finding was seen in the lab, the naive procedure is run first and goes
 wrong, so that the test is known to fail for a naive build.
 """
 
@@ -461,14 +462,16 @@ class ThreeMembers(unittest.TestCase):
             cluster.etcd.members[0].pause()
             writes, pool = self.late_writes(cluster, f"naive-{attempt}")
             time.sleep(0.5)
-            server.apply_config(promoted)
+            # This server reads its file each second; /metrics needs etcd, so it cannot say so now.
+            server.write_config(promoted)
             concurrent.futures.wait(writes)
             pool.shutdown()
-            time.sleep(2)
+            time.sleep(3)
             landed = [p for p in secrets_under(cluster, "aescbc:key1", 1) if "naive" in p]
             self.assertEqual(landed, [], "the healthy members know nothing of them")
             cluster.etcd.members[0].resume()
             cluster.etcd.wait_healthy(0)
+            server.wait_loaded()
             time.sleep(2)
             landed = [p for p in secrets_under(cluster, "aescbc:key1", 1) if "naive" in p]
             if landed:
@@ -539,8 +542,8 @@ class Restored(unittest.TestCase):
             shutil.copytree(backup, member.data)
             member.start()
             cluster.etcd.wait_healthy()
-            server.start().wait_ready()
             self.assertNotEqual(secrets_under(cluster, "aescbc:key1"), [])
+            server.start().wait_ready()
             time.sleep(6)
             self.assertIn("key1", server.read_config())
             if begun.running.running():
@@ -550,26 +553,6 @@ class Restored(unittest.TestCase):
             self.assertEqual(operator.rotate()["outcome"], "Done")
             self.assertEqual(secrets_under(cluster, "aescbc:key1"), [])
             self.assertEqual(snapshot_hash(cluster.api), before)
-
-
-class SmallQuota(unittest.TestCase):
-    """32: rewriting fills etcd."""
-
-    def test_pause(self):
-        """The rotation pauses near etcd's quota until the server compacts: no NOSPACE, and
-        everything is rewritten."""
-        with Cluster(request_timeout="3s", compaction="5s", quota=24 << 20) as cluster:
-            filler = os.urandom(300 << 10).hex()
-            for number in range(14):
-                cluster.api.create("configmaps", "default", {
-                    "metadata": {"name": f"fill-{number}"}, "data": {"f": filler}})
-            operator, before = Operator(self, cluster), snapshot_hash(cluster.api)
-            begun = operator.begin("--concurrency", "1", compact=False)
-            begun.wait()
-            self.assertEqual(snapshot_hash(cluster.api), before)
-            alarms = cluster.etcd.at().call("/v3/maintenance/alarm", {"action": "GET"})
-            self.assertFalse(alarms.get("alarms"), alarms)
-            self.assertNotIn("aescbc:key1", cluster.etcd.prefix_counts())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,226 @@
+"""Where a pipeline writes the files: `--target manual`, and `gate` before each of its steps."""
+
+import datetime
+import os
+import re
+import shutil
+import stat
+import subprocess
+import threading
+import time
+import unittest
+
+from lib import (Cluster, Rule, configuration, kube_rekey, new_key, populate, replace_file,
+                 snapshot_hash)
+from lib.certificates import Authority
+from rotating import Operator
+
+
+def contents(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+class Pipeline:
+    """Rolls out what appears in a folder, a moment later. `rewrite(text)` is
+    what it makes of the bytes; `announce` is where it leaves a copy of that."""
+
+    def __init__(self, server, folder, name="config.yaml", rewrite=None, announce=None, read=None):
+        self.server, self.path = server, os.path.join(folder, name)
+        self.rewrite, self.announce, self.read = rewrite or str, announce, read or contents
+        self.rolled_out, self.modes, self._last = [], set(), None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stop.wait(0.2):
+            try:
+                self.modes.add(stat.S_IMODE(os.stat(self.path).st_mode))
+                text = self.read(self.path)
+            except FileNotFoundError:
+                continue
+            if text == self._last:
+                continue
+            self._last = text
+            deployed = self.rewrite(text)
+            if self.announce:
+                replace_file(self.announce, deployed)
+            time.sleep(0.3)
+            self.server.write_config(deployed)
+            self.rolled_out.append(deployed)
+
+
+class Ordinary(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(request_timeout="3s", compaction="5s"))
+        cls.server = cls.cluster.servers[0]
+        populate(cls.cluster, namespaces=("default",), big=False)
+
+    def setUp(self):
+        self.operator = Operator(self, self.cluster)
+        self.before = snapshot_hash(self.cluster.api)
+
+    def assertUnder(self, name):
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/secrets/")), [name])
+        after = snapshot_hash(self.cluster.api)
+        self.assertEqual({key: after.get(key) for key in self.before
+                          if "/kube-rekey/canary-" not in key},
+                         {key: value for key, value in self.before.items()
+                          if "/kube-rekey/canary-" not in key})
+
+
+class Manual(Ordinary):
+    """rotate --target manual --out DIR."""
+
+    def setUp(self):
+        super().setUp()
+        self.out = self.cluster.path("out")
+        shutil.rmtree(self.out, ignore_errors=True)
+        os.mkdir(self.out, mode=0o700)
+        # What the person has at hand: a copy, the server's file is somewhere else.
+        folder = self.cluster.path("person-" + self.id().rpartition(".")[2])
+        os.mkdir(folder, mode=0o700)
+        self.present = os.path.join(folder, "config.yaml")
+        shutil.copy(self.server.config, self.present)
+
+    def rotate(self, *more, **options):
+        return self.operator.rotate("--target", "manual", "--out", self.out, *more,
+                                    config=self.present, **options)
+
+    def test_pipeline(self):
+        """Each next configuration appears in DIR, mode 0600, and is waited for; it is removed at
+        Done; the person's own file and the server's are never written by kube-rekey."""
+        mine = contents(self.present)
+        with Pipeline(self.server, self.out) as pipeline:
+            report = self.rotate()
+        self.assertEqual(report["outcome"], "Done")
+        self.assertUnder(f"aescbc:{report['newKey']['name']}")
+        self.assertEqual(len(pipeline.rolled_out), 3)
+        self.assertEqual(pipeline.modes, {0o600})
+        self.assertEqual(self.server.read_config(), pipeline.rolled_out[-1])
+        self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
+        self.assertEqual(contents(self.present), mine)
+
+    def test_as_deployed(self):
+        """29: a pipeline that re-serialises YAML: the nonce is gone, the hash is another one.
+        `--as-deployed` names what it puts down; that must mean the same."""
+        def rewrite(text):
+            keys = re.findall(r"name: (\S+)\s+secret: (\S+)", text)
+            return configuration(Rule(["secrets", "configmaps"],
+                                      [("aescbc", keys), "identity"]), comment="by the pipeline")
+        announce = self.cluster.path("deployed.yaml")
+        replace_file(announce, self.server.read_config())
+        with Pipeline(self.server, self.out, rewrite=rewrite, announce=announce) as pipeline:
+            # Without it the hash never matches: nothing is promoted.
+            stopped = self.rotate("--deadline", "8s", code=4)
+            self.assertEqual(stopped["outcome"], "Deadline")
+            self.assertEqual(len(pipeline.rolled_out), 1)
+            report = self.rotate("--as-deployed", announce)
+        self.assertUnder(f"aescbc:{report['newKey']['name']}")
+        self.assertNotIn("nonce", self.server.read_config())
+
+    def test_seal(self):
+        """`--out-seal CERT`: DIR gets CMS alone."""
+        keeper = Authority(self.cluster.path("keeper"), "keeper").issue("me", "me")
+        clear = set()
+
+        def opened(path):
+            clear.update(name for name in os.listdir(self.out) if name.endswith(".yaml"))
+            done = subprocess.run(["openssl", "cms", "-decrypt", "-inform", "PEM", "-in", path,
+                                   "-inkey", keeper.key], capture_output=True, text=True)
+            if done.returncode:
+                raise FileNotFoundError(path)
+            return done.stdout
+        with Pipeline(self.server, self.out, name="config.yaml.cms", read=opened) as pipeline:
+            report = self.rotate("--out-seal", keeper.cert)
+        self.assertUnder(f"aescbc:{report['newKey']['name']}")
+        self.assertEqual((len(pipeline.rolled_out), pipeline.modes, clear), (3, {0o600}, set()))
+        self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
+
+    def test_folders_that_are_refused(self):
+        """A git work tree, a folder that others can read, none at all: refused, nothing written."""
+        os.mkdir(os.path.join(self.out, ".git"))
+        inside = os.path.join(self.out, "sub")
+        os.mkdir(inside, mode=0o700)
+        for folder in (self.out, inside):
+            result = self.operator.run("rotate", "--yes", "--target", "manual", "--out", folder,
+                                       config=self.present, code=3)
+            self.assertIn("git", result.err)
+        shutil.rmtree(os.path.join(self.out, ".git"))
+        os.chmod(self.out, 0o755)
+        result = self.operator.run("rotate", "--yes", "--target", "manual", "--out", self.out,
+                                   config=self.present, code=3)
+        self.assertIn("others can read", result.err)
+        self.assertEqual(os.listdir(self.out), ["sub"])
+        self.operator.run("rotate", "--yes", "--target", "manual", code=64)
+
+
+class Gate(Ordinary):
+    """gate next|drop, for a pipeline that does everything else itself."""
+
+    def put(self, name, *keys):
+        path = self.cluster.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(configuration(Rule(["secrets", "configmaps"],
+                                          [("aescbc", list(keys)), "identity"]), comment=name))
+        return path
+
+    def gate(self, which, present, to, code, *more):
+        """Its answer in JSON, and what it says to people."""
+        result = self.operator.run(f"gate {which}", "--to", to, "-o", "json", *more, code=code,
+                                   config=present)
+        document = result.json()
+        self.assertEqual((document["kind"], document["allowed"]), ("Gate", code == 0))
+        return document
+
+    def test_a_pipeline_of_its_own(self):
+        """Every step asked for before it is taken: a wrong or early one is refused with the
+        reason (3), a right one is allowed (0) until a time that is said."""
+        (name, key), = re.findall(r"name: (\S+)\s+secret: (\S+)", self.server.read_config())
+        one, two = (name, key), ("by-hand", new_key())
+        first = self.server.config
+        both, promoted, last = (self.put(f"{n}.yaml", *keys) for n, keys in (
+            ("both", (one, two)), ("promoted", (two, one)), ("last", (two,))))
+
+        # Promotion before the new key can be read everywhere; a drop before anything.
+        self.gate("next", first, promoted, 3)
+        self.gate("drop", first, last, 3)
+        self.gate("next", first, first, 3)
+        self.assertIn("gate drop", self.gate("next", promoted, last, 3)["reason"])
+
+        answer = self.gate("next", first, both, 0)
+        until = datetime.datetime.fromisoformat(answer["validUntil"].replace("Z", "+00:00"))
+        left = (until - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+        self.assertTrue(0 < left <= 60, left)
+        # The step before is not loaded yet: no.
+        reason = self.gate("next", both, promoted, 3, "--deadline", "3s")["reason"]
+        self.assertTrue(reason)
+        self.server.apply_config(contents(both))
+        self.gate("next", both, promoted, 0)
+        self.server.apply_config(contents(promoted))
+
+        # Nothing was rewritten: the old key is still needed.
+        reason = self.gate("drop", promoted, last, 3, "--compact")["reason"]
+        self.assertRegex(reason, "not under the write key|still need|stale")
+        self.assertEqual(kube_rekey([
+            "reencrypt", "--qps", "0", *self.operator.cluster_flags()]).code, 0)
+        plain = self.operator.run("gate drop", "--to", last, config=promoted)
+        self.assertRegex(plain.out, r"^yes, until \d{4}-\d\d-\d\dT")
+        self.server.apply_config(contents(last))
+        self.assertUnder("aescbc:by-hand")
+        folder = os.listdir(os.path.dirname(self.server.config))
+        self.assertFalse([each for each in folder if "journal" in each], "a gate begins nothing")
+        self.assertEqual(os.path.exists(self.operator.state), False)
+
+
+if __name__ == "__main__":
+    unittest.main()
