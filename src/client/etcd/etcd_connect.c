@@ -72,7 +72,7 @@ static int round_run(struct etcd *etcd, struct etcd_endpoint *const *endpoints, 
 static void take_status(struct probe *probe)
 {
 	struct etcd_endpoint *endpoint = probe->endpoint;
-	struct etcd_status status;
+	struct etcd_status status = {0};
 
 	free(endpoint->why);
 	endpoint->why = NULL;

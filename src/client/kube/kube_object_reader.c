@@ -61,7 +61,9 @@ static enum pb_enter on_object_field(void *arg, const uint32_t *path, unsigned d
 
 static int on_object_bytes(void *arg, const uint32_t *path, unsigned depth, const uint8_t *bytes, size_t len)
 {
-	return text_append(object_text(arg, path, depth), bytes, len);
+	struct text *text = object_text(arg, path, depth);
+
+	return text != NULL ? text_append(text, bytes, len) : 0;
 }
 
 static enum pb_enter refuse(struct kube_object_reader *reader, int rc)
