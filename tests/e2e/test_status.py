@@ -1,0 +1,177 @@
+"""What `status` and `plan` say in every state that a person may meet."""
+
+import signal
+import unittest
+
+from lib import Cluster, Rule, configuration, new_key, populate, wait_until
+from rotating import Operator
+
+
+class Status(unittest.TestCase):
+    """One cluster that goes through the states, each test in the order of their names."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.old, cls.new = ("key-2026-03", new_key()), ("key-2026-11", new_key())
+        cls.cluster = cls.enterClassContext(Cluster(
+            encryption=configuration(Rule(["secrets"], ["identity"])), request_timeout="3s",
+            compaction="5s"))
+        cls.server = cls.cluster.servers[0]
+        populate(cls.cluster, namespaces=("default",), big=False)
+
+    def setUp(self):
+        self.operator = Operator(self, self.cluster)
+
+    def status(self, code=0):
+        """Its words and its document, which say the same."""
+        text = self.operator.run("status", code=code)
+        document = self.operator.run("status", "-o", "json", code=code).json()
+        self.assertEqual((document["kind"], document["version"]), ("Status", 1))
+        self.assertEqual(document["server"]["version"], self.server.version)
+        self.assertEqual(document["server"]["file"], self.server.file_hash())
+        return text, document
+
+    def counted(self, document, resource):
+        """{key: objects} of the census inside."""
+        for each in document["census"]["resources"]:
+            if each["resource"] == resource:
+                return {f"{k['provider']}/{k['name']}".rstrip("/"): k["objects"] for k in each["keys"]}
+        return {}
+
+    def rule(self, *keys, identity=True):
+        return configuration(Rule(["secrets"], [("aescbc", list(keys))]
+                                  + (["identity"] if identity else [])))
+
+    def half_done(self):
+        """A rotation that was stopped while it settled."""
+        begun = self.operator.begin(settle="10m")
+        begun.wait_for("Settle")
+        begun.signal(signal.SIGTERM)
+        begun.wait(143)
+
+    def test_1_nothing_is_encrypted(self):
+        """A rule that writes plaintext is what is asked for: current, but it says plaintext."""
+        text, document = self.status()
+        self.assertIn("plaintext", text.out)
+        self.assertIsNone(document["rotation"])
+        self.assertTrue(document["server"]["runsTheFile"])
+
+    def test_2_turned_on_never_rewritten(self):
+        """Encryption was turned on by hand and nothing rewritten: exit 1, how many objects are
+        in plaintext, and the command that rewrites them."""
+        self.server.apply_config(self.rule(self.old))
+        text, document = self.status(code=1)
+        self.assertIn("written with aescbc/key-2026-03, also readable with plaintext", text.out)
+        self.assertIn("kube-rekey reencrypt", text.out)
+        counts = self.counted(document, "secrets")
+        self.assertEqual(set(counts), {"identity"})
+        self.assertEqual(document["census"]["stale"], counts["identity"])
+        self.operator.reencrypt()
+
+    def test_3_current(self):
+        """Everything under the write key: exit 0, the loaded hash, members, the revision."""
+        text, document = self.status()
+        for words in (self.server.file_hash(), "runs the file", "1 of 1 members answer",
+                      "aescbc/key-2026-03", "write key"):
+            self.assertIn(words, text.out)
+        self.assertEqual(set(self.counted(document, "secrets")), {"aescbc/key-2026-03"})
+        self.assertTrue(document["census"]["complete"])
+        self.assertNotIn(self.old[1], text.out + str(document))
+
+    def test_4_not_loaded(self):
+        """A file that the server refuses to load: what runs is not the file."""
+        good = self.server.read_config()
+        self.server.write_config(good + "unknownField: true\n")
+        self.assertIn("unknownField", self.operator.run("status", code=2).err)
+        # One that we can read and the server cannot: another server's KMS plugin is not here.
+        failures = self.server.reloads()["failure"]
+        self.server.write_config(configuration(Rule(
+            ["secrets"], [("aescbc", [self.old]), "identity"])) + """\
+  - resources:
+      - configmaps
+    providers:
+      - kms:
+          apiVersion: v2
+          name: nowhere
+          endpoint: unix:///nowhere/kms.sock
+          timeout: 1s
+      - identity: {}
+""")
+        wait_until(lambda: self.server.reloads()["failure"] > failures, 60, "a refused reload")
+        document = self.operator.run("status", "-o", "json", code=1).json()
+        self.assertFalse(document["server"]["runsTheFile"])
+        self.server.apply_config(good + "# a comment\n")
+        self.assertTrue(self.status()[1]["server"]["runsTheFile"])
+
+    def test_5_half_done(self):
+        """A rotation half done: its name, its path with the present step, what comes next, that
+        it is safe; in `plan` too, and in JSON."""
+        self.half_done()
+        text, document = self.status()
+        name = self.operator.journal()["rotation"]
+        for words in (f"Rotation {name} is half done", "aescbc/key-2026-03 -> aescbc/rekey-",
+                      "<- here", "drop the old key", "safe to leave it like this"):
+            self.assertIn(words, text.out)
+        self.assertEqual(document["rotation"]["name"], name)
+        self.assertEqual((document["rotation"]["step"], document["rotation"]["steps"]), (2, 4))
+        self.assertTrue(document["server"]["runsTheFile"])
+
+        plan = self.operator.run("plan", "-o", "json").json()
+        self.assertEqual((plan["position"], plan["oldKeys"]), (2, ["aescbc/key-2026-03"]))
+        self.assertEqual(plan["path"][2]["rules"][0]["keys"][0]["name"], name)
+        lines = self.operator.run("plan").out.splitlines()
+        here = [line for line in lines if line.endswith("<- here")]
+        self.assertTrue(here and here[0].lstrip().startswith("2 "), lines)
+        # A look changes nothing.
+        self.assertEqual(self.operator.journal()["rotation"], name)
+        self.operator.rotate()
+
+    def test_6_done(self):
+        """After it: nothing is left of it but the new key."""
+        text, document = self.status()
+        self.assertIsNone(document["rotation"])
+        self.assertNotIn("half done", text.out)
+        self.assertNotIn("key-2026-03", text.out)
+
+    def test_7_unreadable(self):
+        """Values under a key that the configuration does not have: exit 1, said before anything
+        else; a rotation cannot begin like this (3)."""
+        path = "/registry/secrets/default/lost"
+        etcd = self.cluster.etcd.at()
+        value, _ = etcd.get("/registry/secrets/default/plain")
+        head, body = value.split(b":v1:", 1)
+        etcd.put(path, head + b":v1:gone:" + body.split(b":", 1)[1])
+        self.addCleanup(etcd.delete, path)
+        text, document = self.status(code=1)
+        self.assertIn("under keys that the configuration does not have", text.err)
+        self.assertEqual(self.counted(document, "secrets")["aescbc/gone"], 1)
+        plan = self.operator.run("plan", code=3)
+        self.assertIn("cannot begin like this", plan.err)
+        self.assertIn("Right now", plan.out)
+        rotate = self.operator.run("rotate", "--yes", code=3)
+        self.assertIn(path, rotate.err)
+        etcd.delete(path)
+
+    def test_8_the_file_was_edited(self):
+        """A half-done rotation whose file somebody changed: it says so."""
+        self.half_done()
+        good = self.server.read_config()
+        more = f"            - name: by-hand\n              secret: {new_key()}\n      - identity: {{}}"
+        self.server.apply_config(good.replace("      - identity: {}", more))
+        text, document = self.status()
+        self.assertIn("none of its steps", text.out)
+        self.assertEqual(document["rotation"]["step"], -1)
+        self.server.apply_config(good)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+
+    def test_9_server_down(self):
+        """No API server: an error that names it (2), no guess."""
+        self.server.stop()
+        result = self.operator.run("status", code=2)
+        self.assertIn(str(self.server.port), result.err)
+        document = self.operator.run("status", "-o", "json", code=2).json()
+        self.assertEqual(document["kind"], "Error")
+
+
+if __name__ == "__main__":
+    unittest.main()
