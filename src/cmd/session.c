@@ -98,9 +98,9 @@ static int open_api(struct command_context *context, struct cluster *cluster, st
 		.interactive = isatty(STDIN_FILENO),
 	};
 	int rc = kube_access_load(&kubeconfig, &cluster->access, err);
-	/* One connection more than writers: lists, looks and the watch over silence must not wait for a write. */
+	/* More connections than writers: lists, looks, the Lease and the watch over silence must not wait for a write. */
 	if (rc == 0)
-		rc = kube_access_client(cluster->access, cluster->loop, NULL, (unsigned)o->concurrency + 2, &cluster->http, err);
+		rc = kube_access_client(cluster->access, cluster->loop, NULL, (unsigned)o->concurrency + 4, &cluster->http, err);
 	if (rc < 0)
 		return rc;
 	cluster->kube = (struct kube){.loop = cluster->loop, .http = cluster->http, .name = kube_access_server(cluster->access)};

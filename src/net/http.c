@@ -11,6 +11,9 @@
 #define DEFAULT_STALL_TIMEOUT (30 * NS_PER_S)
 #define DEFAULT_CONNECT_TIMEOUT (10 * NS_PER_S)
 #define DEFAULT_MAX_BODY 65536
+/* Larger than curl 7.88's own HTTP/2 input of 32 KiB: else it pauses inside of it and sees the end of a stream only when some
+ * timer fires, seconds later. */
+#define HTTP2_BUFFER_SIZE 65536L
 #define BUFFER_SIZE 16384L    /* curl's, for each transfer: with 16 of them a default of 16 KiB or 64 KiB shows */
 #define JOINED_BODY_CAP 65536 /* curl sends a body up to this together with the head, if it is one piece */
 #define MAX_CONNECTIONS 1024
@@ -440,7 +443,7 @@ static void slot_set_address(struct slot *slot, const struct http_client *client
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, client->http2 ? HTTP2_BUFFER_SIZE : BUFFER_SIZE);
 	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(client->connect_timeout / NS_PER_MS));
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, client->user_agent);

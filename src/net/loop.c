@@ -134,6 +134,8 @@ int loop_new(struct loop **ret, struct error **err)
 	curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop);
 	/* By default curl keeps four connections for each transfer under way, and so drops ours whenever it is quiet. */
 	curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, 256L);
+	/* Two calls on one HTTP/2 connection break one another in curl 7.88: framing errors, lost trailers. */
+	curl_multi_setopt(loop->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
 	*ret = steal(loop);
 	return 0;
 }
