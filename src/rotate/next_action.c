@@ -234,14 +234,38 @@ static void find_position(struct view *v)
 	v->decision->step = (int)v->base;
 }
 
+/* Where the server that is furthest behind is; what this one itself still runs does not count. */
+static size_t base_of_others(const struct view *v, size_t i)
+{
+	size_t base = v->path->count - 1;
+	for (size_t j = 0; j < v->seen->server_count; j++) {
+		const struct server_observation *other = &v->seen->servers[j];
+		if ((size_t)other->file_step < base)
+			base = (size_t)other->file_step;
+		if (j != i && on(v, RULE_LOADED) && (size_t)other->loaded_step < base)
+			base = (size_t)other->loaded_step;
+	}
+	return base;
+}
+
+/* The furthest step that a server's file may have: one beyond the others, and no key leaves that it still runs with. */
+static size_t furthest(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	size_t step = (size_t)server->file_step;
+	if (on(v, RULE_LOADED) && server->file_step > server->loaded_step + 1)
+		step = (size_t)without_a_drop(v, server->loaded_step, server->file_step);
+	return step > base_of_others(v, i) + 1 ? base_of_others(v, i) + 1 : step;
+}
+
 /* Something outside put a file there that is more than one step from what another server has: they may not read one
  * another's writes. Those ahead come back, those behind go on, neither by a step in which a key leaves. */
 static bool too_far_apart(const struct view *v)
 {
 	const struct observation *seen = v->seen;
 	for (size_t i = 0; i < seen->server_count; i++)
-		if ((size_t)seen->servers[i].file_step > v->base + 1)
-			return rescue(v, i, v->base + 1, REASON_BEHIND);
+		if (furthest(v, i) < (size_t)seen->servers[i].file_step)
+			return rescue(v, i, furthest(v, i), REASON_BEHIND);
 	for (size_t i = 0; i < seen->server_count; i++) {
 		if (!on(v, RULE_LOADED) || (size_t)seen->servers[i].loaded_step <= v->base + 1)
 			continue;

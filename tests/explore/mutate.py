@@ -18,6 +18,9 @@ EQUIVALENT = {
     ("later", "a > b", "a >= b"): "of two equal times either",
     ("oldest_look", "v->seen->servers[i].looked_at < oldest", "v->seen->servers[i].looked_at <= oldest"): "the same time",
     ("find_position", "(size_t)server->file_step < v->base", "(size_t)server->file_step <= v->base"): "the same step",
+    ("furthest", "step > base_of_others(v, i) + 1", "step >= base_of_others(v, i) + 1"): "the same step",
+    ("base_of_others", "(size_t)other->file_step < base", "(size_t)other->file_step <= base"): "the same step",
+    ("base_of_others", "(size_t)other->loaded_step < base", "(size_t)other->loaded_step <= base"): "the same step",
     ("find_position", "(size_t)server->loaded_step < v->base", "(size_t)server->loaded_step <= v->base"): "the same step",
 }
 

@@ -171,6 +171,8 @@ CHANGE(runs_step_2, runs(s, 0, 2))
 CHANGE(runs_step_2_unwritten, runs(s, 0, 2); s->servers[0].written_step = STEP_NONE)
 CHANGE(runs_step_3, runs(s, 0, 3))
 CHANGE(second_runs_step_0, runs(s, 1, 0))
+CHANGE(second_runs_step_1, runs(s, 1, 1))
+CHANGE(second_of_two_runs_step_0, s->seen.server_count = 2; runs(s, 1, 0))
 CHANGE(second_runs_step_2, runs(s, 1, 2))
 CHANGE(runs_another_file_of_this_step, runs(s, 0, s->servers[0].file_step))
 CHANGE(says_it_runs_its_file, s->servers[0].loaded_is_file = true; s->servers[0].loaded_since = NOW - 1000 * S)
@@ -431,6 +433,9 @@ static const struct off offs[] = {
 	{"LOADED: what it runs is unknown", RULE_LOADED, KEY, 1, loaded_unknown, REASON_LOADED_UNKNOWN, REASON_STEP, 1},
 	{"LOADED: [a,b] is not loaded", RULE_LOADED, KEY, 1, runs_the_step_before, REASON_NOT_LOADED, REASON_STEP, 1},
 	{"LOADED: it runs [b,a]", RULE_LOADED, KEY, 0, runs_step_2_unwritten, REASON_BEHIND, REASON_STEP, 0},
+	{"LOADED: it runs [a] behind a drop", RULE_LOADED, KEY, 3, runs_step_0, REASON_BEHIND, REASON_RETIRE, 3},
+	{"LOADED: another server runs [a]", RULE_LOADED, KEY, 2, second_of_two_runs_step_0, REASON_BEHIND, REASON_STEP,
+	 2},
 	{"LOADED: no canary", RULE_LOADED, KEY, 2, no_canary, REASON_CANARY_MISSING, REASON_STEP, 2},
 	{"READABLE", RULE_READABLE, SKIPPING, 0, no_secrets_under_a, REASON_UNREADABLE_STEP, REASON_STEP, 0},
 	{"READABLE: FRESH still sees a write key leave", RULE_READABLE, SWAPPING, 0, no_secrets_under_a,
