@@ -13,12 +13,13 @@
 /* What a status is made of: a census, a look at the server, and a rotation that was begun. */
 struct status {
 	struct census *census;
-	struct journal *journal;   /* of a rotation under way; NULL */
+	struct journal *journal; /* of a rotation under way; NULL */
 	struct server_observation server;
 	uint64_t members, answering;
 };
 
-static int take_census(struct command_context *context, const struct session *session, struct census **ret, struct error **err)
+static int take_census(struct command_context *context, const struct session *session, struct census **ret,
+		       struct error **err)
 {
 	struct cluster *cluster = session->cluster;
 	struct census_options options = {
@@ -48,6 +49,18 @@ static struct journal *present_as_journal(const struct session *session, const c
 	return journal;
 }
 
+/* The name by which everything else calls it: its identity Lease's. Its address where no Lease tells, or several do. */
+static char *server_name(const struct session *session)
+{
+	struct kube_identities identities = {0};
+	char *name = NULL;
+	if (kube_identities_fetch(&session->cluster->kube, &identities, NULL) == 0 && identities.count == 1 &&
+	    !text_empty(identities.items[0].hostname))
+		name = xstrdup(identities.items[0].hostname);
+	kube_identities_free(&identities);
+	return name ? name : xstrdup(session->cluster->kube.name);
+}
+
 static int look(const struct session *session, struct status *status, struct error **err)
 {
 	_cleanup_(target_freep) struct target *target = NULL;
@@ -62,9 +75,12 @@ static int look(const struct session *session, struct status *status, struct err
 	if (rc < 0)
 		return rc;
 	present = present_as_journal(session, sha256);
-	struct look eye = {.kube = &session->cluster->kube, .name = xstrdup(session->cluster->kube.name), .canary_step = STEP_NONE,
+	struct look eye = {.kube = &session->cluster->kube,
+			   .name = server_name(session),
+			   .canary_step = STEP_NONE,
 			   .reloads_itself = true};
-	look_at(&eye, target, status->journal ? status->journal : present, loop_now(session->cluster->loop), &status->server);
+	look_at(&eye, target, status->journal ? status->journal : present, loop_now(session->cluster->loop),
+		&status->server);
 	look_free(&eye);
 	return 0;
 }
@@ -102,9 +118,11 @@ static void print_rules(const struct session *session, const struct status *stat
 			strings_add(&reads, label);
 		}
 		_cleanup_free_ char *read = strings_join(&reads, ", ");
-		printf("rule       %s: written with %s%s%s\n", resources, write, reads.count ? ", also readable with " : "", read);
+		printf("rule       %s: written with %s%s%s\n", resources, write,
+		       reads.count ? ", also readable with " : "", read);
 	}
-	printf("server     %s %s runs %s%s%s%s\n", status->server.name, status->server.version ? status->server.version : "", loaded_words(&status->server),
+	printf("server     %s %s runs %s%s%s%s\n", status->server.name,
+	       status->server.version ? status->server.version : "", loaded_words(&status->server),
 	       status->server.loaded_hash ? " (" : "", status->server.loaded_hash ? status->server.loaded_hash : "",
 	       status->server.loaded_hash ? ")" : "");
 	if (status->server.why)
@@ -116,15 +134,18 @@ static void print_rotation(const struct session *session, const struct status *s
 	const struct journal *journal = status->journal;
 	if (!journal)
 		return;
-	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "), *new_keys = strings_join(&journal->new_keys, ", ");
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "),
+			    *new_keys = strings_join(&journal->new_keys, ", ");
 	int here = path_find(journal->path, encryption_config_shape(session->config));
-	printf("\nRotation %s is half done: %s -> %s\n", journal->rotation, *old_keys ? old_keys : "plaintext", new_keys);
+	printf("\nRotation %s is half done: %s -> %s\n", journal->rotation, *old_keys ? old_keys : "plaintext",
+	       new_keys);
 	rotating_print_path(journal->path, here);
 	if (here == STEP_NONE)
 		printf("The present file is none of its steps: somebody changed it.\n");
 	else if ((size_t)here + 1 < journal->path->count)
 		printf("Next: %s. Go on with the command that began it; it is safe to leave it like this.\n",
-		       path_drops(journal->path, (size_t)here) ? "re-encrypt, prove, and drop the old key" : "the next configuration");
+		       path_drops(journal->path, (size_t)here) ? "re-encrypt, prove, and drop the old key"
+							       : "the next configuration");
 	else
 		printf("Next: the last proof, and retiring the old key. Go on with the command that began it.\n");
 }
@@ -155,7 +176,9 @@ static void write_json(const struct session *session, const struct status *statu
 		json_member_string(&w, "name", status->journal->rotation);
 		json_member_string(&w, "started", status->journal->started);
 		json_key(&w, "step");
-		json_i64(&w, session->config ? path_find(status->journal->path, encryption_config_shape(session->config)) : STEP_NONE);
+		json_i64(&w, session->config
+				     ? path_find(status->journal->path, encryption_config_shape(session->config))
+				     : STEP_NONE);
 		json_member_u64(&w, "steps", status->journal->path->count);
 		json_object_end(&w);
 	} else {
@@ -170,18 +193,20 @@ static void write_json(const struct session *session, const struct status *statu
 	json_writer_free(&w);
 }
 
-static void print_text(const struct command_context *context, const struct session *session, const struct status *status)
+static void print_text(const struct command_context *context, const struct session *session,
+		       const struct status *status)
 {
 	if (session->config)
 		print_rules(session, status);
-	printf("etcd       revision %llu, %llu of %llu members answer\n\n", (unsigned long long)status->census->revision,
-	       (unsigned long long)status->answering, (unsigned long long)status->members);
+	printf("etcd       revision %llu, %llu of %llu members answer\n\n",
+	       (unsigned long long)status->census->revision, (unsigned long long)status->answering,
+	       (unsigned long long)status->members);
 	_cleanup_free_ char *table = census_table(status->census, context->screen.width, context->screen.color);
 	fputs(table, stdout);
 	print_rotation(session, status);
 	if (!status->journal && status->census->stale > 0)
-		printf("\n%llu values are not under the write key. To rewrite them: %s reencrypt\n", (unsigned long long)status->census->stale,
-		       context->invoked_as);
+		printf("\n%llu values are not under the write key. To rewrite them: %s reencrypt\n",
+		       (unsigned long long)status->census->stale, context->invoked_as);
 }
 
 static void status_free(struct status *status)
@@ -217,5 +242,7 @@ int cmd_status(struct command_context *context, struct error **err)
 				 (unsigned long long)status.census->unreadable);
 	if (!status.census->complete)
 		return error_set(err, ERROR_FINDING, "the census is not complete: %s", status.census->why);
-	return status.census->stale > 0 ? error_set(err, ERROR_FINDING, "%llu values are not under the write key", (unsigned long long)status.census->stale) : 0;
+	return status.census->stale > 0 ? error_set(err, ERROR_FINDING, "%llu values are not under the write key",
+						    (unsigned long long)status.census->stale)
+					: 0;
 }

@@ -27,7 +27,9 @@ class Status(unittest.TestCase):
         text = self.operator.run("status", code=code)
         document = self.operator.run("status", "-o", "json", code=code).json()
         self.assertEqual((document["kind"], document["version"]), ("Status", 1))
+        self.assertEqual(document["server"]["name"], self.server.hostname)
         self.assertEqual(document["server"]["version"], self.server.version)
+        self.assertIn(self.server.hostname, text.out)
         self.assertEqual(document["server"]["file"], self.server.file_hash())
         return text, document
 
