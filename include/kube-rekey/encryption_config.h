@@ -19,7 +19,8 @@ enum provider_type { PROVIDER_IDENTITY, PROVIDER_AESCBC, PROVIDER_AESGCM, PROVID
 struct config_key {
 	enum provider_type type;
 	char *name; /* key name, KMS provider name, "" for identity */
-	/* First 12 hex digits of HMAC-SHA256(key bytes, "kube-rekey key fingerprint v1"): tells nothing about the key. "" for
+	/* First 12 hex digits of HMAC-SHA256(key bytes, "kube-rekey key fingerprint v1"): tells nothing about the
+	 * key. "" for
 	 * kms and identity. */
 	char fingerprint[13];
 	unsigned kms_version; /* 1 or 2; 0 for the others */
@@ -49,7 +50,8 @@ bool config_key_equal(const struct config_key *a, const struct config_key *b); /
 bool config_shape_equal(const struct config_shape *a, const struct config_shape *b);
 /* NULL where the rule has no such key. */
 struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name);
-/* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group", "*.*"),
+/* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group",
+ * "*.*"),
  * as kube-apiserver chooses; NULL when none does: such a resource is stored in plaintext.
  * `resource` is "secrets" or "widgets.example.com". */
 const struct config_rule *config_shape_rule(const struct config_shape *shape, const char *resource);
@@ -72,7 +74,8 @@ struct encryption_config;
 #define ENCRYPTION_CONFIG_MAX (1u << 20)
 
 /* Parses and checks `text`; takes a copy. The checks are kube-apiserver's own (strict fields, one provider an item, key
- * lengths, base64, KMS names, hidden rules) and stricter where a mistake loses data or hides it from a census: a key name
+ * lengths, base64, KMS names, hidden rules) and stricter where a mistake loses data or hides it from a census: a
+ * key name
  * of one provider type for two keys anywhere in the file, a name twice in one rule, ':' in a name, a resource in two
  * rules, a second document. -ERROR_INPUT: one line with `name`:line:column, never key bytes. */
 int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
@@ -97,7 +100,8 @@ struct keyring {
 };
 
 /* The file's text changed to mean `to`: spans are replaced, everything else stays byte for byte; a key or provider that
- * only moves keeps its own text and comments. Line `# kube-rekey nonce <nonce>` (one; an older one is replaced) makes the
+ * only moves keeps its own text and comments. Line `# kube-rekey nonce <nonce>` (one; an older one is replaced)
+ * makes the
  * file's hash new; a text that begins with '{' carries the nonce as lines of blanks at its end instead
  * (config_nonce.h), so that JSON stays JSON. The nonce: 1 to 64 printable ASCII characters without blanks.
  * The result is parsed again and must mean exactly `to`, else -ERROR_INPUT and nothing.

@@ -1,6 +1,7 @@
 /* What a value in etcd is under, read from its first bytes without holding any key.
  *
- * Format: k8s.io/apiserver/pkg/storage/value: "k8s:enc:<provider>:v<n>:<name>:" and then the provider's own bytes; KMS v2:
+ * Format: k8s.io/apiserver/pkg/storage/value: "k8s:enc:<provider>:v<n>:<name>:" and then the provider's own bytes;
+ * KMS v2:
  * protobuf EncryptedObject (staging/src/k8s.io/kmsv2/.../api.proto: 1 encryptedData, 2 keyID, 3 encryptedDEKSource,
  * 4 annotations, 5 encryptedDEKSourceType). Plaintext: "k8s\0" protobuf, or JSON. */
 #pragma once
@@ -20,8 +21,10 @@ enum etcd_value_state {
 	                       * EncryptedObject (or that lacks its data, key ID or DEK source) */
 };
 
-/* Not KNOWN: provider, kms_version and name are what had been read of them (name "" while not whole), key_id and dek_source
- * are "". A name holds no ':': kube-apiserver accepts one in a local key's name, and then a value says `a` for `a:b`. */
+/* Not KNOWN: provider, kms_version and name are what had been read of them (name "" while not whole), key_id and
+ * dek_source
+ * are "". A name holds no ':': kube-apiserver accepts one in a local key's name, and then a value says `a` for
+ * `a:b`. */
 struct etcd_value_info {
 	enum etcd_value_state state;
 	enum provider_type provider;            /* PROVIDER_IDENTITY for plaintext */
@@ -42,8 +45,10 @@ void etcd_value_reader_feed(struct etcd_value_reader *reader, const uint8_t *byt
 /* The value is complete. The result belongs to the reader and is valid until the next start. */
 const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *reader);
 
-/* Opens a whole value with the bytes of a local key. `etcd_key` is the full etcd key (AAD of aesgcm). 0 and the plaintext,
- * or -ERROR_INPUT when it does not open, or opens to something that is no Kubernetes object ("k8s\0" or '{' first: CBC has
+/* Opens a whole value with the bytes of a local key. `etcd_key` is the full etcd key (AAD of aesgcm). 0 and the
+ * plaintext,
+ * or -ERROR_INPUT when it does not open, or opens to something that is no Kubernetes object ("k8s\0" or '{' first:
+ * CBC has
  * no integrity of its own). For aescbc, aesgcm and secretbox, with the prefix still on. */
 struct secret;
 int etcd_value_open(enum provider_type provider, const struct secret *key, const char *etcd_key, size_t etcd_key_len,

@@ -40,14 +40,15 @@ static int one_object(struct command_context *context, const struct session *ses
 {
 	const char *word = context->options.arguments[0], *slash = strchr(word, '/');
 	if (!slash || context->options.argument_count > 1)
-		return error_set(err, ERROR_USAGE, "census takes one object as RESOURCE/NAME, such as secret/app -n default");
+		return error_set(err, ERROR_USAGE,
+				 "census takes one object as RESOURCE/NAME, such as secret/app -n default");
 	_cleanup_free_ char *name = xstrndup(word, (size_t)(slash - word));
 	const struct kube_resource *resource = kube_resources_find(&session->cluster->resources, name);
 	if (!resource)
 		return error_set(err, ERROR_INPUT, "the API server serves no resource %s", name);
 	if (context->options.namespaces.count > 1)
 		return error_set(err, ERROR_USAGE, "one object has one namespace");
-	const char *namespace_ = !resource->namespaced ? NULL
+	const char *namespace_ = !resource->namespaced               ? NULL
 				 : context->options.namespaces.count ? context->options.namespaces.items[0]
 								     : kube_access_namespace(session->cluster->access);
 	struct census_options options = options_of(context, session);
@@ -91,15 +92,20 @@ static int verdict(const struct census *census, struct error **err)
 		return error_set(err, ERROR_FINDING, "%llu values are of no known form",
 				 (unsigned long long)(census->unknown + census->outside_unknown));
 	if (census->does_not_open > 0)
-		return error_set(err, ERROR_FINDING, "%llu values do not open with the key that they name, for example %s",
+		return error_set(err, ERROR_FINDING,
+				 "%llu values do not open with the key that they name, for example %s",
 				 (unsigned long long)census->does_not_open, census->does_not_open_example);
 	if (census->outside_count > 0) {
-		int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves", (unsigned long long)census->outside_count);
-		error_set_hint(err, "left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
+		int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves",
+				   (unsigned long long)census->outside_count);
+		error_set_hint(
+			err,
+			"left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
 		return rc;
 	}
 	if (census->stale > 0) {
-		int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key", (unsigned long long)census->stale);
+		int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key",
+				   (unsigned long long)census->stale);
 		error_set_hint(err, "kube-rekey reencrypt rewrites them");
 		return rc;
 	}
@@ -134,7 +140,9 @@ int cmd_census(struct command_context *context, struct error **err)
 {
 	_cleanup_session_ session = {0};
 	if (context->options.argument_count == 0 && context->options.namespaces.count > 0)
-		return error_set(err, ERROR_USAGE, "a census reads all namespaces; -n goes with one object, such as secret/app -n default");
+		return error_set(
+			err, ERROR_USAGE,
+			"a census reads all namespaces; -n goes with one object, such as secret/app -n default");
 	int rc = session_open(context, SESSION_ETCD, &session, err);
 	if (rc < 0)
 		return rc;

@@ -8,9 +8,9 @@
 #define PLAN_JSON_MAX (4u << 20)
 
 struct estimate {
-	uint64_t objects, bytes; /* to be rewritten */
-	uint64_t sweep_ns, sweep_twice_ns;    /* at this --qps, and at twice that; 0: unknown (full speed) */
-	uint64_t settle_ns, compaction_ns;    /* compaction: longest wait */
+	uint64_t objects, bytes;           /* to be rewritten */
+	uint64_t sweep_ns, sweep_twice_ns; /* at this --qps, and at twice that; 0: unknown (full speed) */
+	uint64_t settle_ns, compaction_ns; /* compaction: longest wait */
 	bool drops;
 };
 
@@ -20,14 +20,16 @@ static uint64_t time_at(uint64_t objects, uint64_t qps)
 }
 
 /* Everything under rules that change is rewritten once. */
-static struct estimate estimate(const struct command_context *context, const struct session *session, const struct rotation *rotation)
+static struct estimate estimate(const struct command_context *context, const struct session *session,
+				const struct rotation *rotation)
 {
 	const struct path *path = rotation_path(rotation);
 	const struct census *census = rotation_census(rotation);
 	struct estimate e = {.settle_ns = rotation_settle_time(rotation)};
 	for (size_t i = 0; i < census->resource_count; i++) {
 		const char *resource = census->resources[i].entry->storage;
-		if (!config_shape_rule(path->steps[path->count - 1], resource) && !config_shape_rule(path->steps[0], resource))
+		if (!config_shape_rule(path->steps[path->count - 1], resource) &&
+		    !config_shape_rule(path->steps[0], resource))
 			continue;
 		e.objects += census->resources[i].objects;
 		e.bytes += census->resources[i].bytes;
@@ -83,18 +85,24 @@ static void print_times(const struct command_context *context, const struct esti
 {
 	_cleanup_free_ char *objects = text_human_count(e->objects), *bytes = text_human_bytes(e->bytes);
 	_cleanup_free_ char *slow = text_human_duration(e->sweep_ns), *fast = text_human_duration(e->sweep_twice_ns);
-	_cleanup_free_ char *settle = text_human_duration(e->settle_ns), *compaction = text_human_duration(e->compaction_ns);
+	_cleanup_free_ char *settle = text_human_duration(e->settle_ns),
+			    *compaction = text_human_duration(e->compaction_ns);
 	uint64_t qps = context->options.qps;
 	if (qps)
-		printf("     re-encrypt %s objects (%s): %s at %llu/s; %s at --qps %llu\n", objects, bytes, slow, (unsigned long long)qps, fast,
-		       (unsigned long long)qps * 2);
+		printf("     re-encrypt %s objects (%s): %s at %llu/s; %s at --qps %llu\n", objects, bytes, slow,
+		       (unsigned long long)qps, fast, (unsigned long long)qps * 2);
 	else
 		printf("     re-encrypt %s objects (%s) at full speed\n", objects, bytes);
-	printf("     settle %s, read all of etcd%s%s%s\n", settle, !e->drops ? "" : context->options.compact ? ", compact etcd" : ", wait for compaction (at most ",
-	       !e->drops || context->options.compact ? "" : compaction, !e->drops || context->options.compact ? "" : "; --compact: at once)");
+	printf("     settle %s, read all of etcd%s%s%s\n", settle,
+	       !e->drops                  ? ""
+	       : context->options.compact ? ", compact etcd"
+					  : ", wait for compaction (at most ",
+	       !e->drops || context->options.compact ? "" : compaction,
+	       !e->drops || context->options.compact ? "" : "; --compact: at once)");
 }
 
-static void print_warnings(const struct command_context *context, const struct rotation *rotation, const struct estimate *e)
+static void print_warnings(const struct command_context *context, const struct rotation *rotation,
+			   const struct estimate *e)
 {
 	_cleanup_free_ char *space = text_human_bytes(2 * e->bytes);
 	const struct journal *journal = rotation_journal(rotation);
@@ -108,8 +116,10 @@ static void print_warnings(const struct command_context *context, const struct r
 			       : "kept, mode 0600, under --state-dir (--old-key seal:CERT or destroy)");
 		printf("Backups made before the last step still need %s.\n", old_keys);
 	}
-	if (journal->new_keys.count > 0 && (!context->options.new_key_copy || text_equal(context->options.new_key_copy, "none")))
-		printf("The new key will be in the configuration file alone: losing this disk will lose etcd's backups too (--new-key-copy seal:CERT).\n");
+	if (journal->new_keys.count > 0 &&
+	    (!context->options.new_key_copy || text_equal(context->options.new_key_copy, "none")))
+		printf("The new key will be in the configuration file alone: losing this disk will lose etcd's backups "
+		       "too (--new-key-copy seal:CERT).\n");
 }
 
 static void print_text(const struct command_context *context, const struct rotation *rotation, const struct estimate *e,
@@ -125,7 +135,8 @@ static void print_text(const struct command_context *context, const struct rotat
 		printf("Right now: %s%s%s\n", text, hint ? "\n  " : "", hint ? hint : "");
 	}
 	_cleanup_free_ char *least = text_human_duration(e->sweep_ns + e->settle_ns);
-	_cleanup_free_ char *most = text_human_duration(e->sweep_ns + e->settle_ns + e->compaction_ns + 3 * 60 * NS_PER_S);
+	_cleanup_free_ char *most =
+		text_human_duration(e->sweep_ns + e->settle_ns + e->compaction_ns + 3 * 60 * NS_PER_S);
 	printf("%s to %s in all. Nothing was changed.\n", least, most);
 }
 
@@ -155,5 +166,8 @@ int cmd_plan(struct command_context *context, struct error **err)
 	else
 		print_text(context, rotation, &e, seen, &decision);
 	context->printed_document = true;
-	return decision.action == ACTION_BLOCKED ? error_set(err, ERROR_REFUSED, "a rotation cannot begin like this: %s", reason_text(decision.reason)) : 0;
+	return decision.action == ACTION_BLOCKED
+		       ? error_set(err, ERROR_REFUSED, "a rotation cannot begin like this: %s",
+				   reason_text(decision.reason))
+		       : 0;
 }

@@ -10,8 +10,8 @@
 #define REENCRYPT_JSON_MAX (16u << 20)
 
 /* What -o and --resource say, else what the configuration encrypts, else secrets and configmaps. */
-static int choose(const struct options *o, const struct session *session, const struct kube_resource ***ret, size_t *ret_count,
-		  struct error **err)
+static int choose(const struct options *o, const struct session *session, const struct kube_resource ***ret,
+		  size_t *ret_count, struct error **err)
 {
 	const struct kube_resources *served = &session->cluster->resources;
 	if (o->resources.count == 0 && session->config) {
@@ -77,14 +77,15 @@ static void write_text(const struct sweep_result *result)
 {
 	for (size_t i = 0; i < result->count; i++) {
 		const struct sweep_count *count = &result->counts[i];
-		printf("%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n", count->resource->resource,
-		       (unsigned long long)count->objects, (unsigned long long)count->rewritten,
-		       (unsigned long long)(count->current + count->skipped), (unsigned long long)count->gone,
-		       (unsigned long long)count->quarantined);
+		printf("%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
+		       count->resource->resource, (unsigned long long)count->objects,
+		       (unsigned long long)count->rewritten, (unsigned long long)(count->current + count->skipped),
+		       (unsigned long long)count->gone, (unsigned long long)count->quarantined);
 	}
 	for (size_t i = 0; i < result->quarantine_named; i++) {
 		const struct sweep_quarantined *q = &result->quarantine[i];
-		printf("quarantined: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "", q->name, q->why);
+		printf("quarantined: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "",
+		       q->name, q->why);
 	}
 }
 
@@ -123,6 +124,7 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 		context->printed_document = true;
 	}
 	if (rc == 0 && result->quarantined > 0)
-		return error_set(err, ERROR_FINDING, "%llu objects could not be rewritten", (unsigned long long)result->quarantined);
+		return error_set(err, ERROR_FINDING, "%llu objects could not be rewritten",
+				 (unsigned long long)result->quarantined);
 	return rc;
 }

@@ -15,11 +15,13 @@ static int read_line(FILE *file, const char *name, size_t number, char **buffer,
 	if (len < 0)
 		return ferror(file) ? error_set_errno(err, ERROR_IO, errno, "%s", name) : 0;
 	if ((size_t)len > RECORD_LINE_MAX)
-		return error_set(err, ERROR_LIMIT, "%s:%zu: the line is longer than %u bytes", name, number, RECORD_LINE_MAX);
+		return error_set(err, ERROR_LIMIT, "%s:%zu: the line is longer than %u bytes", name, number,
+				 RECORD_LINE_MAX);
 	return 1;
 }
 
-static int replay_line(const struct command_context *context, const char *line, const char *what, size_t *different, struct error **err)
+static int replay_line(const struct command_context *context, const char *line, const char *what, size_t *different,
+		       struct error **err)
 {
 	_cleanup_json_ document = NULL;
 	struct record *record = NULL;
@@ -32,8 +34,9 @@ static int replay_line(const struct command_context *context, const char *line, 
 	const char *field = decision_difference(&again, &record->decision);
 	*different += field != NULL;
 	if (!context->options.json)
-		printf("%s %-20s %-15s step %d  %s%s%s\n", field ? "!" : "=", record->at ? record->at : "", phase_name(again.phase), again.step,
-		       reason_text(again.reason), field ? "   the record differs in " : "", field ? field : "");
+		printf("%s %-20s %-15s step %d  %s%s%s\n", field ? "!" : "=", record->at ? record->at : "",
+		       phase_name(again.phase), again.step, reason_text(again.reason),
+		       field ? "   the record differs in " : "", field ? field : "");
 	record_free(record);
 	return 0;
 }

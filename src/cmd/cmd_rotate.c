@@ -54,16 +54,19 @@ static void show_note(void *arg, const char *text)
 static int confirm(struct command_context *context, const struct rotation *rotation, struct error **err)
 {
 	const struct journal *journal = rotation_journal(rotation);
-	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "), *new_keys = strings_join(&journal->new_keys, ", ");
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "),
+			    *new_keys = strings_join(&journal->new_keys, ", ");
 	if (context->options.yes)
 		return 0;
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-		int rc = error_set(err, ERROR_USAGE, "rotate changes the server's configuration: say --yes where nobody can be asked");
+		int rc = error_set(err, ERROR_USAGE,
+				   "rotate changes the server's configuration: say --yes where nobody can be asked");
 		error_set_hint(err, "kube-rekey plan shows what it will do");
 		return rc;
 	}
 	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
-	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none", *new_keys ? new_keys : "none");
+	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none",
+		*new_keys ? new_keys : "none");
 	char answer[16] = "";
 	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
 		return 0;

@@ -7,10 +7,11 @@ struct command_context {
 	struct options options;
 	struct screen screen;
 	char *const *environment;
-	const char *kubeconfig_env, *home, *service_host, *service_port; /* out of the environment; main is who reads it */
-	const char *invoked_as;    /* "kube-rekey" or "kubectl rekey": for hints */
-	int signal;                /* that stopped the command; 0 */
-	bool printed_document;     /* with -o json: a document went out, an error needs none of its own */
+	/* out of the environment; main is who reads it */
+	const char *kubeconfig_env, *home, *service_host, *service_port;
+	const char *invoked_as; /* "kube-rekey" or "kubectl rekey": for hints */
+	int signal;             /* that stopped the command; 0 */
+	bool printed_document;  /* with -o json: a document went out, an error needs none of its own */
 };
 struct command {
 	const char *name, *arguments, *summary;

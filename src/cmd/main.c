@@ -1,4 +1,5 @@
-/* kube-rekey, also called as `kubectl rekey`: the table of commands, the environment, and the one place that prints an error. */
+/* kube-rekey, also called as `kubectl rekey`: the table of commands, the environment, and the one place that prints
+ * an error. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,20 +21,25 @@
 #define ALL_OF_A_CLUSTER (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_CONFIG)
 
 static const struct command commands[] = {
-	{"status", "", "what everything is encrypted with, and where a rotation stands", "Changes nothing.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE,
-	 cmd_status},
-	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.", ALL_OF_A_CLUSTER | OPTIONS_SELECT, cmd_census},
+	{"status", "", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_status},
+	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT, cmd_census},
 	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
-	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to interrupt: the same command goes on.",
+	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
+	 "interrupt: the same command goes on.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_rotate},
-	{"reencrypt", "", "rewrite objects under the write key, nothing else", "Rewrites objects unchanged. Safe to interrupt.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED, cmd_reencrypt},
-	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now", "Changes nothing but its canary.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
-	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.", OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
-	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT, cmd_replay},
+	{"reencrypt", "", "rewrite objects under the write key, nothing else",
+	 "Rewrites objects unchanged. Safe to interrupt.", ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED,
+	 cmd_reencrypt},
+	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now",
+	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
+	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.",
+	 OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
+	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,
+	 cmd_replay},
 	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},
 };
 
@@ -44,15 +50,16 @@ static void print_help(const char *program)
 	       program, program);
 	for (size_t i = 0; i < ELEMENTS(commands); i++)
 		printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-	printf("\n%s COMMAND --help shows its options. Exit codes: 0 done or current, 1 stale objects or a finding, 2 error,\n"
+	printf("\n%s COMMAND --help shows its options. Exit codes: 0 done or current, 1 stale objects or a finding, 2 "
+	       "error,\n"
 	       "3 refused as unsafe, 4 deadline passed (resumable), 64 usage, 130 or 143 interrupted (resumable).\n",
 	       program);
 }
 
 static void print_command_help(const char *program, const struct command *command)
 {
-	printf("%s %s%s%s [OPTIONS]\n%s.\n%s\n\nOptions:\n", program, command->name, *command->arguments ? " " : "", command->arguments,
-	       command->summary, command->changes);
+	printf("%s %s%s%s [OPTIONS]\n%s.\n%s\n\nOptions:\n", program, command->name, *command->arguments ? " " : "",
+	       command->arguments, command->summary, command->changes);
 	options_help(stdout, command->groups);
 }
 
@@ -106,7 +113,9 @@ static void print_error_json(const struct error *error)
 static void print_error(struct command_context *context, const struct error *error)
 {
 	enum error_code code = error_code(error);
-	const char *word = code == ERROR_REFUSED ? "refused" : code == ERROR_DEADLINE || code == ERROR_INTERRUPTED ? "stopped" : "error";
+	const char *word = code == ERROR_REFUSED                                 ? "refused"
+			   : code == ERROR_DEADLINE || code == ERROR_INTERRUPTED ? "stopped"
+										 : "error";
 	screen_clear(&context->screen);
 	if (context->options.json && !context->printed_document)
 		print_error_json(error);
@@ -152,7 +161,8 @@ int main(int argc, char **argv, char **environment)
 		return 2;
 	}
 	context.screen = find_screen();
-	bool help = argc < 2 || text_equal(argv[1], "--help") || text_equal(argv[1], "-h") || text_equal(argv[1], "help");
+	bool help =
+		argc < 2 || text_equal(argv[1], "--help") || text_equal(argv[1], "-h") || text_equal(argv[1], "help");
 	if (help) {
 		print_help(context.invoked_as);
 		return argc < 2 ? 64 : 0;

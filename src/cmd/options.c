@@ -12,7 +12,7 @@ enum kind { KIND_FLAG, KIND_TEXT, KIND_LIST, KIND_NUMBER, KIND_DURATION };
 struct option {
 	const char *name, *letter; /* "--qps", "-n" */
 	enum kind kind;
-	size_t at;                 /* of the field */
+	size_t at; /* of the field */
 	unsigned group;
 	const char *value, *help;
 };
@@ -21,46 +21,73 @@ struct option {
 static const struct option table[] = {
 	{"--output", "-o", KIND_TEXT, FIELD(output), OPTIONS_OUTPUT, "json", "print one JSON document instead of text"},
 	{"--help", "-h", KIND_FLAG, FIELD(help), ~0u, NULL, "show this help"},
-	{"--kubeconfig", NULL, KIND_TEXT, FIELD(kubeconfig), OPTIONS_API, "FILE", "kubeconfig (default: as kubectl, then /etc/kubernetes/admin.conf)"},
+	{"--kubeconfig", NULL, KIND_TEXT, FIELD(kubeconfig), OPTIONS_API, "FILE",
+	 "kubeconfig (default: as kubectl, then /etc/kubernetes/admin.conf)"},
 	{"--context", NULL, KIND_TEXT, FIELD(context), OPTIONS_API, "NAME", "context of the kubeconfig"},
-	{"--server", NULL, KIND_TEXT, FIELD(server), OPTIONS_API, "URL", "address of the API server, instead of the kubeconfig's"},
+	{"--server", NULL, KIND_TEXT, FIELD(server), OPTIONS_API, "URL",
+	 "address of the API server, instead of the kubeconfig's"},
 	{"--apiserver-request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
 	 "the API server's own --request-timeout where it cannot be found (default: 60s)"},
 	{"--apiserver-manifest", NULL, KIND_TEXT, FIELD(apiserver_manifest), OPTIONS_API, "FILE",
-	 "static-pod manifest to read flags from (default: /etc/kubernetes/manifests/kube-apiserver.yaml, then the running process)"},
-	{"--etcd-endpoints", NULL, KIND_LIST, FIELD(etcd_endpoints), OPTIONS_ETCD, "URL,...", "endpoints of one etcd; repeat for each further etcd"},
+	 "static-pod manifest to read flags from (default: /etc/kubernetes/manifests/kube-apiserver.yaml, then the "
+	 "running process)"},
+	{"--etcd-endpoints", NULL, KIND_LIST, FIELD(etcd_endpoints), OPTIONS_ETCD, "URL,...",
+	 "endpoints of one etcd; repeat for each further etcd"},
 	{"--etcd-cacert", NULL, KIND_TEXT, FIELD(etcd_cacert), OPTIONS_ETCD, "FILE", "CA of etcd's certificates"},
 	{"--etcd-cert", NULL, KIND_TEXT, FIELD(etcd_cert), OPTIONS_ETCD, "FILE", "client certificate for etcd"},
 	{"--etcd-key", NULL, KIND_TEXT, FIELD(etcd_key), OPTIONS_ETCD, "FILE", "key of the client certificate"},
-	{"--etcd-prefix", NULL, KIND_TEXT, FIELD(etcd_prefix), OPTIONS_ETCD, "PREFIX", "the API server's --etcd-prefix (default: /registry)"},
+	{"--etcd-prefix", NULL, KIND_TEXT, FIELD(etcd_prefix), OPTIONS_ETCD, "PREFIX",
+	 "the API server's --etcd-prefix (default: /registry)"},
 	{"--foreign-prefix", NULL, KIND_LIST, FIELD(foreign_prefixes), OPTIONS_ETCD, "PREFIX",
 	 "keys in etcd that belong to somebody else; repeatable; printed in the report"},
-	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG, "FILE", "the EncryptionConfiguration in force"},
-	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]", "a resource; repeatable (default: all that are encrypted)"},
-	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE", "a namespace; repeatable (default: all)"},
-	{"--all-namespaces", "-A", KIND_FLAG, FIELD(all_namespaces), OPTIONS_SELECT, NULL, "all namespaces (the default)"},
+	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG, "FILE",
+	 "the EncryptionConfiguration in force"},
+	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
+	 "a resource; repeatable (default: all that are encrypted)"},
+	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",
+	 "a namespace; repeatable (default: all)"},
+	{"--all-namespaces", "-A", KIND_FLAG, FIELD(all_namespaces), OPTIONS_SELECT, NULL,
+	 "all namespaces (the default)"},
 	{"--mode", NULL, KIND_TEXT, FIELD(mode), OPTIONS_SPEED, "replace|patch",
 	 "replace: read and put back; patch: an empty patch, no value enters the process (default: replace)"},
 	{"--qps", NULL, KIND_NUMBER, FIELD(qps), OPTIONS_SPEED, "N", "writes per second (default: 50; 0: full speed)"},
-	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED, "N", "writes at once, 1 to 64 (default: 16)"},
-	{"--deadline", NULL, KIND_DURATION, FIELD(deadline), OPTIONS_SPEED, "DURATION", "stop after this time with exit code 4; the same command goes on"},
-	{"--provider", NULL, KIND_TEXT, FIELD(provider), OPTIONS_ROTATE, "aescbc|aesgcm|secretbox", "kind of the new key (default: the old key's)"},
+	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED, "N",
+	 "writes at once, 1 to 64 (default: 16)"},
+	{"--deadline", NULL, KIND_DURATION, FIELD(deadline), OPTIONS_SPEED, "DURATION",
+	 "stop after this time with exit code 4; the same command goes on"},
+	{"--provider", NULL, KIND_TEXT, FIELD(provider), OPTIONS_ROTATE, "aescbc|aesgcm|secretbox",
+	 "kind of the new key (default: the old key's)"},
 	{"--to", NULL, KIND_TEXT, FIELD(to), OPTIONS_ROTATE, "FILE", "any target configuration, instead of a new key"},
-	{"--old-key", NULL, KIND_TEXT, FIELD(old_key), OPTIONS_ROTATE, "keep|seal:CERT|destroy", "what becomes of the old key (default: keep)"},
-	{"--new-key-copy", NULL, KIND_TEXT, FIELD(new_key_copy), OPTIONS_ROTATE, "seal:CERT|none", "a sealed copy of the new key before it writes (default: none)"},
-	{"--drop-key", NULL, KIND_LIST, FIELD(drop_keys), OPTIONS_ROTATE, "NAME", "a further key that shall leave; repeatable"},
-	{"--drop-identity", NULL, KIND_FLAG, FIELD(drop_identity), OPTIONS_ROTATE, NULL, "plaintext shall no longer be readable"},
-	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "file|manual", "who changes the server's file (default: file, that is kube-rekey)"},
-	{"--out", NULL, KIND_TEXT, FIELD(out), OPTIONS_ROTATE, "DIR", "manual: where the next configuration is written"},
-	{"--out-seal", NULL, KIND_TEXT, FIELD(out_seal), OPTIONS_ROTATE, "CERT", "manual: write it sealed to this certificate"},
-	{"--as-deployed", NULL, KIND_TEXT, FIELD(as_deployed), OPTIONS_ROTATE, "FILE", "manual: what the pipeline makes of our bytes"},
-	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_ROTATE, "reload|wait-restart", "wait-restart: the server loads its file at start only (default: reload)"},
-	{"--servers", NULL, KIND_NUMBER, FIELD(servers), OPTIONS_ROTATE, "N", "the number of API servers, where nothing else can say it"},
-	{"--settle", NULL, KIND_DURATION, FIELD(settle), OPTIONS_ROTATE, "DURATION", "settle time (default: the server's request timeout, at least 15s)"},
-	{"--compact", NULL, KIND_FLAG, FIELD(compact), OPTIONS_ROTATE, NULL, "compact etcd instead of waiting for the server to do it"},
-	{"--allow-aesgcm", NULL, KIND_FLAG, FIELD(allow_aesgcm), OPTIONS_ROTATE, NULL, "aesgcm for more than 200,000 objects"},
-	{"--state-dir", NULL, KIND_TEXT, FIELD(state_dir), OPTIONS_ROTATE, "DIR", "where old keys are kept (default: /var/lib/kube-rekey)"},
-	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE, "FILE", "flight recorder: every observation and decision, without secrets"},
+	{"--old-key", NULL, KIND_TEXT, FIELD(old_key), OPTIONS_ROTATE, "keep|seal:CERT|destroy",
+	 "what becomes of the old key (default: keep)"},
+	{"--new-key-copy", NULL, KIND_TEXT, FIELD(new_key_copy), OPTIONS_ROTATE, "seal:CERT|none",
+	 "a sealed copy of the new key before it writes (default: none)"},
+	{"--drop-key", NULL, KIND_LIST, FIELD(drop_keys), OPTIONS_ROTATE, "NAME",
+	 "a further key that shall leave; repeatable"},
+	{"--drop-identity", NULL, KIND_FLAG, FIELD(drop_identity), OPTIONS_ROTATE, NULL,
+	 "plaintext shall no longer be readable"},
+	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "file|manual",
+	 "who changes the server's file (default: file, that is kube-rekey)"},
+	{"--out", NULL, KIND_TEXT, FIELD(out), OPTIONS_ROTATE, "DIR",
+	 "manual: where the next configuration is written"},
+	{"--out-seal", NULL, KIND_TEXT, FIELD(out_seal), OPTIONS_ROTATE, "CERT",
+	 "manual: write it sealed to this certificate"},
+	{"--as-deployed", NULL, KIND_TEXT, FIELD(as_deployed), OPTIONS_ROTATE, "FILE",
+	 "manual: what the pipeline makes of our bytes"},
+	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_ROTATE, "reload|wait-restart",
+	 "wait-restart: the server loads its file at start only (default: reload)"},
+	{"--servers", NULL, KIND_NUMBER, FIELD(servers), OPTIONS_ROTATE, "N",
+	 "the number of API servers, where nothing else can say it"},
+	{"--settle", NULL, KIND_DURATION, FIELD(settle), OPTIONS_ROTATE, "DURATION",
+	 "settle time (default: the server's request timeout, at least 15s)"},
+	{"--compact", NULL, KIND_FLAG, FIELD(compact), OPTIONS_ROTATE, NULL,
+	 "compact etcd instead of waiting for the server to do it"},
+	{"--allow-aesgcm", NULL, KIND_FLAG, FIELD(allow_aesgcm), OPTIONS_ROTATE, NULL,
+	 "aesgcm for more than 200,000 objects"},
+	{"--state-dir", NULL, KIND_TEXT, FIELD(state_dir), OPTIONS_ROTATE, "DIR",
+	 "where old keys are kept (default: /var/lib/kube-rekey)"},
+	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE, "FILE",
+	 "flight recorder: every observation and decision, without secrets"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -69,7 +96,8 @@ static const struct option *find(const char *name, size_t len, unsigned groups)
 	for (size_t i = 0; i < ELEMENTS(table); i++) {
 		const struct option *option = &table[i];
 		bool is_long = strlen(option->name) == len && strncmp(option->name, name, len) == 0;
-		bool is_short = option->letter && strlen(option->letter) == len && strncmp(option->letter, name, len) == 0;
+		bool is_short =
+			option->letter && strlen(option->letter) == len && strncmp(option->letter, name, len) == 0;
 		if ((option->group & groups) && (is_long || is_short))
 			return option;
 	}
@@ -97,7 +125,8 @@ static int store(const struct option *option, const char *value, struct options 
 		break;
 	case KIND_DURATION:
 		if (text_to_duration(value, field) < 0)
-			return error_set(err, ERROR_USAGE, "%s %s: not a duration such as 90s or 1h30m", option->name, value);
+			return error_set(err, ERROR_USAGE, "%s %s: not a duration such as 90s or 1h30m", option->name,
+					 value);
 		break;
 	}
 	if (option->at == FIELD(settle))
@@ -147,7 +176,8 @@ static int take_option(int argc, char **argv, int *at, unsigned groups, struct o
 	const struct option *option = find(word, len, groups);
 	if (!option) {
 		bool elsewhere = find(word, len, ~0u);
-		return error_set(err, ERROR_USAGE, "%.*s: %s", (int)len, word, elsewhere ? "this command has no such option" : "unknown option");
+		return error_set(err, ERROR_USAGE, "%.*s: %s", (int)len, word,
+				 elsewhere ? "this command has no such option" : "unknown option");
 	}
 	const char *value = equals ? equals + 1 : NULL;
 	if (option->kind != KIND_FLAG && !value) {
@@ -193,8 +223,9 @@ void options_help(FILE *out, unsigned groups)
 		const struct option *option = &table[i];
 		if (!(option->group & groups))
 			continue;
-		_cleanup_free_ char *names = xasprintf("%s%s%s%s%s", option->letter ? option->letter : "", option->letter ? ", " : "    ",
-						       option->name, option->value ? " " : "", option->value ? option->value : "");
+		_cleanup_free_ char *names =
+			xasprintf("%s%s%s%s%s", option->letter ? option->letter : "", option->letter ? ", " : "    ",
+				  option->name, option->value ? " " : "", option->value ? option->value : "");
 		if (strlen(names) < 34)
 			fprintf(out, "  %-34s %s\n", names, option->help);
 		else

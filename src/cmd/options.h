@@ -28,14 +28,16 @@ struct options {
 	uint64_t qps, concurrency, deadline, settle, servers; /* durations in ns */
 	bool has_settle;
 	const char *mode;
-	const char *provider, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply, *new_key_copy, *record, *state_dir;
+	const char *provider, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply, *new_key_copy, *record,
+		*state_dir;
 	struct strings drop_keys;
 	bool drop_identity, compact, allow_aesgcm;
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;
 	size_t argument_count;
 };
-/* Parses arguments (without program and command). Options may stand anywhere; "--" ends them. -ERROR_USAGE with what is wrong. */
+/* Parses arguments (without program and command). Options may stand anywhere; "--" ends them. -ERROR_USAGE with
+ * what is wrong. */
 _must_check_ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, struct error **err);
 void options_free(struct options *options);
 void options_help(FILE *out, unsigned groups);

@@ -51,17 +51,20 @@ void rotating_show_sweep(void *arg, const struct sweep_progress *p)
 	struct command_context *context = arg;
 	unsigned per_mille = p->total ? (unsigned)(p->done * 1000 / (p->total > p->done ? p->total : p->done)) : 0;
 	_cleanup_free_ char *bar = screen_bar(per_mille, 20);
-	_cleanup_free_ char *done = text_human_count(p->done), *total = text_human_count(p->total), *left = text_human_duration(p->eta);
-	screen_running(&context->screen, clock_monotonic(), false, "%-15s %s  %s of %s   %llu/s   %s left   %s%s%s%s%s", "Reencrypt", bar, done,
-		       total, (unsigned long long)p->per_second, p->eta ? left : "?", p->resource, p->namespace_ ? " ns " : "",
-		       p->namespace_ ? p->namespace_ : "", p->waiting ? "   waits: " : "", p->waiting ? p->waiting : "");
+	_cleanup_free_ char *done = text_human_count(p->done), *total = text_human_count(p->total),
+			    *left = text_human_duration(p->eta);
+	screen_running(&context->screen, clock_monotonic(), false, "%-15s %s  %s of %s   %llu/s   %s left   %s%s%s%s%s",
+		       "Reencrypt", bar, done, total, (unsigned long long)p->per_second, p->eta ? left : "?",
+		       p->resource, p->namespace_ ? " ns " : "", p->namespace_ ? p->namespace_ : "",
+		       p->waiting ? "   waits: " : "", p->waiting ? p->waiting : "");
 }
 
 void rotating_show_census(void *arg, uint64_t done, uint64_t total)
 {
 	struct command_context *context = arg;
 	_cleanup_free_ char *read = text_human_count(done), *all = text_human_count(total);
-	screen_running(&context->screen, clock_monotonic(), false, "%-15s reading etcd: %s of %s values", "Verify", read, all);
+	screen_running(&context->screen, clock_monotonic(), false, "%-15s reading etcd: %s of %s values", "Verify",
+		       read, all);
 }
 
 void rotating_show_note(void *arg, const char *text)

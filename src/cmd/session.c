@@ -9,7 +9,7 @@
 
 #define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
 #define DEFAULT_KUBECONFIG "/etc/kubernetes/admin.conf"
-#define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S)      /* kube-apiserver's own defaults */
+#define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S) /* kube-apiserver's own defaults */
 #define DEFAULT_COMPACTION_INTERVAL (300 * NS_PER_S)
 #define MANIFEST_MAX (1u << 20)
 #define CMDLINE_MAX (256u << 10)
@@ -46,7 +46,8 @@ static void facts_from_process(const char *config_path, struct cluster *cluster)
 		if (file_read(path, CMDLINE_MAX, &bytes, NULL) < 0 ||
 		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
 			continue;
-		bool ours = config_path ? facts.encryption_config && same_path(facts.encryption_config, config_path) : count == 1;
+		bool ours = config_path ? facts.encryption_config && same_path(facts.encryption_config, config_path)
+					: count == 1;
 		if (ours && !cluster->has_node) {
 			cluster->node = facts;
 			cluster->has_node = true;
@@ -61,14 +62,16 @@ static int find_node(const struct options *o, struct cluster *cluster, struct er
 	if (o->apiserver_manifest)
 		return facts_from_manifest(o->apiserver_manifest, cluster, err);
 	facts_from_process(o->encryption_config, cluster);
-	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that still holds. */
+	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that
+	 * still holds. */
 	if (access(DEFAULT_MANIFEST, R_OK) != 0)
 		return 0;
 	struct cluster manifest = {0};
 	int rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
 	if (rc < 0)
 		return rc;
-	if (o->encryption_config && !(manifest.node.encryption_config_host && same_path(manifest.node.encryption_config_host, o->encryption_config))) {
+	if (o->encryption_config && !(manifest.node.encryption_config_host &&
+				      same_path(manifest.node.encryption_config_host, o->encryption_config))) {
 		node_facts_free(&manifest.node);
 		return 0;
 	}
@@ -98,12 +101,15 @@ static int open_api(struct command_context *context, struct cluster *cluster, st
 		.interactive = isatty(STDIN_FILENO),
 	};
 	int rc = kube_access_load(&kubeconfig, &cluster->access, err);
-	/* More connections than writers: lists, looks, the Lease and the watch over silence must not wait for a write. */
+	/* More connections than writers: lists, looks, the Lease and the watch over silence must not wait for a
+	 * write. */
 	if (rc == 0)
-		rc = kube_access_client(cluster->access, cluster->loop, NULL, (unsigned)o->concurrency + 4, &cluster->http, err);
+		rc = kube_access_client(cluster->access, cluster->loop, NULL, (unsigned)o->concurrency + 4,
+					&cluster->http, err);
 	if (rc < 0)
 		return rc;
-	cluster->kube = (struct kube){.loop = cluster->loop, .http = cluster->http, .name = kube_access_server(cluster->access)};
+	cluster->kube = (struct kube){
+		.loop = cluster->loop, .http = cluster->http, .name = kube_access_server(cluster->access)};
 	rc = kube_version(&cluster->kube, &cluster->version, err);
 	if (rc == 0)
 		rc = kube_discover(&cluster->kube, &cluster->resources, &cluster->missing_groups, err);
@@ -126,10 +132,14 @@ static int read_pems(const char *ca, const char *cert, const char *key, struct p
 	return rc < 0 ? error_wrap(err, rc, "etcd's certificates") : 0;
 }
 
-static int add_etcd(struct cluster *cluster, const struct strings *endpoints, const struct pems *pems, struct error **err)
+static int add_etcd(struct cluster *cluster, const struct strings *endpoints, const struct pems *pems,
+		    struct error **err)
 {
-	struct etcd_options options = {.endpoints = (const char *const *)endpoints->items, .endpoint_count = endpoints->count,
-				       .ca_pem = pems->ca, .cert_pem = pems->cert, .key_pem = pems->key};
+	struct etcd_options options = {.endpoints = (const char *const *)endpoints->items,
+				       .endpoint_count = endpoints->count,
+				       .ca_pem = pems->ca,
+				       .cert_pem = pems->cert,
+				       .key_pem = pems->key};
 	struct etcd *etcd = NULL;
 	int rc = etcd_new(cluster->loop, &options, &etcd, err);
 	if (rc < 0)
@@ -139,7 +149,8 @@ static int add_etcd(struct cluster *cluster, const struct strings *endpoints, co
 	return etcd_connect(etcd, err);
 }
 
-static int add_etcd_text(struct cluster *cluster, const char *list, char separator, const struct pems *pems, struct error **err)
+static int add_etcd_text(struct cluster *cluster, const char *list, char separator, const struct pems *pems,
+			 struct error **err)
 {
 	_cleanup_strings_ endpoints = {0};
 	strings_split(&endpoints, list, separator);
@@ -167,9 +178,16 @@ static int open_etcds(const struct options *o, struct cluster *cluster, struct e
 	const struct node_facts *node = cluster->has_node ? &cluster->node : NULL;
 	struct pems pems = {0};
 	bool flags = o->etcd_endpoints.count > 0;
-	int rc = read_pems(o->etcd_cacert ? o->etcd_cacert : node && !flags ? node->etcd_cacert : NULL,
-			   o->etcd_cert ? o->etcd_cert : node && !flags ? node->etcd_cert : NULL,
-			   o->etcd_key ? o->etcd_key : node && !flags ? node->etcd_key : NULL, &pems, err);
+	int rc = read_pems(o->etcd_cacert   ? o->etcd_cacert
+			   : node && !flags ? node->etcd_cacert
+					    : NULL,
+			   o->etcd_cert     ? o->etcd_cert
+			   : node && !flags ? node->etcd_cert
+					    : NULL,
+			   o->etcd_key      ? o->etcd_key
+			   : node && !flags ? node->etcd_key
+					    : NULL,
+			   &pems, err);
 	for (size_t i = 0; rc == 0 && i < o->etcd_endpoints.count; i++)
 		rc = add_etcd_text(cluster, o->etcd_endpoints.items[i], ',', &pems, err);
 	if (rc == 0 && !flags && node)
@@ -197,9 +215,11 @@ static void name_silent_members(const struct cluster *cluster, struct error **er
 static int take_times(const struct options *o, struct cluster *cluster, struct error **err)
 {
 	cluster->request_timeout = cluster->has_node ? cluster->node.request_timeout : DEFAULT_REQUEST_TIMEOUT;
-	cluster->compaction_interval = cluster->has_node ? cluster->node.compaction_interval : DEFAULT_COMPACTION_INTERVAL;
+	cluster->compaction_interval =
+		cluster->has_node ? cluster->node.compaction_interval : DEFAULT_COMPACTION_INTERVAL;
 	if (o->request_timeout_text && text_to_duration(o->request_timeout_text, &cluster->request_timeout) < 0)
-		return error_set(err, ERROR_USAGE, "--apiserver-request-timeout %s: not a duration such as 60s", o->request_timeout_text);
+		return error_set(err, ERROR_USAGE, "--apiserver-request-timeout %s: not a duration such as 60s",
+				 o->request_timeout_text);
 	return 0;
 }
 
@@ -230,7 +250,9 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	rc = session->config_path ? read_config(session, err) : 0;
 	if (rc == 0)
 		rc = take_times(o, cluster, err);
-	cluster->etcd_prefix = xstrdup(o->etcd_prefix ? o->etcd_prefix : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix : "/registry");
+	cluster->etcd_prefix = xstrdup(o->etcd_prefix                                   ? o->etcd_prefix
+				       : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix
+											: "/registry");
 	for (size_t i = 0; i < o->foreign_prefixes.count; i++)
 		strings_add(&cluster->foreign_prefixes, o->foreign_prefixes.items[i]);
 	/* etcd first: an API server whose etcd is down only says that it is busy. */

@@ -11,8 +11,8 @@ enum session_need {
 struct session {
 	struct command_context *context;
 	struct cluster *cluster;
-	char *config_path;                 /* NULL when not known */
-	struct encryption_config *config;  /* parsed; NULL when not known or not readable here */
+	char *config_path;                /* NULL when not known */
+	struct encryption_config *config; /* parsed; NULL when not known or not readable here */
 };
 _must_check_ int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err);
 void session_close(struct session *session);

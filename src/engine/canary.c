@@ -89,11 +89,13 @@ static int make_namespace(const struct canary_options *o, const char *query, str
 			   NULL, NULL, &failed);
 	if (rc == 0 || rc == -ERROR_CONFLICT)
 		return 0;
-	return error_set(err, error_code(failed), "namespace " CANARY_NAMESPACE " for the canary: %s", error_message(failed));
+	return error_set(err, error_code(failed), "namespace " CANARY_NAMESPACE " for the canary: %s",
+			 error_message(failed));
 }
 
 /* Updates the object, or makes it (with its namespace) the first time. */
-static int put_object(const struct canary_options *o, const char *kind, const char *name, uint64_t *ret_revision, struct error **err)
+static int put_object(const struct canary_options *o, const char *kind, const char *name, uint64_t *ret_revision,
+		      struct error **err)
 {
 	_cleanup_free_ char *collection = xasprintf(NAMESPACES "/" CANARY_NAMESPACE "/%s", kind);
 	_cleanup_free_ char *path = xasprintf("%s/%s", collection, name);
@@ -109,10 +111,12 @@ static int put_object(const struct canary_options *o, const char *kind, const ch
 		rc = kube_call(o->kube, "POST", collection, body, NULL, &answer, &failed);
 	}
 	if (rc < 0)
-		return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name, error_message(failed));
+		return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name,
+				 error_message(failed));
 	const char *version = json_text_at(json_at(answer, "metadata", NULL), "resourceVersion");
 	if (!version || text_to_u64(version, ret_revision) < 0)
-		return error_set(err, ERROR_PROTOCOL, "canary %s/%s: the answer has no resourceVersion", CANARY_NAMESPACE, name);
+		return error_set(err, ERROR_PROTOCOL, "canary %s/%s: the answer has no resourceVersion",
+				 CANARY_NAMESPACE, name);
 	return 0;
 }
 
@@ -137,20 +141,24 @@ static int take_kv(void *arg, const struct etcd_kv *kv)
 	return 0;
 }
 
-static int find_in_etcd(const struct canary_options *o, const char *kind, const char *name, uint64_t revision, struct found *ret,
-			struct error **err)
+static int find_in_etcd(const struct canary_options *o, const char *kind, const char *name, uint64_t revision,
+			struct found *ret, struct error **err)
 {
 	const struct map_entry *entry = entry_of(o, kind);
 	if (!entry)
 		return error_set(err, ERROR_REFUSED, "it is not known where %s lie in etcd", kind);
 	_cleanup_free_ char *key = xasprintf("%s" CANARY_NAMESPACE "/%s", entry->prefix, name);
-	int rc = etcd_range_fetch(o->etcds[entry->etcd],
-				  &(struct etcd_range_options){.request = {.key = key, .key_len = strlen(key)}, .member = -1, .on_kv = take_kv, .arg = ret},
-				  NULL, err);
+	int rc = etcd_range_fetch(
+		o->etcds[entry->etcd],
+		&(struct etcd_range_options){
+			.request = {.key = key, .key_len = strlen(key)}, .member = -1, .on_kv = take_kv, .arg = ret},
+		NULL, err);
 	if (rc < 0)
 		return rc;
 	if (ret->revision < revision)
-		return error_set(err, ERROR_REFUSED, "the canary that %s wrote at revision %llu is not in etcd at %s: is this etcd the one behind it?",
+		return error_set(err, ERROR_REFUSED,
+				 "the canary that %s wrote at revision %llu is not in etcd at %s: is this etcd the one "
+				 "behind it?",
 				 o->server, (unsigned long long)revision, key);
 	return 0;
 }
@@ -213,7 +221,8 @@ int canary_try(const struct canary_options *o, struct error **err)
 		_cleanup_error_ failed = NULL;
 		int rc = kube_call(o->kube, "POST", path, body, NULL, NULL, &failed);
 		if (rc < 0 && rc != -ERROR_CONFLICT)
-			return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name, error_message(failed));
+			return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name,
+					 error_message(failed));
 	}
 	return 0;
 }

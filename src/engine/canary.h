@@ -1,4 +1,5 @@
-/* The canary: a small object of ours, one per server and kind, by which a server shows its write key: updated in place through that
+/* The canary: a small object of ours, one per server and kind, by which a server shows its write key: updated in
+ * place through that
  * server with a nonce only, then found in etcd. Lives in a namespace of our own; deleted at the end of a rotation. */
 #pragma once
 #include "engine/resource_map.h"
@@ -7,8 +8,8 @@
 #define CANARY_NAMESPACE "kube-rekey"
 
 struct canary_options {
-	struct kube *kube;             /* the server's own address */
-	const char *server;            /* its name: part of the object's */
+	struct kube *kube;  /* the server's own address */
+	const char *server; /* its name: part of the object's */
 	struct etcd *const *etcds;
 	const struct kube_resources *resources;
 	const struct resource_map *map;
@@ -18,10 +19,12 @@ struct canary_options {
 bool canary_possible(const struct path *path);
 /* Rules of the path that have neither secrets nor configmaps: their resources, for the report. */
 void canary_unproved(const struct path *path, struct strings *ret);
-/* Writes and finds. *ret_step: the step under whose write keys every canary was found, the one nearest to `expect_step`; STEP_NONE when there
+/* Writes and finds. *ret_step: the step under whose write keys every canary was found, the one nearest to
+ * `expect_step`; STEP_NONE when there
  * is none. Waits. Errors as kube_error's: a refusal by a webhook, quota or rights says so. */
 _must_check_ int canary_write(const struct canary_options *options, int expect_step, int *ret_step, struct error **err);
 /* Server-side dry run of the same writes. */
 _must_check_ int canary_try(const struct canary_options *options, struct error **err);
-/* Deletes the objects of `server`; the empty namespace stays: deleting it is a controller's work that a rotation does not wait for. */
+/* Deletes the objects of `server`; the empty namespace stays: deleting it is a controller's work that a rotation
+ * does not wait for. */
 _must_check_ int canary_delete(const struct canary_options *options, struct error **err);

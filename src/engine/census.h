@@ -1,9 +1,13 @@
 /* The census: every value in etcd read at one revision, counted by the key it is under.
  *
- * Streaming: pages (adapting to the size of what they hold), parsed as they arrive; memory does not depend on the number or size of
- * values. It makes sure that this etcd is the one behind this API server: the server's identity Lease, renewed each 10 s (or, without
- * one, an object of kube-system), is read through the API past the cache and must stand in etcd with that very mod_revision, and the
- * API's own revision must be neither ahead of etcd before the census nor behind it afterwards. Any doubt makes `complete` false or
+ * Streaming: pages (adapting to the size of what they hold), parsed as they arrive; memory does not depend on the
+ * number or size of
+ * values. It makes sure that this etcd is the one behind this API server: the server's identity Lease, renewed each
+ * 10 s (or, without
+ * one, an object of kube-system), is read through the API past the cache and must stand in etcd with that very
+ * mod_revision, and the
+ * API's own revision must be neither ahead of etcd before the census nor behind it afterwards. Any doubt makes
+ * `complete` false or
  * is -ERROR_REFUSED; nothing doubtful ever looks clean.
  *
  * A member of etcd that does not answer is a note, no doubt: what the others answered by quorum is every value. */
@@ -15,66 +19,107 @@
 struct census_options {
 	struct loop *loop;
 	struct kube *kube;
-	struct etcd *const *etcds; size_t etcd_count; /* one per --etcd-endpoints group; connected */
-	const char *etcd_prefix;                      /* "/registry" */
+	struct etcd *const *etcds;
+	size_t etcd_count;       /* one per --etcd-endpoints group; connected */
+	const char *etcd_prefix; /* "/registry" */
 	const struct kube_resources *resources;
-	const struct config_shape *shape;             /* of the configuration in force; NULL: not known */
-	const struct encryption_config *open_with;    /* opens each local value with this configuration's keys; NULL: no */
-	const struct strings *chosen;                 /* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
-	bool whole_keyspace;                          /* every key of every etcd, outside the map too; else the chosen prefixes */
-	const struct strings *foreign_prefixes;       /* etcd prefixes that a person named as somebody else's; -ERROR_INPUT for one
+	const struct config_shape *shape; /* of the configuration in force; NULL: not known */
+	/* opens each local value with this configuration's keys; NULL: no */
+	const struct encryption_config *open_with;
+	/* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
+	const struct strings *chosen;
+	/* every key of every etcd, outside the map too; else the chosen prefixes */
+	bool whole_keyspace;
+	const struct strings
+		*foreign_prefixes; /* etcd prefixes that a person named as somebody else's; -ERROR_INPUT for one
 						       * that holds, or lies in, a resource of this API server. May be NULL */
-	bool go_on_when_compacted;                    /* continue at a newer revision from the last key (legal after settling: finding 17) */
-	void (*on_progress)(void *arg, uint64_t done, uint64_t total); void *arg; /* may be NULL */
-	/* Each value of a mapped resource that is not under its effective write key, whole names; not called for unknown values
-	 * and for keys that are no object's. Twice for one object when a compaction made the census begin again. May be NULL. */
-	void (*on_stale)(void *stale_arg, const struct kube_resource *resource, const char *namespace_, const char *name); void *stale_arg;
+	/* continue at a newer revision from the last key (legal after settling: finding 17) */
+	bool go_on_when_compacted;
+	void (*on_progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg; /* may be NULL */
+	/* Each value of a mapped resource that is not under its effective write key, whole names; not called for
+	 * unknown values
+	 * and for keys that are no object's. Twice for one object when a compaction made the census begin again.
+	 * May be NULL. */
+	void (*on_stale)(void *stale_arg, const struct kube_resource *resource, const char *namespace_,
+			 const char *name);
+	void *stale_arg;
 };
-#define CENSUS_KEYS_MAX 4096       /* told apart in one resource; what is under more of them is counted unknown, and the census incomplete */
-#define CENSUS_DEK_SOURCES_MAX 64  /* told apart under one KMS key ID; the rest are lumped together */
-#define CENSUS_RESTARTS_MAX 3      /* after a compaction in the middle */
+/* told apart in one resource; what is under more of them is counted unknown, and the census incomplete */
+#define CENSUS_KEYS_MAX 4096
+#define CENSUS_DEK_SOURCES_MAX 64 /* told apart under one KMS key ID; the rest are lumped together */
+#define CENSUS_RESTARTS_MAX 3     /* after a compaction in the middle */
 struct census_key {
-	enum provider_type provider; unsigned kms_version;
-	char *name, *key_id, *dek_source;  /* "" where none; KMS v1 has a DEK of its own for each value: dek_source "" */
-	bool lumped;             /* the values under all further DEK sources of this key ID */
+	enum provider_type provider;
+	unsigned kms_version;
+	/* "" where none; KMS v1 has a DEK of its own for each value: dek_source "" */
+	char *name, *key_id, *dek_source;
+	bool lumped; /* the values under all further DEK sources of this key ID */
 	uint64_t objects, bytes;
 	uint64_t oldest_revision, newest_revision; /* mod_revision */
-	bool write_key;          /* the effective write key of this resource */
-	bool in_config;          /* the effective rule can read it; false: unreadable objects! (true when shape is NULL) */
-	char *example;           /* an etcd key under it: the first one found */
+	bool write_key;                            /* the effective write key of this resource */
+	/* the effective rule can read it; false: unreadable objects! (true when shape is NULL) */
+	bool in_config;
+	char *example; /* an etcd key under it: the first one found */
 };
 struct census_resource {
 	const struct map_entry *entry;
-	bool chosen;             /* else it is here because the whole keyspace was read */
+	bool chosen; /* else it is here because the whole keyspace was read */
 	uint64_t objects, bytes, largest, unknown, stale;
 	uint64_t unreadable, does_not_open;
-	uint64_t api_objects; bool api_count_known, api_count_differs; /* by an Exact list at the census' revision; chosen ones only */
-	struct census_key *keys; size_t key_count; /* the write key first, then those with most objects */
+	/* by an Exact list at the census' revision; chosen ones only */
+	uint64_t api_objects;
+	bool api_count_known, api_count_differs;
+	struct census_key *keys;
+	size_t key_count; /* the write key first, then those with most objects */
 	char *unknown_example;
 };
 #define CENSUS_OUTSIDE_MAX 100 /* named; all are counted */
-struct census_outside { char *path; enum provider_type provider; char *name; bool unknown; }; /* none of a foreign prefix */
+/* none of a foreign prefix */
+struct census_outside {
+	char *path;
+	enum provider_type provider;
+	char *name;
+	bool unknown;
+};
 struct census {
-	bool complete; char *why;          /* why not, one line */
-	struct strings notes;              /* what a person should know all the same: a silent member, a compaction in the middle */
-	uint64_t revision;                 /* of the first etcd */
-	/* `revision` is the newest at which values were read, `first_revision` the oldest: they differ only after a compaction in the middle. */
-	struct { uint64_t cluster_id, first_revision, revision, raft_term; char *endpoints; } *etcds; size_t etcd_count;
+	bool complete;
+	char *why; /* why not, one line */
+	/* what a person should know all the same: a silent member, a compaction in the middle */
+	struct strings notes;
+	uint64_t revision; /* of the first etcd */
+	/* `revision` is the newest at which values were read, `first_revision` the oldest: they differ only after a
+	 * compaction in the middle. */
+	struct {
+		uint64_t cluster_id, first_revision, revision, raft_term;
+		char *endpoints;
+	} * etcds;
+	size_t etcd_count;
 	struct resource_map map;
-	struct census_resource *resources; size_t resource_count;
-	struct census_outside *outside; size_t outside_named; uint64_t outside_count; /* encrypted or unknown values outside the map; plaintext ones are only counted: */
+	struct census_resource *resources;
+	size_t resource_count;
+	/* encrypted or unknown values outside the map; plaintext ones are only counted: */
+	struct census_outside *outside;
+	size_t outside_named;
+	uint64_t outside_count;
 	uint64_t outside_plain, expected_plain;
-	char *outside_plain_example;       /* under which path: "/calico/" */
-	struct census_key *outside_keys; size_t outside_key_count; /* per key, foreign prefixes left out */
-	struct census_key *foreign_keys; size_t foreign_key_count;
-	uint64_t outside_unknown;          /* "k8s:enc:" of an unknown form, and what is no Kubernetes object at all; foreign prefixes left out */
-	uint64_t values, bytes;            /* read in all */
-	uint64_t stale, unknown, unreadable, does_not_open; char *does_not_open_example;
-	uint64_t begun, finished;          /* monotonic */
+	char *outside_plain_example; /* under which path: "/calico/" */
+	struct census_key *outside_keys;
+	size_t outside_key_count; /* per key, foreign prefixes left out */
+	struct census_key *foreign_keys;
+	size_t foreign_key_count;
+	/* "k8s:enc:" of an unknown form, and what is no Kubernetes object at all; foreign prefixes left out */
+	uint64_t outside_unknown;
+	uint64_t values, bytes; /* read in all */
+	uint64_t stale, unknown, unreadable, does_not_open;
+	char *does_not_open_example;
+	uint64_t begun, finished; /* monotonic */
 	bool whole_keyspace, shape_known;
 };
-/* Takes a census. 0 also when incomplete (see `complete`, `why`); negative when there is nothing to show: -ERROR_REFUSED (another etcd),
- * -ERROR_INPUT (a chosen resource that is not served, or not stored here), -ERROR_INTERRUPTED, or whoever does not answer. Waits. */
+/* Takes a census. 0 also when incomplete (see `complete`, `why`); negative when there is nothing to show:
+ * -ERROR_REFUSED (another etcd),
+ * -ERROR_INPUT (a chosen resource that is not served, or not stored here), -ERROR_INTERRUPTED, or whoever does not
+ * answer. Waits. */
 _must_check_ int census_take(const struct census_options *options, struct census **ret, struct error **err);
 void census_free(struct census *census);
 void census_freep(struct census **census);
@@ -84,11 +129,15 @@ void census_observe(const struct census *census, struct census_observation *ret)
 struct json_writer;
 void census_write_json(const struct census *census, struct json_writer *w);
 char *census_table(const struct census *census, unsigned width, bool color); /* new string, lines end with \n */
-/* One object in one line: "secret default/app: aescbc/key1, written at revision 4711, 312 bytes". Proved as a census is; an object
- * that the API cannot serve (its value is unreadable) is shown from etcd alone. -ERROR_NOT_FOUND when neither has it. `ret_key` may be NULL;
+/* One object in one line: "secret default/app: aescbc/key1, written at revision 4711, 312 bytes". Proved as a
+ * census is; an object
+ * that the API cannot serve (its value is unreadable) is shown from etcd alone. -ERROR_NOT_FOUND when neither has
+ * it. `ret_key` may be NULL;
  * of an unknown value it has no name and is neither in_config nor the write key. */
-_must_check_ int census_one(const struct census_options *options, const struct kube_resource *resource, const char *namespace_, const char *name,
-			    char **ret_line, struct census_key **ret_key, struct error **err);
+_must_check_ int census_one(const struct census_options *options, const struct kube_resource *resource,
+			    const char *namespace_, const char *name, char **ret_line, struct census_key **ret_key,
+			    struct error **err);
 void census_key_free(struct census_key *key); /* what census_one handed out; NULL is fine */
 /* Every etcd compacted at or beyond this census' revisions? -ERROR_REFUSED when these are not the census' etcds. */
-_must_check_ int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count, bool *ret, struct error **err);
+_must_check_ int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count,
+				     bool *ret, struct error **err);

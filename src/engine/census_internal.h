@@ -6,9 +6,9 @@
 struct tally {
 	struct census_key *keys;
 	size_t count;
-	uint64_t *hashes;             /* of keys[i]'s names */
+	uint64_t *hashes;              /* of keys[i]'s names */
 	const struct secret **openers; /* the bytes that should open what is under keys[i]; NULL: not at hand */
-	size_t last;                  /* most values are under the same key as the one before */
+	size_t last;                   /* most values are under the same key as the one before */
 };
 /* The key that `info` (known) names, found or added (objects 0 then); NULL when there are too many to tell apart. */
 struct census_key *tally_key(struct tally *tally, const struct etcd_value_info *info);
@@ -17,7 +17,8 @@ void census_key_clear(struct census_key *key);
 /* Adds one value. */
 void census_key_add(struct census_key *key, const struct etcd_kv *kv);
 /* Whether a configuration's key is the one that a value names. */
-bool census_key_matches(const struct config_key *key, enum provider_type provider, unsigned kms_version, const char *name);
+bool census_key_matches(const struct config_key *key, enum provider_type provider, unsigned kms_version,
+			const char *name);
 /* Fills in write_key and in_config, from the rule that holds for a resource (NULL: stored in plaintext). */
 void census_key_judge(struct census_key *key, const struct config_rule *rule);
 /* "aescbc/key1", "kms-v2/vault id 0123", "plaintext". New string, printable. */
@@ -27,20 +28,21 @@ char *census_key_label(const struct census_key *key);
 struct census_scan {
 	const struct census_options *options;
 	struct census *census;
-	char *prefix;                 /* clean */
-	size_t *counted;              /* per map entry: index of its resource, or SIZE_MAX */
-	bool *nests;                  /* per map entry: another one's prefix lies within its own */
-	struct tally *tallies;        /* per resource */
+	char *prefix;          /* clean */
+	size_t *counted;       /* per map entry: index of its resource, or SIZE_MAX */
+	bool *nests;           /* per map entry: another one's prefix lies within its own */
+	struct tally *tallies; /* per resource */
 	struct tally outside, foreign;
 	bool too_many_keys;
-	uint64_t total;               /* values expected, as far as known */
+	uint64_t total; /* values expected, as far as known */
 };
-/* Reads what is asked for from every etcd, at one revision each. -ERROR_EXPIRED when compacted in the middle and going on was
+/* Reads what is asked for from every etcd, at one revision each. -ERROR_EXPIRED when compacted in the middle and
+ * going on was
  * not allowed; then and on other errors the counts are worthless. */
 _must_check_ int census_scan_all(struct census_scan *scan, struct error **err);
 /* One value of etcd number `etcd`. `only`: the entry whose prefix is being read, NULL for the whole keyspace. */
-void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only, const struct map_entry **cache,
-		       const struct etcd_kv *kv);
+void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
+		       const struct map_entry **cache, const struct etcd_kv *kv);
 /* Makes the census doubtful; the first reason stays. */
 void census_doubt(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void census_note(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

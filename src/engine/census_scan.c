@@ -130,7 +130,8 @@ static int count_rest(struct range *range, uint64_t revision, uint64_t *ret_coun
 	return 0;
 }
 
-/* The revision went away in the middle. What was read stands: only a caller who knows that nothing old is written any more
+/* The revision went away in the middle. What was read stands: only a caller who knows that nothing old is written
+ * any more
  * may mix two revisions. */
 static int go_on_at_newer(struct range *range, struct error **err)
 {

@@ -103,7 +103,8 @@ static void put_right(struct table *table, const char *text, size_t want)
 	put(table, text, strlen(text));
 }
 
-/* Words, broken at spaces; what follows the first line is indented. A word longer than the line stays whole: people copy
+/* Words, broken at spaces; what follows the first line is indented. A word longer than the line stays whole: people
+ * copy
  * paths and commands. */
 static void put_wrapped(struct table *table, enum tone tone, const char *first, const char *text)
 {

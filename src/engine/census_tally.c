@@ -27,7 +27,8 @@ void tally_clear(struct tally *tally)
 	*tally = (struct tally){0};
 }
 
-/* FNV-1a. An attacker gains nothing from equal hashes: names are compared as well, and there is a cap on their number. */
+/* FNV-1a. An attacker gains nothing from equal hashes: names are compared as well, and there is a cap on their
+ * number. */
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
 	do {

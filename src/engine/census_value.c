@@ -15,7 +15,8 @@ static void judge_new_key(struct census_scan *scan, const struct census_resource
 	if (!options->open_with || key->provider == PROVIDER_IDENTITY || key->provider == PROVIDER_KMS)
 		return;
 	const struct config_rule *rule = config_shape_rule(encryption_config_shape(options->open_with), storage);
-	/* A key that this configuration does not have has no bytes to open with: that its values are there says enough. */
+	/* A key that this configuration does not have has no bytes to open with: that its values are there says
+	 * enough. */
 	if (rule && config_rule_find(rule, key->provider, key->name))
 		tally->openers[key - tally->keys] = encryption_config_key(options->open_with, key->provider, key->name);
 }
@@ -81,7 +82,8 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 
 /* ---- values outside the map ---- */
 
-/* What kube-apiserver keeps for itself, always in plaintext: the allocations of cluster IPs and node ports, the leases of
+/* What kube-apiserver keeps for itself, always in plaintext: the allocations of cluster IPs and node ports, the
+ * leases of
  * the endpoint reconcilers, and the compactor's mark, which alone stands outside the prefix and is no object. */
 static bool is_own_bookkeeping(const struct census_scan *scan, const struct etcd_kv *kv)
 {

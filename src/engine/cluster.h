@@ -1,4 +1,5 @@
-/* One cluster as a command reaches it: its API server, its etcds, what they serve, and what this node says. Made once by src/cmd,
+/* One cluster as a command reaches it: its API server, its etcds, what they serve, and what this node says. Made
+ * once by src/cmd,
  * read by the engine. */
 #pragma once
 #include "client/etcd/etcd.h"
@@ -11,18 +12,23 @@ struct cluster {
 	struct kube_access *access;
 	struct http_client *http;
 	struct kube kube;
-	char *version;                    /* of the API server: "v1.36.3" */
+	char *version; /* of the API server: "v1.36.3" */
 	struct kube_resources resources;
-	struct strings missing_groups;    /* served by nobody right now */
-	struct kube_resources *earlier; size_t earlier_count; /* what was served before a refresh: reports still point into it */
-	struct etcd **etcds; size_t etcd_count; /* connected; 0: only the API is reachable */
-	char *etcd_prefix;                /* "/registry" */
-	struct node_facts node; bool has_node; /* what this machine says of its kube-apiserver */
-	uint64_t request_timeout;         /* ns; the server's, or upstream's default of 60 s */
-	uint64_t compaction_interval;     /* ns; upstream's default of 5 min where unknown; 0: off */
+	struct strings missing_groups; /* served by nobody right now */
+	/* what was served before a refresh: reports still point into it */
+	struct kube_resources *earlier;
+	size_t earlier_count;
+	struct etcd **etcds;
+	size_t etcd_count; /* connected; 0: only the API is reachable */
+	char *etcd_prefix; /* "/registry" */
+	struct node_facts node;
+	bool has_node;                /* what this machine says of its kube-apiserver */
+	uint64_t request_timeout;     /* ns; the server's, or upstream's default of 60 s */
+	uint64_t compaction_interval; /* ns; upstream's default of 5 min where unknown; 0: off */
 	struct strings foreign_prefixes;
 };
-/* Discovery once more. *ret_changed: a resource is served that was not, or not any more; then the new set is in force. Waits. */
+/* Discovery once more. *ret_changed: a resource is served that was not, or not any more; then the new set is in
+ * force. Waits. */
 _must_check_ int cluster_refresh_resources(struct cluster *cluster, bool *ret_changed, struct error **err);
 void cluster_free(struct cluster *cluster); /* frees the contents and the struct; NULL is fine */
 void cluster_freep(struct cluster **cluster);

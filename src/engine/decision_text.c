@@ -47,9 +47,11 @@ static char *group_text(const struct decision *d, const struct observation *seen
 		return xstrdup("");
 	const struct census_group *group = &seen->census.groups[d->group];
 	_cleanup_free_ char *count = text_human_count(group->values);
-	return xasprintf("%s %s under %s%s%s, for example %s", count, group->resource ? group->resource : "values outside the map",
-			 group->unknown ? "no known form" : provider_name(group->type), text_empty(group->name) ? "" : "/",
-			 group->name ? group->name : "", group->example ? group->example : "(none named)");
+	return xasprintf("%s %s under %s%s%s, for example %s", count,
+			 group->resource ? group->resource : "values outside the map",
+			 group->unknown ? "no known form" : provider_name(group->type),
+			 text_empty(group->name) ? "" : "/", group->name ? group->name : "",
+			 group->example ? group->example : "(none named)");
 }
 
 static char *settle_text(const struct observation *seen, uint64_t now)
@@ -77,22 +79,27 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 	case REASON_RESTART_NEEDED:
 		return xasprintf("restart %s now: it loads its file at start only", name);
 	case REASON_SERVER_DOWN:
-		return xasprintf("%s does not answer%s%s", name, server && server->why ? ": " : "", server && server->why ? server->why : "");
+		return xasprintf("%s does not answer%s%s", name, server && server->why ? ": " : "",
+				 server && server->why ? server->why : "");
 	case REASON_LOADED_UNKNOWN:
 	case REASON_FILE_UNKNOWN:
 		return xasprintf("%s: %s%s%s", name, reason_text(d->reason), server && server->why ? ": " : "",
 				 server && server->why ? server->why : "");
 	case REASON_SET_UNKNOWN:
-		return xasprintf("%s%s%s", reason_text(d->reason), seen->servers_why ? ": " : "", seen->servers_why ? seen->servers_why : "");
+		return xasprintf("%s%s%s", reason_text(d->reason), seen->servers_why ? ": " : "",
+				 seen->servers_why ? seen->servers_why : "");
 	case REASON_MEMBER_SILENT:
-		return xasprintf("etcd member %s does not answer (%s); settling begins again when it does", seen->members[d->member].name,
+		return xasprintf("etcd member %s does not answer (%s); settling begins again when it does",
+				 seen->members[d->member].name,
 				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s");
 	case REASON_SETTLING:
 		return settle_text(seen, now);
 	case REASON_HISTORY: {
 		uint64_t until = seen->census.compaction_expected;
 		_cleanup_free_ char *left = text_human_duration(until > now ? until - now : 0);
-		return xasprintf("etcd still serves revisions that need the leaving key; the server compacts within %s (--compact: now)", left);
+		return xasprintf("etcd still serves revisions that need the leaving key; the server compacts within %s "
+				 "(--compact: now)",
+				 left);
 	}
 	case REASON_CENSUS_INCOMPLETE:
 		return xasprintf("the census is not complete: %s", seen->census.why ? seen->census.why : "unknown");
@@ -110,12 +117,14 @@ static char *blocked_text(const struct decision *d, const struct observation *se
 	case REASON_TOLD:
 		return xstrdup(seen->blocked);
 	case REASON_FILE_EDITED:
-		return xasprintf("the file of %s was changed by somebody else and is none of this rotation's%s%s", server ? server->name : "the server",
-				 server && server->why ? ": " : "", server && server->why ? server->why : "");
+		return xasprintf("the file of %s was changed by somebody else and is none of this rotation's%s%s",
+				 server ? server->name : "the server", server && server->why ? ": " : "",
+				 server && server->why ? server->why : "");
 	case REASON_QUARANTINED:
 		return xasprintf("objects that could not be rewritten still need the leaving key: %s", group);
 	case REASON_DOES_NOT_OPEN:
-		return xasprintf("%llu values do not open with the key that they name", (unsigned long long)seen->census.does_not_open);
+		return xasprintf("%llu values do not open with the key that they name",
+				 (unsigned long long)seen->census.does_not_open);
 	default:
 		return xasprintf("%s%s%s", reason_text(d->reason), *group ? ": " : "", group);
 	}
@@ -132,7 +141,8 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 	case ACTION_WRITE_STEP: {
 		_cleanup_free_ char *step = step_text(path, d->to_step);
 		return xasprintf("%s: writing step %d %s%s%s", server ? server->name : "", d->to_step, step,
-				 d->reason == REASON_STEP ? "" : ": ", d->reason == REASON_STEP ? "" : reason_text(d->reason));
+				 d->reason == REASON_STEP ? "" : ": ",
+				 d->reason == REASON_STEP ? "" : reason_text(d->reason));
 	}
 	case ACTION_CANARY:
 		return xasprintf("%s shows its write key by a canary", server ? server->name : "every server");
@@ -154,28 +164,37 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 
 char *decision_hint(const struct decision *d, const struct observation *seen)
 {
-	const char *example = d->group >= 0 && (size_t)d->group < seen->census.group_count ? seen->census.groups[d->group].example : NULL;
+	const char *example = d->group >= 0 && (size_t)d->group < seen->census.group_count
+				      ? seen->census.groups[d->group].example
+				      : NULL;
 	switch ((int)d->reason) { /* the others have nothing to add to their own words */
 	case REASON_OUTSIDE:
-		return xasprintf("no API serves them, so nothing can rewrite them. If they are remains: etcdctl del '%s' (kube-rekey census names all). "
+		return xasprintf("no API serves them, so nothing can rewrite them. If they are remains: etcdctl del "
+				 "'%s' (kube-rekey census names all). "
 				 "If another cluster owns them: --foreign-prefix PREFIX",
 				 example ? example : "PATH");
 	case REASON_QUARANTINED:
-		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; nothing was dropped");
+		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; "
+			       "nothing was dropped");
 	case REASON_UNKNOWN_VALUES:
 	case REASON_DOES_NOT_OPEN:
-		return xasprintf("such values are unreadable already. Look: kube-rekey census. Delete or restore them: etcdctl del '%s'",
+		return xasprintf("such values are unreadable already. Look: kube-rekey census. Delete or restore them: "
+				 "etcdctl del '%s'",
 				 example ? example : "PATH");
 	case REASON_UNREADABLE:
-		return xstrdup("add the missing key to the configuration as a read key, or delete those values, before anything else");
+		return xstrdup("add the missing key to the configuration as a read key, or delete those values, before "
+			       "anything else");
 	case REASON_NO_COMPACTION:
-		return xstrdup("say --compact to let kube-rekey compact etcd, or compact it yourself and run the same command again");
+		return xstrdup("say --compact to let kube-rekey compact etcd, or compact it yourself and run the same "
+			       "command again");
 	case REASON_FILE_EDITED:
-		return xstrdup("put back what kube-rekey wrote, or begin anew from the present file by running rotate again");
+		return xstrdup(
+			"put back what kube-rekey wrote, or begin anew from the present file by running rotate again");
 	case REASON_FILE_REFUSED:
 		return xstrdup("the API server's log says why; the configuration that runs is the one before");
 	case REASON_RESCUED_TWICE:
-		return xstrdup("find out who writes this file (configuration management?), stop it, and run the same command again");
+		return xstrdup("find out who writes this file (configuration management?), stop it, and run the same "
+			       "command again");
 	case REASON_SET_UNKNOWN:
 		return xstrdup("say --servers 1 if this is the only API server of the cluster");
 	case REASON_STALE:

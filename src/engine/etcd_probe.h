@@ -14,12 +14,20 @@ _must_check_ int etcd_probe_key(struct etcd *etcd, const char *key, struct etcd_
 /* How many keys begin with `prefix`. */
 _must_check_ int etcd_probe_prefix(struct etcd *etcd, const char *prefix, struct etcd_probe *ret, struct error **err);
 /* The first key from `start` on (before `end`, "" for none): NULL when there is none. New string. */
-_must_check_ int etcd_probe_first(struct etcd *etcd, const char *start, const char *end, char **ret, struct error **err);
-/* The keys under `prefix` that were last written at `revision` (0: at any), at most `limit` (0: all), added to `ret`. */
-struct etcd_found { char *key; uint64_t mod_revision; };
-struct etcd_founds { struct etcd_found *items; size_t count; };
-_must_check_ int etcd_probe_search(struct etcd *etcd, const char *prefix, uint64_t revision, uint64_t limit, struct etcd_founds *ret,
-				   struct error **err);
+_must_check_ int etcd_probe_first(struct etcd *etcd, const char *start, const char *end, char **ret,
+				  struct error **err);
+/* The keys under `prefix` that were last written at `revision` (0: at any), at most `limit` (0: all), added to
+ * `ret`. */
+struct etcd_found {
+	char *key;
+	uint64_t mod_revision;
+};
+struct etcd_founds {
+	struct etcd_found *items;
+	size_t count;
+};
+_must_check_ int etcd_probe_search(struct etcd *etcd, const char *prefix, uint64_t revision, uint64_t limit,
+				   struct etcd_founds *ret, struct error **err);
 void etcd_founds_free(struct etcd_founds *founds);
 
 /* What a list with limit=1 says. */
@@ -30,13 +38,20 @@ struct api_first {
 	uint64_t revision;        /* of the list: not older than etcd was when it was asked */
 	uint64_t objects;         /* of the whole collection */
 };
-/* The first object of a collection, newest; or exactly at revision `at` (0: newest). A list that holds a value which the server
+/* The first object of a collection, newest; or exactly at revision `at` (0: newest). A list that holds a value
+ * which the server
  * cannot read takes it 3 s to refuse, with -ERROR_BUSY as for load: who asks again does so a few times. */
-_must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
-				 struct api_first *ret, struct error **err);
-/* The same, newest, for many collections side by side: those of `asks` that have a resource. Each gets its own outcome; the
+_must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
+				 uint64_t at, struct api_first *ret, struct error **err);
+/* The same, newest, for many collections side by side: those of `asks` that have a resource. Each gets its own
+ * outcome; the
  * errors are the caller's. -ERROR_INTERRUPTED. */
-struct api_ask { const struct kube_resource *resource; int rc; struct api_first first; struct error *error; };
+struct api_ask {
+	const struct kube_resource *resource;
+	int rc;
+	struct api_first first;
+	struct error *error;
+};
 _must_check_ int api_probe_firsts(struct kube *kube, struct api_ask *asks, size_t count, struct error **err);
 /* Lets the loop run for so long. -ERROR_INTERRUPTED. */
 _must_check_ int probe_pause(struct loop *loop, uint64_t ns, struct error **err);

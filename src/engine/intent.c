@@ -27,11 +27,13 @@ static bool shape_has_name(const struct config_shape *shape, const char *name)
 	return false;
 }
 
-static int check(const struct config_shape *from, const struct intent *intent, bool local, enum provider_type *ret_kind, struct error **err)
+static int check(const struct config_shape *from, const struct intent *intent, bool local, enum provider_type *ret_kind,
+		 struct error **err)
 {
 	*ret_kind = PROVIDER_IDENTITY;
 	if (intent->provider && (!provider_from_name(intent->provider, ret_kind) || !is_local(*ret_kind))) {
-		int rc = error_set(err, ERROR_USAGE, "--provider is aescbc, aesgcm or secretbox, not %s", intent->provider);
+		int rc = error_set(err, ERROR_USAGE, "--provider is aescbc, aesgcm or secretbox, not %s",
+				   intent->provider);
 		error_set_hint(err, "any other target is a file: --to FILE");
 		return rc;
 	}
@@ -42,7 +44,8 @@ static int check(const struct config_shape *from, const struct intent *intent, b
 	}
 	for (size_t i = 0; intent->drop_keys && i < intent->drop_keys->count; i++)
 		if (!shape_has_name(from, intent->drop_keys->items[i]))
-			return error_set(err, ERROR_REFUSED, "--drop-key %s: the present configuration has no key of that name",
+			return error_set(err, ERROR_REFUSED,
+					 "--drop-key %s: the present configuration has no key of that name",
 					 intent->drop_keys->items[i]);
 	return 0;
 }
@@ -76,7 +79,8 @@ static void put_first(struct config_rule *rule, const struct config_key *key)
 }
 
 /* One new key per kind, whatever the number of rules. */
-static struct config_key new_key(enum provider_type kind, const struct intent *intent, struct keys *keys, struct strings *ret_new)
+static struct config_key new_key(enum provider_type kind, const struct intent *intent, struct keys *keys,
+				 struct strings *ret_new)
 {
 	struct config_key key = {.type = kind};
 	for (size_t i = 0; i < keys->count; i++) {
@@ -96,8 +100,8 @@ static struct config_key new_key(enum provider_type kind, const struct intent *i
 	return key;
 }
 
-int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys, struct config_shape **ret,
-		  struct strings *ret_new, struct error **err)
+int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
+		  struct config_shape **ret, struct strings *ret_new, struct error **err)
 {
 	bool local = any_local_write_key(from);
 	enum provider_type kind;

@@ -1,4 +1,5 @@
-/* What a person asked for, as the target's shape: a new key in front, the old write key gone. Pure but for the new key's bytes. */
+/* What a person asked for, as the target's shape: a new key in front, the old write key gone. Pure but for the new
+ * key's bytes. */
 #pragma once
 #include "base/text.h"
 #include "engine/keys.h"
@@ -9,12 +10,16 @@ struct intent {
 	bool drop_identity;              /* plaintext shall no longer be readable */
 	uint64_t wall_now;               /* for the new key's name */
 };
-/* Every rule whose write key is a local key gets a new one (one key per kind); where no rule has one, every rule that writes plaintext
- * does, if a provider is named. Rules with a KMS write key and rules that keep some resource in plaintext on purpose stay as they are.
- * New keys are added to `keys`, and their labels to ret_new; ret_new[0] names the rotation. -ERROR_REFUSED, -ERROR_USAGE. */
+/* Every rule whose write key is a local key gets a new one (one key per kind); where no rule has one, every rule
+ * that writes plaintext
+ * does, if a provider is named. Rules with a KMS write key and rules that keep some resource in plaintext on
+ * purpose stay as they are.
+ * New keys are added to `keys`, and their labels to ret_new; ret_new[0] names the rotation. -ERROR_REFUSED,
+ * -ERROR_USAGE. */
 _must_check_ int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
 			       struct config_shape **ret, struct strings *ret_new, struct error **err);
-/* Keys of `from` that `to` lacks (plaintext and KMS included), and the other way round: labels, for journal and report. */
+/* Keys of `from` that `to` lacks (plaintext and KMS included), and the other way round: labels, for journal and
+ * report. */
 void intent_old_keys(const struct config_shape *from, const struct config_shape *to, struct strings *ret);
 void intent_new_keys(const struct config_shape *from, const struct config_shape *to, struct strings *ret);
 /* One line that tells requests apart, for the journal. New string. */

@@ -89,7 +89,8 @@ int journal_write(const char *config_path, const struct journal *journal, struct
 	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
 	write_document(&w, journal);
 	const char *text = json_text(&w);
-	int rc = text ? 0 : error_set(err, ERROR_LIMIT, "%s: the journal would be larger than %u bytes", path, JOURNAL_MAX);
+	int rc = text ? 0
+		      : error_set(err, ERROR_LIMIT, "%s: the journal would be larger than %u bytes", path, JOURNAL_MAX);
 	if (rc == 0) {
 		_cleanup_secret_ content = secret_from(text, strlen(text));
 		_cleanup_free_ char *before = NULL;
@@ -161,8 +162,8 @@ static char *copy_text(const cJSON *document, const char *key)
 static int read_document(const cJSON *document, struct journal *journal, struct error **err)
 {
 	uint64_t version = 0, rescues = 0;
-	if (!text_equal(json_text_at(document, "kind"), "RotationJournal") || !json_u64_at(document, "version", &version) ||
-	    version != JOURNAL_VERSION)
+	if (!text_equal(json_text_at(document, "kind"), "RotationJournal") ||
+	    !json_u64_at(document, "version", &version) || version != JOURNAL_VERSION)
 		return error_set(err, ERROR_INPUT, "not a journal of this version of kube-rekey");
 	int rc = read_path(document, journal, err);
 	if (rc == 0)
@@ -179,7 +180,8 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	journal->started = copy_text(document, "started");
 	journal->request = copy_text(document, "request");
 	journal->target_sha256 = copy_text(document, "targetSHA256");
-	if (rc == 0 && (!journal->rotation || !journal->started || !journal->request || !json_u64_at(document, "rescues", &rescues)))
+	if (rc == 0 && (!journal->rotation || !journal->started || !journal->request ||
+			!json_u64_at(document, "rescues", &rescues)))
 		rc = -ERROR_INPUT;
 	journal->rescues = (unsigned)rescues;
 	json_u64_at(document, "objectsBefore", &journal->objects_before);
@@ -222,7 +224,8 @@ int journal_set_aside(const char *config_path, char **ret_aside, struct error **
 		/* link fails where the name is taken, so that nothing set aside earlier is lost */
 		if (link(path, aside) == 0) {
 			*ret_aside = steal(aside);
-			return unlink(path) == 0 ? 0 : error_set_errno(err, ERROR_IO, errno, "%s: cannot be removed", path);
+			return unlink(path) == 0 ? 0
+						 : error_set_errno(err, ERROR_IO, errno, "%s: cannot be removed", path);
 		}
 	}
 	return error_set(err, ERROR_IO, "%s: cannot be set aside: remove the old .aside files", path);

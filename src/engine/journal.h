@@ -1,5 +1,7 @@
-/* The journal of one rotation: a dot-file without key bytes beside the EncryptionConfiguration that says where the rotation is going and
- * which hashes it has written. Not needed for safety: positions come from observations; the journal gives the intent (which
+/* The journal of one rotation: a dot-file without key bytes beside the EncryptionConfiguration that says where the
+ * rotation is going and
+ * which hashes it has written. Not needed for safety: positions come from observations; the journal gives the
+ * intent (which
  * keys leave), so that the same command goes on.
  *
  * ".<file>.kube-rekey.journal", JSON, replaced atomically, mode 0600. */
@@ -13,21 +15,24 @@
 #define JOURNAL_MAX (4u << 20) /* bytes */
 #define JOURNAL_HASHES_MAX 4096
 
-struct journal_hash { int step; char *sha256; /* "sha256:..." */ };
+struct journal_hash {
+	int step;
+	char *sha256; /* "sha256:..." */
+};
 struct journal {
-	char *rotation;            /* its name: "rekey-20261122T1103Z-3f9a1c" */
-	char *started;             /* RFC 3339 */
+	char *rotation; /* its name: "rekey-20261122T1103Z-3f9a1c" */
+	char *started;  /* RFC 3339 */
 	struct path *path;
 	struct journal_hash *hashes; /* the file's first hash (step 0), then each that we were about to write */
 	size_t hash_count;
-	struct strings old_keys;   /* labels: "aescbc/key1" */
-	struct strings new_keys;   /* "secretbox/rekey-..." */
-	struct strings servers;    /* the set, by Lease name: it only grows */
-	struct strings forgotten;  /* those that a person said are gone for good */
-	char *request;             /* what was asked, in one line: another request is another rotation */
-	char *target_sha256;       /* of the --to file; NULL without one */
+	struct strings old_keys;  /* labels: "aescbc/key1" */
+	struct strings new_keys;  /* "secretbox/rekey-..." */
+	struct strings servers;   /* the set, by Lease name: it only grows */
+	struct strings forgotten; /* those that a person said are gone for good */
+	char *request;            /* what was asked, in one line: another request is another rotation */
+	char *target_sha256;      /* of the --to file; NULL without one */
 	unsigned rescues;
-	uint64_t objects_before;   /* by the first census */
+	uint64_t objects_before; /* by the first census */
 	bool retired;
 };
 char *journal_path(const char *config_path);      /* new string */

@@ -62,7 +62,8 @@ void keys_forget(struct keys *keys, const struct strings *labels)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < keys->count; i++) {
-		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(keys->entries[i].type), keys->entries[i].name);
+		_cleanup_free_ char *label =
+			xasprintf("%s/%s", provider_name(keys->entries[i].type), keys->entries[i].name);
 		if (strings_has(labels, label))
 			free_entry(&keys->entries[i]);
 		else

@@ -40,7 +40,8 @@ static void loaded_by_hash(const struct apiserver_metrics *metrics, const struct
 	if (metrics->loaded_hash_count > 1) {
 		ret->loaded = FACT_CONTRADICTORY;
 		free(ret->why);
-		ret->why = xstrdup("its metrics show two loaded configurations under one identity: do two servers share a host name?");
+		ret->why = xstrdup("its metrics show two loaded configurations under one identity: do two servers "
+				   "share a host name?");
 		return;
 	}
 	const char *hash = metrics->loaded_hashes[0];
@@ -52,7 +53,8 @@ static void loaded_by_hash(const struct apiserver_metrics *metrics, const struct
 
 /* --- what is loaded: older servers, which count reloads but do not say of what --- */
 
-/* A process that started after the file was put in place has read this file. File times and start times are of this machine's
+/* A process that started after the file was put in place has read this file. File times and start times are of this
+ * machine's
  * clock and of the server's: a margin for their difference and for the coarse clock of file systems. */
 #define START_MARGIN (2 * NS_PER_S)
 
@@ -83,16 +85,19 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 	/* A pipeline puts the file in place, at a moment that only the file itself can show. */
 	if (target->manual && !rolled_out(target, deployed)) {
 		free(ret->why);
-		ret->why = xasprintf("%s is not what %s holds: not rolled out yet (this version shows no loaded hash)", target->source,
-				     target->path);
+		ret->why = xasprintf("%s is not what %s holds: not rolled out yet (this version shows no loaded hash)",
+				     target->source, target->path);
 		return;
 	}
 	bool ours = text_equal(look->written_hash, ret->file_hash);
-	uint64_t changed = target->manual ? changed_at(target->source) : ours ? look->written_wall : changed_at(target->path);
+	uint64_t changed = target->manual ? changed_at(target->source)
+			   : ours         ? look->written_wall
+					  : changed_at(target->path);
 	if (started_after(metrics, changed)) {
 		ret->loaded = FACT_KNOWN;
 	} else if (ours && look->counters_known && metrics->reload_successes > look->successes) {
-		/* The first success may be of what was read before the rename; the second, of a second nonce, cannot. */
+		/* The first success may be of what was read before the rename; the second, of a second nonce,
+		 * cannot. */
 		if (look->nonces >= 2)
 			ret->loaded = FACT_KNOWN;
 		else
@@ -108,8 +113,8 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 
 /* --- the server --- */
 
-static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal, const char *deployed,
-			    struct server_observation *ret)
+static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal,
+			    const char *deployed, struct server_observation *ret)
 {
 	struct apiserver_metrics metrics = {0};
 	_cleanup_error_ failed = NULL;
@@ -139,7 +144,8 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	look->failures_now = metrics.reload_failures;
 	/* A restarted process counts from zero: then nothing was refused. */
 	ret->refuses_file = look->counters_known && text_equal(look->written_hash, ret->file_hash) &&
-			    metrics.reload_failures > look->failures && ret->process == look->process && !ret->loaded_is_file;
+			    metrics.reload_failures > look->failures && ret->process == look->process &&
+			    !ret->loaded_is_file;
 	apiserver_metrics_free(&metrics);
 }
 
@@ -162,14 +168,17 @@ static void forget_ran(struct look *look)
 	look->ran_file = look->ran_hash = NULL;
 }
 
-/* Whether what runs now is the file that we put in the place of the very one that ran before: then nothing ran in between. */
+/* Whether what runs now is the file that we put in the place of the very one that ran before: then nothing ran in
+ * between. */
 static bool swapped(const struct look *look, const struct path *path, const struct server_observation *ret)
 {
-	return look->ran_file && text_equal(ret->file_hash, look->written_hash) && text_equal(look->replaced_hash, look->ran_file) &&
+	return look->ran_file && text_equal(ret->file_hash, look->written_hash) &&
+	       text_equal(look->replaced_hash, look->ran_file) &&
 	       same_write_keys(path, look->ran_step, ret->loaded_step);
 }
 
-static void runs_its_file(struct look *look, const struct path *path, uint64_t now, const struct server_observation *ret)
+static void runs_its_file(struct look *look, const struct path *path, uint64_t now,
+			  const struct server_observation *ret)
 {
 	bool same = text_equal(look->ran_file, ret->file_hash);
 	if (!same && !swapped(look, path, ret))
@@ -185,7 +194,8 @@ static void runs_its_file(struct look *look, const struct path *path, uint64_t n
 	look->ran_step = ret->loaded_step;
 }
 
-static void compare_with_before(struct look *look, const struct path *path, uint64_t now, struct server_observation *ret)
+static void compare_with_before(struct look *look, const struct path *path, uint64_t now,
+				struct server_observation *ret)
 {
 	if (look->process != ret->process)
 		forget_ran(look);
@@ -194,7 +204,8 @@ static void compare_with_before(struct look *look, const struct path *path, uint
 		runs_its_file(look, path, now, ret);
 	} else {
 		look->loaded_since = 0;
-		/* Still the file from before, until it loads the present one; anything else may have written with other keys. */
+		/* Still the file from before, until it loads the present one; anything else may have written with
+		 * other keys. */
 		if (ret->loaded != FACT_UNKNOWN && !text_equal(ret->loaded_hash, look->ran_hash))
 			forget_ran(look);
 	}
@@ -202,10 +213,13 @@ static void compare_with_before(struct look *look, const struct path *path, uint
 	ret->writes_since = look->writes_since;
 }
 
-void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now, struct server_observation *ret)
+void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now,
+	     struct server_observation *ret)
 {
 	_cleanup_free_ char *deployed = NULL;
-	*ret = (struct server_observation){.name = xstrdup(look->name), .looked_at = now, .loaded_step = STEP_NONE,
+	*ret = (struct server_observation){.name = xstrdup(look->name),
+					   .looked_at = now,
+					   .loaded_step = STEP_NONE,
 					   .reloads_itself = look->reloads_itself};
 	ret->written_step = journal->hash_count > 0 ? journal->hashes[journal->hash_count - 1].step : STEP_NONE;
 	ret->refused_before = look->refused_before;

@@ -1,4 +1,5 @@
-/* One look at one API server: its file, what it has loaded, since when and by which process, out of its own /metrics. Keeps between
+/* One look at one API server: its file, what it has loaded, since when and by which process, out of its own
+ * /metrics. Keeps between
  * looks only what a look compares with: the process seen before, and the counters at the time of our last write. */
 #pragma once
 #include "client/kube/kube.h"
@@ -8,28 +9,32 @@
 
 struct look {
 	struct kube *kube;
-	char *name;                /* for people: the host's name */
-	char *id_hash;             /* "sha256:..." of its identity Lease's name; NULL: not known */
+	char *name;    /* for people: the host's name */
+	char *id_hash; /* "sha256:..." of its identity Lease's name; NULL: not known */
 	bool reloads_itself;
-	uint64_t poll;             /* ns between two looks of the server at its file: 60 s upstream */
+	uint64_t poll; /* ns between two looks of the server at its file: 60 s upstream */
 	/* from the look before */
 	uint64_t process, loaded_since, writes_since;
 	char *ran_file, *ran_hash; /* the file that it was seen to run last, and the hash that it showed for it */
 	int ran_step;
 	/* at our last write of the file */
-	unsigned nonces;           /* files written for the present step by this process */
+	unsigned nonces; /* files written for the present step by this process */
 	char *written_hash, *replaced_hash;
-	uint64_t written_wall;     /* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
+	/* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
+	uint64_t written_wall;
 	uint64_t successes, failures; /* its reload counters just before the rename */
 	bool counters_known;
-	bool refused_before;       /* it refused a file of ours, which was put back */
+	bool refused_before; /* it refused a file of ours, which was put back */
 	uint64_t failures_now, successes_now;
 	/* the last canary */
 	int canary_step;
 	uint64_t canary_at, canary_process;
 };
-/* Fills in everything of *ret but the canary's impossibility. Never fails: what could not be read is unknown, with `why`. */
-void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now, struct server_observation *ret);
-/* To be called right after a file was written in the place of the one with hash `replaced`: the counters of the last look are the base line. */
+/* Fills in everything of *ret but the canary's impossibility. Never fails: what could not be read is unknown, with
+ * `why`. */
+void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now,
+	     struct server_observation *ret);
+/* To be called right after a file was written in the place of the one with hash `replaced`: the counters of the
+ * last look are the base line. */
 void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t wall_now);
 void look_free(struct look *look); /* the contents */

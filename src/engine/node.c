@@ -347,7 +347,8 @@ static const char *host_path_of(const struct tree_node *pod, const char *volume)
 	return NULL;
 }
 
-/* `path` of the container on this host; NULL when it is in no hostPath volume. `ret_alone` where it is mounted by itself. */
+/* `path` of the container on this host; NULL when it is in no hostPath volume. `ret_alone` where it is mounted by
+ * itself. */
 static char *to_host(const struct tree_node *pod, const struct tree_node *container, const char *path, bool *ret_alone)
 {
 	const char *rest = "", *folder, *sub;

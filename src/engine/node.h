@@ -1,4 +1,5 @@
-/* What this control-plane node says about its kube-apiserver: flags from the static-pod manifest or the running process's
+/* What this control-plane node says about its kube-apiserver: flags from the static-pod manifest or the running
+ * process's
  * command line. Data only; who reads files and /proc hands over the text. */
 #pragma once
 #include <stdbool.h>
@@ -9,10 +10,12 @@
 struct node_facts {
 	char *source;            /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
 	char *encryption_config; /* --encryption-provider-config as the server sees it */
-	/* The same file on this host (hostPath mounts resolved); NULL when unknown. From a command line it is what the process
+	/* The same file on this host (hostPath mounts resolved); NULL when unknown. From a command line it is what
+	 * the process
 	 * calls it: ask node_same_file whether that is so here. */
 	char *encryption_config_host;
-	/* The file is mounted by itself: a rename here is never seen by the server. From a command line it is false: ask
+	/* The file is mounted by itself: a rename here is never seen by the server. From a command line it is
+	 * false: ask
 	 * node_single_file_mount. */
 	bool single_file_mount;
 	bool automatic_reload;
@@ -28,7 +31,8 @@ struct node_facts {
 	uint64_t secure_port;
 	unsigned process_id; /* 0 when the source is a manifest and no process was found */
 };
-/* From the manifest's YAML text, command and args together, "--flag=value" and "--flag value" alike. -ERROR_INPUT naming
+/* From the manifest's YAML text, command and args together, "--flag=value" and "--flag value" alike. -ERROR_INPUT
+ * naming
  * path: not YAML, no Pod with a kube-apiserver command, a shell script as command, a duration or port that is none; any
  * flag may be missing. `*ret` is untouched on failure. */
 _must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret,
@@ -41,6 +45,7 @@ _must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t
 size_t node_find_apiservers(const char *proc, unsigned *ret, size_t max);
 /* Whether process `pid` has a mount exactly at `path`: 1 yes, 0 no, -ERROR_IO unknown. From /proc/PID/mountinfo. */
 int node_single_file_mount(const char *proc, unsigned pid, const char *path);
-/* Whether process `pid` sees, at path `seen`, the same inode as `host_path` here (through /proc/PID/root): 1 yes, 0 no, -ERROR_IO unknown. */
+/* Whether process `pid` sees, at path `seen`, the same inode as `host_path` here (through /proc/PID/root): 1 yes, 0
+ * no, -ERROR_IO unknown. */
 int node_same_file(const char *proc, unsigned pid, const char *seen, const char *host_path);
 void node_facts_free(struct node_facts *facts); /* frees the contents and zeroes them */

@@ -79,7 +79,8 @@ static char *file_of(const char *directory, enum provider_type type, const char 
 	return xasprintf("%s/%s-%s.yaml", directory, provider_name(type), escaped);
 }
 
-static int key_file(enum provider_type type, const char *name, const struct secret *bytes, const char *comment, struct secret **ret)
+static int key_file(enum provider_type type, const char *name, const struct secret *bytes, const char *comment,
+		    struct secret **ret)
 {
 	_cleanup_secret_ base64 = secret_base64_encode(secret_data(bytes), secret_len(bytes));
 	_cleanup_secret_ text = secret_new(KEY_FILE_MAX);
@@ -119,7 +120,8 @@ static int write_new(const char *path, const struct secret *content, struct erro
 	return file_replace(path, content, before, 0600, &replaced, err);
 }
 
-static int load_one(const char *directory, enum provider_type type, const char *name, struct keys *keys, struct error **err)
+static int load_one(const char *directory, enum provider_type type, const char *name, struct keys *keys,
+		    struct error **err)
 {
 	_cleanup_free_ char *path = file_of(directory, type, name);
 	_cleanup_secret_ text = NULL;
@@ -137,14 +139,15 @@ static int load_one(const char *directory, enum provider_type type, const char *
 }
 
 /* 1: it is there; 0: nothing is. */
-static int check_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-		     struct error **err)
+static int check_one(const struct old_keys_policy *policy, enum provider_type type, const char *name,
+		     const struct keys *keys, struct error **err)
 {
 	const struct secret *bytes = keys_find(keys, type, name);
 	_cleanup_free_ char *path = file_of(policy->directory, type, name);
 	_cleanup_keys_ there = {0};
 	if (!bytes)
-		return error_set(err, ERROR_REFUSED, "the bytes of %s/%s are not at hand: it cannot be kept before it leaves",
+		return error_set(err, ERROR_REFUSED,
+				 "the bytes of %s/%s are not at hand: it cannot be kept before it leaves",
 				 provider_name(type), name);
 	int rc = load_one(policy->directory, type, name, &there, err);
 	if (rc < 0)
@@ -155,8 +158,8 @@ static int check_one(const struct old_keys_policy *policy, enum provider_type ty
 	return old != NULL;
 }
 
-static int save_with_comment(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-			     const char *comment, struct error **err)
+static int save_with_comment(const struct old_keys_policy *policy, enum provider_type type, const char *name,
+			     const struct keys *keys, const char *comment, struct error **err)
 {
 	int there = check_one(policy, type, name, keys, err);
 	if (there != 0)
@@ -167,19 +170,19 @@ static int save_with_comment(const struct old_keys_policy *policy, enum provider
 	return rc < 0 ? error_set(err, ERROR_LIMIT, "%s: too long", path) : write_new(path, content, err);
 }
 
-static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-		    const char *rotation, struct error **err)
+static int save_one(const struct old_keys_policy *policy, enum provider_type type, const char *name,
+		    const struct keys *keys, const char *rotation, struct error **err)
 {
-	_cleanup_free_ char *comment =
-		xasprintf("Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
+	_cleanup_free_ char *comment = xasprintf(
+		"Retired by kube-rekey, rotation %s. Backups of etcd made before it need this key.", rotation);
 	return save_with_comment(policy, type, name, keys, comment, err);
 }
 
 /* Calls `each` for the local keys that leave by this step. */
 static int for_each(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
 		    const char *rotation,
-		    int (*each)(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-				const char *rotation, struct error **err),
+		    int (*each)(const struct old_keys_policy *policy, enum provider_type type, const char *name,
+				const struct keys *keys, const char *rotation, struct error **err),
 		    struct error **err)
 {
 	_cleanup_strings_ labels = {0};
@@ -194,14 +197,15 @@ static int for_each(const struct old_keys_policy *policy, const struct path *pat
 	return 0;
 }
 
-static int only_check(const struct old_keys_policy *policy, enum provider_type type, const char *name, const struct keys *keys,
-		      const char *rotation, struct error **err)
+static int only_check(const struct old_keys_policy *policy, enum provider_type type, const char *name,
+		      const struct keys *keys, const char *rotation, struct error **err)
 {
 	(void)rotation;
 	return check_one(policy, type, name, keys, err);
 }
 
-int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys, struct error **err)
+int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
+		   struct error **err)
 {
 	return for_each(policy, path, step, keys, NULL, only_check, err);
 }
@@ -248,7 +252,8 @@ static int seal_file(const struct seal *seal, const char *path, char **ret_seale
 	return rc;
 }
 
-static int retire_one(const struct old_keys_policy *policy, const char *label, struct strings *ret_places, struct error **err)
+static int retire_one(const struct old_keys_policy *policy, const char *label, struct strings *ret_places,
+		      struct error **err)
 {
 	enum provider_type type;
 	const char *name;
@@ -261,7 +266,8 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 	bool there = access(path, F_OK) == 0;
 	switch (policy->fate) {
 	case OLD_KEY_KEEP:
-		place = there ? xasprintf("%s lies in %s (mode 0600)", label, path) : xasprintf("%s is not on this machine", label);
+		place = there ? xasprintf("%s lies in %s (mode 0600)", label, path)
+			      : xasprintf("%s is not on this machine", label);
 		break;
 	case OLD_KEY_SEAL:
 		if (there) {
@@ -281,7 +287,8 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 	return rc;
 }
 
-int old_keys_retire(const struct old_keys_policy *policy, const struct strings *labels, struct strings *ret_places, struct error **err)
+int old_keys_retire(const struct old_keys_policy *policy, const struct strings *labels, struct strings *ret_places,
+		    struct error **err)
 {
 	for (size_t i = 0; i < labels->count; i++) {
 		int rc = retire_one(policy, labels->items[i], ret_places, err);
@@ -291,10 +298,12 @@ int old_keys_retire(const struct old_keys_policy *policy, const struct strings *
 	return 0;
 }
 
-int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys, const char *rotation, struct error **err)
+int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys, const char *rotation,
+		  struct error **err)
 {
 	const struct old_keys_policy policy = {.directory = directory};
-	_cleanup_free_ char *comment = xasprintf("New in rotation %s of kube-rekey, which removes this when it is done.", rotation);
+	_cleanup_free_ char *comment =
+		xasprintf("New in rotation %s of kube-rekey, which removes this when it is done.", rotation);
 	int rc = file_make_directory(directory, err);
 	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
 		enum provider_type type;
@@ -320,14 +329,15 @@ int new_keys_let_go(const char *directory, const struct strings *labels, struct 
 	return 0;
 }
 
-int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name, const struct secret *bytes,
-		 char **ret_path, struct error **err)
+int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name,
+		 const struct secret *bytes, char **ret_path, struct error **err)
 {
 	_cleanup_free_ char *plain_path = file_of(directory, type, name);
 	_cleanup_free_ char *path = xasprintf("%s.cms", plain_path);
 	_cleanup_secret_ content = NULL;
 	_cleanup_secret_ sealed = NULL;
-	int rc = key_file(type, name, bytes, "A copy of this key, sealed by kube-rekey before the key first wrote.", &content);
+	int rc = key_file(type, name, bytes, "A copy of this key, sealed by kube-rekey before the key first wrote.",
+			  &content);
 	if (rc < 0)
 		return error_set(err, ERROR_LIMIT, "%s: too long", path);
 	rc = file_make_directory(directory, err);

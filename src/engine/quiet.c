@@ -9,12 +9,12 @@
 /* One that must not be silent: a member of an etcd, or an API server. */
 struct watched {
 	struct quiet *quiet;
-	size_t etcd, member;    /* of a member */
+	size_t etcd, member; /* of a member */
 	uint64_t id;
-	struct kube *server;    /* of a server; NULL for a member */
+	struct kube *server; /* of a server; NULL for a member */
 	bool learner;
-	uint64_t asked_at;      /* when the probe under way was sent */
-	uint64_t alive_at;      /* when the last probe that was answered was sent: it lived after that */
+	uint64_t asked_at; /* when the probe under way was sent */
+	uint64_t alive_at; /* when the last probe that was answered was sent: it lived after that */
 	struct etcd_range_call *range;
 	struct http_call *call;
 	char *why;
@@ -37,7 +37,7 @@ struct quiet {
 	char *key;
 	struct loop_timer timer;
 	uint64_t last_tick;
-	uint64_t since;          /* 0: somebody is silent now */
+	uint64_t since; /* 0: somebody is silent now */
 	uint64_t etcd_back_at;
 	bool behind_balancer;
 };
@@ -92,13 +92,14 @@ static void probe(struct watched *w, uint64_t now)
 		return;
 	}
 	const struct quiet *quiet = w->quiet;
-	w->range = etcd_range_start(quiet->etcds[w->etcd],
-				    &(struct etcd_range_options){
-					    .request = {.key = quiet->key, .key_len = strlen(quiet->key), .keys_only = true, .limit = 1},
-					    .member = (int)w->member,
-					    .timeout = QUIET_SILENCE,
-					    .on_done = member_answered,
-					    .arg = w});
+	w->range = etcd_range_start(
+		quiet->etcds[w->etcd],
+		&(struct etcd_range_options){
+			.request = {.key = quiet->key, .key_len = strlen(quiet->key), .keys_only = true, .limit = 1},
+			.member = (int)w->member,
+			.timeout = QUIET_SILENCE,
+			.on_done = member_answered,
+			.arg = w});
 }
 
 static bool any_silent(const struct quiet *quiet, uint64_t now)
@@ -176,8 +177,12 @@ struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t e
 			  size_t server_count, const char *key)
 {
 	struct quiet *quiet = xcalloc(1, sizeof(*quiet));
-	*quiet = (struct quiet){.loop = loop, .etcds = etcds, .etcd_count = etcd_count, .servers = servers,
-				.server_count = server_count, .key = xstrdup(key)};
+	*quiet = (struct quiet){.loop = loop,
+				.etcds = etcds,
+				.etcd_count = etcd_count,
+				.servers = servers,
+				.server_count = server_count,
+				.key = xstrdup(key)};
 	quiet->highest = xcalloc(etcd_count + 1, sizeof(*quiet->highest));
 	watch_all(quiet);
 	tick(quiet);

@@ -1,4 +1,5 @@
-/* The watch over silence (rule 3a): every voting etcd member answers a linearizable read, every API server answers anything, all the
+/* The watch over silence (rule 3a): every voting etcd member answers a linearizable read, every API server answers
+ * anything, all the
  * time; a gap of more than 5 s, theirs or ours, begins the settle time again. Runs on timers beside everything else. */
 #pragma once
 #include "client/etcd/etcd.h"
@@ -10,11 +11,13 @@
 #define QUIET_SILENCE (5 * NS_PER_S)
 
 struct quiet;
-/* Begins to watch. The etcds are connected; all must outlive the watch. A probe reads `key` (any key, e.g. a canary's). */
+/* Begins to watch. The etcds are connected; all must outlive the watch. A probe reads `key` (any key, e.g. a
+ * canary's). */
 struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
 			  size_t server_count, const char *key);
 void quiet_stop(struct quiet *quiet); /* NULL is fine */
-/* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again. Waits. */
+/* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again.
+ * Waits. */
 _must_check_ int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err);
 /* Fills in members, members_known, members_behind_balancer, quiet_since, etcd_looked_at and etcd_back_at. */
 void quiet_observe(const struct quiet *quiet, struct observation *ret);

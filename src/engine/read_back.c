@@ -11,7 +11,7 @@
 struct sample {
 	struct kube *kube;
 	const struct kube_resource *resource;
-	char *namespace_;    /* of the objects taken last */
+	char *namespace_; /* of the objects taken last */
 	unsigned taken;
 	struct strings namespaces, names; /* pairs, to be read when the page is complete */
 };
@@ -37,12 +37,14 @@ static int read_sample(struct sample *sample, struct read_back_result *ret, stru
 	for (size_t i = 0; i < sample->names.count; i++) {
 		const char *namespace_ = sample->namespaces.items[i], *name = sample->names.items[i];
 		_cleanup_error_ failed = NULL;
-		int rc = kube_get_metadata(sample->kube, sample->resource, *namespace_ ? namespace_ : NULL, name, NULL, NULL, &failed);
+		int rc = kube_get_metadata(sample->kube, sample->resource, *namespace_ ? namespace_ : NULL, name, NULL,
+					   NULL, &failed);
 		if (rc == -ERROR_NOT_FOUND)
-			continue; /* deleted since the list: a server that cannot read an object says 500 to a plain GET */
+			/* deleted since the list: a server that cannot read an object says 500 to a plain GET */
+			continue;
 		if (rc < 0)
-			return error_set(err, ERROR_FINDING, "%s %s/%s cannot be read back: %s", sample->resource->resource, namespace_, name,
-					 error_message(failed));
+			return error_set(err, ERROR_FINDING, "%s %s/%s cannot be read back: %s",
+					 sample->resource->resource, namespace_, name, error_message(failed));
 		ret->objects++;
 		if (i == 0 || !text_equal(namespace_, sample->namespaces.items[i - 1]))
 			ret->namespaces++;
@@ -52,7 +54,8 @@ static int read_sample(struct sample *sample, struct read_back_result *ret, stru
 	return 0;
 }
 
-static int read_resource(struct kube *kube, const struct kube_resource *resource, struct read_back_result *ret, struct error **err)
+static int read_resource(struct kube *kube, const struct kube_resource *resource, struct read_back_result *ret,
+			 struct error **err)
 {
 	struct sample sample = {.kube = kube, .resource = resource};
 	_cleanup_free_ char *token = NULL;
@@ -60,8 +63,12 @@ static int read_resource(struct kube *kube, const struct kube_resource *resource
 	do {
 		_cleanup_free_ char *next = NULL;
 		rc = kube_list_fetch(kube,
-				     &(struct kube_list_options){.resource = resource, .limit = PAGE, .continue_token = token,
-								 .metadata_only = true, .on_item = take, .arg = &sample},
+				     &(struct kube_list_options){.resource = resource,
+								 .limit = PAGE,
+								 .continue_token = token,
+								 .metadata_only = true,
+								 .on_item = take,
+								 .arg = &sample},
 				     &next, NULL, NULL, err);
 		if (rc == 0)
 			rc = read_sample(&sample, ret, err);
@@ -74,7 +81,8 @@ static int read_resource(struct kube *kube, const struct kube_resource *resource
 	return rc;
 }
 
-int read_back(struct kube *kube, const struct kube_resource *const *resources, size_t count, struct read_back_result *ret, struct error **err)
+int read_back(struct kube *kube, const struct kube_resource *const *resources, size_t count,
+	      struct read_back_result *ret, struct error **err)
 {
 	*ret = (struct read_back_result){0};
 	for (size_t i = 0; i < count; i++) {

@@ -12,7 +12,8 @@
 #define BUSY_TRIES 3           /* a definition just made is not listed at once; an unreadable value stays */
 #define BACKWARDS_MAX 50       /* keys of a prefix that are asked of the API when listing fails */
 
-/* Where k8s.io/kubernetes/pkg/kubeapiserver/default_storage_factory_builder.go and the two extension servers put what is
+/* Where k8s.io/kubernetes/pkg/kubeapiserver/default_storage_factory_builder.go and the two extension servers put
+ * what is
  * not simply under its plural. */
 static const struct {
 	const char *resource, *path;
@@ -174,7 +175,8 @@ static int search_segment(struct proof *proof, size_t etcd, const char *segment,
 	return 0;
 }
 
-/* The whole keyspace under the prefix, a first path segment at a time: etcd reads all of what it filters. 1 when found. */
+/* The whole keyspace under the prefix, a first path segment at a time: etcd reads all of what it filters. 1 when
+ * found. */
 static int search_etcd(struct proof *proof, size_t etcd, struct error **err)
 {
 	const char *base = proof->builder->prefix;

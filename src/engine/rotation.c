@@ -14,9 +14,10 @@
 #include "engine/rotation_internal.h"
 #include "rotate/record.h"
 
-#define LEASE_SILENT (60 * NS_PER_S)     /* identity Leases are renewed each 10 s */
+#define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define COMPACTION_ASK (2 * NS_PER_S)
-#define LOOK_INTERVAL_IDLE (5 * NS_PER_S) /* between looks while nothing is expected of a server: its /metrics are large */
+/* between looks while nothing is expected of a server: its /metrics are large */
+#define LOOK_INTERVAL_IDLE (5 * NS_PER_S)
 #define GATE_VALID FRESH_LOOK
 
 void rotation_note(const struct rotation *r, const char *fmt, ...)
@@ -77,14 +78,16 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		known -= strings_has(&r->journal->forgotten, r->journal->servers.items[i]);
 	if (known > 1) {
 		_cleanup_free_ char *names = strings_join(&r->journal->servers, ", ");
-		block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server that is down counts until "
+		block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server "
+				   "that is down counts until "
 				   "kube-rekey forget SERVER --yes says that it is gone for good",
 				   known, names));
 	}
 	if (!ours || known != 1)
 		return;
 	if (r->options.servers > 1)
-		block(r, xasprintf("--servers %llu, but the cluster shows one API server", (unsigned long long)r->options.servers));
+		block(r, xasprintf("--servers %llu, but the cluster shows one API server",
+				   (unsigned long long)r->options.servers));
 	r->set_known = true;
 	free(r->look.name);
 	r->look.name = xstrdup(identity_name(ours));
@@ -92,7 +95,8 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	r->look.id_hash = xstrdup(ours->id_hash);
 	if (clock_wall() > ours->renewed_wall + LEASE_SILENT) {
 		r->set_known = false;
-		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that answers have one?");
+		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that "
+			       "answers have one?");
 	}
 }
 
@@ -106,7 +110,8 @@ static void observe_set(struct rotation *r)
 	} else if (r->options.servers == 1 && (rc == 0 || rc == -ERROR_AUTH)) {
 		r->set_known = true; /* a person's word, where no source names the servers */
 	} else if (!r->set_known) {
-		set_unknown(r, rc < 0 ? error_message(failed) : "no identity Leases: say --servers 1 if there is but one API server");
+		set_unknown(r, rc < 0 ? error_message(failed)
+				      : "no identity Leases: say --servers 1 if there is but one API server");
 	}
 	kube_identities_free(&identities);
 }
@@ -136,7 +141,8 @@ static void ask_for_compaction(struct rotation *r)
 	if (!r->census || r->census_seen.compacted || !r->settled_ended || now < r->compaction_asked + COMPACTION_ASK)
 		return;
 	r->compaction_asked = now;
-	if (census_is_compacted(r->census, r->cluster->etcds, r->cluster->etcd_count, &r->census_seen.compacted, &failed) < 0)
+	if (census_is_compacted(r->census, r->cluster->etcds, r->cluster->etcd_count, &r->census_seen.compacted,
+				&failed) < 0)
 		r->census_seen.compacted = false;
 }
 
@@ -223,8 +229,8 @@ static struct decision decide(struct rotation *r)
 /* Objects are in the way (1), or a rule (3). */
 static int blocked(const struct rotation *r, const struct decision *d, struct error **err)
 {
-	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE || d->reason == REASON_UNKNOWN_VALUES ||
-		       d->reason == REASON_DOES_NOT_OPEN;
+	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE ||
+		       d->reason == REASON_UNKNOWN_VALUES || d->reason == REASON_DOES_NOT_OPEN;
 	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
 	int rc = error_set(err, objects ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
@@ -242,7 +248,8 @@ static uint64_t next_look(const struct rotation *r, const struct decision *d)
 	if (!idle)
 		return due;
 	/* Not past the moment for which the decision waits. */
-	uint64_t settled = r->seen.quiet_since > r->seen.servers[0].loaded_since ? r->seen.quiet_since : r->seen.servers[0].loaded_since;
+	uint64_t settled = r->seen.quiet_since > r->seen.servers[0].loaded_since ? r->seen.quiet_since
+										 : r->seen.servers[0].loaded_since;
 	settled += r->settle_time;
 	if (d->reason == REASON_SETTLING && settled > now && settled < now + LOOK_INTERVAL_IDLE)
 		return settled;
@@ -314,8 +321,11 @@ int rotation_look(struct rotation *r, const struct observation **ret, struct dec
 
 int rotation_try_canary(struct rotation *r, struct error **err)
 {
-	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources, .map = r->census ? &r->census->map : NULL,
+	struct canary_options options = {.kube = &r->cluster->kube,
+					 .server = r->look.name,
+					 .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources,
+					 .map = r->census ? &r->census->map : NULL,
 					 .path = r->journal->path};
 	return canary_possible(r->journal->path) ? canary_try(&options, err) : 0;
 }
@@ -331,11 +341,15 @@ int rotation_take_census(struct rotation *r, struct error **err)
 static void forget_canaries(struct rotation *r)
 {
 	_cleanup_error_ failed = NULL;
-	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources, .map = r->census ? &r->census->map : NULL,
+	struct canary_options options = {.kube = &r->cluster->kube,
+					 .server = r->look.name,
+					 .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources,
+					 .map = r->census ? &r->census->map : NULL,
 					 .path = r->journal->path};
 	if (canary_delete(&options, &failed) < 0)
-		rotation_note(r, "the canaries in namespace %s were not deleted: %s", CANARY_NAMESPACE, error_message(failed));
+		rotation_note(r, "the canaries in namespace %s were not deleted: %s", CANARY_NAMESPACE,
+			      error_message(failed));
 }
 
 static const char *outcome(int rc)
@@ -416,17 +430,19 @@ static int gate_no(struct rotation *r, const struct decision *d, struct error **
 	return rc;
 }
 
-/* The gate answers for the one step from the present configuration to the next: what a rotation would wait for, it waits for too, up to
+/* The gate answers for the one step from the present configuration to the next: what a rotation would wait for, it
+ * waits for too, up to
  * its deadline, since settling can only be proved by watching. */
 int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct error **err)
 {
 	bool drops = r->journal->path->count > 1 && path_drops(r->journal->path, 0);
 	if (r->journal->path->count != 2 || drops != drop)
-		return error_set(err, ERROR_REFUSED, "%s", r->journal->path->count == 1 ? "no: both configurations mean the same"
-							   : r->journal->path->count > 2
-								   ? "no: between these two configurations lie more steps: see kube-rekey plan"
-							   : drops ? "no: a key leaves by this step: ask gate drop"
-								   : "no: no key leaves by this step: ask gate next");
+		return error_set(err, ERROR_REFUSED, "%s",
+				 r->journal->path->count == 1 ? "no: both configurations mean the same"
+				 : r->journal->path->count > 2
+					 ? "no: between these two configurations lie more steps: see kube-rekey plan"
+				 : drops ? "no: a key leaves by this step: ask gate drop"
+					 : "no: no key leaves by this step: ask gate next");
 	for (;;) {
 		struct decision d = decide(r);
 		if (d.action == ACTION_WRITE_STEP && d.to_step == 1) {

@@ -1,6 +1,7 @@
 /* A rotation: observe, decide, do one small step, observe again. The only file that knows all the parts.
  *
- * rotation_open changes nothing; plan, status and gate use it too. rotation_run may be stopped and begun again at any moment. */
+ * rotation_open changes nothing; plan, status and gate use it too. rotation_run may be stopped and begun again at
+ * any moment. */
 #pragma once
 #include "engine/census.h"
 #include "engine/cluster.h"
@@ -12,53 +13,64 @@
 
 struct rotation_options {
 	struct cluster *cluster;
-	const char *config_path;         /* the server's file, or for `manual` the present configuration */
+	const char *config_path; /* the server's file, or for `manual` the present configuration */
 	/* what is asked */
-	const char *provider, *to_path;  /* at most one */
+	const char *provider, *to_path; /* at most one */
 	const struct strings *drop_keys;
 	bool drop_identity;
 	/* who changes the file */
-	bool manual; const char *out, *out_seal, *as_deployed;
-	bool wait_restart;               /* --apply=wait-restart */
-	uint64_t servers;                /* --servers N; 0: from what the cluster says */
+	bool manual;
+	const char *out, *out_seal, *as_deployed;
+	bool wait_restart; /* --apply=wait-restart */
+	uint64_t servers;  /* --servers N; 0: from what the cluster says */
 	/* how */
-	const char *old_key;             /* "keep", "destroy", "seal:CERT" */
-	const char *new_key_copy;        /* "none", "seal:CERT" */
-	const char *state_directory;     /* "/var/lib/kube-rekey" */
+	const char *old_key;         /* "keep", "destroy", "seal:CERT" */
+	const char *new_key_copy;    /* "none", "seal:CERT" */
+	const char *state_directory; /* "/var/lib/kube-rekey" */
 	enum sweep_mode mode;
 	struct throttle_options speed;
-	uint64_t settle; bool has_settle; /* --settle; ns */
+	uint64_t settle;
+	bool has_settle; /* --settle; ns */
 	bool compact, allow_aesgcm;
-	uint64_t deadline;               /* monotonic; 0: none */
-	const char *record_path;         /* flight recorder; NULL */
-	bool read_only;                  /* gate: no writing of files and objects but canaries */
+	uint64_t deadline;       /* monotonic; 0: none */
+	const char *record_path; /* flight recorder; NULL */
+	bool read_only;          /* gate: no writing of files and objects but canaries */
 	/* what people see; each may be NULL */
-	void (*on_decision)(void *arg, const struct decision *decision, const struct observation *observation, const char *text);
+	void (*on_decision)(void *arg, const struct decision *decision, const struct observation *observation,
+			    const char *text);
 	/* A phase is over: what it came to, and how long it took. */
 	void (*on_phase)(void *arg, enum phase phase, const char *text, uint64_t ns);
 	void (*on_sweep)(void *arg, const struct sweep_progress *progress);
 	void (*on_census)(void *arg, uint64_t done, uint64_t total);
-	void (*on_note)(void *arg, const char *text); /* something a person should know: an old journal set aside, ... */
+	/* something a person should know: an old journal set aside, ... */
+	void (*on_note)(void *arg, const char *text);
 	void *arg;
 };
 
-struct rotation_phase { enum phase phase; uint64_t ns; };
+struct rotation_phase {
+	enum phase phase;
+	uint64_t ns;
+};
 struct rotation_report {
-	const char *outcome;             /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed" */
+	const char *outcome;                 /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed" */
 	char *rotation, *started, *finished; /* RFC 3339 */
-	struct strings old_keys, new_keys; /* labels */
-	struct sweep_count *resources; size_t resource_count; /* summed over all sweeps */
-	struct sweep_quarantined *quarantine; size_t quarantine_count; uint64_t quarantined;
-	struct strings evidence;         /* a sentence each */
-	struct strings remains;          /* where the old key still is: a sentence each */
-	struct rotation_phase *phases; size_t phase_count;
+	struct strings old_keys, new_keys;   /* labels */
+	struct sweep_count *resources;
+	size_t resource_count; /* summed over all sweeps */
+	struct sweep_quarantined *quarantine;
+	size_t quarantine_count;
+	uint64_t quarantined;
+	struct strings evidence; /* a sentence each */
+	struct strings remains;  /* where the old key still is: a sentence each */
+	struct rotation_phase *phases;
+	size_t phase_count;
 	uint64_t revision, objects, ns;
 	char *server, *loaded_hash;
 };
 
 struct rotation;
-/* Reads the file and the journal, works out path and position. -ERROR_REFUSED where a rotation may not even begin (owner, set of
- * servers, no automatic reload, another request is half done, ...). */
+/* Reads the file and the journal, works out path and position. -ERROR_REFUSED where a rotation may not even begin
+ * (owner, set of servers, no automatic reload, another request is half done, ...). */
 _must_check_ int rotation_open(const struct rotation_options *options, struct rotation **ret, struct error **err);
 void rotation_free(struct rotation *rotation);
 void rotation_freep(struct rotation **rotation);
@@ -68,14 +80,18 @@ const struct census *rotation_census(const struct rotation *rotation); /* the la
 int rotation_position(const struct rotation *rotation); /* step whose meaning the file has now; STEP_NONE */
 uint64_t rotation_settle_time(const struct rotation *rotation);
 /* Looks once and decides; changes nothing. `ret` is the rotation's memory. */
-_must_check_ int rotation_look(struct rotation *rotation, const struct observation **ret, struct decision *ret_decision, struct error **err);
-/* The canary as a server-side dry run: webhooks, quota and rights say so now rather than in the middle. After a census. */
+_must_check_ int rotation_look(struct rotation *rotation, const struct observation **ret, struct decision *ret_decision,
+			       struct error **err);
+/* The canary as a server-side dry run: webhooks, quota and rights say so now rather than in the middle. After a
+ * census. */
 _must_check_ int rotation_try_canary(struct rotation *rotation, struct error **err);
 /* Takes a census for plan and status. */
 _must_check_ int rotation_take_census(struct rotation *rotation, struct error **err);
-/* Runs to the end. 0: Done. -ERROR_FINDING: only objects are in the way. -ERROR_REFUSED: blocked. *ret_report is set in every case. */
+/* Runs to the end. 0: Done. -ERROR_FINDING: only objects are in the way. -ERROR_REFUSED: blocked. *ret_report is
+ * set in every case. */
 _must_check_ int rotation_run(struct rotation *rotation, struct rotation_report **ret_report, struct error **err);
-/* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is allowed. */
+/* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is
+ * allowed. */
 _must_check_ int rotation_gate(struct rotation *rotation, bool drop, uint64_t *ret_valid_until, struct error **err);
 void rotation_report_free(struct rotation_report *report);
 void rotation_report_freep(struct rotation_report **report);
@@ -83,6 +99,7 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 char *rotation_report_text(const struct rotation_report *report); /* for people; new string */
 
 /* One line for people of what was decided and why: names of servers, keys and objects spelled out. New string. */
-char *decision_text(const struct decision *decision, const struct path *path, const struct observation *observation, uint64_t now);
+char *decision_text(const struct decision *decision, const struct path *path, const struct observation *observation,
+		    uint64_t now);
 /* What a person may do about it; NULL when nothing. New string. */
 char *decision_hint(const struct decision *decision, const struct observation *observation);

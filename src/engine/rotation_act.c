@@ -35,8 +35,10 @@ void rotation_unlock(struct rotation *r)
 
 /* --- writing a step --- */
 
-/* The text that a step is made from: the person's own target file once nothing but reading changes up to the end, else the present one. */
-static const struct encryption_config *base_of(const struct rotation *r, const struct target_content *present, size_t step)
+/* The text that a step is made from: the person's own target file once nothing but reading changes up to the end,
+ * else the present one. */
+static const struct encryption_config *base_of(const struct rotation *r, const struct target_content *present,
+					       size_t step)
 {
 	const struct path *path = r->journal->path;
 	for (size_t i = step; r->to_config && i + 1 < path->count; i++)
@@ -45,12 +47,14 @@ static const struct encryption_config *base_of(const struct rotation *r, const s
 	return r->to_config ? r->to_config : present->config;
 }
 
-static int make_text(const struct rotation *r, const struct target_content *present, size_t step, struct secret **ret, struct error **err)
+static int make_text(const struct rotation *r, const struct target_content *present, size_t step, struct secret **ret,
+		     struct error **err)
 {
 	_cleanup_secret_ random = secret_random(12);
 	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
 	struct keyring keyring = keys_view(&r->keys);
-	return encryption_config_edit(base_of(r, present, step), r->journal->path->steps[step], &keyring, nonce, ret, err);
+	return encryption_config_edit(base_of(r, present, step), r->journal->path->steps[step], &keyring, nonce, ret,
+				      err);
 }
 
 /* What has to be on disk before the step: keys that leave by it, and the copy of a key that is about to write. */
@@ -66,7 +70,9 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	}
 	if (!path_changes_write_key(path, (size_t)from))
 		return 0;
-	int held = r->target->manual ? 0 : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys, r->journal->rotation, err);
+	int held = r->target->manual ? 0
+				     : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys,
+						     r->journal->rotation, err);
 	if (held < 0 || !r->new_key_seal)
 		return held;
 	for (size_t i = 0; i < r->keys.count; i++) {
@@ -75,7 +81,8 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 		_cleanup_free_ char *place = NULL;
 		if (!strings_has(&r->journal->new_keys, label))
 			continue;
-		int rc = new_key_copy(r->new_key_seal, r->options.state_directory, key->type, key->name, key->bytes, &place, err);
+		int rc = new_key_copy(r->new_key_seal, r->options.state_directory, key->type, key->name, key->bytes,
+				      &place, err);
 		if (rc < 0)
 			return rc;
 		rotation_note(r, "a sealed copy of the new key is in %s", place);
@@ -83,7 +90,8 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
-/* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server that restarts renews
+/* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
+ * that restarts renews
  * nothing) is waited for: *ret_late. */
 static int still_ours(const struct rotation *r, bool *ret_late, struct error **err)
 {
@@ -94,13 +102,14 @@ static int still_ours(const struct rotation *r, bool *ret_late, struct error **e
 	*ret_late = !lost_to;
 	if (!lost_to)
 		return 0;
-	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost%s%s: another kube-rekey may have begun", LOCK_NAMESPACE, LOCK_NAME,
-			   *lost_to ? " to " : "", lost_to);
+	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost%s%s: another kube-rekey may have begun",
+			   LOCK_NAMESPACE, LOCK_NAME, *lost_to ? " to " : "", lost_to);
 	error_set_hint(err, "nothing was changed without it; run the same command again");
 	return rc;
 }
 
-static int replace(struct rotation *r, const struct decision *d, const struct target_content *present, struct error **err)
+static int replace(struct rotation *r, const struct decision *d, const struct target_content *present,
+		   struct error **err)
 {
 	_cleanup_secret_ text = NULL;
 	int from = journal_step_of(r->journal, present->sha256);
@@ -176,8 +185,12 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 	int rc = need_census_map(r, err);
 	if (rc < 0 || !r->census)
 		return rc;
-	struct canary_options options = {.kube = &r->cluster->kube, .server = r->look.name, .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources, .map = &r->census->map, .path = r->journal->path};
+	struct canary_options options = {.kube = &r->cluster->kube,
+					 .server = r->look.name,
+					 .etcds = r->cluster->etcds,
+					 .resources = &r->cluster->resources,
+					 .map = &r->census->map,
+					 .path = r->journal->path};
 	uint64_t sent = loop_now(r->cluster->loop);
 	int step = STEP_NONE;
 	if (canary_possible(r->journal->path)) {
@@ -219,7 +232,8 @@ static void take_stale(void *arg, const struct kube_resource *resource, const ch
 	}
 	if (r->stale_count % 64 == 0)
 		r->stale = xreallocarray(r->stale, r->stale_count + 64, sizeof(*r->stale));
-	r->stale[r->stale_count++] = (struct sweep_object){resource, namespace_ ? xstrdup(namespace_) : NULL, xstrdup(name)};
+	r->stale[r->stale_count++] =
+		(struct sweep_object){resource, namespace_ ? xstrdup(namespace_) : NULL, xstrdup(name)};
 }
 
 static void forget_census_seen(struct census_observation *seen)
@@ -254,9 +268,11 @@ static int check_aesgcm(const struct rotation *r, struct error **err)
 {
 	uint64_t objects = rotation_objects(r);
 	for (size_t i = 0; i < r->journal->new_keys.count; i++) {
-		if (!text_starts(r->journal->new_keys.items[i], "aesgcm/") || objects <= AESGCM_WRITES_MAX || r->options.allow_aesgcm)
+		if (!text_starts(r->journal->new_keys.items[i], "aesgcm/") || objects <= AESGCM_WRITES_MAX ||
+		    r->options.allow_aesgcm)
 			continue;
-		int rc = error_set(err, ERROR_REFUSED, "aesgcm with random nonces is safe for 200,000 writes, and there are %llu objects",
+		int rc = error_set(err, ERROR_REFUSED,
+				   "aesgcm with random nonces is safe for 200,000 writes, and there are %llu objects",
 				   (unsigned long long)objects);
 		error_set_hint(err, "choose --provider secretbox, or say --allow-aesgcm");
 		return rc;
@@ -377,8 +393,11 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	}
 	int rc = sweep_run(&options, &result, err);
 	if (result) {
-		r->sweep = (struct sweep_observation){.step = d->step, .begun = result->begun, .finished = result->finished,
-						      .rewritten = result->rewritten, .quarantined = result->quarantined,
+		r->sweep = (struct sweep_observation){.step = d->step,
+						      .begun = result->begun,
+						      .finished = result->finished,
+						      .rewritten = result->rewritten,
+						      .quarantined = result->quarantined,
 						      .skipped = result->objects - result->rewritten};
 		rotation_report_sweep(r, result);
 	}
@@ -415,8 +434,9 @@ static int read_sample(struct rotation *r, const struct decision *d, struct erro
 	if (rc < 0)
 		return rc;
 	r->reads_checked_at = began;
-	_cleanup_free_ char *line = xasprintf("%llu objects in %llu namespaces read back past every cache", (unsigned long long)result.objects,
-					      (unsigned long long)result.namespaces);
+	_cleanup_free_ char *line =
+		xasprintf("%llu objects in %llu namespaces read back past every cache",
+			  (unsigned long long)result.objects, (unsigned long long)result.namespaces);
 	strings_add(&r->report->evidence, line);
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* What the files of the rotation share: rotation.c decides and keeps count, rotation_open.c begins, rotation_act.c does the steps,
+/* What the files of the rotation share: rotation.c decides and keeps count, rotation_open.c begins, rotation_act.c
+ * does the steps,
  * rotation_report.c tells. */
 #pragma once
 #include <stdio.h>
@@ -17,20 +18,20 @@ struct rotation {
 	struct cluster *cluster;
 	struct target *target;
 	struct journal *journal;
-	struct keys keys;             /* every key that a step may need */
-	struct secret *to_text;       /* --to FILE, parsed: */
+	struct keys keys;       /* every key that a step may need */
+	struct secret *to_text; /* --to FILE, parsed: */
 	struct encryption_config *to_config;
 	struct old_keys_policy old_key;
-	char *retired_directory;      /* where old keys lie: STATE_DIRECTORY/retired */
-	char *held_directory;         /* where new keys lie until the rotation is done: STATE_DIRECTORY/rotating */
-	unsigned rescues_before;      /* by processes before this one, which a person has begun again since */
-	struct seal *new_key_seal;    /* NULL: none */
+	char *retired_directory;   /* where old keys lie: STATE_DIRECTORY/retired */
+	char *held_directory;      /* where new keys lie until the rotation is done: STATE_DIRECTORY/rotating */
+	unsigned rescues_before;   /* by processes before this one, which a person has begun again since */
+	struct seal *new_key_seal; /* NULL: none */
 	uint64_t settle_time;
-	int lock_fd;                  /* -1: not taken */
+	int lock_fd; /* -1: not taken */
 	struct kube_lock *lock;
 	FILE *record;
-	char *pending_journal;        /* set aside when the run begins: why; NULL */
-	struct journal *unbegun;      /* a journal on disk that had changed nothing: its servers go on; NULL */
+	char *pending_journal;   /* set aside when the run begins: why; NULL */
+	struct journal *unbegun; /* a journal on disk that had changed nothing: its servers go on; NULL */
 
 	/* what was seen by this process */
 	struct look look;
@@ -38,21 +39,25 @@ struct rotation {
 	struct quiet *quiet;
 	bool set_known, set_grew;
 	char *set_why, *blocked;
-	struct observation seen;      /* of the last look */
+	struct observation seen; /* of the last look */
 	uint64_t settled_began, settled_ended;
 	struct census *census;
 	struct census_observation census_seen; /* begun 0: none */
-	uint64_t compaction_asked;    /* when etcd was last asked whether it has compacted */
+	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
 	uint64_t reads_checked_at;
 	bool retired;
-	char *trouble;                /* of the last action that failed and will be tried again; NULL */
+	char *trouble; /* of the last action that failed and will be tried again; NULL */
 	/* objects that the last census named */
-	struct sweep_object *stale; size_t stale_count; bool stale_complete;
+	struct sweep_object *stale;
+	size_t stale_count;
+	bool stale_complete;
 
 	/* for the report */
 	struct rotation_report *report;
-	enum phase phase; uint64_t phase_since, phase_began; bool in_phase;
+	enum phase phase;
+	uint64_t phase_since, phase_began;
+	bool in_phase;
 	uint64_t began;
 };
 

@@ -1,4 +1,5 @@
-/* The beginning of a rotation: what is in the file, what was begun before, where it shall go; and every reason not to begin. */
+/* The beginning of a rotation: what is in the file, what was begun before, where it shall go; and every reason not
+ * to begin. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,9 @@
 #include "engine/intent.h"
 #include "engine/rotation_internal.h"
 
-#define SETTLE_MIN (15 * NS_PER_S)             /* rule 3a */
-#define SETTLE_BALANCER (15 * 60 * NS_PER_S)   /* etcd whose members cannot be asked one by one */
-#define DEFAULT_POLL (60 * NS_PER_S)           /* upstream's EncryptionConfigFileChangePollDuration */
+#define SETTLE_MIN (15 * NS_PER_S)           /* rule 3a */
+#define SETTLE_BALANCER (15 * 60 * NS_PER_S) /* etcd whose members cannot be asked one by one */
+#define DEFAULT_POLL (60 * NS_PER_S)         /* upstream's EncryptionConfigFileChangePollDuration */
 
 /* --- may it begin at all? --- */
 
@@ -24,9 +25,11 @@ static int check_node(const struct rotation *r, struct error **err)
 	if (node->single_file_mount ||
 	    (node->process_id && node->encryption_config &&
 	     node_single_file_mount("/proc", node->process_id, node->encryption_config) == 1)) {
-		int rc = error_set(err, ERROR_REFUSED, "%s is mounted into the API server as a single file: it would never see a new one",
+		int rc = error_set(err, ERROR_REFUSED,
+				   "%s is mounted into the API server as a single file: it would never see a new one",
 				   r->target->path);
-		error_set_hint(err, "mount its directory instead (%s), restart the API server, and run this again", node->source);
+		error_set_hint(err, "mount its directory instead (%s), restart the API server, and run this again",
+			       node->source);
 		return rc;
 	}
 	if (seen && strcmp(seen, r->target->path) != 0) {
@@ -36,17 +39,21 @@ static int check_node(const struct rotation *r, struct error **err)
 	}
 	if (node->process_id && node->encryption_config &&
 	    node_same_file("/proc", node->process_id, node->encryption_config, r->target->path) == 0)
-		return error_set(err, ERROR_REFUSED, "the API server (process %u) has another file at %s than %s is here", node->process_id,
+		return error_set(err, ERROR_REFUSED,
+				 "the API server (process %u) has another file at %s than %s is here", node->process_id,
 				 node->encryption_config, r->target->path);
 	if (!node->automatic_reload && !r->options.wait_restart) {
-		int rc = error_set(err, ERROR_REFUSED, "the API server does not reload its encryption configuration by itself");
-		error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say --apply=wait-restart and restart it when told");
+		int rc = error_set(err, ERROR_REFUSED,
+				   "the API server does not reload its encryption configuration by itself");
+		error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say "
+				    "--apply=wait-restart and restart it when told");
 		return rc;
 	}
 	return 0;
 }
 
-/* A server that shows neither hash nor reload counters does not reload by itself, or hides that it does: nothing would ever be proved. */
+/* A server that shows neither hash nor reload counters does not reload by itself, or hides that it does: nothing
+ * would ever be proved. */
 static int check_evidence(const struct rotation *r, struct error **err)
 {
 	struct apiserver_metrics metrics = {0};
@@ -56,8 +63,10 @@ static int check_evidence(const struct rotation *r, struct error **err)
 	apiserver_metrics_free(&metrics);
 	if (rc < 0 || r->options.wait_restart || shows || says)
 		return rc;
-	rc = error_set(err, ERROR_REFUSED, "the API server shows no sign of reloading its encryption configuration by itself");
-	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say --apply=wait-restart and restart it when told");
+	rc = error_set(err, ERROR_REFUSED,
+		       "the API server shows no sign of reloading its encryption configuration by itself");
+	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say --apply=wait-restart and "
+			    "restart it when told");
 	return rc;
 }
 
@@ -112,7 +121,8 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 	intent_new_keys(from, to, &journal->new_keys);
 	/* A rotation to a new key is named after it; any other by its time and the file that it began with. */
 	const char *slash = made.count > 0 ? strchr(made.items[0], '/') : NULL;
-	journal->rotation = slash ? xstrdup(slash + 1) : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	journal->rotation =
+		slash ? xstrdup(slash + 1) : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
 	if (r->unbegun) {
 		journal->servers = r->unbegun->servers;
 		journal->forgotten = r->unbegun->forgotten;
@@ -133,22 +143,25 @@ static bool keys_at_hand(const struct rotation *r)
 			const struct config_rule *rule = &r->journal->path->steps[i]->rules[k];
 			for (size_t j = 0; j < rule->key_count; j++) {
 				enum provider_type type = rule->keys[j].type;
-				if (type != PROVIDER_IDENTITY && type != PROVIDER_KMS && !keys_find(&r->keys, type, rule->keys[j].name))
+				if (type != PROVIDER_IDENTITY && type != PROVIDER_KMS &&
+				    !keys_find(&r->keys, type, rule->keys[j].name))
 					return false;
 			}
 		}
 	return true;
 }
 
-/* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is not ours to go on with. */
+/* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is
+ * not ours to go on with. */
 static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
 {
 	struct intent intent = intent_of(r, 0);
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
 	if (step == STEP_NONE) {
-		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: the present file is none that it names",
-					       r->journal->rotation);
+		r->pending_journal = xasprintf(
+			"an earlier rotation's journal (%s) is set aside: the present file is none that it names",
+			r->journal->rotation);
 		journal_free(steal(r->journal));
 		return 0;
 	}
@@ -159,8 +172,8 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	}
 	if (text_equal(request, r->journal->request))
 		return 0;
-	int rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)", r->journal->rotation,
-			   r->journal->request);
+	int rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)",
+			   r->journal->rotation, r->journal->request);
 	error_set_hint(err, "finish it first with the command that began it");
 	return rc;
 }
@@ -198,7 +211,8 @@ static int open_seals(struct rotation *r, struct error **err)
 	if (rc < 0 || !o->new_key_copy || text_equal(o->new_key_copy, "none"))
 		return rc;
 	if (!text_starts(o->new_key_copy, "seal:"))
-		return error_set(err, ERROR_USAGE, "--new-key-copy is none or seal:CERTIFICATE, not %s", o->new_key_copy);
+		return error_set(err, ERROR_USAGE, "--new-key-copy is none or seal:CERTIFICATE, not %s",
+				 o->new_key_copy);
 	return seal_open(o->new_key_copy + strlen("seal:"), &r->new_key_seal, err);
 }
 
@@ -211,9 +225,11 @@ static int check_state_directory(const struct rotation *r, struct error **err)
 	_cleanup_free_ char *directory = xstrndup(r->target->path, (size_t)(slash - r->target->path) + 1);
 	_cleanup_free_ char *state = xasprintf("%s/", r->options.state_directory);
 	_cleanup_free_ char *real = realpath(r->options.state_directory, NULL);
-	if (!text_starts(state, directory) && !(real && text_starts(real, directory)) && !text_starts(state, "/etc/kubernetes/manifests/"))
+	if (!text_starts(state, directory) && !(real && text_starts(real, directory)) &&
+	    !text_starts(state, "/etc/kubernetes/manifests/"))
 		return 0;
-	return error_set(err, ERROR_REFUSED, "--state-dir %s lies beside the server's own files, where old keys must not be kept",
+	return error_set(err, ERROR_REFUSED,
+			 "--state-dir %s lies beside the server's own files, where old keys must not be kept",
 			 r->options.state_directory);
 }
 
@@ -232,7 +248,8 @@ static int open_target(struct rotation *r, struct error **err)
 {
 	const struct rotation_options *o = &r->options;
 	if (o->manual)
-		return target_manual(o->config_path, o->out, o->as_deployed, o->out_seal, o->state_directory, &r->target, err);
+		return target_manual(o->config_path, o->out, o->as_deployed, o->out_seal, o->state_directory,
+				     &r->target, err);
 	return target_file(o->config_path, &r->target, err);
 }
 
@@ -266,8 +283,11 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 	r->rescues_before = r->journal->rescues;
 	r->settle_time = settle_time(r);
 	r->servers[0] = &r->cluster->kube;
-	r->look = (struct look){.kube = &r->cluster->kube, .poll = DEFAULT_POLL, .canary_step = STEP_NONE,
-				.name = xstrdup(r->cluster->kube.name), .reloads_itself = !options->wait_restart};
+	r->look = (struct look){.kube = &r->cluster->kube,
+				.poll = DEFAULT_POLL,
+				.canary_step = STEP_NONE,
+				.name = xstrdup(r->cluster->kube.name),
+				.reloads_itself = !options->wait_restart};
 	rotation_report_begin(r);
 	*ret = steal(r);
 	return 0;

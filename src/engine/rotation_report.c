@@ -103,8 +103,10 @@ static void tell_census(struct rotation *r)
 	report->revision = census->revision;
 	_cleanup_free_ char *objects = text_human_count(report->objects);
 	_cleanup_free_ char *line =
-		xasprintf("every value in etcd read at revision %llu and opened with the present configuration: %s objects, %llu stale, %llu unreadable",
-			  (unsigned long long)census->revision, objects, (unsigned long long)census->stale, (unsigned long long)census->unreadable);
+		xasprintf("every value in etcd read at revision %llu and opened with the present configuration: %s "
+			  "objects, %llu stale, %llu unreadable",
+			  (unsigned long long)census->revision, objects, (unsigned long long)census->stale,
+			  (unsigned long long)census->unreadable);
 	strings_add(&report->evidence, line);
 }
 
@@ -120,8 +122,10 @@ static void tell_server(struct rotation *r)
 		return;
 	_cleanup_free_ char *line =
 		server->evidence == LOADED_BY_HASH
-			? xasprintf("%s loaded %s (its own loaded hash)", server->name, server->loaded_hash ? server->loaded_hash : "its file")
-			: xasprintf("%s reloaded its file (weaker evidence: reload counters of %s and the canary; this version shows no loaded hash)",
+			? xasprintf("%s loaded %s (its own loaded hash)", server->name,
+				    server->loaded_hash ? server->loaded_hash : "its file")
+			: xasprintf("%s reloaded its file (weaker evidence: reload counters of %s and the canary; this "
+				    "version shows no loaded hash)",
 				    server->name, server->version ? server->version : "an old version");
 	strings_add(&report->evidence, line);
 }
@@ -132,14 +136,17 @@ static void tell_settling(struct rotation *r)
 	if (!r->settled_ended)
 		return;
 	_cleanup_free_ char *time = text_human_duration(r->settled_ended - r->settled_began);
-	_cleanup_free_ char *line = xasprintf("%s without silence of a server or an etcd member, a canary of each server at the end", time);
+	_cleanup_free_ char *line =
+		xasprintf("%s without silence of a server or an etcd member, a canary of each server at the end", time);
 	strings_add(&report->evidence, line);
 	uint64_t least = r->cluster->request_timeout > 15 * NS_PER_S ? r->cluster->request_timeout : 15 * NS_PER_S;
 	if (r->settle_time < least) {
-		_cleanup_free_ char *short_time = text_human_duration(r->settle_time), *least_time = text_human_duration(least);
-		_cleanup_free_ char *warning = xasprintf("settled for %s only, as --settle says; the rule is the server's request timeout "
-							  "and at least 15 s: %s",
-							  short_time, least_time);
+		_cleanup_free_ char *short_time = text_human_duration(r->settle_time),
+				    *least_time = text_human_duration(least);
+		_cleanup_free_ char *warning =
+			xasprintf("settled for %s only, as --settle says; the rule is the server's request timeout "
+				  "and at least 15 s: %s",
+				  short_time, least_time);
 		strings_add(&report->evidence, warning);
 	}
 	if (r->seen.members_behind_balancer)
@@ -152,15 +159,18 @@ static void tell_gaps(struct rotation *r)
 	canary_unproved(r->journal->path, &unproved);
 	if (unproved.count > 0) {
 		_cleanup_free_ char *names = strings_join(&unproved, ", ");
-		_cleanup_free_ char *line = xasprintf("no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
+		_cleanup_free_ char *line = xasprintf(
+			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
 		strings_add(&r->report->evidence, line);
 	}
 	for (size_t i = 0; i < r->cluster->foreign_prefixes.count; i++) {
-		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's", r->cluster->foreign_prefixes.items[i]);
+		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
+						      r->cluster->foreign_prefixes.items[i]);
 		strings_add(&r->report->evidence, line);
 	}
 	for (size_t i = 0; i < r->journal->forgotten.count; i++) {
-		_cleanup_free_ char *line = xasprintf("%s does not count: a person said that it is gone for good", r->journal->forgotten.items[i]);
+		_cleanup_free_ char *line = xasprintf("%s does not count: a person said that it is gone for good",
+						      r->journal->forgotten.items[i]);
 		strings_add(&r->report->evidence, line);
 	}
 	if (r->journal->rescues > 0)
@@ -175,15 +185,17 @@ static void tell_remains(struct rotation *r)
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
 		dropped = dropped || path_drops(r->journal->path, i);
 	if (dropped) {
-		_cleanup_free_ char *line = xasprintf("backups of etcd made before %s need the old key, and so do free pages of etcd's "
-						      "database until it is defragmented",
-						      report->finished);
+		_cleanup_free_ char *line =
+			xasprintf("backups of etcd made before %s need the old key, and so do free pages of etcd's "
+				  "database until it is defragmented",
+				  report->finished);
 		strings_add(&report->remains, line);
 	}
 	if (!r->new_key_seal && r->journal->new_keys.count > 0) {
-		_cleanup_free_ char *line = xasprintf("the only copy of the new key is in %s: losing this disk loses etcd's backups too "
-						      "(--new-key-copy seal:CERT)",
-						      r->target->path);
+		_cleanup_free_ char *line =
+			xasprintf("the only copy of the new key is in %s: losing this disk loses etcd's backups too "
+				  "(--new-key-copy seal:CERT)",
+				  r->target->path);
 		strings_add(&report->remains, line);
 	}
 }
@@ -307,7 +319,8 @@ char *rotation_report_text(const struct rotation_report *report)
 {
 	struct buf out = BUF_INIT(REPORT_TEXT_MAX);
 	_cleanup_free_ char *time = text_human_duration(report->ns), *objects = text_human_count(report->objects);
-	_cleanup_free_ char *old_keys = strings_join(&report->old_keys, ", "), *new_keys = strings_join(&report->new_keys, ", ");
+	_cleanup_free_ char *old_keys = strings_join(&report->old_keys, ", "),
+			    *new_keys = strings_join(&report->new_keys, ", ");
 	int rc = buf_append_format(&out, "%s in %s. %s objects", report->outcome, time, objects);
 	if (rc == 0 && *new_keys)
 		rc = buf_append_format(&out, " under %s", new_keys);
@@ -319,7 +332,8 @@ char *rotation_report_text(const struct rotation_report *report)
 	append_lines(&out, "Remains: ", &report->remains);
 	for (size_t i = 0; rc == 0 && i < report->quarantine_count; i++) {
 		const struct sweep_quarantined *q = &report->quarantine[i];
-		rc = buf_append_format(&out, "Quarantine: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "", q->name, q->why);
+		rc = buf_append_format(&out, "Quarantine: %s %s/%s: %s\n", q->resource->resource,
+				       q->namespace_ ? q->namespace_ : "", q->name, q->why);
 	}
 	return buf_steal_text(&out);
 }

@@ -6,7 +6,8 @@
 
 static char *short_hash(const char *hash)
 {
-	return hash && strlen(hash) > 12 ? xasprintf("%.4s…%s", hash + strlen("sha256:"), hash + strlen(hash) - 2) : xstrdup("it");
+	return hash && strlen(hash) > 12 ? xasprintf("%.4s…%s", hash + strlen("sha256:"), hash + strlen(hash) - 2)
+					 : xstrdup("it");
 }
 
 static char *loaded_text(const struct rotation *r)
@@ -15,15 +16,16 @@ static char *loaded_text(const struct rotation *r)
 	if (!server || server->loaded != FACT_KNOWN || !server->loaded_is_file)
 		return xstrdup("waited for the server");
 	_cleanup_free_ char *hash = short_hash(server->file_hash);
-	return xasprintf("%s loaded %s%s", server->name, hash, server->evidence == LOADED_BY_HASH ? "" : " (weaker evidence: reload counters)");
+	return xasprintf("%s loaded %s%s", server->name, hash,
+			 server->evidence == LOADED_BY_HASH ? "" : " (weaker evidence: reload counters)");
 }
 
 static char *swept_text(const struct rotation *r)
 {
 	_cleanup_free_ char *rewritten = text_human_count(r->sweep.rewritten);
 	_cleanup_free_ char *quarantined = text_human_count(r->sweep.quarantined);
-	return xasprintf("%s objects rewritten%s%s%s", rewritten, r->sweep.quarantined ? ", " : "", r->sweep.quarantined ? quarantined : "",
-			 r->sweep.quarantined ? " quarantined" : "");
+	return xasprintf("%s objects rewritten%s%s%s", rewritten, r->sweep.quarantined ? ", " : "",
+			 r->sweep.quarantined ? quarantined : "", r->sweep.quarantined ? " quarantined" : "");
 }
 
 static char *verified_text(const struct rotation *r)
@@ -39,18 +41,20 @@ static char *verified_text(const struct rotation *r)
 	for (size_t g = 0; g < r->census_seen.group_count; g++) {
 		const struct census_group *group = &r->census_seen.groups[g];
 		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(group->type), group->name);
-		left += group->type != PROVIDER_IDENTITY && strings_has(&r->journal->old_keys, label) ? group->values : 0;
+		left += group->type != PROVIDER_IDENTITY && strings_has(&r->journal->old_keys, label) ? group->values
+												      : 0;
 	}
-	return *old_keys ? xasprintf("%s values read at revision %llu: %llu under %s", count, (unsigned long long)r->census->revision,
-				     (unsigned long long)left, old_keys)
-			 : xasprintf("%s values read at revision %llu: %llu stale", count, (unsigned long long)r->census->revision,
-				     (unsigned long long)r->census->stale);
+	return *old_keys ? xasprintf("%s values read at revision %llu: %llu under %s", count,
+				     (unsigned long long)r->census->revision, (unsigned long long)left, old_keys)
+			 : xasprintf("%s values read at revision %llu: %llu stale", count,
+				     (unsigned long long)r->census->revision, (unsigned long long)r->census->stale);
 }
 
 static char *wrote_text(const struct rotation *r)
 {
 	size_t last = r->journal->hash_count;
-	return last ? xasprintf("%s wrote step %d", r->look.name, r->journal->hashes[last - 1].step) : xstrdup("nothing written");
+	return last ? xasprintf("%s wrote step %d", r->look.name, r->journal->hashes[last - 1].step)
+		    : xstrdup("nothing written");
 }
 
 char *rotation_phase_text(const struct rotation *r, enum phase phase)
@@ -72,7 +76,8 @@ char *rotation_phase_text(const struct rotation *r, enum phase phase)
 		return swept_text(r);
 	case PHASE_SETTLE: {
 		_cleanup_free_ char *time = text_human_duration(r->settle_time);
-		return xasprintf("%s without silence of %s or an etcd member, canary under its write key", time, r->look.name);
+		return xasprintf("%s without silence of %s or an etcd member, canary under its write key", time,
+				 r->look.name);
 	}
 	case PHASE_VERIFY:
 		return verified_text(r);

@@ -59,7 +59,8 @@ int seal_encrypt(const struct seal *seal, const struct secret *content, struct s
 	if (recipients && in && out && sk_X509_push(recipients, seal->certificate) > 0)
 		cms = CMS_encrypt(recipients, in, EVP_aes_256_cbc(), CMS_BINARY);
 	if (!cms || PEM_write_bio_CMS(out, cms) != 1)
-		rc = error_set(err, ERROR_INPUT, "%s: cannot seal to this certificate: %s", seal->path, openssl_words());
+		rc = error_set(err, ERROR_INPUT, "%s: cannot seal to this certificate: %s", seal->path,
+			       openssl_words());
 	if (rc == 0) {
 		long len = BIO_get_mem_data(out, &bytes);
 		*ret = secret_from(bytes, (size_t)len);

@@ -1,12 +1,15 @@
-/* Sealing to a certificate: OpenSSL CMS EnvelopedData, AES-256-CBC, opened with `openssl cms -decrypt -inform PEM -inkey KEY`. */
+/* Sealing to a certificate: OpenSSL CMS EnvelopedData, AES-256-CBC, opened with `openssl cms -decrypt -inform PEM
+ * -inkey KEY`. */
 #pragma once
 #include "base/error.h"
 #include "base/secret.h"
 
 struct seal; /* a certificate to seal to */
-/* PEM certificate with a public key that can receive (RSA or EC). -ERROR_INPUT for anything else, or one past its end. */
+/* PEM certificate with a public key that can receive (RSA or EC). -ERROR_INPUT for anything else, or one past its
+ * end. */
 _must_check_ int seal_open(const char *cert_path, struct seal **ret, struct error **err);
 /* PEM CMS of the content. */
-_must_check_ int seal_encrypt(const struct seal *seal, const struct secret *content, struct secret **ret, struct error **err);
+_must_check_ int seal_encrypt(const struct seal *seal, const struct secret *content, struct secret **ret,
+			      struct error **err);
 void seal_free(struct seal *seal);
 void seal_freep(struct seal **seal);

@@ -1,14 +1,18 @@
 /* One sweep: every object of the chosen resources rewritten once, namespace by namespace, through one API server.
  *
- * `replace` lists a page as protobuf, and PUTs each object's own bytes back; `patch` is a metadata-only list and an empty
+ * `replace` lists a page as protobuf, and PUTs each object's own bytes back; `patch` is a metadata-only list and an
+ * empty
  * merge patch. Every write carries uid and resourceVersion. Memory is flat: bytes in flight have a cap, the page's size
  * adapts to what it holds.
  *
- * Order: resources as given; within one the order of etcd's keys, which is that of "<namespace>/" in bytes, then of names.
+ * Order: resources as given; within one the order of etcd's keys, which is that of "<namespace>/" in bytes, then of
+ * names.
  * All namespaces are one paged list, so that hundreds of them cost nothing; given ones are a list each.
  * What becomes of an object: written; gone (404, or another uid: created since, thus under the write key already); read
- * again and written after a 409 or an answer that was lost; or quarantined in the server's words: refused (400, 403, 413,
- * 422, a webhook), changed by others SWEEP_CONFLICTS_MAX times, or failing while others are written. 429, 502, 503, 504 and
+ * again and written after a 409 or an answer that was lost; or quarantined in the server's words: refused (400,
+ * 403, 413,
+ * 422, a webhook), changed by others SWEEP_CONFLICTS_MAX times, or failing while others are written. 429, 502, 503,
+ * 504 and
  * no connection never quarantine: they slow us. */
 #pragma once
 #include "client/etcd/etcd.h"
@@ -37,7 +41,8 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
 #define SWEEP_QUOTA_PAUSE 80
 /* and goes on when less than this is in use: a compaction made room inside the file, which the next revisions fill, */
 #define SWEEP_QUOTA_ROOM 50
-/* but not beyond this: large values find no gap of their size, so the file grows all the same (seen: NOSPACE with 76% in
+/* but not beyond this: large values find no gap of their size, so the file grows all the same (seen: NOSPACE with
+ * 76% in
  * use). Only `etcdctl defrag` makes it smaller. */
 #define SWEEP_QUOTA_FULL 95
 
@@ -54,13 +59,15 @@ struct sweep_progress {
 	uint64_t rewritten, skipped, bytes, quarantined, conflicts;
 	uint64_t per_second; /* over the last seconds; 0: too early to tell */
 	uint64_t eta;        /* ns; 0: not known */
-	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a at 81% of its quota, ..."); NULL: it moves. */
+	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a at 81% of its quota, ..."); NULL:
+	 * it moves. */
 	const char *waiting;
 };
 
 struct sweep_options {
 	struct loop *loop;
-	/* Its http_client needs one connection more than speed.concurrency: a list that waits for room must not stand in the way
+	/* Its http_client needs one connection more than speed.concurrency: a list that waits for room must not
+	 * stand in the way
 	 * of the writes that make it. */
 	struct kube *kube;
 	const struct kube_resource *const *resources; /* in the order of rewriting */
@@ -73,9 +80,11 @@ struct sweep_options {
 	enum sweep_mode mode;          /* custom resources, and those that take no update, are always patched */
 	struct throttle_options speed; /* of all requests for single objects */
 	uint64_t deadline;             /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
-	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip nothing. */
+	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip
+	 * nothing. */
 	uint64_t skip_above;
-	/* NULL: not watched. Connected. The sweep pauses while a member's file is at SWEEP_QUOTA_PAUSE % of its quota. */
+	/* NULL: not watched. Connected. The sweep pauses while a member's file is at SWEEP_QUOTA_PAUSE % of its
+	 * quota. */
 	struct etcd *etcd;
 	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
 	uint64_t totals_hint;
@@ -109,14 +118,17 @@ struct sweep_result {
 	uint64_t objects, rewritten;
 };
 /* 0 when every object was rewritten, gone or quarantined. -ERROR_INTERRUPTED after a signal (the requests at hand are
- * finished first), -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the server stays
+ * finished first), -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the
+ * server stays
  * away for 10 minutes, -ERROR_BUSY when a list says for a minute that storage is initializing: a value that the server
- * cannot decrypt; -ERROR_PROTOCOL when lists are no lists, many times in a row. *ret is set in every case. Waits (top of a
+ * cannot decrypt; -ERROR_PROTOCOL when lists are no lists, many times in a row. *ret is set in every case. Waits
+ * (top of a
  * command). */
 _must_check_ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, struct error **err);
 void sweep_result_free(struct sweep_result *result);
 void sweep_result_freep(struct sweep_result **result);
-/* The resources that a configuration has rules for, wildcards resolved by discovery, in the order of rewriting: secrets,
+/* The resources that a configuration has rules for, wildcards resolved by discovery, in the order of rewriting:
+ * secrets,
  * configmaps, then by name. Left out: what another API server stores, what can be neither listed nor written, and
  * events.events.k8s.io where events are served (the same objects). New array. */
 const struct kube_resource **sweep_resources(const struct config_shape *shape, const struct kube_resources *resources,

@@ -1,7 +1,9 @@
 /* What the files of a sweep share.
  *
- * sweep.c: the top, which waits and stops. sweep_list.c: pages into the queue. sweep_write.c: the queue into requests, one object's life.
- * sweep_judge.c: what an answer means. sweep_quota.c: etcd's quota. sweep_progress.c: for people. sweep_result.c: what became of it all.
+ * sweep.c: the top, which waits and stops. sweep_list.c: pages into the queue. sweep_write.c: the queue into
+ * requests, one object's life.
+ * sweep_judge.c: what an answer means. sweep_quota.c: etcd's quota. sweep_progress.c: for people. sweep_result.c:
+ * what became of it all.
  * Everything happens in call-backs of the loop (sweep_pump is called by each); the top only looks at the clock. */
 #pragma once
 #include "base/clock.h"

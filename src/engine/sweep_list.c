@@ -1,4 +1,5 @@
-/* Pages of objects into the queue: the next one is asked for when the queue is short, and a page flows only while there is room. */
+/* Pages of objects into the queue: the next one is asked for when the queue is short, and a page flows only while
+ * there is room. */
 #include "engine/sweep_internal.h"
 
 #define PAGE_BYTES (2u << 20) /* what a page aims at */
@@ -288,7 +289,8 @@ static void page_failed(struct sweep *sweep, struct kube_list_result *result, ui
 
 	lister->repeats = true;
 	if (result->rc == -ERROR_EXPIRED) {
-		/* The token of a 410 goes on behind the same key at a newer revision. Without one, from the beginning: what was
+		/* The token of a 410 goes on behind the same key at a newer revision. Without one, from the
+		 * beginning: what was
 		 * queued already is left out. */
 		forget_page(lister);
 		if (!text_empty(result->continue_token))

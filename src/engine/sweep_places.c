@@ -1,4 +1,5 @@
-/* Which namespaces there are, in the order of keys, and how many objects: for people, and for lists of one namespace each. */
+/* Which namespaces there are, in the order of keys, and how many objects: for people, and for lists of one
+ * namespace each. */
 #include "engine/sweep_internal.h"
 
 #define ASK_TIMEOUT (10 * NS_PER_S)

@@ -1,4 +1,5 @@
-/* etcd's quota: rewriting makes a new revision of everything, and an etcd at its quota takes no writes at all (NOSPACE). */
+/* etcd's quota: rewriting makes a new revision of everything, and an etcd at its quota takes no writes at all
+ * (NOSPACE). */
 #include "engine/sweep_internal.h"
 
 #define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
@@ -27,7 +28,8 @@ unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota,
 	return percent;
 }
 
-/* How soon to look again: long before what is left would be used up at the speed at which it was used since the last look. */
+/* How soon to look again: long before what is left would be used up at the speed at which it was used since the
+ * last look. */
 static uint64_t next_look(struct sweep_quota *quota, uint64_t size, uint64_t limit, uint64_t now)
 {
 	uint64_t grown = size > quota->size ? size - quota->size : 0, left = limit > size ? limit - size : 0;
@@ -46,7 +48,8 @@ static uint64_t next_look(struct sweep_quota *quota, uint64_t size, uint64_t lim
 	return now + next_ms * NS_PER_MS;
 }
 
-/* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own answers do. */
+/* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own
+ * answers do. */
 static char *look(struct sweep *sweep, size_t member)
 {
 	struct etcd *etcd = sweep->options->etcd;

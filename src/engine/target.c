@@ -78,8 +78,8 @@ static int seal_output(struct target *target, const char *cert, const char *stat
 	return 0;
 }
 
-int target_manual(const char *source, const char *directory, const char *as_deployed, const char *seal_cert, const char *state_directory,
-		  struct target **ret, struct error **err)
+int target_manual(const char *source, const char *directory, const char *as_deployed, const char *seal_cert,
+		  const char *state_directory, struct target **ret, struct error **err)
 {
 	struct stat status;
 	_cleanup_free_ char *real = realpath(directory, NULL);
@@ -88,12 +88,14 @@ int target_manual(const char *source, const char *directory, const char *as_depl
 	if (!S_ISDIR(status.st_mode))
 		return error_set(err, ERROR_INPUT, "--out %s: not a directory", directory);
 	if (status.st_mode & 077) {
-		int rc = error_set(err, ERROR_REFUSED, "--out %s: others can read this directory, and keys will lie there", directory);
+		int rc = error_set(err, ERROR_REFUSED,
+				   "--out %s: others can read this directory, and keys will lie there", directory);
 		error_set_hint(err, "chmod 0700 %s", directory);
 		return rc;
 	}
 	if (in_git_work_tree(real)) {
-		int rc = error_set(err, ERROR_REFUSED, "--out %s: inside a git work tree, where keys get committed", directory);
+		int rc = error_set(err, ERROR_REFUSED, "--out %s: inside a git work tree, where keys get committed",
+				   directory);
 		error_set_hint(err, "choose a directory outside of it");
 		return rc;
 	}
@@ -182,13 +184,15 @@ static int write_sealed(const struct target *target, const struct secret *conten
 	return rc == 0 ? file_replace(target->sealed_path, sealed, before, 0600, &replaced, err) : rc;
 }
 
-int target_write(const struct target *target, const struct secret *content, const char *expect_sha256, struct error **err)
+int target_write(const struct target *target, const struct secret *content, const char *expect_sha256,
+		 struct error **err)
 {
 	enum file_replaced replaced;
 	bool first = target->manual && access(target->path, F_OK) != 0;
 	int rc = file_replace(target->path, content, first ? NULL : expect_sha256, 0600, &replaced, err);
 	if (rc < 0 && replaced == FILE_REPLACED_NOT_DURABLE)
-		return error_wrap(err, rc, "%s was replaced, but may be the old one again after a power failure", target->path);
+		return error_wrap(err, rc, "%s was replaced, but may be the old one again after a power failure",
+				  target->path);
 	return rc == 0 && target->seal ? write_sealed(target, content, err) : rc;
 }
 

@@ -1,9 +1,13 @@
-/* How fast we may write: a token bucket (--qps), a concurrency, and a governor that backs off on 429, 5xx and rising latency.
+/* How fast we may write: a token bucket (--qps), a concurrency, and a governor that backs off on 429, 5xx and
+ * rising latency.
  * Pure: every operation takes `now`; integers only.
  *
- * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start. The governor is AIMD on the number
- * of requests at once: halved by a failure, once for all failures of one round trip; one more after a round trip of good answers that
- * used at least half of it. A failure also stops everything for a while: as long as its Retry-After says, and at least a back-off that
+ * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start. The governor
+ * is AIMD on the number
+ * of requests at once: halved by a failure, once for all failures of one round trip; one more after a round trip of
+ * good answers that
+ * used at least half of it. A failure also stops everything for a while: as long as its Retry-After says, and at
+ * least a back-off that
  * doubles from THROTTLE_BACKOFF_MIN to THROTTLE_BACKOFF_MAX and begins anew once an answer is good. */
 #pragma once
 #include <stdbool.h>
@@ -32,7 +36,8 @@ struct throttle {
 	unsigned good_since_cut;        /* good answers towards the next growth */
 };
 void throttle_init(struct throttle *throttle, const struct throttle_options *options, uint64_t now);
-/* Whether one more may start now; when not, when to ask again (never later than *ret_again; UINT64_MAX: when one has ended). */
+/* Whether one more may start now; when not, when to ask again (never later than *ret_again; UINT64_MAX: when one
+ * has ended). */
 bool throttle_may_start(struct throttle *throttle, uint64_t now, uint64_t *ret_again);
 void throttle_started(struct throttle *throttle, uint64_t now);
 enum throttle_outcome {

@@ -4,7 +4,7 @@
 const char *phase_name(enum phase phase)
 {
 	switch (phase) {
-#define X(id, text) \
+#define X(id, text)      \
 	case PHASE_##id: \
 		return text;
 		PHASES(X)
@@ -16,7 +16,7 @@ const char *phase_name(enum phase phase)
 const char *action_name(enum action action)
 {
 	switch (action) {
-#define X(id, text) \
+#define X(id, text)       \
 	case ACTION_##id: \
 		return text;
 		ACTIONS(X)
@@ -28,7 +28,7 @@ const char *action_name(enum action action)
 const char *reason_text(enum reason reason)
 {
 	switch (reason) {
-#define X(id, text) \
+#define X(id, text)       \
 	case REASON_##id: \
 		return text;
 		REASONS(X)
@@ -40,7 +40,7 @@ const char *reason_text(enum reason reason)
 const char *reason_name(enum reason reason)
 {
 	switch (reason) {
-#define X(id, text) \
+#define X(id, text)       \
 	case REASON_##id: \
 		return #id;
 		REASONS(X)

@@ -415,7 +415,8 @@ static bool canary_missing(const struct view *v)
 		const struct server_observation *server = &v->seen->servers[i];
 		if (!on(v, RULE_LOADED) || server->canary_impossible || !canary_wanted(v, server))
 			continue;
-		/* A server that already has the next file may show either write key: rule 2 makes them one where a key leaves. */
+		/* A server that already has the next file may show either write key: rule 2 makes them one where a
+		 * key leaves. */
 		bool shown = server->canary_step == (int)v->base || server->canary_step == (int)v->base + 1;
 		if (shown && server->canary_process == server->process && server->canary_at >= server->loaded_since)
 			continue;
@@ -464,7 +465,8 @@ static bool rewriting_left(const struct view *v)
 
 /* --- rule 3a --- */
 
-/* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before; servers
+/* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before;
+ * servers
  * that have dropped already count by their write keys, too. */
 static uint64_t settle_from(const struct view *v)
 {
@@ -507,7 +509,8 @@ static uint64_t census_must_begin_after(const struct view *v)
 	return later(later(v->converged_since, v->seen->etcd_back_at), v->seen->settled_ended);
 }
 
-/* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see to it.
+/* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see
+ * to it.
  * It is tried again whenever the census is old. */
 static bool beyond_rewriting(const struct view *v, uint64_t left)
 {
@@ -608,7 +611,8 @@ static bool take_step(const struct view *v)
 	return write_step(v, server, v->base + 1, phase_of_writing(v), REASON_STEP);
 }
 
-/* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a process
+/* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a
+ * process
  * that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {

@@ -113,7 +113,8 @@ static const struct field decision_fields[] = {
 	F(named_only, "namedOnly", BOOL), F(rescue, "rescue", BOOL),   F(due, "due", U64),
 };
 #undef F
-/* A field that is in a struct and in no table would be lost without a word: whoever adds one, adds it above, then here. */
+/* A field that is in a struct and in no table would be lost without a word: whoever adds one, adds it above, then
+ * here. */
 #if UINTPTR_MAX == UINT64_MAX
 _Static_assert(sizeof(struct server_observation) == 152, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
@@ -450,7 +451,8 @@ static int check_steps(const struct record *record, struct error **err)
 	const struct observation *seen = &record->observation;
 	int end = (int)record->path->count;
 	for (size_t i = 0; i < seen->server_count; i++)
-		if (seen->servers[i].file_step >= end || seen->servers[i].loaded_step >= end || seen->servers[i].written_step >= end)
+		if (seen->servers[i].file_step >= end || seen->servers[i].loaded_step >= end ||
+		    seen->servers[i].written_step >= end)
 			return error_set(err, ERROR_INPUT, "servers[%zu] is at a step that the path does not have", i);
 	return 0;
 }
