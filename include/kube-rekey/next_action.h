@@ -5,13 +5,11 @@
 #include "kube-rekey/path.h"
 
 /* Names for people, from position and wait; shown, never read back. */
-/* clang-format off: a list reads as a list */
-#define PHASES(X)                                                                                               \
-	X(ADD_READ_KEY, "AddReadKey")                                                                           \
-	X(AWAIT_READ, "AwaitRead") X(PROMOTE, "Promote") X(AWAIT_WRITE, "AwaitWrite") X(REENCRYPT, "Reencrypt") \
-		X(SETTLE, "Settle") X(VERIFY, "Verify") X(AWAIT_COMPACTION, "AwaitCompaction")                  \
-			X(DROP_OLD_KEY, "DropOldKey") X(AWAIT_DROP, "AwaitDrop") X(RESCUE, "Rescue")            \
-				X(BLOCKED, "Blocked") X(DONE, "Done")
+/* clang-format off */
+#define PHASES(X) \
+	X(ADD_READ_KEY, "AddReadKey") X(AWAIT_READ, "AwaitRead") X(PROMOTE, "Promote") X(AWAIT_WRITE, "AwaitWrite") \
+	X(REENCRYPT, "Reencrypt") X(SETTLE, "Settle") X(VERIFY, "Verify") X(AWAIT_COMPACTION, "AwaitCompaction") \
+	X(DROP_OLD_KEY, "DropOldKey") X(AWAIT_DROP, "AwaitDrop") X(RESCUE, "Rescue") X(BLOCKED, "Blocked") X(DONE, "Done")
 /* clang-format on */
 enum phase {
 #define X(id, text) PHASE_##id,
@@ -21,18 +19,17 @@ enum phase {
 const char *phase_name(enum phase phase);
 
 /* What the engine shall do now. Each is small, idempotent, and judged afterwards by a new observation. */
-/* clang-format off: a list reads as a list */
-#define ACTIONS(X)                                                                                                     \
-	X(WAIT, "wait") /* look again at `due` at the latest */                                                        \
-	X(WRITE_STEP,                                                                                                  \
-	  "write-step")           /* put configuration `to_step` into the file of `server`, expecting `expect_hash` */ \
-	X(CANARY, "canary")       /* write the canary of every server and find it in etcd */                           \
-	X(REENCRYPT, "reencrypt") /* one sweep; `named_only`: of what the last census named */                         \
-	X(CENSUS, "census")       /* read every value of every etcd */                                                 \
-	X(COMPACT, "compact")     /* compact every etcd at its census revision */                                      \
-	X(READ_BACK, "read-back") /* plain GETs of a sample of each namespace */                                       \
-	X(RETIRE, "retire")       /* treat the old keys as asked */                                                    \
-	X(BLOCKED, "blocked")     /* a person is needed */                                                             \
+/* clang-format off */
+#define ACTIONS(X) \
+	X(WAIT, "wait")             /* look again at `due` at the latest */ \
+	X(WRITE_STEP, "write-step") /* put configuration `to_step` into the file of `server`, expecting `expect_hash` */ \
+	X(CANARY, "canary")         /* write the canary of every server and find it in etcd */ \
+	X(REENCRYPT, "reencrypt")   /* one sweep; `named_only`: of what the last census named */ \
+	X(CENSUS, "census")         /* read every value of every etcd */ \
+	X(COMPACT, "compact")       /* compact every etcd at its census revision */ \
+	X(READ_BACK, "read-back")   /* plain GETs of a sample of each namespace */ \
+	X(RETIRE, "retire")         /* treat the old keys as asked */ \
+	X(BLOCKED, "blocked")       /* a person is needed */ \
 	X(DONE, "done")
 /* clang-format on */
 enum action {
@@ -43,46 +40,46 @@ enum action {
 const char *action_name(enum action action);
 
 /* Why it waits, is blocked, or acts: one for each branch of the decision. */
-/* clang-format off: a list reads as a list */
-#define REASONS(X)                                                                         \
-	X(NONE, "")                                                                        \
-	X(SET_UNKNOWN, "the set of API servers is not known")                              \
-	X(SERVER_DOWN, "an API server does not answer")                                    \
-	X(FILE_UNKNOWN, "a configuration file cannot be read")                             \
-	X(FILE_EDITED, "a configuration file was changed by somebody else")                \
-	X(LOADED_UNKNOWN, "what a server has loaded is not known")                         \
+/* clang-format off */
+#define REASONS(X) \
+	X(NONE, "") \
+	X(SET_UNKNOWN, "the set of API servers is not known") \
+	X(SERVER_DOWN, "an API server does not answer") \
+	X(FILE_UNKNOWN, "a configuration file cannot be read") \
+	X(FILE_EDITED, "a configuration file was changed by somebody else") \
+	X(LOADED_UNKNOWN, "what a server has loaded is not known") \
 	X(LOADED_FOREIGN, "a server runs a configuration that is none of this rotation's") \
-	X(NOT_LOADED, "a server has not loaded its file yet")                              \
-	X(RESTART_NEEDED, "a server must be restarted to load its file")                   \
-	X(FILE_REFUSED, "a server refuses its file")                                       \
-	X(PUT_BACK, "a refused file is put back")                                          \
-	X(CANARY_MISSING, "a canary under the new write key is missing")                   \
-	X(PREFLIGHT, "no census was taken yet")                                            \
-	X(CENSUS_INCOMPLETE, "the census is not complete")                                 \
-	X(UNREADABLE, "values are under a key that the servers do not have")               \
-	X(UNKNOWN_VALUES, "values in etcd are of no known form")                           \
-	X(DOES_NOT_OPEN, "values do not open with the key of their name")                  \
-	X(STALE, "values are not under the write key")                                     \
-	X(QUARANTINED, "objects could not be rewritten")                                   \
-	X(OUTSIDE, "values that no API serves are in the way")                             \
-	X(VERSIONS_DIFFER, "servers of different versions run")                            \
-	X(SETTLING, "older writes may still land")                                         \
-	X(MEMBER_SILENT, "an etcd member does not answer")                                 \
-	X(MEMBERS_UNKNOWN, "the members of etcd are not known")                            \
-	X(SETTLED_CENSUS, "no census since settling")                                      \
-	X(HISTORY, "etcd still serves revisions that need the leaving key")                \
-	X(NO_COMPACTION, "nothing compacts etcd")                                          \
-	X(LOOK_TOO_OLD, "the last look is older than 60 s")                                \
-	X(UNREADABLE_STEP, "the step would break rule 2")                                  \
-	X(STEP, "the step is allowed")                                                     \
-	X(SECOND_NONCE, "an old server must show a second reload")                         \
-	X(BEHIND, "a file went back behind the others")                                    \
-	X(STALE_AFTER_DROP, "values under a dropped key appeared")                         \
-	X(RESCUED_TWICE, "a key had to be put back twice")                                 \
-	X(FINAL_CENSUS, "no census since the last step")                                   \
-	X(FINAL_READS, "nothing was read back since the last step")                        \
-	X(RETIRE, "the old key is not retired yet")                                        \
-	X(TOLD, "") /* observation.blocked says it */
+	X(NOT_LOADED, "a server has not loaded its file yet") \
+	X(RESTART_NEEDED, "a server must be restarted to load its file") \
+	X(FILE_REFUSED, "a server refuses its file") \
+	X(PUT_BACK, "a refused file is put back") \
+	X(CANARY_MISSING, "a canary under the new write key is missing") \
+	X(PREFLIGHT, "no census was taken yet") \
+	X(CENSUS_INCOMPLETE, "the census is not complete") \
+	X(UNREADABLE, "values are under a key that the servers do not have") \
+	X(UNKNOWN_VALUES, "values in etcd are of no known form") \
+	X(DOES_NOT_OPEN, "values do not open with the key of their name") \
+	X(STALE, "values are not under the write key") \
+	X(QUARANTINED, "objects could not be rewritten") \
+	X(OUTSIDE, "values that no API serves are in the way") \
+	X(VERSIONS_DIFFER, "servers of different versions run") \
+	X(SETTLING, "older writes may still land") \
+	X(MEMBER_SILENT, "an etcd member does not answer") \
+	X(MEMBERS_UNKNOWN, "the members of etcd are not known") \
+	X(SETTLED_CENSUS, "no census since settling") \
+	X(HISTORY, "etcd still serves revisions that need the leaving key") \
+	X(NO_COMPACTION, "nothing compacts etcd") \
+	X(LOOK_TOO_OLD, "the last look is older than 60 s") \
+	X(UNREADABLE_STEP, "the step would break rule 2") \
+	X(STEP, "the step is allowed") \
+	X(SECOND_NONCE, "an old server must show a second reload") \
+	X(BEHIND, "a file went back behind the others") \
+	X(STALE_AFTER_DROP, "values under a dropped key appeared") \
+	X(RESCUED_TWICE, "a key had to be put back twice") \
+	X(FINAL_CENSUS, "no census since the last step") \
+	X(FINAL_READS, "nothing was read back since the last step") \
+	X(RETIRE, "the old key is not retired yet") \
+	X(TOLD, "")                 /* observation.blocked says it */
 /* clang-format on */
 enum reason {
 #define X(id, text) REASON_##id,
