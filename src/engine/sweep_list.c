@@ -10,7 +10,7 @@
 #define LIST_TIMEOUT (600 * NS_PER_S) /* a page waits for room */
 #define BACKOFF_MIN (200 * NS_PER_MS)
 #define BACKOFF_MAX (30 * NS_PER_S)
-#define BROKEN_MAX 8 /* answers in a row that are no list */
+#define BROKEN_MAX 6 /* answers in a row that are no list */
 
 void sweep_list_init(struct sweep *sweep)
 {

@@ -385,7 +385,7 @@ class Faults(SweepCase):
         key = self.turn()
         with FaultProxy(self.cluster) as proxy:
             for name in range(3, 6):
-                proxy.on("PUT", f"/secrets/faulty-00000{name}$", faults.unavailable(1), times=8)
+                proxy.on("PUT", f"/secrets/faulty-00000{name}$", faults.unavailable(1), times=4)
             counts = self.counts(self.sweep(*self.all, proxy=proxy))
         self.assertEqual((counts["rewritten"], counts["quarantined"]), (150, 0))
         self.assert_all_under(key, "secrets/")
