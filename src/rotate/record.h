@@ -28,7 +28,7 @@ struct record {
 	char *expect_hash;
 };
 
-/* Appends one document to `w` (without a line end). `at`: wall-clock time in RFC 3339, for people; NULL when unknown. */
+/* Appends one document to `w` (without a line end). `at`: wall-clock time in RFC 3339, for people; NULL: unknown. */
 void record_write(struct json_writer *w, const char *at, const struct path *path, const struct observation *observation,
 		  uint64_t now, const struct decision *decision);
 /* -ERROR_INPUT: another kind or version, a member of another type than it should have, a step that the path does not

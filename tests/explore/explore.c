@@ -278,16 +278,21 @@ static bool reached_all(void)
 
 int main(int argc, char **argv)
 {
-	bool all = has_flag("--all", argv + 1, argc - 1), trace = has_flag("--trace", argv + 1, argc - 1), good = true;
-	bool whole = true;
+	bool all = has_flag("--all", argv + 1, argc - 1) || getenv("KUBE_REKEY_TEST_ALL");
+	bool trace = has_flag("--trace", argv + 1, argc - 1), good = true, whole = true;
+	size_t ran = 0;
 	for (size_t i = 0; i < ELEMENTS(scenarios); i++) {
-		if (!asked_for(scenarios[i].name, argv + 1, argc - 1) || (scenarios[i].only_all && !all)) {
-			whole &= scenarios[i].only_all;
+		const struct scenario *scenario = &scenarios[i];
+		if (!asked_for(scenario->name, argv + 1, argc - 1) || (scenario->only_all && !all)) {
+			whole &= scenario->only_all;
 			continue;
 		}
-		good &= run(&scenarios[i], trace || scenarios[i].must_fail);
+		good &= run(scenario, trace || scenario->must_fail);
+		ran++;
 	}
 	if (whole)
 		good &= reached_all();
-	return good ? 0 : 1;
+	if (ran == 0)
+		printf("there is no such scenario\n");
+	return good && ran > 0 ? 0 : 1;
 }

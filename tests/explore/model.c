@@ -84,18 +84,18 @@ static bool foreign(content c)
 	return c & 128;
 }
 
-#define CONTENTS_MAX (5 * SERVERS_MAX + 5)
+#define CONTENTS_MAX (6 * SERVERS_MAX + 4)
 static size_t contents(struct model_state *s, content *ret[static CONTENTS_MAX])
 {
 	size_t n = 0;
 	for (size_t i = 0; i < scenario->servers; i++) {
 		struct model_server *server = &s->servers[i];
-		content *of_server[] = {&server->file, &server->loaded, &server->worker, &server->written,
-					&server->known_loaded};
+		content *of_server[] = {&server->file,    &server->loaded,       &server->worker,
+					&server->written, &server->known_loaded, &server->ordered_on};
 		memcpy(ret + n, of_server, sizeof(of_server));
 		n += ELEMENTS(of_server);
 	}
-	content *others[] = {&s->copy, &s->stale_basis, &s->stale_expect, &s->pending_basis, &s->pending_expect};
+	content *others[] = {&s->copy, &s->stale_basis, &s->stale_expect, &s->pending_expect};
 	memcpy(ret + n, others, sizeof(others));
 	return n + ELEMENTS(others);
 }
@@ -150,7 +150,8 @@ static size_t stamps(struct model_state *s, uint8_t *ret[static STAMPS_MAX])
 	return n + ELEMENTS(others);
 }
 
-/* Only two gaps matter: the last before now (which stamps are old) and the last before settled_ended (it took its time). */
+/* Only two gaps matter: the last before now (which stamps are old) and the last before settled_ended (it took its
+ * time). */
 static void renumber_stamps(struct model_state *s)
 {
 	uint8_t *all[STAMPS_MAX], present[256] = {0}, fresh[256] = {0}, at = 0;
@@ -219,8 +220,9 @@ static void forget_canaries(struct model_state *s)
 	}
 }
 
-/* Stamps that can no longer matter are forgotten, and those of which only "not before" matters are moved together: fewer
- * states that differ in nothing. The questions that next_action asks of each stamp are the reason for each line. */
+/* Stamps that can no longer matter are forgotten, and those of which only "not before" matters are moved together:
+ * fewer states that differ in nothing. The questions that next_action asks of each stamp are the reason for each line.
+ * */
 static void forget(struct model_state *s)
 {
 	forget_canaries(s);
@@ -751,8 +753,10 @@ static void take_order(struct model_state *s, const struct decision *d)
 	s->pending_server = (uint8_t)(writes ? d->server : 0);
 	s->pending_rescue = d->rescue;
 	s->pending_limited = d->valid_until != UINT64_MAX;
-	s->pending_basis = writes || d->action == ACTION_RETIRE ? s->servers[s->pending_server].file : 0;
-	s->pending_expect = writes && d->expect_hash ? s->pending_basis : 0;
+	for (size_t i = 0; i < scenario->servers; i++)
+		if ((writes && i == s->pending_server) || d->action == ACTION_RETIRE)
+			s->servers[i].ordered_on = s->servers[i].file;
+	s->pending_expect = writes && d->expect_hash ? s->servers[s->pending_server].file : 0;
 }
 
 static bool look_event(struct model_state *s, enum glance glance)
@@ -839,15 +843,19 @@ static void act_census(struct model_state *s)
 
 static void act_retire(struct model_state *s)
 {
-	if (too_late(s) || s->servers[0].file != s->pending_basis)
-		return;
-	s->retired = 1;
+	for (size_t i = 0; i < scenario->servers; i++)
+		if (s->servers[i].file != s->servers[i].ordered_on)
+			return;
+	if (!too_late(s))
+		s->retired = 1;
 }
 
 static void forget_order(struct model_state *s)
 {
 	s->pending = s->pending_server = s->pending_to = s->pending_settle = 0;
-	s->pending_rescue = s->pending_limited = s->pending_basis = s->pending_expect = 0;
+	s->pending_rescue = s->pending_limited = s->pending_expect = 0;
+	for (size_t i = 0; i < scenario->servers; i++)
+		s->servers[i].ordered_on = 0;
 	s->looked_at = 0;
 }
 
@@ -857,7 +865,7 @@ static void act_write(struct model_state *s)
 	content before = server->file;
 	if (too_late(s))
 		return;
-	write_file(s, server, (enum shape)s->pending_to, s->pending_basis, s->pending_expect);
+	write_file(s, server, (enum shape)s->pending_to, server->ordered_on, s->pending_expect);
 	if (s->pending_rescue && server->file != before)
 		s->rescues = (uint8_t)(s->rescues < 2 ? s->rescues + 1 : 2);
 }
@@ -927,7 +935,7 @@ static bool stall(struct model_state *s)
 	s->stale_server = s->pending_server;
 	s->stale_to = s->pending_to;
 	s->stale_old = 0;
-	s->stale_basis = s->pending_basis;
+	s->stale_basis = s->servers[s->pending_server].ordered_on;
 	s->stale_expect = s->pending_expect;
 	lose_memory(s);
 	return true;

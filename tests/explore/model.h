@@ -1,14 +1,14 @@
 /* A model of a cluster under rotation, small enough to visit every state of it: servers with their files and reload
- * workers, what etcd holds now and in its history, writes in flight, people and tools that interfere, and our own process
- * with nothing but its memory. The decision is the shipped next_action, called with an observation built from the facts
- * of the last look.
+ * workers, what etcd holds now and in its history, writes in flight, people and tools that interfere, and our own
+ * process with nothing but its memory. The decision is the shipped next_action, called with an observation built from
+ * the facts of the last look.
  *
- * One rotation from key A to key B, in the shapes [A] [A,B] [B,A] [B]; an abort turns it round. Values are not told apart:
- * what is kept of etcd is under which keys there are values now, and in the revisions that can still be read. Time is a
- * number that grows by 1 with each thing done and by TICK when a time passes that is longer than settling, than 60 s and
- * than two compaction intervals; stamps are renumbered after each step, so that only their order remains, and which are older
- * than that time. A look and the decision that rests on it are one step: what happens between decision and deed happens
- * as well between look and decision. */
+ * One rotation from key A to key B, in the shapes [A] [A,B] [B,A] [B]; an abort turns it round. Values are not told
+ * apart: what is kept of etcd is under which keys there are values now, and in the revisions that can still be read.
+ * Time is a number that grows by 1 with each thing done and by TICK when a time passes that is longer than settling,
+ * than 60 s and than two compaction intervals; stamps are renumbered after each step, so that only their order remains,
+ * and which are older than that time. A look and the decision that rests on it are one step: what happens between
+ * decision and deed happens as well between look and decision. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,7 +51,8 @@ struct model_server {
 	uint8_t canary_at, canary_shape;
 	uint8_t proof; /* by reloads: how far two nonces have come; see PROOF_* in model.c */
 	uint8_t refused_before;
-	uint8_t replaced; /* `written` was put in the place of known_loaded, by us */
+	content ordered_on; /* the file that the order at hand rests on */
+	uint8_t replaced;   /* `written` was put in the place of known_loaded, by us */
 };
 
 struct model_state {
@@ -81,8 +82,8 @@ struct model_state {
 	uint8_t etcd_seen, etcd_restored, back_at, reads_at;
 	/* what it decided and has not done yet */
 	uint8_t looked_at; /* where the order is good for a time only */
-	uint8_t pending, pending_server, pending_to, pending_settle, pending_named, pending_rescue, pending_limited;
-	content pending_basis, pending_expect;
+	uint8_t pending, pending_server, pending_to, pending_settle, pending_rescue, pending_limited;
+	content pending_expect;
 	uint8_t now;
 };
 
@@ -136,7 +137,8 @@ size_t model_initial(struct model_state *ret, size_t max);
 typedef void model_visit(const struct model_state *next, unsigned event, void *arg);
 void model_successors(const struct model_state *state, model_visit *visit, void *arg);
 /* The state that comes next when everybody helps: servers load, members answer, time passes, nobody interferes.
- * END: the rotation is at its end. PERSON: it is blocked, after something interfered. STUCK: it is blocked for no cause. */
+ * END: the rotation is at its end. PERSON: it is blocked, after something interfered. STUCK: it is blocked for no
+ * cause. */
 enum helped { HELPED, HELPED_END, HELPED_PERSON, HELPED_STUCK };
 enum helped model_helped(const struct model_state *state, struct model_state *ret, unsigned *event);
 /* A never that is broken in this state, as words; NULL when none is. */

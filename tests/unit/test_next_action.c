@@ -1,5 +1,5 @@
-/* The decision, by table: what is seen => what is done. Every row begins with a rotation that goes well and says in what
- * its situation differs from that; the whole decision is compared. */
+/* The decision, by table: what is seen => what is done. Every row begins with a rotation that goes well and says in
+ * what its situation differs from that; the whole decision is compared. */
 #include "test_support.h"
 
 #include <stdio.h>
