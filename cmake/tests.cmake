@@ -99,7 +99,7 @@ if(NOT KR_FOLDERS)
 	foreach(file IN LISTS e2e_tests)
 		get_filename_component(name "${file}" NAME_WE)
 		add_test(NAME e2e_${name} COMMAND python3 -m unittest -v ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}/tests/e2e")
-		set_tests_properties(e2e_${name} PROPERTIES LABELS e2e RUN_SERIAL ON TIMEOUT 900
+		set_tests_properties(e2e_${name} PROPERTIES LABELS e2e RUN_SERIAL ON TIMEOUT 1500
 			ENVIRONMENT "KUBE_REKEY=${CMAKE_BINARY_DIR}/kube-rekey")
 	endforeach()
 endif()
