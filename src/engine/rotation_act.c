@@ -15,8 +15,10 @@ int rotation_lock(struct rotation *r, struct error **err)
 	_cleanup_free_ char *path = journal_lock_path(r->target->path);
 	char host[256] = "";
 	int rc = file_lock(path, &r->lock_fd, err);
-	if (rc == -ERROR_BUSY)
+	if (rc == -ERROR_BUSY) {
+		error_clear(err);
 		return error_set(err, ERROR_REFUSED, "another kube-rekey is at work on %s", r->target->path);
+	}
 	if (rc < 0)
 		return rc;
 	gethostname(host, sizeof(host) - 1);
