@@ -224,6 +224,7 @@ static struct census_group *found(struct scene *s, const char *resource, const c
 	struct census_group *group = &s->groups[s->seen.census.group_count++];
 	struct config_key parsed = shape_parse_key(key);
 	free(parsed.name);
+	free(parsed.kms_endpoint);
 	*group = (struct census_group){.resource = text(resource), .type = parsed.type, .values = values};
 	group->name = text(strchr(key, ':') ? strchr(key, ':') + 1 : text_equal(key, "-") ? "" : key);
 	return group;
