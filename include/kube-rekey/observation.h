@@ -41,9 +41,8 @@ struct server_observation {
 	uint64_t process;        /* identity of the process (its start time) */
 	/* since when this process was seen to run this file without a break; 0 when it does not */
 	uint64_t loaded_since;
-	/* As loaded_since, but kept when it goes from a file that it was seen to run to the one that this process
-	 * put in the
-	 * place of that very file (compared and swapped), and both have the same write keys. Never later than
+	/* As loaded_since, but kept when it goes from a file that it was seen to run to the one that this process put
+	 * in the place of that very file (compared and swapped), and both have the same write keys. Never later than
 	 * loaded_since. */
 	uint64_t writes_since;
 	bool refuses_file; /* its failure counter rose after our rename: it will not load this file */
@@ -108,9 +107,8 @@ struct observation {
 
 	/* since when no voting member and no server was silent for more than 5 s, restarted, or we paused */
 	uint64_t quiet_since;
-	/* A time without silence: began = quiet_since as it was when the canary of every server was written at its
-	 * end (settle
-	 * phase), ended = when that write was sent. Kept until the next one; 0: none by this process. */
+	/* A time without silence: began = quiet_since as it was when the canary of every server was written at its end
+	 * (settle phase), ended = when that write was sent. Kept until the next one; 0: none by this process. */
 	uint64_t settled_began, settled_ended;
 	uint64_t etcd_looked_at; /* when revision and raft term of every member were last read */
 	uint64_t etcd_back_at;   /* when one of them was last seen to have gone back; 0: never */

@@ -2,11 +2,9 @@
  * such that servers on either side of one step read what the others write. Pure.
  *
  * From key A to key B: [A] -> [A,B] -> [B,A] -> [B]. Turning encryption on: [plain] -> [plain,K] -> [K,plain]. The
- * general
- * case, of which these are instances: `from`, then `from` with every key of `to` as a read key, then `to` with
- * every key of
- * `from` as a read key, then `to`; equal neighbours are one step. Per resource; one without a rule counts as
- * [plain]. */
+ * general case, of which these are instances: `from`; that with every key of `to` as a read key; `to` with every key of
+ * that as a read key; `to`. A step between that would change nothing but the order of read keys is none; no key leaves
+ * where a write key changes. Per resource; one without a rule counts as [plain]. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,10 +29,9 @@ bool path_changes_write_key(const struct path *path, size_t step);
 /* Whether some key leaves some resource's effective rule. */
 bool path_drops(const struct path *path, size_t step);
 /* Whether a value under `key` of `resource` (NULL: outside the map of resources) stops being readable, or being
- * allowed,
- * by Ci -> Ci+1. A key that leaves the file altogether is lost to every value, whatever its resource; one that stays in
- * another rule, and plaintext, is lost to the resources whose effective rule loses it. Key names count, not bytes: the
- * census sees names. */
+ * allowed, by Ci -> Ci+1. A key that leaves the file altogether is lost to every value, whatever its resource; one
+ * that stays in another rule, and plaintext, is lost to the resources whose effective rule loses it. Key names count,
+ * not bytes: the census sees names. */
 bool path_loses(const struct path *path, size_t step, const char *resource, enum provider_type type, const char *name);
 /* Whether the servers of Ci can read a value under `key` of `resource`; outside the map: whether any rule has the
  * key. */

@@ -466,8 +466,7 @@ static bool rewriting_left(const struct view *v)
 /* --- rule 3a --- */
 
 /* From when on nothing may be silent. Behind a drop the keys that are written under are those of the step before;
- * servers
- * that have dropped already count by their write keys, too. */
+ * servers that have dropped already count by their write keys, too. */
 static uint64_t settle_from(const struct view *v)
 {
 	return v->last && !v->promoted ? v->writes_since : later(v->converged_since, v->writes_since);
@@ -509,9 +508,8 @@ static uint64_t census_must_begin_after(const struct view *v)
 	return later(later(v->converged_since, v->seen->etcd_back_at), v->seen->settled_ended);
 }
 
-/* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see
- * to it.
- * It is tried again whenever the census is old. */
+/* What a sweep that began when nothing could land any more has left, the next would leave too: a person has to see to
+ * it. It is tried again whenever the census is old. */
 static bool beyond_rewriting(const struct view *v, uint64_t left)
 {
 	const struct sweep_observation *sweep = &v->seen->sweep;
@@ -612,8 +610,7 @@ static bool take_step(const struct view *v)
 }
 
 /* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a
- * process
- * that is gone has proved is proved again. */
+ * process that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {
 	if ((v->promoted && rewriting_left(v)) || (v->base > 0 && not_settled(v)))

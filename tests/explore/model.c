@@ -221,8 +221,7 @@ static void forget_canaries(struct model_state *s)
 }
 
 /* Stamps that can no longer matter are forgotten, and those of which only "not before" matters are moved together:
- * fewer states that differ in nothing. The questions that next_action asks of each stamp are the reason for each line.
- * */
+ * fewer states that differ in nothing. The questions that next_action asks of each stamp are the reason for each line. */
 static void forget(struct model_state *s)
 {
 	forget_canaries(s);
