@@ -140,6 +140,14 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	} else if (ret->file == FACT_KNOWN) {
 		loaded_by_reloads(look, &metrics, target, deployed, ret);
 	}
+	if (!metrics.has_process_start && ret->loaded == FACT_KNOWN) {
+		ret->loaded = FACT_UNKNOWN; /* a restart would not be seen */
+		free(ret->why);
+		ret->why = xstrdup("its metrics do not say when it started");
+	}
+	look->reloads_since = look->process == ret->process && metrics.reload_successes > look->successes_now
+				      ? metrics.reload_successes - look->successes_now
+				      : 0;
 	look->successes_now = metrics.reload_successes;
 	look->failures_now = metrics.reload_failures;
 	/* A restarted process counts from zero: then nothing was refused. */
@@ -197,7 +205,9 @@ static void runs_its_file(struct look *look, const struct path *path, uint64_t n
 static void compare_with_before(struct look *look, const struct path *path, uint64_t now,
 				struct server_observation *ret)
 {
-	if (look->process != ret->process)
+	/* More reloads than the one that was waited for: something else ran in between, and may have written. */
+	bool same_file = text_equal(look->ran_file, ret->file_hash) && ret->loaded_is_file;
+	if (look->process != ret->process || look->reloads_since > (same_file ? 0 : 1))
 		forget_ran(look);
 	look->process = ret->process;
 	if (ret->loaded == FACT_KNOWN && ret->loaded_is_file) {
@@ -225,8 +235,9 @@ void look_at(struct look *look, const struct target *target, const struct journa
 	ret->refused_before = look->refused_before;
 	look_at_file(target, journal, ret, &deployed);
 	look_at_metrics(look, target, journal, deployed, ret);
+	/* The scrape may have taken a while: what it shows holds from its end on. */
 	if (ret->answering)
-		compare_with_before(look, journal->path, now, ret);
+		compare_with_before(look, journal->path, loop_now(look->kube->loop), ret);
 	ret->canary_step = look->canary_at ? look->canary_step : STEP_NONE;
 	ret->canary_at = look->canary_at;
 	ret->canary_process = look->canary_process;

@@ -26,6 +26,7 @@ struct look {
 	bool counters_known;
 	bool refused_before; /* it refused a file of ours, which was put back */
 	uint64_t failures_now, successes_now;
+	uint64_t reloads_since; /* successes counted since the look before, by the same process */
 	/* the last canary */
 	int canary_step;
 	uint64_t canary_at, canary_process;

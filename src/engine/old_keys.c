@@ -276,8 +276,11 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 			free(steal(sealed));
 			rc = seal_file(policy->seal, path, &sealed, err);
 		}
-		if (rc == 0)
+		if (rc == 0 && access(sealed, F_OK) == 0)
 			place = xasprintf("%s is sealed in %s", label, sealed);
+		else if (rc == 0)
+			place = xasprintf("%s is neither in %s nor sealed beside it: somebody took it away", label,
+					  path);
 		break;
 	case OLD_KEY_DESTROY:
 		rc = file_shred(path, err);

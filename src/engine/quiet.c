@@ -6,6 +6,11 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+/* What one etcd has shown: neither goes back in a cluster that was not restored from a backup. */
+struct highest {
+	uint64_t revision, raft_term;
+};
+
 /* One that must not be silent: a member of an etcd, or an API server. */
 struct watched {
 	struct quiet *quiet;
@@ -13,16 +18,12 @@ struct watched {
 	uint64_t id;
 	struct kube *server; /* of a server; NULL for a member */
 	bool learner;
-	uint64_t asked_at; /* when the probe under way was sent */
-	uint64_t alive_at; /* when the last probe that was answered was sent: it lived after that */
+	uint64_t asked_at;         /* when the probe under way was sent */
+	struct highest asked_with; /* what its etcd had shown by then */
+	uint64_t alive_at;         /* when the last probe that was answered was sent: it lived after that */
 	struct etcd_range_call *range;
 	struct http_call *call;
 	char *why;
-};
-
-/* What one etcd has shown: neither goes back in a cluster that was not restored from a backup. */
-struct highest {
-	uint64_t revision, raft_term;
 };
 
 struct quiet {
@@ -47,6 +48,7 @@ static bool silent(const struct watched *w, uint64_t now)
 	return !w->learner && (w->alive_at == 0 || now > w->alive_at + QUIET_SILENCE);
 }
 
+/* A linearizable read is never below what was known when it was sent; answers of several members may pass one another. */
 static void member_answered(void *arg, struct etcd_range_result *result)
 {
 	struct watched *w = arg;
@@ -58,10 +60,14 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	}
 	w->alive_at = w->asked_at;
 	struct highest *highest = &w->quiet->highest[w->etcd];
-	if (result->header.revision < highest->revision || result->header.raft_term < highest->raft_term)
+	const struct etcd_header *header = &result->header;
+	bool back = header->revision < w->asked_with.revision || header->raft_term < w->asked_with.raft_term;
+	if (back)
 		w->quiet->etcd_back_at = loop_now(w->quiet->loop);
-	highest->revision = result->header.revision;
-	highest->raft_term = result->header.raft_term;
+	if (back || header->revision > highest->revision)
+		highest->revision = header->revision;
+	if (back || header->raft_term > highest->raft_term)
+		highest->raft_term = header->raft_term;
 }
 
 /* Any answer of a server will do, a refusal or a 429 too: it is not stopped. */
@@ -92,6 +98,7 @@ static void probe(struct watched *w, uint64_t now)
 		return;
 	}
 	const struct quiet *quiet = w->quiet;
+	w->asked_with = quiet->highest[w->etcd];
 	w->range = etcd_range_start(
 		quiet->etcds[w->etcd],
 		&(struct etcd_range_options){

@@ -42,6 +42,10 @@ static int read_sample(struct sample *sample, struct read_back_result *ret, stru
 		if (rc == -ERROR_NOT_FOUND)
 			/* deleted since the list: a server that cannot read an object says 500 to a plain GET */
 			continue;
+		/* No answer says nothing about the object; a 500 for it, or an odd answer, does. */
+		if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_INTERRUPTED || rc == -ERROR_AUTH)
+			return error_set(err, error_code(failed), "reading back %s %s/%s: %s",
+					 sample->resource->resource, namespace_, name, error_message(failed));
 		if (rc < 0)
 			return error_set(err, ERROR_FINDING, "%s %s/%s cannot be read back: %s",
 					 sample->resource->resource, namespace_, name, error_message(failed));

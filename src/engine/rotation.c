@@ -14,6 +14,7 @@
 #include "engine/rotation_internal.h"
 #include "rotate/record.h"
 
+#define LEASE_ALIVE (25 * NS_PER_S)  /* two renewals and a half */
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define COMPACTION_ASK (2 * NS_PER_S)
 /* between looks while nothing is expected of a server: its /metrics are large */
@@ -59,23 +60,32 @@ static const char *identity_name(const struct kube_identity *identity)
 	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
 }
 
+static size_t count_servers(const struct rotation *r)
+{
+	size_t known = r->journal->servers.count;
+	for (size_t i = 0; i < r->journal->servers.count; i++)
+		known -= strings_has(&r->journal->forgotten, r->journal->servers.items[i]);
+	return known;
+}
+
 /* The set only grows: a Lease that vanishes is a server that is down until a person says that it is gone. */
 static void take_identities(struct rotation *r, const struct kube_identities *identities)
 {
 	const struct kube_identity *ours = NULL;
+	const char *back = NULL; /* a server that was forgotten, and is alive */
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
-		if (strings_has(&r->journal->forgotten, identity_name(identity)))
+		if (strings_has(&r->journal->forgotten, identity_name(identity))) {
+			back = clock_wall() < identity->renewed_wall + LEASE_ALIVE ? identity_name(identity) : back;
 			continue;
+		}
 		if (!strings_has(&r->journal->servers, identity_name(identity))) {
 			strings_add(&r->journal->servers, identity_name(identity));
 			r->set_grew = true;
 		}
 		ours = identity;
 	}
-	size_t known = r->journal->servers.count;
-	for (size_t i = 0; i < r->journal->servers.count; i++)
-		known -= strings_has(&r->journal->forgotten, r->journal->servers.items[i]);
+	size_t known = count_servers(r);
 	if (known > 1) {
 		_cleanup_free_ char *names = strings_join(&r->journal->servers, ", ");
 		block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server "
@@ -89,6 +99,7 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		block(r, xasprintf("--servers %llu, but the cluster shows one API server",
 				   (unsigned long long)r->options.servers));
 	r->set_known = true;
+	r->set_seen_at = loop_now(r->cluster->loop);
 	free(r->look.name);
 	r->look.name = xstrdup(identity_name(ours));
 	free(r->look.id_hash);
@@ -97,6 +108,12 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		r->set_known = false;
 		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that "
 			       "answers have one?");
+	}
+	if (back) {
+		_cleanup_free_ char *why =
+			xasprintf("%s was forgotten as gone for good, but renews its identity Lease", back);
+		r->set_known = false;
+		set_unknown(r, why);
 	}
 }
 
@@ -107,9 +124,11 @@ static void observe_set(struct rotation *r)
 	int rc = kube_identities_fetch(&r->cluster->kube, &identities, &failed);
 	if (rc == 0 && identities.count > 0) {
 		take_identities(r, &identities);
-	} else if (r->options.servers == 1 && (rc == 0 || rc == -ERROR_AUTH)) {
+	} else if (r->options.servers == 1 && (rc == 0 || rc == -ERROR_AUTH) && count_servers(r) <= 1) {
 		r->set_known = true; /* a person's word, where no source names the servers */
-	} else if (!r->set_known) {
+		r->set_seen_at = loop_now(r->cluster->loop);
+	} else if (!r->set_known || loop_now(r->cluster->loop) > r->set_seen_at + FRESH_LOOK) {
+		r->set_known = false; /* seen once is not seen now: another may have joined */
 		set_unknown(r, rc < 0 ? error_message(failed)
 				      : "no identity Leases: say --servers 1 if there is but one API server");
 	}
@@ -290,6 +309,8 @@ static int run(struct rotation *r, struct error **err)
 	for (;;) {
 		if (loop_signal(r->cluster->loop))
 			return error_set(err, ERROR_INTERRUPTED, "stopped by a signal; nothing is lost");
+		if (r->options.deadline && loop_now(r->cluster->loop) >= r->options.deadline)
+			return error_set(err, ERROR_DEADLINE, "the deadline passed; the same command goes on");
 		struct decision d = decide(r);
 		int rc = keep_set(r, err);
 		if (rc < 0)
@@ -376,6 +397,9 @@ static int begin(struct rotation *r, struct error **err)
 	int rc = open_record(r, err);
 	if (rc == 0)
 		rc = rotation_lock(r, err);
+	/* Both were read before the lock was ours, perhaps long before: a person was asked in between. */
+	if (rc == 0)
+		rc = rotation_same_as_opened(r, err);
 	if (rc == 0)
 		rc = target_clean(r->target, false, err);
 	if (rc == 0 && r->pending_journal) {
@@ -446,7 +470,9 @@ int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, stru
 	for (;;) {
 		struct decision d = decide(r);
 		if (d.action == ACTION_WRITE_STEP && d.to_step == 1) {
-			*ret_valid_until = clock_wall() + GATE_VALID;
+			uint64_t now = loop_now(r->cluster->loop);
+			uint64_t left = d.valid_until > now ? d.valid_until - now : 0;
+			*ret_valid_until = clock_wall() + (left < GATE_VALID ? left : GATE_VALID);
 			return 0;
 		}
 		bool may_do = d.action == ACTION_CANARY || d.action == ACTION_CENSUS;

@@ -22,7 +22,10 @@ int rotation_lock(struct rotation *r, struct error **err)
 	if (rc < 0)
 		return rc;
 	gethostname(host, sizeof(host) - 1);
-	_cleanup_free_ char *holder = xasprintf("%s-%ld", host, (long)getpid());
+	/* Host and pid are not enough: two containers may have both in common. */
+	_cleanup_secret_ random = secret_random(4);
+	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
+	_cleanup_free_ char *holder = xasprintf("%s-%ld-%s", host, (long)getpid(), nonce);
 	return kube_lock_take(&r->cluster->kube, holder, &r->lock, err);
 }
 
@@ -114,7 +117,12 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		   struct error **err)
 {
 	_cleanup_secret_ text = NULL;
+	/* By its meaning where the bytes are not ours: a comment that somebody added makes no other step of it. */
 	int from = journal_step_of(r->journal, present->sha256);
+	if (from == STEP_NONE)
+		from = path_find(r->journal->path, encryption_config_shape(present->config));
+	if (from == STEP_NONE)
+		return 0; /* changed since the look: look again */
 	bool late = false;
 	int rc = still_ours(r, &late, err);
 	if (rc == 0 && late)
@@ -411,6 +419,10 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 
 static int compact(struct rotation *r, struct error **err)
 {
+	bool late = false;
+	int held = still_ours(r, &late, err);
+	if (held < 0 || late)
+		return held;
 	for (size_t e = 0; e < r->cluster->etcd_count; e++) {
 		int rc = etcd_compact(r->cluster->etcds[e], r->census->etcds[e].revision, err);
 		if (rc < 0)
@@ -446,11 +458,13 @@ static int read_sample(struct rotation *r, const struct decision *d, struct erro
 static int retire(struct rotation *r, const struct decision *d, struct error **err)
 {
 	_cleanup_strings_ labels = {0};
-	if (clock_monotonic() > d->valid_until)
-		return 0;
+	bool late = false;
+	int rc = still_ours(r, &late, err);
+	if (rc < 0 || late || clock_monotonic() > d->valid_until)
+		return rc;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
 		old_keys_of_step(r->journal->path, i, &labels);
-	int rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
+	rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
 	if (rc < 0)
 		return rc;
 	keys_forget(&r->keys, &labels);

@@ -27,7 +27,9 @@ struct rotation {
 	unsigned rescues_before;   /* by processes before this one, which a person has begun again since */
 	struct seal *new_key_seal; /* NULL: none */
 	uint64_t settle_time;
-	int lock_fd; /* -1: not taken */
+	char *opened_file,
+		*opened_journal; /* hashes of file and journal as rotation_open read them; journal NULL: none */
+	int lock_fd;             /* -1: not taken */
 	struct kube_lock *lock;
 	FILE *record;
 	char *pending_journal;   /* set aside when the run begins: why; NULL */
@@ -38,6 +40,7 @@ struct rotation {
 	struct kube *servers[1];
 	struct quiet *quiet;
 	bool set_known, set_grew;
+	uint64_t set_seen_at;
 	char *set_why, *blocked;
 	struct observation seen; /* of the last look */
 	uint64_t settled_began, settled_ended;
@@ -74,6 +77,8 @@ _must_check_ int rotation_act(struct rotation *rotation, const struct decision *
 _must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
 /* Objects under the rules of the path, by the last census. */
 uint64_t rotation_objects(const struct rotation *rotation);
+/* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
+_must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct error **err);
 /* Taking and giving back both locks. */
 _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
 void rotation_unlock(struct rotation *rotation);

@@ -162,7 +162,7 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 		r->pending_journal = xasprintf(
 			"an earlier rotation's journal (%s) is set aside: the present file is none that it names",
 			r->journal->rotation);
-		journal_free(steal(r->journal));
+		r->unbegun = steal(r->journal);
 		return 0;
 	}
 	/* Nothing was written yet and its new key is gone: begin anew, with what is known of the servers. */
@@ -178,10 +178,38 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	return rc;
 }
 
+/* NULL where there is no journal. */
+static int hash_journal(const struct rotation *r, char **ret, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(r->target->path);
+	*ret = NULL;
+	return access(path, F_OK) == 0 ? file_sha256(path, JOURNAL_MAX, ret, err) : 0;
+}
+
+int rotation_same_as_opened(const struct rotation *r, struct error **err)
+{
+	struct target_content content = {0};
+	_cleanup_free_ char *journal = NULL;
+	int rc = target_read(r->target, &content, err);
+	if (rc == 0)
+		rc = hash_journal(r, &journal, err);
+	bool same = rc == 0 && text_equal(content.sha256, r->opened_file) && text_equal(journal, r->opened_journal);
+	target_content_free(&content);
+	if (rc < 0 || same)
+		return rc;
+	rc = error_set(err, ERROR_REFUSED, "%s or its rotation changed since this command began", r->target->path);
+	error_set_hint(err, "nothing was changed by it; run the same command again");
+	return rc;
+}
+
 static int find_path(struct rotation *r, struct error **err)
 {
 	struct target_content content = {0};
 	int rc = target_read(r->target, &content, err);
+	if (rc == 0)
+		rc = hash_journal(r, &r->opened_journal, err);
+	if (rc == 0)
+		r->opened_file = xstrdup(content.sha256);
 	/* The gate is asked about two files, whatever was begun with them. */
 	if (rc == 0 && !r->options.read_only)
 		rc = journal_read(r->target->path, &r->journal, err);
@@ -276,7 +304,10 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = find_path(r, err);
 	if (rc == 0)
 		rc = check_evidence(r, err);
-	for (size_t step = 0; rc == 0 && !r->options.read_only && step + 1 < r->journal->path->count; step++)
+	/* Keys that left already may be sealed or destroyed by now, as asked. */
+	int here = rc == 0 ? rotation_position(r) : STEP_NONE;
+	for (size_t step = here < 0 ? 0 : (size_t)here;
+	     rc == 0 && !r->options.read_only && step + 1 < r->journal->path->count; step++)
 		rc = old_keys_check(&r->old_key, r->journal->path, step, &r->keys, err);
 	if (rc < 0)
 		return rc;
@@ -311,6 +342,8 @@ void rotation_free(struct rotation *r)
 	if (r->record)
 		fclose(r->record);
 	free(r->pending_journal);
+	free(r->opened_file);
+	free(r->opened_journal);
 	journal_free(r->unbegun);
 	look_free(&r->look);
 	free(r->set_why);

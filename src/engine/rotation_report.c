@@ -191,7 +191,7 @@ static void tell_remains(struct rotation *r)
 				  report->finished);
 		strings_add(&report->remains, line);
 	}
-	if (!r->new_key_seal && r->journal->new_keys.count > 0) {
+	if (!r->new_key_seal && !r->target->manual && r->journal->new_keys.count > 0) {
 		_cleanup_free_ char *line =
 			xasprintf("the only copy of the new key is in %s: losing this disk loses etcd's backups too "
 				  "(--new-key-copy seal:CERT)",
