@@ -101,10 +101,13 @@ class Begun:
             return None
         return wait_until(found, timeout, f"{what} in {self.record}")
 
-    def phases(self):
-        """The phases in their order, each once a visit."""
-        return [phase for phase, _ in itertools.groupby(
-            line["decision"]["phase"] for line in self.decisions())]
+    def wait_for_step(self, step, timeout=60):
+        """Waits until the file of this step of the path is in place, loaded or not."""
+        def written():
+            lines = [line for line in self.decisions()
+                     if line["decision"]["action"] == "write-step" and line["decision"]["toStep"] == step]
+            return lines and self.operator.server.file_hash() != lines[-1]["decision"]["expectHash"]
+        wait_until(written, timeout, f"step {step} in {self.record}")
 
     def signal(self, number):
         self.running.signal(number)
