@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import threading
 import time
 import unittest
 import urllib.parse
