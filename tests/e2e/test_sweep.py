@@ -4,8 +4,10 @@ import base64
 import json
 import os
 import re
+import shlex
 import signal
-import threading
+import subprocess
+import tempfile
 import time
 import unittest
 
@@ -13,6 +15,8 @@ from lib import (
     PLANTED, Cluster, FaultProxy, Rule, bulk_secrets, configuration, faults, kube_rekey, new_key,
     path_of, populate, snapshot_hash, start_kube_rekey, wait_until)
 from lib.cluster import LIMITED_TOKEN
+from lib.parts import ROOT
+from lib.product import binary
 
 WIDGETS = "example.com/v1/widgets"
 CRD = {
@@ -704,6 +708,85 @@ class Memory(SweepCase):
         self.assert_all_under(key, f"secrets/{small}/", f"secrets/{large}/")
         if "ASAN" not in os.environ.get("KUBE_REKEY", "").upper():
             self.assertLess(peak - base, 16 << 10)
+
+
+class Library(SweepCase):
+    """What no command asks for: named objects, objects left out by their version, and progress."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        cls.tool = os.path.join(folder, "tool_sweep")
+        # With the flags of the build that is tested.
+        build = os.path.dirname(os.path.abspath(binary()))
+        with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
+            command = shlex.split(next(entry["command"] for entry in json.load(file)
+                                       if entry["file"].endswith("/src/base/alloc.c")))
+        flags = [flag for flag in command if flag.startswith(("-fsanitize", "-I", "-D"))]
+        libraries = subprocess.run(
+            ["pkg-config", "--libs", "libcurl", "libcjson", "openssl", "yaml-0.1", "libsodium"],
+            capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [command[0], "-std=gnu17", "-g", "-O1", *flags, os.path.join(ROOT, "tests/unit/tool_sweep.c"),
+             os.path.join(build, "libkube-rekey-core.a"), *libraries, "-lm", "-lpthread", "-o", cls.tool], check=True)
+
+    def run_tool(self, *arguments, mode="replace", qps=0, skip_above=0, resource="secrets", proxy=None):
+        more = {"url": proxy.url, "name": "tool.conf"} if proxy else {}
+        done = subprocess.run([self.tool, self.cluster.kubeconfig(**more), mode, str(qps), str(skip_above), resource,
+                               *arguments], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        found = json.loads(done.stdout)
+        self.assertEqual(found["backwards"], 0)
+        self.assertEqual(found["finished"], 1)
+        self.assertGreater(found["calls"], 0)
+        return found
+
+    def test_named_objects_alone(self):
+        namespace, names = self.secrets("named")
+        before = snapshot_hash(self.api, ("secrets",))
+        for mode in ("replace", "patch"):
+            with self.subTest(mode):
+                key = self.turn()
+                found = self.run_tool(f"{namespace}/{names[3]}", f"{namespace}/{names[7]}", f"{namespace}/no-such",
+                                      "no-such/at-all", mode=mode)
+                self.assertEqual((found["objects"], found["rewritten"], found["gone"]), (4, 2, 2))
+                self.assertEqual(self.keys_of("secrets/")[key], 2)
+        self.assertEqual(snapshot_hash(self.api, ("secrets",)), before)
+
+    def test_named_cluster_scoped_objects(self):
+        found = self.run_tool("/default", "/kube-system", resource="namespaces")
+        self.assertEqual((found["objects"], found["current"]), (2, 2))
+
+    def test_named_objects_that_are_changed_meanwhile(self):
+        namespace, names = self.secrets("named-busy")
+        self.turn()
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("PUT", f"/secrets/{names[3]}$", faults.call(lambda: self.api.patch(
+                "secrets", namespace, names[3], {"metadata": {"labels": {"a": "b"}}})), times=2)
+            found = self.run_tool(f"{namespace}/{names[3]}", proxy=proxy)
+        # The second change is none: the same label again.
+        self.assertEqual((found["conflicts"], found["objects"], found["quarantined"]), (1, 1, 0))
+
+    def test_what_was_written_later_is_left_out(self):
+        namespace, names = self.secrets("later")
+        key = self.turn()
+        version = int(self.api.list("secrets", namespace)[-1]["metadata"]["resourceVersion"])
+        for name in names[:5]:
+            self.api.patch("secrets", namespace, name, {"metadata": {"labels": {"a": "b"}}})
+        total = len(self.api.list("secrets"))
+        found = self.run_tool(skip_above=version)
+        self.assertEqual((found["skipped"], found["objects"]), (5, total))
+        self.assert_all_under(key, f"secrets/{namespace}/")
+
+    def test_progress_says_why_nothing_moves_and_never_goes_back(self):
+        bulk_secrets(self.cluster, 120, namespaces=6, prefix="shown")
+        self.turn()
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("PUT", "/secrets/shown", faults.too_many_requests(2), nth=40)
+            found = self.run_tool(qps=100, proxy=proxy)
+        self.assertGreater(found["waits"], 3)
+        self.assertEqual(found["done"], found["total"])
 
 
 if __name__ == "__main__":
