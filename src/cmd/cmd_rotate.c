@@ -50,7 +50,17 @@ static void show_note(void *arg, const char *text)
 	rotating_show_note(((struct run_view *)arg)->context, text);
 }
 
-/* Off a terminal nobody is asked: --yes says that it is meant. */
+/* Off a terminal nobody can be asked: --yes says that it is meant. Known before anything is opened. */
+static int check_confirmable(const struct command_context *context, struct error **err)
+{
+	if (context->options.yes || (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
+		return 0;
+	int rc = error_set(err, ERROR_USAGE,
+			   "rotate changes the server's configuration: say --yes where nobody can be asked");
+	error_set_hint(err, "kube-rekey plan shows what it will do");
+	return rc;
+}
+
 static int confirm(struct command_context *context, const struct rotation *rotation, struct error **err)
 {
 	const struct journal *journal = rotation_journal(rotation);
@@ -58,12 +68,6 @@ static int confirm(struct command_context *context, const struct rotation *rotat
 			    *new_keys = strings_join(&journal->new_keys, ", ");
 	if (context->options.yes)
 		return 0;
-	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-		int rc = error_set(err, ERROR_USAGE,
-				   "rotate changes the server's configuration: say --yes where nobody can be asked");
-		error_set_hint(err, "kube-rekey plan shows what it will do");
-		return rc;
-	}
 	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
 	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none",
 		*new_keys ? new_keys : "none");
@@ -95,7 +99,9 @@ int cmd_rotate(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_(rotation_freep) struct rotation *rotation = NULL;
 	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
-	int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	int rc = check_confirmable(context, err);
+	if (rc == 0)
+		rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
 	if (rc < 0)
 		return rc;
 	struct run_view view = {.context = context};

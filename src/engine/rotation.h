@@ -99,7 +99,6 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 char *rotation_report_text(const struct rotation_report *report); /* for people; new string */
 
 /* One line for people of what was decided and why: names of servers, keys and objects spelled out. New string. */
-char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen,
-		    uint64_t now);
+char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen, uint64_t now);
 /* What a person may do about it; NULL when nothing. New string. */
 char *decision_hint(const struct decision *d, const struct observation *seen);
