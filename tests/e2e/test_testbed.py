@@ -286,12 +286,14 @@ class Faults(unittest.TestCase):
         """The proxy of bytes, before etcd under mutual TLS."""
         with TcpProxy(self.cluster.etcd.members[0].url) as proxy:
             real = self.cluster.etcd
-            client = EtcdClient(proxy.url, real.ca, real.client.cert, real.client.key, timeout=1)
-            everything = client.get_prefix("/registry/")
-            self.assertEqual(everything.keys(), real.get_prefix("/registry/").keys())
+            client = EtcdClient(proxy.url, real.ca, real.client.cert, real.client.key)
+            revision = client.revision()
+            self.assertEqual(client.get_prefix("/registry/", revision=revision),
+                             real.at().get_prefix("/registry/", revision=revision))
+            impatient = EtcdClient(proxy.url, real.ca, real.client.cert, real.client.key, timeout=1)
             proxy.stall()
             with self.assertRaises(TimeoutError):
-                client.revision()
+                impatient.revision()
             proxy.resume()
             client.revision()
             before = proxy.connections
