@@ -28,6 +28,13 @@ struct config_key {
 	uint64_t kms_timeout; /* ns; 3 s by default */
 };
 
+/* A key as a stored value names it. A KMS provider of another version is another key. */
+struct key_name {
+	enum provider_type type;
+	unsigned kms_version; /* 0 but for kms */
+	const char *name;     /* not looked at for identity */
+};
+
 /* One item of `resources:`. */
 struct config_rule {
 	char **resources; /* "secrets", "configmaps", "widgets.example.com", "*.", "*.apps", "*.*" */

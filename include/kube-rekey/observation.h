@@ -67,6 +67,7 @@ struct member_observation { /* an etcd member */
 struct census_group {
 	char *resource; /* "secrets", "widgets.example.com"; NULL: outside the map of resources */
 	enum provider_type type;
+	unsigned kms_version; /* 0 but for kms */
 	char *name;
 	uint64_t values;
 	bool unknown;  /* no key could be read: truncated, unknown form */

@@ -32,12 +32,12 @@ bool path_drops(const struct path *path, size_t step);
  * allowed, by Ci -> Ci+1. A key that leaves the file altogether is lost to every value, whatever its resource; one
  * that stays in another rule, and plaintext, is lost to the resources whose effective rule loses it. Key names count,
  * not bytes: the census sees names. */
-bool path_loses(const struct path *path, size_t step, const char *resource, enum provider_type type, const char *name);
+bool path_loses(const struct path *path, size_t step, const char *resource, struct key_name key);
 /* Whether the servers of Ci can read a value under `key` of `resource`; outside the map: whether any rule has the
  * key. */
-bool shape_reads(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name);
+bool shape_reads(const struct config_shape *shape, const char *resource, struct key_name key);
 /* Whether `key` is the effective write key of `resource` in the shape ([plain] without a rule). */
-bool shape_writes(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name);
+bool shape_writes(const struct config_shape *shape, const char *resource, struct key_name key);
 /* Rule 2 for one step: for every resource the write key of each side is in the other. */
 bool path_step_readable(const struct path *path, size_t step);
 /* Whether a key that leaves by Ci -> Ci+1 is a write key of Ci or Ci+1, for some resource (rule 3d). */

@@ -7,8 +7,8 @@ static struct census_group *group_of(struct census_observation *seen, const char
 	for (size_t i = 0; i < seen->group_count; i++) {
 		struct census_group *group = &seen->groups[i];
 		if (text_equal(group->resource, resource) && group->type == key->provider &&
-		    text_equal(group->name, key->name) && group->foreign == foreign && !group->unknown &&
-		    !group->expected)
+		    group->kms_version == key->kms_version && text_equal(group->name, key->name) &&
+		    group->foreign == foreign && !group->unknown && !group->expected)
 			return group;
 	}
 	seen->groups = xreallocarray(seen->groups, seen->group_count + 1, sizeof(*seen->groups));
@@ -16,6 +16,7 @@ static struct census_group *group_of(struct census_observation *seen, const char
 	*group = (struct census_group){
 		.resource = resource ? xstrdup(resource) : NULL,
 		.type = key->provider,
+		.kms_version = key->kms_version,
 		.name = xstrdup(key->name),
 		.foreign = foreign,
 		.example = key->example ? xstrdup(key->example) : NULL,

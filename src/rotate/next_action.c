@@ -329,12 +329,17 @@ static bool old_census(const struct view *v)
 	return v->seen->census.finished + FRESH_LOOK < v->now;
 }
 
+static struct key_name key_of(const struct census_group *group)
+{
+	return (struct key_name){group->type, group->kms_version, group->name};
+}
+
 /* Outside the map of resources nobody can say which keys a value should be under: only one that left is missed. */
 static bool readable_at(const struct view *v, size_t step, const struct census_group *group)
 {
 	if (group->resource)
-		return shape_reads(v->path->steps[step], group->resource, group->type, group->name);
-	return step == 0 || !path_loses(v->path, step - 1, NULL, group->type, group->name);
+		return shape_reads(v->path->steps[step], group->resource, key_of(group));
+	return step == 0 || !path_loses(v->path, step - 1, NULL, key_of(group));
 }
 
 /* A value that a server's file cannot read: some neighbour on the path can, or nobody can. */
@@ -377,9 +382,9 @@ static bool census_alarms(const struct view *v)
 {
 	const struct census_observation *census = &v->seen->census;
 	if (census->begun == 0)
-		return act(v, ACTION_CENSUS, phase_of_writing(v), REASON_PREFLIGHT);
+		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_PREFLIGHT);
 	if (!census->complete)
-		return census_again(v, phase_of_writing(v), REASON_CENSUS_INCOMPLETE);
+		return census_again(v, PHASE_VERIFY, REASON_CENSUS_INCOMPLETE);
 	for (size_t g = 0; g < census->group_count; g++)
 		if (group_alarms(v, g))
 			return true;
@@ -388,7 +393,7 @@ static bool census_alarms(const struct view *v)
 
 static bool is_stale(const struct view *v, const struct census_group *group)
 {
-	return group->resource && !shape_writes(v->path->steps[v->base], group->resource, group->type, group->name);
+	return group->resource && !shape_writes(v->path->steps[v->base], group->resource, key_of(group));
 }
 
 static uint64_t stale_values(const struct view *v)
@@ -543,7 +548,7 @@ static bool values_in_the_way(const struct view *v,
 
 static bool needs_leaving_key(const struct view *v, const struct census_group *group)
 {
-	return path_loses(v->path, v->base, group->resource, group->type, group->name);
+	return path_loses(v->path, v->base, group->resource, key_of(group));
 }
 
 static bool census_too_early(const struct view *v, enum reason reason)

@@ -12,9 +12,10 @@ static struct config_key plaintext_key = {.type = PROVIDER_IDENTITY, .name = (ch
 static const struct config_rule plaintext_rule = {.keys = &plaintext_key, .key_count = 1};
 
 /* Names, not bytes: what a census can see. */
-static bool same_name(const struct config_key *key, enum provider_type type, const char *name)
+static bool same_name(const struct config_key *mine, struct key_name key)
 {
-	return key->type == type && (type == PROVIDER_IDENTITY || text_equal(key->name, name));
+	return mine->type == key.type && (key.type == PROVIDER_IDENTITY ||
+					  (mine->kms_version == key.kms_version && text_equal(mine->name, key.name)));
 }
 
 /* The rule in force for a resource or for everything that a wildcard leaves to it. */
@@ -40,18 +41,18 @@ static bool rule_has(const struct config_rule *rule, const struct config_key *ke
 	return false;
 }
 
-static bool rule_has_name(const struct config_rule *rule, enum provider_type type, const char *name)
+static bool rule_has_name(const struct config_rule *rule, struct key_name key)
 {
 	for (size_t k = 0; k < rule->key_count; k++)
-		if (same_name(&rule->keys[k], type, name))
+		if (same_name(&rule->keys[k], key))
 			return true;
 	return false;
 }
 
-static bool shape_has_name(const struct config_shape *shape, enum provider_type type, const char *name)
+static bool shape_has_name(const struct config_shape *shape, struct key_name key)
 {
 	for (size_t r = 0; r < shape->rule_count; r++)
-		if (rule_has_name(&shape->rules[r], type, name))
+		if (rule_has_name(&shape->rules[r], key))
 			return true;
 	return false;
 }
@@ -211,7 +212,8 @@ static const struct config_key *other_bytes(const struct config_shape *shape, co
 	for (size_t r = 0; r < shape->rule_count; r++)
 		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
 			const struct config_key *mine = &shape->rules[r].keys[k];
-			if (same_name(mine, key->type, key->name) && !config_key_equal(mine, key))
+			if (mine->type == key->type && text_equal(mine->name, key->name) &&
+			    !config_key_equal(mine, key))
 				return mine;
 		}
 	return NULL;
@@ -305,36 +307,30 @@ bool path_drops(const struct path *path, size_t step)
 	return any_pattern(path->steps[step], path->steps[step + 1], loses_a_key, NULL);
 }
 
-struct key_name {
-	enum provider_type type;
-	const char *name;
-};
-
 static bool loses_this_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
 {
 	const struct key_name *key = arg;
-	return rule_has_name(before, key->type, key->name) && !rule_has_name(after, key->type, key->name);
+	return rule_has_name(before, *key) && !rule_has_name(after, *key);
 }
 
-bool path_loses(const struct path *path, size_t step, const char *resource, enum provider_type type, const char *name)
+bool path_loses(const struct path *path, size_t step, const char *resource, struct key_name key)
 {
 	const struct config_shape *from = path->steps[step], *to = path->steps[step + 1];
-	const struct key_name key = {type, name};
-	if (type != PROVIDER_IDENTITY && shape_has_name(from, type, name) && !shape_has_name(to, type, name))
+	if (key.type != PROVIDER_IDENTITY && shape_has_name(from, key) && !shape_has_name(to, key))
 		return true;
 	if (resource)
 		return loses_this_key(effective(from, resource), effective(to, resource), &key);
-	return type != PROVIDER_IDENTITY && any_pattern(from, to, loses_this_key, &key);
+	return key.type != PROVIDER_IDENTITY && any_pattern(from, to, loses_this_key, &key);
 }
 
-bool shape_reads(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name)
+bool shape_reads(const struct config_shape *shape, const char *resource, struct key_name key)
 {
-	return resource ? rule_has_name(effective(shape, resource), type, name) : shape_has_name(shape, type, name);
+	return resource ? rule_has_name(effective(shape, resource), key) : shape_has_name(shape, key);
 }
 
-bool shape_writes(const struct config_shape *shape, const char *resource, enum provider_type type, const char *name)
+bool shape_writes(const struct config_shape *shape, const char *resource, struct key_name key)
 {
-	return same_name(&effective(shape, resource)->keys[0], type, name);
+	return same_name(&effective(shape, resource)->keys[0], key);
 }
 
 static bool breaks_reading(const struct config_rule *before, const struct config_rule *after, const void *arg)

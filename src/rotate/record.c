@@ -62,9 +62,9 @@ static const struct field member_fields[] = {
 #undef F
 #define F(member, name, kind) FIELD(census_group, member, name, kind)
 static const struct field group_fields[] = {
-	F(resource, "resource", TEXT), F(type, "provider", PROVIDER), F(name, "name", TEXT),
-	F(values, "values", U64),      F(unknown, "unknown", BOOL),   F(foreign, "foreign", BOOL),
-	F(expected, "expected", BOOL), F(example, "example", TEXT),
+	F(resource, "resource", TEXT), F(type, "provider", PROVIDER), F(kms_version, "kmsVersion", SMALL),
+	F(name, "name", TEXT),         F(values, "values", U64),      F(unknown, "unknown", BOOL),
+	F(foreign, "foreign", BOOL),   F(expected, "expected", BOOL), F(example, "example", TEXT),
 };
 #undef F
 #define F(member, name, kind) FIELD(census_observation, member, name, kind)

@@ -23,6 +23,8 @@ static const struct row rows[] = {
 	{"drop identity, nothing in plaintext => drop it", DROP_PLAIN, 0, {0},
 	 WRITE(DROP_OLD_KEY, STEP, 0, 1, .valid_until = GOOD_UNTIL)},
 	{"to KMS => add it as a read key", TO_KMS, 0, {secrets_under_a}, WRITE(ADD_READ_KEY, STEP, 0, 1)},
+	{"to KMS, values of that provider's first version => nobody can read them", TO_KMS, 0, {secrets_under_kms1},
+	 BLOCKED_BY(UNREADABLE, .step = 0, .group = 0)},
 	{"to KMS, all rewritten => drop a", TO_KMS, 2, {secrets_under_kms},
 	 WRITE(DROP_OLD_KEY, STEP, 2, 3, .valid_until = GOOD_UNTIL)},
 
@@ -209,14 +211,14 @@ static const struct row rows[] = {
 	 BLOCKED_BY(FILE_REFUSED, .step = 1, .server = 0)},
 
 	/* The first census. */
-	{"no census => one before anything else", KEY, 0, {no_census}, DO(CENSUS, ADD_READ_KEY, PREFLIGHT, .step = 0)},
+	{"no census => one before anything else", KEY, 0, {no_census}, DO(CENSUS, VERIFY, PREFLIGHT, .step = 0)},
 	{"no census at the end => one", KEY, 3, {no_census}, DO(CENSUS, VERIFY, PREFLIGHT, .step = 3)},
 	{"the census is not complete => again", KEY, 0, {census_incomplete},
-	 DO(CENSUS, ADD_READ_KEY, CENSUS_INCOMPLETE, .step = 0)},
+	 DO(CENSUS, VERIFY, CENSUS_INCOMPLETE, .step = 0)},
 	{"the census is not complete, 4 s ago => again in a while", KEY, 1, {census_incomplete_just_now},
-	 WAIT(PROMOTE, CENSUS_INCOMPLETE, .step = 1)},
+	 WAIT(VERIFY, CENSUS_INCOMPLETE, .step = 1)},
 	{"the census is not complete, 10 s ago => again", KEY, 1, {census_incomplete_10_s_ago},
-	 DO(CENSUS, PROMOTE, CENSUS_INCOMPLETE, .step = 1)},
+	 DO(CENSUS, VERIFY, CENSUS_INCOMPLETE, .step = 1)},
 	{"secrets under a key of nobody => a person", KEY, 0, {secrets_under_a, secrets_under_x},
 	 BLOCKED_BY(UNREADABLE, .step = 0, .group = 1)},
 	{"the same a minute later => look at them again", KEY, 0, {secrets_under_a, secrets_under_x, census_is_old},

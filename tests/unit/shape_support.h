@@ -1,5 +1,5 @@
 /* Configurations as one line, for tables: rules by "; ", "resources=keys", both by ",". A key is `-` (plaintext), `a`
- * (aescbc), or `gcm:a`, `box:a`, `kms:a`, with `!` behind it for other bytes (another plugin) under the same name. */
+ * (aescbc), or `gcm:a`, `box:a`, `kms:a`, `kms1:a`, with `!` behind it for other bytes (another plugin) under the same name. */
 #pragma once
 #include <stdio.h>
 #include "base/buf.h"
@@ -9,12 +9,13 @@
 static const struct {
 	const char *prefix;
 	enum provider_type type;
-} shape_prefixes[] = {{"gcm:", PROVIDER_AESGCM}, {"box:", PROVIDER_SECRETBOX}, {"kms:", PROVIDER_KMS}};
+} shape_prefixes[] = {
+	{"gcm:", PROVIDER_AESGCM}, {"box:", PROVIDER_SECRETBOX}, {"kms:", PROVIDER_KMS}, {"kms1:", PROVIDER_KMS}};
 
 static inline struct config_key shape_parse_key(const char *text)
 {
 	struct config_key key = {.type = text_equal(text, "-") ? PROVIDER_IDENTITY : PROVIDER_AESCBC};
-	bool other = text_ends(text, "!");
+	bool other = text_ends(text, "!"), first_version = text_starts(text, "kms1:");
 	for (size_t i = 0; i < ELEMENTS(shape_prefixes); i++)
 		if (text_starts(text, shape_prefixes[i].prefix)) {
 			key.type = shape_prefixes[i].type;
@@ -22,7 +23,7 @@ static inline struct config_key shape_parse_key(const char *text)
 		}
 	key.name = key.type == PROVIDER_IDENTITY ? xstrdup("") : xstrndup(text, strlen(text) - other);
 	if (key.type == PROVIDER_KMS) {
-		key.kms_version = 2;
+		key.kms_version = first_version ? 1 : 2;
 		key.kms_endpoint = xstrdup(other ? "unix:///other.sock" : "unix:///kms.sock");
 	} else if (key.type != PROVIDER_IDENTITY) {
 		memset(key.fingerprint, other ? '1' : '0', sizeof(key.fingerprint) - 1);
@@ -60,7 +61,8 @@ static inline void shape_write_key(const struct config_key *key, struct strings 
 {
 	const char *prefix = key->type == PROVIDER_IDENTITY ? "-" : "";
 	for (size_t i = 0; i < ELEMENTS(shape_prefixes); i++)
-		if (shape_prefixes[i].type == key->type)
+		if (shape_prefixes[i].type == key->type &&
+		    text_equal(shape_prefixes[i].prefix, "kms1:") == (key->kms_version == 1))
 			prefix = shape_prefixes[i].prefix;
 	bool other = key->fingerprint[0] == '1' || text_equal(key->kms_endpoint, "unix:///other.sock");
 	_cleanup_free_ char *text = xasprintf("%s%s%s", prefix, key->name, other ? "!" : "");

@@ -225,7 +225,8 @@ static struct census_group *found(struct scene *s, const char *resource, const c
 	struct config_key parsed = shape_parse_key(key);
 	free(parsed.name);
 	free(parsed.kms_endpoint);
-	*group = (struct census_group){.resource = text(resource), .type = parsed.type, .values = values};
+	*group = (struct census_group){
+		.resource = text(resource), .type = parsed.type, .kms_version = parsed.kms_version, .values = values};
 	group->name = text(strchr(key, ':') ? strchr(key, ':') + 1 : text_equal(key, "-") ? "" : key);
 	return group;
 }
@@ -236,6 +237,7 @@ CHANGE(secrets_under_x, found(s, "secrets", "x", 1))
 CHANGE(secrets_under_k, found(s, "secrets", "k", 1))
 CHANGE(secrets_in_plaintext, found(s, "secrets", "-", 2))
 CHANGE(secrets_under_kms, found(s, "secrets", "kms:v", 2))
+CHANGE(secrets_under_kms1, found(s, "secrets", "kms1:v", 1))
 CHANGE(no_secrets_under_a, found(s, "secrets", "a", 0))
 CHANGE(configmaps_under_a, found(s, "configmaps", "a", 2))
 CHANGE(configmaps_under_b, found(s, "configmaps", "b", 2))

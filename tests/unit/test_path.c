@@ -178,13 +178,18 @@ static const struct loses loses_rows[] = {
 	 false},
 };
 
+static struct key_name name_of(const struct config_key *key)
+{
+	return (struct key_name){key->type, key->kms_version, key->name};
+}
+
 static void loses(void **state)
 {
 	const struct loses *row = *state;
 	struct config_shape *steps[] = {shape_parse(row->from), shape_parse(row->to)};
 	const struct path path = {.steps = steps, .count = 2};
 	struct config_key key = shape_parse_key(row->key);
-	assert_int_equal(path_loses(&path, 0, row->resource, key.type, key.name), row->want);
+	assert_int_equal(path_loses(&path, 0, row->resource, name_of(&key)), row->want);
 	free(key.name);
 	config_shape_free(steps[0]);
 	config_shape_free(steps[1]);
@@ -246,6 +251,8 @@ static const struct access access_rows[] = {
 	{"by a wildcard", "*.*=a", "widgets.example.com", "a", true, true},
 	{"another provider type of this name", "secrets=a", "secrets", "gcm:a", false, false},
 	{"a rule before the wildcard", "secrets=b; *.*=a", "secrets", "a", false, false},
+	{"a KMS provider", "secrets=kms:a", "secrets", "kms:a", true, true},
+	{"another version of a KMS provider of this name", "secrets=kms:a", "secrets", "kms1:a", false, false},
 };
 
 static void reads_and_writes(void **state)
@@ -253,8 +260,8 @@ static void reads_and_writes(void **state)
 	const struct access *row = *state;
 	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse(row->shape);
 	struct config_key key = shape_parse_key(row->key);
-	assert_int_equal(shape_reads(shape, row->resource, key.type, key.name), row->reads);
-	assert_int_equal(shape_writes(shape, row->resource, key.type, key.name), row->writes);
+	assert_int_equal(shape_reads(shape, row->resource, name_of(&key)), row->reads);
+	assert_int_equal(shape_writes(shape, row->resource, name_of(&key)), row->writes);
 	free(key.name);
 }
 
@@ -262,9 +269,9 @@ static void outside_the_map_any_rule_counts(void **state)
 {
 	(void)state;
 	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=a; configmaps=c,-");
-	assert_true(shape_reads(shape, NULL, PROVIDER_AESCBC, "c"));
-	assert_true(shape_reads(shape, NULL, PROVIDER_IDENTITY, NULL));
-	assert_false(shape_reads(shape, NULL, PROVIDER_AESCBC, "x"));
+	assert_true(shape_reads(shape, NULL, (struct key_name){PROVIDER_AESCBC, 0, "c"}));
+	assert_true(shape_reads(shape, NULL, (struct key_name){PROVIDER_IDENTITY, 0, NULL}));
+	assert_false(shape_reads(shape, NULL, (struct key_name){PROVIDER_AESCBC, 0, "x"}));
 }
 
 static void a_configuration_that_is_no_step_is_not_found(void **state)
