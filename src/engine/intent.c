@@ -100,6 +100,21 @@ static struct config_key new_key(enum provider_type kind, const struct intent *i
 	return key;
 }
 
+/* A key that was named and stays would be an answer that lies. */
+static int check_dropped(const struct config_shape *to, const struct intent *intent, struct error **err)
+{
+	for (size_t i = 0; intent->drop_keys && i < intent->drop_keys->count; i++) {
+		const char *name = intent->drop_keys->items[i];
+		if (!shape_has_name(to, name))
+			continue;
+		int rc = error_set(err, ERROR_REFUSED,
+				   "--drop-key %s: a rule writes with it that this rotation gives no new key", name);
+		error_set_hint(err, "any other target is a file: --to FILE");
+		return rc;
+	}
+	return 0;
+}
+
 int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
 		  struct config_shape **ret, struct strings *ret_new, struct error **err)
 {
@@ -108,26 +123,29 @@ int intent_target(const struct config_shape *from, const struct intent *intent, 
 	int rc = check(from, intent, local, &kind, err);
 	if (rc < 0)
 		return rc;
-	struct config_shape *to = config_shape_copy(from);
+	_cleanup_(config_shape_freep) struct config_shape *to = config_shape_copy(from);
 	for (size_t r = 0; r < to->rule_count; r++) {
 		struct config_rule *rule = &to->rules[r];
 		enum provider_type writes = rule->keys[0].type;
-		if (local ? !is_local(writes) : writes != PROVIDER_IDENTITY)
-			continue;
-		struct config_key key = new_key(intent->provider ? kind : writes, intent, keys, ret_new);
-		if (is_local(writes))
+		bool changes = local ? is_local(writes) : writes == PROVIDER_IDENTITY;
+		struct config_key key = {0};
+		if (changes)
+			key = new_key(intent->provider ? kind : writes, intent, keys, ret_new);
+		if (changes && is_local(writes))
 			remove_key(rule, 0);
-		for (size_t k = rule->key_count; k-- > 0;)
+		/* Where the write key stays, it is no fallback. */
+		for (size_t k = rule->key_count; k-- > (changes ? 0 : 1);)
 			if (leaves(&rule->keys[k], intent))
 				remove_key(rule, k);
-		put_first(rule, &key);
+		if (changes)
+			put_first(rule, &key);
 	}
-	if (ret_new->count == 0) {
-		config_shape_free(to);
+	if (ret_new->count == 0)
 		return error_set(err, ERROR_REFUSED, "no rule of the present configuration can be given a new key");
-	}
-	*ret = to;
-	return 0;
+	rc = check_dropped(to, intent, err);
+	if (rc == 0)
+		*ret = steal(to);
+	return rc;
 }
 
 static const struct config_key *find_key(const struct config_shape *shape, const struct config_key *key)

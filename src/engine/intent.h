@@ -13,7 +13,7 @@ struct intent {
 /* Every rule whose write key is a local key gets a new one (one key per kind); where no rule has one, every rule
  * that writes plaintext
  * does, if a provider is named. Rules with a KMS write key and rules that keep some resource in plaintext on
- * purpose stay as they are.
+ * purpose keep their write key. `drop_keys` and the fallback to plaintext leave every rule.
  * New keys are added to `keys`, and their labels to ret_new; ret_new[0] names the rotation. -ERROR_REFUSED,
  * -ERROR_USAGE. */
 _must_check_ int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,

@@ -1,0 +1,76 @@
+#include <stdlib.h>
+
+#include "test_support.h"
+#include "shape_support.h"
+#include "engine/intent.h"
+
+/* What a rotation makes of a configuration. The new key is called NEW; its name is random. */
+static const struct {
+	const char *name, *from, *provider, *drop; /* drop: names by comma; "-" among them: plaintext */
+	const char *said;                          /* the target, or the error */
+} rows[] = {
+	{"the write key makes room for a new one of its kind", "secrets=a,-", NULL, "", "secrets=NEW,-"},
+	{"of another kind", "secrets=a,-", "secretbox", "", "secrets=box:NEW,-"},
+	{"older read keys stay", "secrets=a,b,-", NULL, "", "secrets=NEW,b,-"},
+	{"unless named", "secrets=a,b,-", NULL, "b", "secrets=NEW,-"},
+	{"plaintext goes when asked", "secrets=a,-", NULL, "-", "secrets=NEW"},
+	{"one new key for all rules of a kind", "secrets=a; configmaps=b,-", NULL, "", "secrets=NEW; configmaps=NEW,-"},
+	{"what writes plaintext beside a local key stays so", "secrets=a; configmaps=-", NULL, "",
+	 "secrets=NEW; configmaps=-"},
+	{"a key leaves rules that get no new key, too", "secrets=a; configmaps=-,box:old", NULL, "old",
+	 "secrets=NEW; configmaps=-"},
+	{"and rules that write with KMS", "secrets=a; configmaps=kms:v,old,-", NULL, "old,-",
+	 "secrets=NEW; configmaps=kms:v"},
+	{"plaintext that is written is no fallback", "secrets=a,-; configmaps=-,b", NULL, "-",
+	 "secrets=NEW; configmaps=-,b"},
+	{"encryption is turned on where a kind is named", "secrets=-", "aesgcm", "", "secrets=gcm:NEW,-"},
+	{"and its read keys are looked at", "secrets=-,b", "aescbc", "b", "secrets=NEW,-"},
+	{"no kind named", "secrets=-", NULL, "", "no rule writes with a local key, so there is none to rotate"},
+	{"a kind that is none", "secrets=a", "kms", "", "--provider is aescbc, aesgcm or secretbox, not kms"},
+	{"a key that is not there", "secrets=a", NULL, "x",
+	 "--drop-key x: the present configuration has no key of that name"},
+	{"a key that still writes", "secrets=a; configmaps=kms:v", NULL, "v",
+	 "--drop-key v: a rule writes with it that this rotation gives no new key"},
+};
+
+static void replace_name(struct buf *to, const char *text, const char *name)
+{
+	for (const char *at; *name && (at = strstr(text, name)); text = at + strlen(name)) {
+		assert_int_equal(buf_append(to, text, (size_t)(at - text)), 0);
+		assert_int_equal(buf_append_text(to, "NEW"), 0);
+	}
+	assert_int_equal(buf_append_text(to, text), 0);
+}
+
+static void makes(void **state)
+{
+	const __typeof__(rows[0]) *row = *state;
+	_cleanup_(config_shape_freep) struct config_shape *from = shape_parse(row->from), *to = NULL;
+	_cleanup_strings_ all = {0}, drop = {0}, made = {0};
+	_cleanup_keys_ keys = {0};
+	_cleanup_error_ failed = NULL;
+	_cleanup_buf_ said = BUF_INIT(4096);
+	strings_split(&all, row->drop, ',');
+	struct intent intent = {.provider = row->provider, .drop_keys = &drop, .wall_now = 1};
+	for (size_t i = 0; i < all.count; i++) {
+		if (text_equal(all.items[i], "-"))
+			intent.drop_identity = true;
+		else if (*all.items[i])
+			strings_add(&drop, all.items[i]);
+	}
+	if (intent_target(from, &intent, &keys, &to, &made, &failed) < 0) {
+		assert_null(to);
+		assert_string_equal(error_message(failed), row->said);
+		return;
+	}
+	_cleanup_free_ char *text = shape_text(to);
+	replace_name(&said, text, strchr(made.items[0], '/') + 1);
+	assert_string_equal(buf_text(&said), row->said);
+	assert_int_equal(keys.count, 1);
+	assert_int_equal(made.count, 1);
+}
+
+int main(void)
+{
+	return RUN_ROWS(makes, rows);
+}
