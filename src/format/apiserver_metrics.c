@@ -75,9 +75,10 @@ static void collect_by_status(struct apiserver_metrics *metrics, const struct pr
 static void collect_sample(struct apiserver_metrics *metrics, const struct prometheus_sample *sample,
 			   struct strings *loaded)
 {
+	uint64_t milliseconds;
 	if (text_equal(sample->name, PROCESS_START)) {
-		metrics->has_process_start = true;
-		metrics->process_start = sample->value;
+		metrics->has_process_start = count_of(sample->value * 1000.0, &milliseconds);
+		metrics->process_start = metrics->has_process_start ? sample->value : 0;
 	} else if (text_equal(sample->name, LAST_CONFIG_INFO)) {
 		if (sample->value != 0)
 			add_once(loaded, prometheus_label(sample, "hash"));

@@ -20,6 +20,10 @@ static const struct {
 	const char *said; /* start; reloads with their times; loaded hashes; ids */
 } rows[] = {
 	{"a server that shows nothing", "up 1\n", "start - reloads - loaded ids"},
+	{"a start that is no time", "process_start_time_seconds +Inf\n", "start - reloads - loaded ids"},
+	{"a start beyond all times", "process_start_time_seconds 1e300\n", "start - reloads - loaded ids"},
+	{"a start before all times", "process_start_time_seconds -1\n", "start - reloads - loaded ids"},
+	{"no number for a start", "process_start_time_seconds NaN\n", "start - reloads - loaded ids"},
 	/* as 1.36.3 shows them */
 	{"1.36 at start", START LOADED(ID, HASH), "start 1795373549.06 reloads - loaded " HASH " ids " ID},
 	{"1.36 after reloads, good and bad",
