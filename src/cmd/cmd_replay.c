@@ -2,30 +2,32 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/buf.h"
 #include "base/json_read.h"
 #include "cmd/command.h"
 #include "rotate/record.h"
 
 /* Reads one line of at most RECORD_LINE_MAX bytes. 1: a line; 0: the end. */
-static int read_line(FILE *file, const char *name, size_t number, char **buffer, size_t *size, struct error **err)
+static int read_line(FILE *file, const char *name, size_t number, struct buf *line, struct error **err)
 {
-	ssize_t len = getline(buffer, size, file);
-	if (len < 0)
-		return ferror(file) ? error_set_errno(err, ERROR_IO, errno, "%s", name) : 0;
-	if ((size_t)len > RECORD_LINE_MAX)
-		return error_set(err, ERROR_LIMIT, "%s:%zu: the line is longer than %u bytes", name, number,
-				 RECORD_LINE_MAX);
-	return 1;
+	int c;
+	buf_reset(line);
+	while ((c = getc(file)) != EOF && c != '\n')
+		if (buf_append(line, &(uint8_t){(uint8_t)c}, 1) < 0)
+			return error_set(err, ERROR_LIMIT, "%s:%zu: the line is longer than %u bytes", name, number,
+					 RECORD_LINE_MAX);
+	if (ferror(file))
+		return error_set_errno(err, ERROR_IO, errno, "%s", name);
+	return c == '\n' || line->len > 0;
 }
 
-static int replay_line(const struct command_context *context, const char *line, const char *what, size_t *different,
-		       struct error **err)
+static int replay_line(const struct command_context *context, const struct buf *line, const char *what,
+		       size_t *different, struct error **err)
 {
 	_cleanup_json_ document = NULL;
 	struct record *record = NULL;
-	int rc = json_parse(line, strlen(line), what, &document, err);
+	int rc = json_parse(buf_text(line), line->len, what, &document, err);
 	if (rc == 0)
 		rc = record_read(document, &record, err);
 	if (rc < 0)
@@ -49,16 +51,15 @@ int cmd_replay(struct command_context *context, struct error **err)
 	FILE *file = fopen(name, "re");
 	if (!file)
 		return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "%s", name);
-	char *buffer = NULL;
-	size_t size = 0, number = 0, different = 0;
+	_cleanup_buf_ line = BUF_INIT(RECORD_LINE_MAX);
+	size_t number = 0, different = 0;
 	int rc;
-	while ((rc = read_line(file, name, number + 1, &buffer, &size, err)) > 0) {
+	while ((rc = read_line(file, name, number + 1, &line, err)) > 0) {
 		_cleanup_free_ char *what = xasprintf("%s:%zu", name, ++number);
-		rc = replay_line(context, buffer, what, &different, err);
+		rc = replay_line(context, &line, what, &different, err);
 		if (rc < 0)
 			break;
 	}
-	free(buffer);
 	fclose(file);
 	if (rc < 0)
 		return rc;
