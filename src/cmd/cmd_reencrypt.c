@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json_writer.h"
+#include "cmd/present.h"
 #include "cmd/rotating.h"
 #include "cmd/session.h"
 #include "engine/sweep.h"
@@ -89,6 +90,27 @@ static void write_text(const struct sweep_result *result)
 	}
 }
 
+/* A server that still runs an older file calls every object current that this one would have rewritten. */
+static int check_server(const struct session *session, struct error **err)
+{
+	_cleanup_(journal_freep) struct journal *begun = NULL;
+	struct server_observation server = {0};
+	_cleanup_error_ why_not = NULL;
+	int rc = present_look(session, &begun, &server, err);
+	if (rc < 0)
+		return rc;
+	if (present_verdict(session, &server, &why_not) < 0) {
+		rc = error_set(err, ERROR_REFUSED, "%s: what is current would be judged by another configuration",
+			       error_message(why_not));
+		error_set_hint(err, "wait until it does (kube-rekey status says so)");
+	} else if (server.loaded != FACT_KNOWN) {
+		fprintf(stderr, "note: what %s has loaded is not known; it judges what is current by that, not by %s\n",
+			server.name, session->config_path);
+	}
+	present_free(&server);
+	return rc;
+}
+
 int cmd_reencrypt(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
@@ -99,6 +121,8 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 	int rc = session_open(context, 0, &session, err);
 	if (rc == 0)
 		rc = choose(o, &session, &resources, &count, err);
+	if (rc == 0 && session.config)
+		rc = check_server(&session, err);
 	if (rc < 0)
 		return rc;
 	struct sweep_options options = {

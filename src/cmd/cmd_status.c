@@ -1,12 +1,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
-#include "base/file.h"
 #include "base/json_writer.h"
+#include "cmd/present.h"
 #include "cmd/rotating.h"
 #include "engine/census.h"
-#include "engine/look.h"
 
 #define STATUS_JSON_MAX (64u << 20)
 
@@ -30,59 +28,13 @@ static int take_census(struct command_context *context, const struct session *se
 		.etcd_prefix = cluster->etcd_prefix,
 		.resources = &cluster->resources,
 		.shape = session->config ? encryption_config_shape(session->config) : NULL,
+		.open_with = session->config,
 		.whole_keyspace = true,
 		.foreign_prefixes = &cluster->foreign_prefixes,
 		.on_progress = rotating_show_census,
 		.arg = context,
 	};
 	return census_take(&options, ret, err);
-}
-
-/* Without a rotation the path is the present configuration alone, so that a look can say whether the server runs it. */
-static struct journal *present_as_journal(const struct session *session, const char *sha256)
-{
-	struct journal *journal = xcalloc(1, sizeof(*journal));
-	journal->path = xcalloc(1, sizeof(*journal->path));
-	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
-	journal->path->steps[journal->path->count++] = config_shape_copy(encryption_config_shape(session->config));
-	journal_add_hash(journal, 0, sha256);
-	return journal;
-}
-
-/* The name by which everything else calls it: its identity Lease's. Its address where no Lease tells, or several do. */
-static char *server_name(const struct session *session)
-{
-	struct kube_identities identities = {0};
-	char *name = NULL;
-	if (kube_identities_fetch(&session->cluster->kube, &identities, NULL) == 0 && identities.count == 1 &&
-	    !text_empty(identities.items[0].hostname))
-		name = xstrdup(identities.items[0].hostname);
-	kube_identities_free(&identities);
-	return name ? name : xstrdup(session->cluster->kube.name);
-}
-
-static int look(const struct session *session, struct status *status, struct error **err)
-{
-	_cleanup_(target_freep) struct target *target = NULL;
-	_cleanup_(journal_freep) struct journal *present = NULL;
-	_cleanup_free_ char *sha256 = NULL;
-	/* Only looked at: whoever owns the file may. */
-	target = xcalloc(1, sizeof(*target));
-	target->path = xstrdup(session->config_path);
-	int rc = file_sha256(session->config_path, ENCRYPTION_CONFIG_MAX, &sha256, err);
-	if (rc == 0)
-		rc = journal_read(session->config_path, &status->journal, err);
-	if (rc < 0)
-		return rc;
-	present = present_as_journal(session, sha256);
-	struct look eye = {.kube = &session->cluster->kube,
-			   .name = server_name(session),
-			   .canary_step = STEP_NONE,
-			   .reloads_itself = true};
-	look_at(&eye, target, status->journal ? status->journal : present, loop_now(session->cluster->loop),
-		&status->server);
-	look_free(&eye);
-	return 0;
 }
 
 static void count_members(const struct session *session, struct status *status)
@@ -211,9 +163,7 @@ static void print_text(const struct command_context *context, const struct sessi
 
 static void status_free(struct status *status)
 {
-	struct observation holder = {.servers = xcalloc(1, sizeof(struct server_observation)), .server_count = 1};
-	holder.servers[0] = status->server;
-	observation_free_contents(&holder);
+	present_free(&status->server);
 	census_free(status->census);
 	journal_free(status->journal);
 }
@@ -227,7 +177,7 @@ int cmd_status(struct command_context *context, struct error **err)
 		return rc;
 	rc = take_census(context, &session, &status.census, err);
 	if (rc == 0 && session.config)
-		rc = look(&session, &status, err);
+		rc = present_look(&session, &status.journal, &status.server, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
@@ -237,12 +187,6 @@ int cmd_status(struct command_context *context, struct error **err)
 	else
 		print_text(context, &session, &status);
 	context->printed_document = true;
-	if (status.census->unreadable > 0)
-		return error_set(err, ERROR_FINDING, "%llu values are under keys that the configuration does not have",
-				 (unsigned long long)status.census->unreadable);
-	if (!status.census->complete)
-		return error_set(err, ERROR_FINDING, "the census is not complete: %s", status.census->why);
-	return status.census->stale > 0 ? error_set(err, ERROR_FINDING, "%llu values are not under the write key",
-						    (unsigned long long)status.census->stale)
-					: 0;
+	rc = census_verdict(status.census, err);
+	return rc == 0 && session.config ? present_verdict(&session, &status.server, err) : rc;
 }

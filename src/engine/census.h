@@ -123,6 +123,9 @@ struct census {
 _must_check_ int census_take(const struct census_options *options, struct census **ret, struct error **err);
 void census_free(struct census *census);
 void census_freep(struct census **census);
+/* 0 only where every value was read, is known, readable and under its write key; else -ERROR_FINDING with the first
+ * reason why not. */
+_must_check_ int census_verdict(const struct census *census, struct error **err);
 /* As next_action wants it (`compacted` and `compaction_expected` are the caller's). */
 void census_observe(const struct census *census, struct census_observation *ret);
 /* The document of the command contract (kind Census), and the table for people. */

@@ -1,0 +1,74 @@
+#include "cmd/present.h"
+
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "engine/look.h"
+
+/* Without a rotation the path is the present configuration alone, so that a look can say whether the server runs it. */
+static struct journal *present_as_journal(const struct session *session, const char *sha256)
+{
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	journal->path = xcalloc(1, sizeof(*journal->path));
+	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
+	journal->path->steps[journal->path->count++] = config_shape_copy(encryption_config_shape(session->config));
+	journal_add_hash(journal, 0, sha256);
+	return journal;
+}
+
+/* The name by which everything else calls it: its identity Lease's. Its address where no Lease tells, or several do. */
+static char *server_name(const struct session *session)
+{
+	struct kube_identities identities = {0};
+	char *name = NULL;
+	if (kube_identities_fetch(&session->cluster->kube, &identities, NULL) == 0 && identities.count == 1 &&
+	    !text_empty(identities.items[0].hostname))
+		name = xstrdup(identities.items[0].hostname);
+	kube_identities_free(&identities);
+	return name ? name : xstrdup(session->cluster->kube.name);
+}
+
+int present_look(const struct session *session, struct journal **ret_journal, struct server_observation *ret,
+		 struct error **err)
+{
+	_cleanup_(journal_freep) struct journal *begun = NULL;
+	_cleanup_(target_freep) struct target *target = NULL;
+	_cleanup_(journal_freep) struct journal *present = NULL;
+	_cleanup_free_ char *sha256 = NULL;
+	/* Only looked at: whoever owns the file may. */
+	target = xcalloc(1, sizeof(*target));
+	target->path = xstrdup(session->config_path);
+	int rc = file_sha256(session->config_path, ENCRYPTION_CONFIG_MAX, &sha256, err);
+	if (rc == 0)
+		rc = journal_read(session->config_path, &begun, err);
+	if (rc < 0)
+		return rc;
+	present = present_as_journal(session, sha256);
+	struct look eye = {.kube = &session->cluster->kube,
+			   .name = server_name(session),
+			   .canary_step = STEP_NONE,
+			   .reloads_itself = true};
+	look_at(&eye, target, begun ? begun : present, loop_now(session->cluster->loop), ret);
+	look_free(&eye);
+	*ret_journal = steal(begun);
+	return 0;
+}
+
+int present_verdict(const struct session *session, const struct server_observation *server, struct error **err)
+{
+	if (server->loaded == FACT_CONTRADICTORY)
+		return error_set(err, ERROR_FINDING, "%s: %s", server->name, server->why);
+	if (server->loaded != FACT_KNOWN || server->loaded_is_file)
+		return 0;
+	int rc = error_set(err, ERROR_FINDING, "%s does not run %s yet", server->name, session->config_path);
+	error_set_hint(err, "it looks at its file each minute where automatic reload is on; else restart it");
+	return rc;
+}
+
+void present_free(struct server_observation *server)
+{
+	struct observation holder = {.servers = xcalloc(1, sizeof(*server)), .server_count = 1};
+	holder.servers[0] = *server;
+	observation_free_contents(&holder);
+	*server = (struct server_observation){0};
+}
