@@ -126,7 +126,7 @@ static void print_text(const struct command_context *context, const struct rotat
 		       const struct observation *seen, const struct decision *d)
 {
 	printf("Path\n");
-	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
+	rotating_print_path(stdout, rotation_path(rotation), rotation_position(rotation));
 	print_times(context, e);
 	print_warnings(context, rotation, e);
 	if (d->action == ACTION_BLOCKED || d->action == ACTION_WAIT) {
