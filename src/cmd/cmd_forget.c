@@ -60,9 +60,10 @@ static int forget_server(const struct options *o, struct journal **ret, struct e
 	if (!strings_has(&journal->forgotten, o->arguments[0]))
 		strings_add(&journal->forgotten, o->arguments[0]);
 	rc = journal_write(o->encryption_config, journal, err);
-	if (rc == 0)
-		*ret = steal(journal);
-	return rc;
+	if (rc < 0)
+		return rc;
+	*ret = steal(journal);
+	return 0;
 }
 
 static void print_json(const struct journal *journal, const char *server)
@@ -97,7 +98,7 @@ int cmd_forget(struct command_context *context, struct error **err)
 		rc = forget_server(o, &journal, err);
 	if (lock_fd >= 0)
 		close(lock_fd);
-	if (rc < 0)
+	if (!journal)
 		return rc;
 	if (o->json)
 		print_json(journal, o->arguments[0]);
