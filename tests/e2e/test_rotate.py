@@ -180,9 +180,11 @@ class WholeRotation(Case):
         self.assertIn("backups of etcd made before", remains)
         self.assertIn("losing this disk loses etcd's backups too", remains)
         phases = [each["phase"] for each in report["phases"]]
-        wanted = ["AddReadKey", "AwaitRead", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify",
-                  "AwaitCompaction", "DropOldKey", "AwaitDrop", "Verify", "Done"]
-        self.assertEqual([phase for phase in wanted if phase in phases], wanted)
+        # AwaitRead and AwaitDrop are not seen when the server loads a file as it is written.
+        wanted = ["AddReadKey", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify",
+                  "AwaitCompaction", "DropOldKey", "Verify", "Done"]
+        rest = iter(phases)
+        self.assertTrue(all(phase in rest for phase in wanted), phases)
 
     def test_second_rotation_right_after(self):
         """A rotation straight after another: the same file, one key further."""
