@@ -126,11 +126,11 @@ static void print_text(const struct command_context *context, const struct rotat
 		       const struct observation *seen, const struct decision *d)
 {
 	printf("Path\n");
-	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
+	rotating_print_path(stdout, rotation_path(rotation), rotation_position(rotation));
 	print_times(context, e);
 	print_warnings(context, rotation, e);
 	if (d->action == ACTION_BLOCKED || d->action == ACTION_WAIT) {
-		_cleanup_free_ char *text = decision_text(d, rotation_path(rotation), seen, clock_monotonic());
+		_cleanup_free_ char *text = rotation_decision_text(rotation, d);
 		_cleanup_free_ char *hint = decision_hint(d, seen);
 		printf("Right now: %s%s%s\n", text, hint ? "\n  " : "", hint ? hint : "");
 	}

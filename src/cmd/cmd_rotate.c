@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "cmd/rotating.h"
 
 #define REPORT_JSON_MAX (16u << 20)
+#define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
 
 /* What the screen shows of a run: one line a phase when it ends, the running one drawn again. */
 struct run_view {
@@ -61,20 +63,39 @@ static int check_confirmable(const struct command_context *context, struct error
 	return rc;
 }
 
-static int confirm(struct command_context *context, const struct rotation *rotation, struct error **err)
+/* The loop takes the signals: Control-C at the question is an answer, too. */
+static int wait_for_answer(struct loop *loop, struct error **err)
+{
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+	const bool never = false;
+	int rc = 0;
+	while (rc == 0 && poll(&in, 1, 0) == 0) {
+		rc = loop_run_until(loop, &never, loop_now(loop) + ANSWER_INTERVAL, err);
+		rc = error_forgive(err, rc, ERROR_DEADLINE);
+	}
+	return rc;
+}
+
+/* On stderr: stdout is the report's. */
+static int confirm(struct command_context *context, struct loop *loop, const struct rotation *rotation,
+		   struct error **err)
 {
 	const struct journal *journal = rotation_journal(rotation);
 	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "),
 			    *new_keys = strings_join(&journal->new_keys, ", ");
 	if (context->options.yes)
 		return 0;
-	rotating_print_path(rotation_path(rotation), rotation_position(rotation));
+	rotating_print_path(stderr, rotation_path(rotation), rotation_position(rotation));
 	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none",
 		*new_keys ? new_keys : "none");
+	fflush(stderr);
+	int rc = wait_for_answer(loop, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "not begun");
 	char answer[16] = "";
 	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
 		return 0;
-	return error_set(err, ERROR_INTERRUPTED, "not begun; nothing was changed");
+	return error_set(err, ERROR_REFUSED, "not begun, as you said; nothing was changed");
 }
 
 static void print_report(struct command_context *context, const struct rotation_report *report, int rc)
@@ -87,7 +108,7 @@ static void print_report(struct command_context *context, const struct rotation_
 			puts(text);
 		json_writer_free(&w);
 		context->printed_document = true;
-	} else if (rc == 0 || report->quarantine_count > 0) {
+	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0) {
 		_cleanup_free_ char *text = rotation_report_text(report);
 		fputs(text, stdout);
 	}
@@ -116,7 +137,7 @@ int cmd_rotate(struct command_context *context, struct error **err)
 	/* The rotation has its own copies of keys, and wipes them when they are no longer needed. */
 	encryption_config_free(steal(session.config));
 	if (rc == 0)
-		rc = confirm(context, rotation, err);
+		rc = confirm(context, session.cluster->loop, rotation, err);
 	if (rc < 0)
 		return rc;
 	rc = rotation_run(rotation, &report, err);

@@ -91,7 +91,7 @@ static void print_rotation(const struct session *session, const struct status *s
 	int here = path_find(journal->path, encryption_config_shape(session->config));
 	printf("\nRotation %s is half done: %s -> %s\n", journal->rotation, *old_keys ? old_keys : "plaintext",
 	       new_keys);
-	rotating_print_path(journal->path, here);
+	rotating_print_path(stdout, journal->path, here);
 	if (here == STEP_NONE)
 		printf("The present file is none of its steps: somebody changed it.\n");
 	else if ((size_t)here + 1 < journal->path->count)

@@ -1,6 +1,5 @@
 #include "cmd/rotating.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -83,24 +82,24 @@ static char *rule_keys(const struct config_rule *rule)
 	return strings_join(&labels, ", ");
 }
 
-static void print_step(const struct config_shape *shape, size_t number, bool here)
+static void print_step(FILE *out, const struct config_shape *shape, size_t number, bool here)
 {
 	if (shape->rule_count == 0)
-		printf("  %zu  (no rules: plaintext)%s\n", number, here ? "   <- here" : "");
+		fprintf(out, "  %zu  (no rules: plaintext)%s\n", number, here ? "   <- here" : "");
 	for (size_t r = 0; r < shape->rule_count; r++) {
 		const struct config_rule *rule = &shape->rules[r];
 		struct strings names = {rule->resources, rule->resource_count};
 		_cleanup_free_ char *resources = strings_join(&names, ","), *keys = rule_keys(rule);
 		if (r == 0)
-			printf("  %zu  ", number);
+			fprintf(out, "  %zu  ", number);
 		else
-			printf("     ");
-		printf("%s [%s]%s\n", resources, keys, here && r == 0 ? "   <- here" : "");
+			fprintf(out, "     ");
+		fprintf(out, "%s [%s]%s\n", resources, keys, here && r == 0 ? "   <- here" : "");
 	}
 }
 
-void rotating_print_path(const struct path *path, int here)
+void rotating_print_path(FILE *out, const struct path *path, int here)
 {
 	for (size_t i = 0; i < path->count; i++)
-		print_step(path->steps[i], i, (int)i == here);
+		print_step(out, path->steps[i], i, (int)i == here);
 }

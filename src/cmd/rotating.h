@@ -1,5 +1,6 @@
 /* What rotate, plan, status and gate share: options turned into a rotation, and progress on the screen. */
 #pragma once
+#include <stdio.h>
 #include "cmd/session.h"
 #include "engine/rotation.h"
 
@@ -10,5 +11,5 @@ enum sweep_mode rotating_mode(const struct options *options);
 void rotating_show_sweep(void *arg, const struct sweep_progress *progress);
 void rotating_show_census(void *arg, uint64_t done, uint64_t total);
 void rotating_show_note(void *arg, const char *text);
-/* "0  [aescbc/key1, plaintext]" for each step; `here` is marked. On stdout. */
-void rotating_print_path(const struct path *path, int here);
+/* "0  [aescbc/key1, plaintext]" for each step; `here` is marked. */
+void rotating_print_path(FILE *out, const struct path *path, int here);

@@ -1,7 +1,10 @@
 /* A decision in words: names of servers, keys and objects spelled out; what a person may do about it. */
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
+#include "base/buf.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "engine/rotation.h"
 
@@ -54,7 +57,27 @@ static char *group_text(const struct decision *d, const struct observation *seen
 			 group->example ? group->example : "(none named)");
 }
 
-static char *settle_text(const struct observation *seen, uint64_t now)
+/* "14:03:20Z" of a monotonic time: what a person compares with the clock on the wall. */
+static char *time_text(uint64_t at, const struct decision_clock *clock)
+{
+	char text[28];
+	clock_format(at > clock->now ? clock->wall + (at - clock->now) : clock->wall - (clock->now - at), 0, text);
+	return xstrdup(strchr(text, 'T') + 1);
+}
+
+static char *not_loaded_text(const struct server_observation *server, const struct decision_clock *clock)
+{
+	_cleanup_free_ char *hash = short_hash(server->file_hash);
+	if (!clock->reload_by)
+		return xasprintf("%s has not loaded %s yet", server->name, hash);
+	char by[28];
+	clock_format(clock->reload_by, 0, by);
+	return xasprintf("%s has not loaded %s yet; %s %s", server->name, hash,
+			 clock->reload_by >= clock->wall ? "next reload by" : "its reload was due by",
+			 strchr(by, 'T') + 1);
+}
+
+static char *settle_text(const struct observation *seen, const struct decision_clock *clock)
 {
 	uint64_t began = seen->servers[0].loaded_since;
 	if (seen->quiet_since > began)
@@ -63,19 +86,27 @@ static char *settle_text(const struct observation *seen, uint64_t now)
 	if (seen->quiet_since == 0)
 		return xasprintf("%s of settling begin when every member and server answers", whole);
 	uint64_t end = began + seen->settle_time;
-	_cleanup_free_ char *left = text_human_duration(end > now ? end - now : 0);
-	return xasprintf("%s without silence of a server or an etcd member; %s left", whole, left);
+	_cleanup_free_ char *left = text_human_duration(end > clock->now ? end - clock->now : 0);
+	_cleanup_free_ char *until = time_text(end, clock);
+	return xasprintf("%s without silence of a server or an etcd member; %s left, until %s", whole, left, until);
 }
 
-static char *wait_text(const struct decision *d, const struct observation *seen, uint64_t now)
+static char *history_text(uint64_t until, const struct decision_clock *clock)
+{
+	_cleanup_free_ char *left = text_human_duration(until > clock->now ? until - clock->now : 0);
+	_cleanup_free_ char *by = time_text(until, clock);
+	return xasprintf("etcd still serves revisions that need the leaving key; the server compacts by %s, within %s "
+			 "(--compact: now)",
+			 by, left);
+}
+
+static char *wait_text(const struct decision *d, const struct observation *seen, const struct decision_clock *clock)
 {
 	const struct server_observation *server = server_of(d, seen);
 	const char *name = server ? server->name : "";
 	switch ((int)d->reason) { /* the others have nothing to add to their own words */
-	case REASON_NOT_LOADED: {
-		_cleanup_free_ char *hash = short_hash(server ? server->file_hash : NULL);
-		return xasprintf("%s has not loaded %s yet", name, hash);
-	}
+	case REASON_NOT_LOADED:
+		return server ? not_loaded_text(server, clock) : xstrdup(reason_text(d->reason));
 	case REASON_RESTART_NEEDED:
 		return xasprintf("restart %s now: it loads its file at start only", name);
 	case REASON_SERVER_DOWN:
@@ -93,14 +124,9 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 				 seen->members[d->member].name,
 				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s");
 	case REASON_SETTLING:
-		return settle_text(seen, now);
-	case REASON_HISTORY: {
-		uint64_t until = seen->census.compaction_expected;
-		_cleanup_free_ char *left = text_human_duration(until > now ? until - now : 0);
-		return xasprintf("etcd still serves revisions that need the leaving key; the server compacts within %s "
-				 "(--compact: now)",
-				 left);
-	}
+		return settle_text(seen, clock);
+	case REASON_HISTORY:
+		return history_text(seen->census.compaction_expected, clock);
 	case REASON_CENSUS_INCOMPLETE:
 		return xasprintf("the census is not complete: %s", seen->census.why ? seen->census.why : "unknown");
 	default:
@@ -130,12 +156,13 @@ static char *blocked_text(const struct decision *d, const struct observation *se
 	}
 }
 
-char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen, uint64_t now)
+char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen,
+		    const struct decision_clock *clock)
 {
 	const struct server_observation *server = server_of(d, seen);
 	switch (d->action) {
 	case ACTION_WAIT:
-		return wait_text(d, seen, now);
+		return wait_text(d, seen, clock);
 	case ACTION_BLOCKED:
 		return blocked_text(d, seen);
 	case ACTION_WRITE_STEP: {
@@ -162,25 +189,53 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 	return xstrdup("done");
 }
 
+/* Longer than any key of etcd that a census names, each of its bytes escaped. */
+#define COMMAND_MAX (64u << 10)
+
+static bool is_plain(char c)
+{
+	return c >= ' ' && c <= '~' && c != '\'' && c != '\\';
+}
+
+static int append_quoted(struct buf *out, const char *path)
+{
+	bool plain = true;
+	for (const char *c = path; *c; c++)
+		plain = plain && is_plain(*c);
+	int rc = buf_append_text(out, plain ? "'" : "$'");
+	for (const char *c = path; rc == 0 && *c; c++)
+		rc = is_plain(*c) ? buf_append(out, c, 1)
+				  : buf_append_format(out, "\\x%02x", (unsigned)(unsigned char)*c);
+	return rc == 0 ? buf_append_text(out, "'") : rc;
+}
+
+char *decision_etcdctl_del(const char *path)
+{
+	_cleanup_buf_ quoted = BUF_INIT(COMMAND_MAX);
+	/* Never a command for half of a key. */
+	return xasprintf("etcdctl del %s", append_quoted(&quoted, path) == 0 ? buf_text(&quoted) : "PATH");
+}
+
 char *decision_hint(const struct decision *d, const struct observation *seen)
 {
 	const char *example = d->group >= 0 && (size_t)d->group < seen->census.group_count
 				      ? seen->census.groups[d->group].example
 				      : NULL;
+	_cleanup_free_ char *command = decision_etcdctl_del(example ? example : "PATH");
 	switch ((int)d->reason) { /* the others have nothing to add to their own words */
 	case REASON_OUTSIDE:
-		return xasprintf("no API serves them, so nothing can rewrite them. If they are remains: etcdctl del "
-				 "'%s' (kube-rekey census names all). "
-				 "If another cluster owns them: --foreign-prefix PREFIX",
-				 example ? example : "PATH");
+		return xasprintf("no API serves them, so nothing can rewrite them. If they are remains: %s (the report "
+				 "and kube-rekey census name more). If another cluster owns them: --foreign-prefix "
+				 "PREFIX",
+				 command);
 	case REASON_QUARANTINED:
 		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; "
 			       "nothing was dropped");
 	case REASON_UNKNOWN_VALUES:
 	case REASON_DOES_NOT_OPEN:
 		return xasprintf("such values are unreadable already. Look: kube-rekey census. Delete or restore them: "
-				 "etcdctl del '%s'",
-				 example ? example : "PATH");
+				 "%s",
+				 command);
 	case REASON_UNREADABLE:
 		return xstrdup("add the missing key to the configuration as a read key, or delete those values, before "
 			       "anything else");

@@ -76,7 +76,6 @@ static void write_document(struct json_writer *w, const struct journal *journal)
 	write_strings(w, "servers", &journal->servers);
 	write_strings(w, "forgotten", &journal->forgotten);
 	json_member_string(w, "request", journal->request);
-	json_member_string(w, "targetSHA256", journal->target_sha256);
 	json_member_u64(w, "rescues", journal->rescues);
 	json_member_u64(w, "objectsBefore", journal->objects_before);
 	json_member_bool(w, "retired", journal->retired);
@@ -179,7 +178,6 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	journal->rotation = copy_text(document, "rotation");
 	journal->started = copy_text(document, "started");
 	journal->request = copy_text(document, "request");
-	journal->target_sha256 = copy_text(document, "targetSHA256");
 	if (rc == 0 && (!journal->rotation || !journal->started || !journal->request ||
 			!json_u64_at(document, "rescues", &rescues)))
 		rc = -ERROR_INPUT;
@@ -267,7 +265,6 @@ void journal_free(struct journal *journal)
 	free(journal->rotation);
 	free(journal->started);
 	free(journal->request);
-	free(journal->target_sha256);
 	free(journal);
 }
 

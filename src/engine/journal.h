@@ -30,7 +30,6 @@ struct journal {
 	struct strings servers;   /* the set, by Lease name: it only grows */
 	struct strings forgotten; /* those that a person said are gone for good */
 	char *request;            /* what was asked, in one line: another request is another rotation */
-	char *target_sha256;      /* of the --to file; NULL without one */
 	unsigned rescues;
 	uint64_t objects_before; /* by the first census */
 	bool retired;

@@ -217,6 +217,24 @@ static void write_record(const struct rotation *r, const struct decision *d, uin
 	json_writer_free(&w);
 }
 
+/* A file that was there when this process began should be loaded one poll later, too. */
+static uint64_t reload_by(const struct rotation *r, const struct decision_clock *clock)
+{
+	const char *hash = r->seen.server_count > 0 ? r->seen.servers[0].file_hash : NULL;
+	if (!hash || r->target->manual || !r->look.reloads_itself)
+		return 0;
+	if (text_equal(hash, r->look.written_hash))
+		return r->look.written_wall + r->look.poll;
+	return text_equal(hash, r->opened_file) ? clock->wall - (clock->now - r->began) + r->look.poll : 0;
+}
+
+char *rotation_decision_text(const struct rotation *r, const struct decision *d)
+{
+	struct decision_clock clock = {.now = loop_now(r->cluster->loop), .wall = clock_wall()};
+	clock.reload_by = reload_by(r, &clock);
+	return decision_text(d, r->journal->path, &r->seen, &clock);
+}
+
 static void tell(struct rotation *r, const struct decision *d, uint64_t now)
 {
 	write_record(r, d, now);
@@ -229,7 +247,7 @@ static void tell(struct rotation *r, const struct decision *d, uint64_t now)
 	rotation_report_phase(r, d->phase, now);
 	if (!r->options.on_decision)
 		return;
-	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	_cleanup_free_ char *whole = r->trouble ? xasprintf("%s (%s)", text, r->trouble) : xstrdup(text);
 	r->options.on_decision(r->options.arg, d, &r->seen, whole);
 }
@@ -246,12 +264,14 @@ static struct decision decide(struct rotation *r)
 }
 
 /* Objects are in the way (1), or a rule (3). */
-static int blocked(const struct rotation *r, const struct decision *d, struct error **err)
+static int blocked(struct rotation *r, const struct decision *d, struct error **err)
 {
 	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE ||
 		       d->reason == REASON_UNKNOWN_VALUES || d->reason == REASON_DOES_NOT_OPEN;
-	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
+	if (d->reason == REASON_OUTSIDE && d->group >= 0)
+		rotation_report_outside(r, d);
 	int rc = error_set(err, objects ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
 	if (hint)
 		error_set_hint(err, "%s", hint);
@@ -288,7 +308,7 @@ static int wait(struct rotation *r, const struct decision *d, struct error **err
 		return rc;
 	if (!r->options.deadline || loop_now(r->cluster->loop) < r->options.deadline)
 		return 0;
-	_cleanup_free_ char *text = decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	rc = error_set(err, ERROR_DEADLINE, "the deadline passed while waiting: %s%s%s%s", text, r->trouble ? " (" : "",
 		       r->trouble ? r->trouble : "", r->trouble ? ")" : "");
 	error_set_hint(err, "it is safe to leave it like this; the same command goes on");
@@ -396,6 +416,8 @@ static int begin(struct rotation *r, struct error **err)
 	_cleanup_free_ char *aside = NULL;
 	int rc = open_record(r, err);
 	if (rc == 0)
+		rc = target_make_place(r->target, err);
+	if (rc == 0)
 		rc = rotation_lock(r, err);
 	/* Both were read before the lock was ours, perhaps long before: a person was asked in between. */
 	if (rc == 0)
@@ -438,7 +460,7 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 static char *gate_reason(const struct rotation *r, const struct decision *d)
 {
 	if (d->action == ACTION_WAIT || d->action == ACTION_BLOCKED)
-		return decision_text(d, r->journal->path, &r->seen, loop_now(r->cluster->loop));
+		return rotation_decision_text(r, d);
 	if (d->reason == REASON_STALE && r->census)
 		return xasprintf("%llu values are not under the write key", (unsigned long long)r->census->stale);
 	return xstrdup(reason_text(d->reason));

@@ -62,6 +62,8 @@ struct rotation_report {
 	uint64_t quarantined;
 	struct strings evidence; /* a sentence each */
 	struct strings remains;  /* where the old key still is: a sentence each */
+	struct strings outside;  /* values that no API serves and that are in the way: their paths in etcd */
+	uint64_t outside_count;  /* of which those are the first */
 	struct rotation_phase *phases;
 	size_t phase_count;
 	uint64_t revision, objects, ns;
@@ -98,7 +100,18 @@ void rotation_report_freep(struct rotation_report **report);
 void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w);
 char *rotation_report_text(const struct rotation_report *report); /* for people; new string */
 
+/* One moment by two clocks, so that a wait can say until when. */
+struct decision_clock {
+	uint64_t now;       /* monotonic ns */
+	uint64_t wall;      /* CLOCK_REALTIME ns at that moment */
+	uint64_t reload_by; /* CLOCK_REALTIME ns: when the server should have looked at its file; 0: not known */
+};
 /* One line for people of what was decided and why: names of servers, keys and objects spelled out. New string. */
-char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen, uint64_t now);
+char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen,
+		    const struct decision_clock *clock);
+/* The same of the rotation's last look. */
+char *rotation_decision_text(const struct rotation *rotation, const struct decision *d);
 /* What a person may do about it; NULL when nothing. New string. */
 char *decision_hint(const struct decision *d, const struct observation *seen);
+/* "etcdctl del '/registry/...'": what a shell makes exactly this key of, whatever bytes are in it. New string. */
+char *decision_etcdctl_del(const char *path);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
 /* --- both locks --- */
@@ -78,6 +79,9 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	int held = r->target->manual ? 0
 				     : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys,
 						     r->journal->rotation, err);
+	if (held == 0 && rotation_new_key_is_alone(r))
+		rotation_note(r, "the new key writes from now on, and its only copy is in %s: " ONLY_COPY_RISK,
+			      r->target->path);
 	if (held < 0 || !r->new_key_seal)
 		return held;
 	for (size_t i = 0; i < r->keys.count; i++) {
@@ -464,7 +468,10 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 		return rc;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
 		old_keys_of_step(r->journal->path, i, &labels);
-	rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
+	/* Remembered before it is gone, whatever stops us in between. */
+	rc = retired_remember(r->options.state_directory, r->journal->path, &labels, err);
+	if (rc == 0)
+		rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
 	if (rc < 0)
 		return rc;
 	keys_forget(&r->keys, &labels);

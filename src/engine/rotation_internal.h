@@ -79,6 +79,10 @@ _must_check_ int rotation_census_now(struct rotation *rotation, struct error **e
 uint64_t rotation_objects(const struct rotation *rotation);
 /* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
 _must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct error **err);
+/* What is said about a new key without a copy, at promotion and in the report. */
+#define ONLY_COPY_RISK "losing this disk loses etcd's backups too (--new-key-copy seal:CERT)"
+/* Whether the rotation makes or takes a new key whose only lasting copy is the server's file. */
+bool rotation_new_key_is_alone(const struct rotation *rotation);
 /* Taking and giving back both locks. */
 _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
 void rotation_unlock(struct rotation *rotation);
@@ -88,4 +92,6 @@ char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
 void rotation_report_begin(struct rotation *rotation);
 void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t now);
 void rotation_report_sweep(struct rotation *rotation, const struct sweep_result *result);
+/* The values that no API serves and that are why it is blocked. */
+void rotation_report_outside(struct rotation *rotation, const struct decision *decision);
 void rotation_report_end(struct rotation *rotation, const char *outcome);

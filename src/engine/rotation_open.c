@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "engine/intent.h"
+#include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
 #define SETTLE_MIN (15 * NS_PER_S)           /* rule 3a */
@@ -108,6 +109,8 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 		to = config_shape_copy(encryption_config_shape(r->to_config));
 	else
 		rc = intent_target(from, &intent, &r->keys, &to, &made, err);
+	if (rc == 0)
+		rc = retired_check(r->options.state_directory, from, to, err);
 	if (rc == 0)
 		rc = path_make(from, to, &journal->path, err);
 	if (rc < 0)

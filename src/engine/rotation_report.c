@@ -91,6 +91,34 @@ void rotation_report_sweep(struct rotation *r, const struct sweep_result *result
 	}
 }
 
+/* --- what is in the way --- */
+
+static bool loses_outside(const struct rotation *r, int step, enum provider_type type, const char *name)
+{
+	return (size_t)step + 1 < r->journal->path->count &&
+	       path_loses(r->journal->path, (size_t)step, NULL, type, name);
+}
+
+void rotation_report_outside(struct rotation *r, const struct decision *d)
+{
+	struct rotation_report *report = r->report;
+	const struct census_group *groups = r->census_seen.groups, *group = &groups[d->group];
+	/* A resource's own value that no list shows: one of them is known by its path. */
+	report->outside_count = group->resource ? group->values : 0;
+	for (size_t g = 0; !group->resource && g < r->census_seen.group_count; g++)
+		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
+		    loses_outside(r, d->step, groups[g].type, groups[g].name))
+			report->outside_count += groups[g].values;
+	for (size_t i = 0; !group->resource && i < r->census->outside_named; i++) {
+		const struct census_outside *value = &r->census->outside[i];
+		if (!value->unknown && loses_outside(r, d->step, value->provider, value->name))
+			strings_add(&report->outside, value->path);
+	}
+	/* A census names a hundred, whatever keys they are under. */
+	if (report->outside.count == 0 && group->example)
+		strings_add(&report->outside, group->example);
+}
+
 /* --- evidence: sentences out of what was seen last --- */
 
 static void tell_census(struct rotation *r)
@@ -191,13 +219,37 @@ static void tell_remains(struct rotation *r)
 				  report->finished);
 		strings_add(&report->remains, line);
 	}
-	if (!r->new_key_seal && !r->target->manual && r->journal->new_keys.count > 0) {
-		_cleanup_free_ char *line =
-			xasprintf("the only copy of the new key is in %s: losing this disk loses etcd's backups too "
-				  "(--new-key-copy seal:CERT)",
-				  r->target->path);
-		strings_add(&report->remains, line);
+}
+
+bool rotation_new_key_is_alone(const struct rotation *r)
+{
+	bool local = false;
+	for (size_t i = 0; i < r->keys.count; i++) {
+		const struct keyring_entry *key = &r->keys.entries[i];
+		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);
+		local = local || strings_has(&r->journal->new_keys, label);
 	}
+	return local && !r->new_key_seal && !r->target->manual;
+}
+
+/* Whether a file in which a new key writes was put in place, or was about to be: values may be under it. */
+static bool promoted(const struct journal *journal)
+{
+	for (size_t i = 0; i < journal->hash_count; i++)
+		for (int step = 0; step < journal->hashes[i].step; step++)
+			if (path_changes_write_key(journal->path, (size_t)step))
+				return true;
+	return false;
+}
+
+/* However it ended: from promotion on the key is needed. */
+static void tell_only_copy(struct rotation *r)
+{
+	if (!rotation_new_key_is_alone(r) || !promoted(r->journal))
+		return;
+	_cleanup_free_ char *line =
+		xasprintf("the only copy of the new key is in %s: " ONLY_COPY_RISK, r->target->path);
+	strings_add(&r->report->remains, line);
 }
 
 void rotation_report_end(struct rotation *r, const char *outcome)
@@ -215,6 +267,7 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 	tell_gaps(r);
 	if (text_equal(outcome, "Done"))
 		tell_remains(r);
+	tell_only_copy(r);
 }
 
 /* --- JSON --- */
@@ -270,6 +323,21 @@ static void write_counts(struct json_writer *w, const struct rotation_report *re
 	json_array_end(w);
 }
 
+static void write_outside(struct json_writer *w, const struct rotation_report *report)
+{
+	json_key(w, "outside");
+	json_array_begin(w);
+	for (size_t i = 0; i < report->outside.count; i++) {
+		_cleanup_free_ char *command = decision_etcdctl_del(report->outside.items[i]);
+		json_object_begin(w);
+		json_member_string(w, "path", report->outside.items[i]);
+		json_member_string(w, "delete", command);
+		json_object_end(w);
+	}
+	json_array_end(w);
+	json_member_u64(w, "outsideCount", report->outside_count);
+}
+
 void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w)
 {
 	json_object_begin(w);
@@ -289,6 +357,7 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_member_string(w, "server", report->server);
 	json_member_string(w, "loaded", report->loaded_hash);
 	write_counts(w, report);
+	write_outside(w, report);
 	write_list(w, "evidence", &report->evidence);
 	write_list(w, "remains", &report->remains);
 	json_key(w, "phases");
@@ -313,6 +382,19 @@ static void append_lines(struct buf *out, const char *head, const struct strings
 			return;
 }
 
+static int append_outside(struct buf *out, const struct rotation_report *report)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < report->outside.count; i++) {
+		_cleanup_free_ char *command = decision_etcdctl_del(report->outside.items[i]);
+		rc = buf_append_format(out, "%s%s\n", i == 0 ? "In the way, if they are remains:\n  " : "  ", command);
+	}
+	uint64_t more = report->outside_count - report->outside.count;
+	if (rc == 0 && report->outside.count > 0 && report->outside_count > report->outside.count)
+		rc = buf_append_format(out, "  and %llu more\n", (unsigned long long)more);
+	return rc;
+}
+
 #define REPORT_TEXT_MAX (1u << 20)
 
 char *rotation_report_text(const struct rotation_report *report)
@@ -321,15 +403,17 @@ char *rotation_report_text(const struct rotation_report *report)
 	_cleanup_free_ char *time = text_human_duration(report->ns), *objects = text_human_count(report->objects);
 	_cleanup_free_ char *old_keys = strings_join(&report->old_keys, ", "),
 			    *new_keys = strings_join(&report->new_keys, ", ");
-	int rc = buf_append_format(&out, "%s in %s. %s objects", report->outcome, time, objects);
-	if (rc == 0 && *new_keys)
-		rc = buf_append_format(&out, " under %s", new_keys);
-	if (rc == 0 && *old_keys)
-		rc = buf_append_format(&out, "; %s left the configuration", old_keys);
+	bool done = text_equal(report->outcome, "Done");
+	int rc = buf_append_format(&out, "%s in %s.", report->outcome, time);
+	if (rc == 0 && done)
+		rc = buf_append_format(&out, " %s objects%s%s%s%s%s.", objects, *new_keys ? " under " : "", new_keys,
+				       *old_keys ? "; " : "", old_keys, *old_keys ? " left the configuration" : "");
 	if (rc == 0)
-		rc = buf_append_text(&out, ".\n");
+		rc = buf_append_text(&out, "\n");
 	append_lines(&out, "Proof:   ", &report->evidence);
 	append_lines(&out, "Remains: ", &report->remains);
+	if (rc == 0)
+		rc = append_outside(&out, report);
 	for (size_t i = 0; rc == 0 && i < report->quarantine_count; i++) {
 		const struct sweep_quarantined *q = &report->quarantine[i];
 		rc = buf_append_format(&out, "Quarantine: %s %s/%s: %s\n", q->resource->resource,
@@ -349,6 +433,7 @@ void rotation_report_free(struct rotation_report *report)
 	strings_free(&report->new_keys);
 	strings_free(&report->evidence);
 	strings_free(&report->remains);
+	strings_free(&report->outside);
 	free(report->resources);
 	forget_quarantine(report);
 	free(report->phases);

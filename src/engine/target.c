@@ -64,15 +64,12 @@ static bool in_git_work_tree(const char *directory)
 /* The plain file goes where only we look, and CMS where the pipeline looks. */
 static int seal_output(struct target *target, const char *cert, const char *state_directory, struct error **err)
 {
-	_cleanup_free_ char *directory = xasprintf("%s/manual", state_directory);
 	int rc = seal_open(cert, &target->seal, err);
-	if (rc == 0)
-		rc = file_make_directory(directory, err);
 	if (rc < 0)
 		return rc;
 	target->sealed_path = xasprintf("%s.cms", target->path);
 	const char *name = strrchr(target->path, '/') + 1;
-	char *path = xasprintf("%s/%s", directory, name);
+	char *path = xasprintf("%s/manual/%s", state_directory, name);
 	free(target->path);
 	target->path = path;
 	return 0;
@@ -109,6 +106,15 @@ int target_manual(const char *source, const char *directory, const char *as_depl
 	if (rc == 0)
 		*ret = steal(target);
 	return rc;
+}
+
+int target_make_place(const struct target *target, struct error **err)
+{
+	if (!target->sealed_path)
+		return 0;
+	const char *slash = strrchr(target->path, '/');
+	_cleanup_free_ char *directory = xstrndup(target->path, (size_t)(slash - target->path));
+	return file_make_directory(directory, err);
 }
 
 void target_free(struct target *target)

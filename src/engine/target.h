@@ -28,6 +28,8 @@ _must_check_ int target_file(const char *path, struct target **ret, struct error
 _must_check_ int target_manual(const char *source, const char *directory, const char *as_deployed,
 			       const char *seal_cert, const char *state_directory, struct target **ret,
 			       struct error **err);
+/* Makes the place of a sealed target's plain file (0700): opening one, as plan and gate do, makes nothing. */
+_must_check_ int target_make_place(const struct target *target, struct error **err);
 void target_free(struct target *target);
 void target_freep(struct target **target);
 /* What is there now, parsed. */

@@ -146,6 +146,19 @@ class Manual(Ordinary):
         self.assertEqual((len(pipeline.rolled_out), pipeline.modes, clear), (3, {0o600}, set()))
         self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
 
+    def test_looking_makes_nothing(self):
+        """`plan` and `gate` of a sealed output make no file and no folder."""
+        keeper = Authority(self.cluster.path("looker"), "looker").issue("me", "me")
+        manual = ["--target", "manual", "--out", self.out, "--out-seal", keeper.cert]
+        state = self.cluster.path("no-state")
+        here = sorted(os.listdir(os.path.dirname(self.present)))
+        self.operator.run("plan", *manual, "--state-dir", state, config=self.present)
+        self.operator.run("gate next", *manual, "--state-dir", state, "--to", self.present,
+                          config=self.present, code=3)
+        self.assertFalse(os.path.exists(state))
+        self.assertEqual(os.listdir(self.out), [])
+        self.assertEqual(sorted(os.listdir(os.path.dirname(self.present))), here)
+
     def test_folders_that_are_refused(self):
         """A git work tree, a folder that others can read, none at all: refused, nothing written."""
         os.mkdir(os.path.join(self.out, ".git"))

@@ -134,9 +134,12 @@ class Place:
         wanted = {"keep": [name.format(kinds) for name in old], "destroy": [],
                   "seal": [name.format(kinds) + ".cms" for name in old] +
                   [f"{kinds}-{name}.yaml.cms" for name in self.keys_in_file()]}[self.fate]
+        wanted.append("retired-keys")
         if len(files) != len(wanted) or not all(
                 any(re.fullmatch(pattern, name) for name in files) for pattern in wanted):
             raise AssertionError(f"in the state directory {files}, not {wanted}")
+        with open(os.path.join(self.state, "retired-keys"), encoding="utf-8") as file:
+            _equal("retired", {line.strip().partition("/")[2] for line in file}, self.old)
 
     def finish(self, arguments, whole=True):
         """The same command again, to the end."""

@@ -3,7 +3,7 @@
 import signal
 import unittest
 
-from lib import Cluster, Rule, configuration, new_key, populate, wait_until
+from lib import Cluster, Rule, Terminal, configuration, new_key, populate, wait_until
 from rotating import Operator
 
 
@@ -79,6 +79,16 @@ class Status(unittest.TestCase):
         self.assertEqual(set(self.counted(document, "secrets")), {"aescbc/key-2026-03"})
         self.assertTrue(document["census"]["complete"])
         self.assertNotIn(self.old[1], text.out + str(document))
+
+    def test_3_colours(self):
+        """Colours on a terminal alone, and none where NO_COLOR asks for none."""
+        flags, colour = self.operator.flags(), "\x1b["
+        for env, all_of_it, wanted in (({}, True, True), ({"NO_COLOR": "1"}, True, False),
+                                       ({"TERM": "dumb"}, True, False), ({}, False, False)):
+            terminal = Terminal(["status", *flags], {"NO_COLOR": "", **env}, all_of_it=all_of_it)
+            code, out = terminal.wait()
+            table = terminal.screen.rpartition("etcd  ")[2] if all_of_it else out
+            self.assertEqual((code, colour in table), (0, wanted), (env, terminal.screen, out))
 
     def test_4_not_loaded(self):
         """A file that the server refuses to load: what runs is not the file."""

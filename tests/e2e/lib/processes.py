@@ -55,7 +55,7 @@ def start(command, before=(), **options):
     """Popen of a command that the kernel kills when this process dies.
     `before` are words that lead to it (unshare and the like)."""
     line = [*before, "setpriv", "--pdeathsig", "KILL", "--", *command]
-    process = _spawner.start(line, stdin=subprocess.DEVNULL, **options)
+    process = _spawner.start(line, **{"stdin": subprocess.DEVNULL, **options})
     _children[:] = [child for child in _children if child.returncode is None] + [process]
     return process
 

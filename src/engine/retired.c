@@ -1,0 +1,135 @@
+#include "engine/retired.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define FINGERPRINT_LEN 12
+
+static char *file_of(const char *state_directory)
+{
+	return xasprintf("%s/retired-keys", state_directory);
+}
+
+/* --- the file --- */
+
+static bool is_line(const char *line)
+{
+	return strspn(line, "0123456789abcdef") == FINGERPRINT_LEN && line[FINGERPRINT_LEN] == ' ';
+}
+
+/* Its lines, and its hash: NULL where there is none yet. */
+static int read_lines(const char *path, struct strings *ret, char **ret_sha256, struct error **err)
+{
+	_cleanup_secret_ content = NULL;
+	_cleanup_strings_ lines = {0};
+	*ret_sha256 = NULL;
+	if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+		return 0;
+	int rc = file_read(path, RETIRED_MAX, &content, err);
+	if (rc < 0)
+		return rc;
+	if (strlen(secret_text(content)) != secret_len(content))
+		return error_set(err, ERROR_INPUT, "%s: not a text", path);
+	strings_split(&lines, secret_text(content), '\n');
+	for (size_t i = 0; i < lines.count; i++) {
+		if (text_empty(lines.items[i]) && i + 1 == lines.count)
+			continue; /* behind the last line's end */
+		if (!is_line(lines.items[i]))
+			return error_set(err, ERROR_INPUT, "%s:%zu: not a fingerprint and a key's name", path, i + 1);
+		strings_add(ret, lines.items[i]);
+	}
+	*ret_sha256 = text_sha256_tagged(secret_data(content), secret_len(content));
+	return 0;
+}
+
+static const char *find_line(const struct strings *lines, const char *fingerprint)
+{
+	for (size_t i = 0; i < lines->count; i++)
+		if (text_starts(lines->items[i], fingerprint))
+			return lines->items[i];
+	return NULL;
+}
+
+static int write_lines(const char *path, const struct strings *lines, const char *before, struct error **err)
+{
+	_cleanup_free_ char *joined = strings_join(lines, "\n");
+	_cleanup_free_ char *text = xasprintf("%s\n", joined);
+	_cleanup_secret_ content = secret_from(text, strlen(text));
+	enum file_replaced replaced;
+	return file_replace(path, content, before, 0600, &replaced, err);
+}
+
+/* --- remembering --- */
+
+static void add_key(const struct config_key *key, const struct strings *labels, struct strings *lines)
+{
+	_cleanup_free_ char *label = config_key_label(key);
+	if (!key->fingerprint[0] || !strings_has(labels, label) || find_line(lines, key->fingerprint))
+		return;
+	_cleanup_free_ char *name = text_url_escape(key->name);
+	_cleanup_free_ char *line = xasprintf("%s %s/%s", key->fingerprint, provider_name(key->type), name);
+	strings_add(lines, line);
+}
+
+int retired_remember(const char *state_directory, const struct path *path, const struct strings *labels,
+		     struct error **err)
+{
+	_cleanup_free_ char *file = file_of(state_directory), *before = NULL;
+	_cleanup_strings_ lines = {0};
+	int rc = file_make_directory(state_directory, err);
+	if (rc == 0)
+		rc = read_lines(file, &lines, &before, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "remembering the retired keys");
+	size_t known = lines.count;
+	for (size_t i = 0; i < path->count; i++)
+		for (size_t r = 0; r < path->steps[i]->rule_count; r++)
+			for (size_t k = 0; k < path->steps[i]->rules[r].key_count; k++)
+				add_key(&path->steps[i]->rules[r].keys[k], labels, &lines);
+	rc = lines.count > known ? write_lines(file, &lines, before, err) : 0;
+	return rc < 0 ? error_wrap(err, rc, "remembering the retired keys") : 0;
+}
+
+/* --- refusing --- */
+
+static bool has_bytes(const struct config_shape *shape, const char *fingerprint)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (text_equal(shape->rules[r].keys[k].fingerprint, fingerprint))
+				return true;
+	return false;
+}
+
+static int refuse(const struct config_key *key, const char *line, const char *file, struct error **err)
+{
+	_cleanup_free_ char *label = config_key_label(key);
+	int rc = error_set(err, ERROR_REFUSED, "%s is no new key: its bytes were retired by an earlier rotation, as %s",
+			   label, line + FINGERPRINT_LEN + 1);
+	error_set_hint(err,
+		       "choose another key. If old backups need it, put it into the present configuration as a "
+		       "read key by hand, and take it out when they were read (%s remembers retired keys)",
+		       file);
+	return rc;
+}
+
+int retired_check(const char *state_directory, const struct config_shape *from, const struct config_shape *to,
+		  struct error **err)
+{
+	_cleanup_free_ char *file = file_of(state_directory), *sha256 = NULL;
+	_cleanup_strings_ lines = {0};
+	int rc = read_lines(file, &lines, &sha256, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "which keys were retired");
+	for (size_t r = 0; r < to->rule_count; r++)
+		for (size_t k = 0; k < to->rules[r].key_count; k++) {
+			const struct config_key *key = &to->rules[r].keys[k];
+			const char *line = key->fingerprint[0] ? find_line(&lines, key->fingerprint) : NULL;
+			if (line && !has_bytes(from, key->fingerprint))
+				return refuse(key, line, file, err);
+		}
+	return 0;
+}

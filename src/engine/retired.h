@@ -1,0 +1,21 @@
+/* The fingerprints of keys that were retired, so that none of them is ever taken for a new key: who has an old
+ * backup, or had the key when it leaked, must not be given the next one too.
+ *
+ * STATE_DIRECTORY/retired-keys, mode 0600: a line a key, "<12 hex digits> <provider>/<name>", percent-encoded where a
+ * name is not plain. No key bytes: the fingerprint is that of key names. */
+#pragma once
+#include "base/error.h"
+#include "base/alloc.h"
+#include "base/text.h"
+#include "kube-rekey/path.h"
+
+#define RETIRED_MAX (4u << 20) /* bytes: some ten thousand rotations */
+
+/* Adds the keys of the path that have these labels ("aescbc/key1"), durable. Those that are there stay; again is fine.
+ * -ERROR_CONFLICT when another process wrote it meanwhile. */
+_must_check_ int retired_remember(const char *state_directory, const struct path *path, const struct strings *labels,
+				  struct error **err);
+/* -ERROR_REFUSED, naming it, when a key of `to` that `from` does not have was retired. -ERROR_INPUT for a file that is
+ * none of ours: nothing can be said then. */
+_must_check_ int retired_check(const char *state_directory, const struct config_shape *from,
+			       const struct config_shape *to, struct error **err);
