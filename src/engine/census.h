@@ -79,6 +79,7 @@ struct census_resource {
 struct census_outside {
 	char *path;
 	enum provider_type provider;
+	unsigned kms_version;
 	char *name;
 	bool unknown;
 };

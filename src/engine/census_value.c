@@ -122,6 +122,7 @@ static void name_outside(struct census *census, const struct etcd_kv *kv, bool u
 	census->outside[census->outside_named++] = (struct census_outside){
 		.path = xstrdup(kv->key),
 		.provider = kv->info->provider,
+		.kms_version = kv->info->kms_version,
 		.name = xstrdup(kv->info->name),
 		.unknown = unknown,
 	};

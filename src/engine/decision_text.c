@@ -232,6 +232,13 @@ char *decision_hint(const struct decision *d, const struct observation *seen)
 		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; "
 			       "nothing was dropped");
 	case REASON_UNKNOWN_VALUES:
+		if (d->group >= 0 && (size_t)d->group < seen->census.group_count &&
+		    !seen->census.groups[d->group].resource)
+			return xstrdup("no API serves them: if another program keeps them in this etcd, say "
+				       "--foreign-prefix PREFIX; kube-rekey census names them");
+		return xasprintf("such values are unreadable already. Look: kube-rekey census. Delete or restore them: "
+				 "%s",
+				 command);
 	case REASON_DOES_NOT_OPEN:
 		return xasprintf("such values are unreadable already. Look: kube-rekey census. Delete or restore them: "
 				 "%s",

@@ -222,8 +222,7 @@ int journal_set_aside(const char *config_path, char **ret_aside, struct error **
 		/* link fails where the name is taken, so that nothing set aside earlier is lost */
 		if (link(path, aside) == 0) {
 			*ret_aside = steal(aside);
-			return unlink(path) == 0 ? 0
-						 : error_set_errno(err, ERROR_IO, errno, "%s: cannot be removed", path);
+			return 0;
 		}
 	}
 	return error_set(err, ERROR_IO, "%s: cannot be set aside: remove the old .aside files", path);
@@ -240,6 +239,17 @@ void journal_add_hash(struct journal *journal, int step, const char *sha256)
 {
 	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));
 	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256)};
+}
+
+bool journal_is_older(const struct journal *journal, const char *sha256, const char *present)
+{
+	size_t at = journal->hash_count;
+	while (at > 0 && !text_equal(journal->hashes[at - 1].sha256, present))
+		at--;
+	for (size_t i = 0; i + 1 < at; i++)
+		if (text_equal(journal->hashes[i].sha256, sha256))
+			return true;
+	return false;
 }
 
 int journal_step_of(const struct journal *journal, const char *sha256)

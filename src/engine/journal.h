@@ -39,11 +39,14 @@ char *journal_lock_path(const char *config_path); /* ".<file>.kube-rekey.lock" *
 /* 0 and NULL in *ret when there is none. -ERROR_INPUT for one that cannot be read. */
 _must_check_ int journal_read(const char *config_path, struct journal **ret, struct error **err);
 _must_check_ int journal_write(const char *config_path, const struct journal *journal, struct error **err);
-/* Renames it to "...journal.aside-<n>", for a person to look at. *ret_aside (new string) says where. */
+/* Keeps it under a second name, "...journal.aside-<n>", for a person to look at: *ret_aside (new string). The next
+ * journal_write takes its place, so that at no instant the servers that it names are forgotten. */
 _must_check_ int journal_set_aside(const char *config_path, char **ret_aside, struct error **err);
 _must_check_ int journal_remove(const char *config_path, struct error **err);
 void journal_add_hash(struct journal *journal, int step, const char *sha256);
 /* The step that was written with this hash (the newest one), STEP_NONE when it is none of ours. */
 int journal_step_of(const struct journal *journal, const char *sha256);
+/* Whether a hash was known before the present file, which has `present`, was written: it is no proof of that one. */
+bool journal_is_older(const struct journal *journal, const char *sha256, const char *present);
 void journal_free(struct journal *journal);
 void journal_freep(struct journal **journal);

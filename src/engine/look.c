@@ -9,12 +9,14 @@
 
 /* --- the file --- */
 
-static void look_at_file(const struct target *target, const struct journal *journal, struct server_observation *ret,
-			 char **ret_deployed)
+static void look_at_file(struct look *look, const struct target *target, const struct journal *journal,
+			 struct server_observation *ret)
 {
 	struct target_content content = {0};
 	_cleanup_error_ failed = NULL;
 	ret->file_step = STEP_NONE;
+	free(look->deployed);
+	look->deployed = NULL;
 	if (target_read(target, &content, &failed) < 0) {
 		ret->why = xstrdup(error_message(failed));
 		/* A file that is no configuration was changed by somebody; one that cannot be read says nothing. */
@@ -27,7 +29,13 @@ static void look_at_file(const struct target *target, const struct journal *jour
 	ret->file_ours = ret->file_step != STEP_NONE;
 	if (!ret->file_ours)
 		ret->file_step = path_find(journal->path, encryption_config_shape(content.config));
-	*ret_deployed = xstrdup(content.deployed_sha256);
+	/* What a pipeline makes of our bytes must be as new as they are: else what was loaded long ago would pass for
+	 * this step. */
+	bool known_before = journal_is_older(journal, content.deployed_sha256, content.sha256);
+	if (known_before)
+		ret->why = xstrdup("what --as-deployed holds was already seen in this rotation: the pipeline has to "
+				   "keep the nonce, or to add something new of its own");
+	look->deployed = xstrdup(known_before ? content.sha256 : content.deployed_sha256);
 	target_content_free(&content);
 }
 
@@ -114,7 +122,7 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 /* --- the server --- */
 
 static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal,
-			    const char *deployed, struct server_observation *ret)
+			    struct server_observation *ret)
 {
 	struct apiserver_metrics metrics = {0};
 	_cleanup_error_ failed = NULL;
@@ -136,9 +144,9 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 		ret->loaded = FACT_CONTRADICTORY;
 		ret->why = xstrdup("its metrics show one series twice with different values");
 	} else if (metrics.loaded_hash_count > 0) {
-		loaded_by_hash(&metrics, journal, deployed, ret);
+		loaded_by_hash(&metrics, journal, look->deployed, ret);
 	} else if (ret->file == FACT_KNOWN) {
-		loaded_by_reloads(look, &metrics, target, deployed, ret);
+		loaded_by_reloads(look, &metrics, target, look->deployed, ret);
 	}
 	if (!metrics.has_process_start && ret->loaded == FACT_KNOWN) {
 		ret->loaded = FACT_UNKNOWN; /* a restart would not be seen */
@@ -226,15 +234,14 @@ static void compare_with_before(struct look *look, const struct path *path, uint
 void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now,
 	     struct server_observation *ret)
 {
-	_cleanup_free_ char *deployed = NULL;
 	*ret = (struct server_observation){.name = xstrdup(look->name),
 					   .looked_at = now,
 					   .loaded_step = STEP_NONE,
 					   .reloads_itself = look->reloads_itself};
 	ret->written_step = journal->hash_count > 0 ? journal->hashes[journal->hash_count - 1].step : STEP_NONE;
 	ret->refused_before = look->refused_before;
-	look_at_file(target, journal, ret, &deployed);
-	look_at_metrics(look, target, journal, deployed, ret);
+	look_at_file(look, target, journal, ret);
+	look_at_metrics(look, target, journal, ret);
 	/* The scrape may have taken a while: what it shows holds from its end on. */
 	if (ret->answering)
 		compare_with_before(look, journal->path, loop_now(look->kube->loop), ret);
@@ -259,6 +266,7 @@ void look_wrote(struct look *look, const char *sha256, const char *replaced, boo
 void look_free(struct look *look)
 {
 	free(look->name);
+	free(look->deployed);
 	free(look->id_hash);
 	free(look->ran_file);
 	free(look->ran_hash);

@@ -12,7 +12,8 @@ struct look {
 	char *name;    /* for people: the host's name */
 	char *id_hash; /* "sha256:..." of its identity Lease's name; NULL: not known */
 	bool reloads_itself;
-	uint64_t poll; /* ns between two looks of the server at its file: 60 s upstream */
+	char *deployed; /* hash of the present file as its server shall have it: ours, or what a pipeline makes of it */
+	uint64_t poll;  /* ns between two looks of the server at its file: 60 s upstream */
 	/* from the look before */
 	uint64_t process, loaded_since, writes_since;
 	char *ran_file, *ran_hash; /* the file that it was seen to run last, and the hash that it showed for it */

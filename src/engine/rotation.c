@@ -315,10 +315,20 @@ static int wait(struct rotation *r, const struct decision *d, struct error **err
 	return rc;
 }
 
-/* A server seen once counts from then on, whatever becomes of this process. */
-static int keep_set(struct rotation *r, struct error **err)
+/* A pipeline's own bytes for a file of ours are a hash of this rotation, too. */
+static bool take_deployed(struct rotation *r)
 {
-	if (!r->set_grew || r->lock_fd < 0)
+	const struct server_observation *server = &r->seen.servers[0];
+	if (!server->file_ours || !r->look.deployed || journal_step_of(r->journal, r->look.deployed) != STEP_NONE)
+		return false;
+	journal_add_hash(r->journal, server->file_step, r->look.deployed);
+	return true;
+}
+
+/* A server seen once counts from then on, and a hash seen once is never again news, whatever becomes of this process. */
+static int keep_seen(struct rotation *r, struct error **err)
+{
+	if (r->lock_fd < 0 || (!take_deployed(r) && !r->set_grew))
 		return 0;
 	r->set_grew = false;
 	return journal_write(r->target->path, r->journal, err);
@@ -332,7 +342,7 @@ static int run(struct rotation *r, struct error **err)
 		if (r->options.deadline && loop_now(r->cluster->loop) >= r->options.deadline)
 			return error_set(err, ERROR_DEADLINE, "the deadline passed; the same command goes on");
 		struct decision d = decide(r);
-		int rc = keep_set(r, err);
+		int rc = keep_seen(r, err);
 		if (rc < 0)
 			return rc;
 		if (d.action == ACTION_DONE)

@@ -99,6 +99,8 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
+#define LATE_LEASE "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed"
+
 /* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
  * that restarts renews
  * nothing) is waited for: *ret_late. */
@@ -130,7 +132,7 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	bool late = false;
 	int rc = still_ours(r, &late, err);
 	if (rc == 0 && late)
-		rotation_trouble(r, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed");
+		rotation_trouble(r, LATE_LEASE);
 	if (rc < 0 || late)
 		return rc;
 	rotation_trouble(r, NULL);
@@ -147,7 +149,8 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	rc = journal_write(r->target->path, r->journal, err);
 	if (rc == 0)
 		rc = still_ours(r, &late, err);
-	if (rc < 0 || late)
+	/* Keys and journal were made durable since the look. */
+	if (rc < 0 || late || clock_monotonic() > d->valid_until)
 		return rc; /* the journal names one hash more: no harm */
 	rc = target_write(r->target, text, d->expect_hash, err);
 	if (rc < 0)
@@ -217,7 +220,9 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 		r->look.canary_at = sent;
 		r->look.canary_process = r->look.process;
 	}
-	rotation_trouble(r, NULL);
+	/* Not at once again: each try is a write. */
+	bool shown = !canary_possible(r->journal->path) || step == d->step || step == d->step + 1;
+	rotation_trouble(r, shown ? NULL : "the canary is under another key than the configuration writes with");
 	if (d->phase == PHASE_SETTLE && (step == d->step || !canary_possible(r->journal->path)))
 		note_settled(r, sent);
 	return 0;
@@ -424,15 +429,18 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 static int compact(struct rotation *r, struct error **err)
 {
 	bool late = false;
-	int held = still_ours(r, &late, err);
-	if (held < 0 || late)
-		return held;
-	for (size_t e = 0; e < r->cluster->etcd_count; e++) {
-		int rc = etcd_compact(r->cluster->etcds[e], r->census->etcds[e].revision, err);
-		if (rc < 0)
-			return error_wrap(err, rc, "compacting etcd");
+	int rc = still_ours(r, &late, err);
+	if (rc < 0 || late) {
+		rotation_trouble(r, late ? LATE_LEASE : NULL);
+		return rc;
 	}
+	_cleanup_error_ failed = NULL;
+	for (size_t e = 0; rc == 0 && e < r->cluster->etcd_count; e++)
+		rc = etcd_compact(r->cluster->etcds[e], r->census->etcds[e].revision, &failed);
 	r->compaction_asked = 0;
+	if (rc < 0 && rc != -ERROR_NETWORK && rc != -ERROR_BUSY)
+		return error_set(err, error_code(failed), "compacting etcd: %s", error_message(failed));
+	rotation_trouble(r, rc < 0 ? error_message(failed) : NULL);
 	return 0;
 }
 
@@ -464,6 +472,7 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 	_cleanup_strings_ labels = {0};
 	bool late = false;
 	int rc = still_ours(r, &late, err);
+	rotation_trouble(r, late ? LATE_LEASE : NULL);
 	if (rc < 0 || late || clock_monotonic() > d->valid_until)
 		return rc;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
@@ -472,6 +481,9 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 	rc = retired_remember(r->options.state_directory, r->journal->path, &labels, err);
 	if (rc == 0)
 		rc = old_keys_retire(&r->old_key, &labels, &r->report->remains, err);
+	/* It may have been the new key of a rotation that was set aside. */
+	if (rc == 0)
+		rc = new_keys_let_go(r->held_directory, &labels, err);
 	if (rc < 0)
 		return rc;
 	keys_forget(&r->keys, &labels);

@@ -162,9 +162,10 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
 	if (step == STEP_NONE) {
-		r->pending_journal = xasprintf(
-			"an earlier rotation's journal (%s) is set aside: the present file is none that it names",
-			r->journal->rotation);
+		_cleanup_free_ char *keys = strings_join(&r->journal->new_keys, ", ");
+		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: the present file is "
+					       "none that it names; its new keys (%s) may lie in %s",
+					       r->journal->rotation, keys, r->held_directory);
 		r->unbegun = steal(r->journal);
 		return 0;
 	}

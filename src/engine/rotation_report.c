@@ -93,10 +93,9 @@ void rotation_report_sweep(struct rotation *r, const struct sweep_result *result
 
 /* --- what is in the way --- */
 
-static bool loses_outside(const struct rotation *r, int step, enum provider_type type, const char *name)
+static bool loses_outside(const struct rotation *r, int step, struct key_name key)
 {
-	return (size_t)step + 1 < r->journal->path->count &&
-	       path_loses(r->journal->path, (size_t)step, NULL, type, name);
+	return (size_t)step + 1 < r->journal->path->count && path_loses(r->journal->path, (size_t)step, NULL, key);
 }
 
 void rotation_report_outside(struct rotation *r, const struct decision *d)
@@ -107,11 +106,12 @@ void rotation_report_outside(struct rotation *r, const struct decision *d)
 	report->outside_count = group->resource ? group->values : 0;
 	for (size_t g = 0; !group->resource && g < r->census_seen.group_count; g++)
 		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
-		    loses_outside(r, d->step, groups[g].type, groups[g].name))
+		    loses_outside(r, d->step, (struct key_name){groups[g].type, groups[g].kms_version, groups[g].name}))
 			report->outside_count += groups[g].values;
 	for (size_t i = 0; !group->resource && i < r->census->outside_named; i++) {
 		const struct census_outside *value = &r->census->outside[i];
-		if (!value->unknown && loses_outside(r, d->step, value->provider, value->name))
+		struct key_name key = {value->provider, value->kms_version, value->name};
+		if (!value->unknown && loses_outside(r, d->step, key))
 			strings_add(&report->outside, value->path);
 	}
 	/* A census names a hundred, whatever keys they are under. */
