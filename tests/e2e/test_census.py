@@ -1,5 +1,6 @@
 """census against real control planes: what it counts, and what it must never take for clean."""
 
+import base64
 import concurrent.futures
 import os
 import shutil
@@ -86,6 +87,10 @@ def event(name):
 def sealed(prefix, size=64):
     """A value that looks like one under a local key."""
     return prefix.encode() + os.urandom(size)
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
 
 
 def kms_v1(name):
@@ -746,6 +751,38 @@ class Compaction(unittest.TestCase):
             census = document(run(self.cluster, "-o", "json", etcds=[flags]))
         self.assertIs(census["complete"], True, census)
         self.assertEqual(census["outsidePlain"], 3000)
+
+
+@unittest.skipUnless(os.environ.get("KUBE_REKEY_TEST_ALL"), "minutes")
+class TooManyForAesgcm(unittest.TestCase):
+    """More objects than aesgcm is safe for; the judgement itself is in test_aesgcm.c."""
+
+    TXN = 125  # etcd takes at most 128 at once
+
+    def put(self, cluster, numbers):
+        def one(number):
+            name = f"tiny-{number:06}"
+            value = (f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"default",'
+                     f'"uid":"00000000-0000-0000-0000-{number:012}","creationTimestamp":"2026-01-01T00:00:00Z"}}}}')
+            return {"requestPut": {"key": b64(f"/registry/secrets/default/{name}"), "value": b64(value)}}
+        client = cluster.etcd.at(timeout=60)
+        for start in range(numbers.start, numbers.stop, self.TXN):
+            client.call("/v3/kv/txn", {"success": [
+                one(number) for number in range(start, min(start + self.TXN, numbers.stop))]})
+
+    def test_plan(self):
+        with Cluster(encryption=configuration(
+                Rule(["secrets"], [("aescbc", [("key1", new_key())]), "identity"]))) as cluster:
+            operator = Operator(self, cluster)
+            self.put(cluster, range(200_000))
+            operator.run("plan", "--provider", "aesgcm", timeout=600)
+            self.put(cluster, range(200_000, 200_001))
+            refused = operator.run("plan", "--provider", "aesgcm", code=3, timeout=600)
+            self.assertIn("safe for 200,000 writes, and there are 200,001 objects", refused.err)
+            self.assertIn("--allow-aesgcm", refused.err)
+            for more in (["--provider", "aesgcm", "--allow-aesgcm"], ["--provider", "secretbox"]):
+                planned = operator.run("plan", *more, timeout=600)
+                self.assertIn("200,001 objects", planned.out)
 
 
 class OldServer(unittest.TestCase):
