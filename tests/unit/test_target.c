@@ -9,7 +9,7 @@
 
 static int outside = -1; /* the root there was */
 static bool may_enter;
-static bool inside;      /* false: this machine does not allow it, and the tests skip */
+static bool inside; /* false: this machine does not allow it, and the tests skip */
 
 static int enter(void **state)
 {
@@ -56,8 +56,7 @@ static void expect(const char *path, const char *real, const char *owner)
 		return;
 	}
 	_cleanup_free_ char *words = xasprintf("%s belongs to %s, which writes it itself", real, owner);
-	_cleanup_free_ char *hint =
-		xasprintf("let %s roll it out: kube-rekey rotate --target manual --out DIR", owner);
+	_cleanup_free_ char *hint = xasprintf("let %s roll it out: kube-rekey rotate --target manual --out DIR", owner);
 	assert_null(target);
 	assert_string_equal(error_hint(err), hint);
 	assert_error(rc, err, ERROR_REFUSED, words);
@@ -72,7 +71,8 @@ static void test_owners(void **state)
 		{"/var/lib/rancher/rke2/server/cred/encryption-config.json", "RKE2"},
 		{"/var/lib/rancher/other/encryption-config.json", "Rancher"},
 		{"/system/secrets/kubernetes/kube-apiserver/encryptionconfig.yaml", "Talos"},
-		{"/etc/kubernetes/static-pod-resources/kube-apiserver-pod-7/secrets/encryption-config/encryption-config",
+		{"/etc/kubernetes/static-pod-resources/kube-apiserver-pod-7/secrets/encryption-config/"
+		 "encryption-config",
 		 "OpenShift"},
 		{"/srv/kubernetes/kube-apiserver/encryptionconfig.yaml", "kOps"},
 		{"/etc/kubernetes/encryption/config.yaml", NULL},
