@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/aesgcm.h"
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
@@ -280,25 +281,6 @@ uint64_t rotation_objects(const struct rotation *r)
 	return objects;
 }
 
-/* Upstream's limit for random nonces under one key. */
-#define AESGCM_WRITES_MAX 200000
-
-static int check_aesgcm(const struct rotation *r, struct error **err)
-{
-	uint64_t objects = rotation_objects(r);
-	for (size_t i = 0; i < r->journal->new_keys.count; i++) {
-		if (!text_starts(r->journal->new_keys.items[i], "aesgcm/") || objects <= AESGCM_WRITES_MAX ||
-		    r->options.allow_aesgcm)
-			continue;
-		int rc = error_set(err, ERROR_REFUSED,
-				   "aesgcm with random nonces is safe for 200,000 writes, and there are %llu objects",
-				   (unsigned long long)objects);
-		error_set_hint(err, "choose --provider secretbox, or say --allow-aesgcm");
-		return rc;
-	}
-	return 0;
-}
-
 static void census_failed(struct rotation *r, const char *why)
 {
 	uint64_t now = loop_now(r->cluster->loop);
@@ -376,7 +358,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	rotation_trouble(r, census->complete ? NULL : census->why);
 	if (r->journal->objects_before == 0)
 		r->journal->objects_before = rotation_objects(r);
-	return check_aesgcm(r, err);
+	return aesgcm_check(&r->journal->new_keys, rotation_objects(r), r->options.allow_aesgcm, err);
 }
 
 /* --- the sweep --- */

@@ -1,26 +1,46 @@
 """census against real control planes: what it counts, and what it must never take for clean."""
 
+import base64
 import concurrent.futures
 import os
 import shutil
 import struct
+import subprocess
 import threading
 import unittest
+import unittest.mock
 
 from lib import Cluster, Rule, TcpProxy, configuration, kube_rekey, new_key, path_of, wait_until
+from lib.processes import free_port
+from lib.product import Result, binary
+from rotating import Operator
 
 CRD = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-def run(cluster, *arguments, etcds=None, **flags):
-    """kube-rekey census; `etcds` are Etcd objects or lists of flags, the cluster's own by default."""
+def command_line(cluster, *arguments, etcds=None, config=""):
+    """`etcds` are Etcd objects or lists of flags, the cluster's own by default; so is `config`."""
     command = ["census", *arguments, "--kubeconfig", cluster.kubeconfig()]
-    config = flags.pop("config", cluster.servers[0].config)
+    config = cluster.servers[0].config if config == "" else config
     if config:
         command += ["--encryption-config", config]
     for etcd in etcds if etcds is not None else [e for e in (cluster.etcd, cluster.events_etcd) if e]:
         command += etcd if isinstance(etcd, list) else etcd.flags()
-    return kube_rekey(command, **flags)
+    return command
+
+
+def run(cluster, *arguments, timeout=120, **flags):
+    """kube-rekey census. The flags are command_line's."""
+    return kube_rekey(command_line(cluster, *arguments, **flags), timeout=timeout)
+
+
+def run_elsewhere(cluster, *arguments, **flags):
+    """The same, where no server's process and no manifest is to be seen."""
+    hide = 'mount -t tmpfs tmpfs /proc && { ! [ -d /etc/kubernetes ] || mount -t tmpfs tmpfs /etc/kubernetes; }'
+    command = ["unshare", "--mount", "sh", "-c", hide + ' && exec "$@"', "sh", binary(),
+               *command_line(cluster, *arguments, **flags)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return Result(command, done.returncode, done.stdout, done.stderr, 0)
 
 
 def document(result, code=0):
@@ -67,6 +87,10 @@ def event(name):
 def sealed(prefix, size=64):
     """A value that looks like one under a local key."""
     return prefix.encode() + os.urandom(size)
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
 
 
 def kms_v1(name):
@@ -162,14 +186,35 @@ class Counting(unittest.TestCase):
         self.assertIs(census["wholeKeyspace"], False)
 
     def test_old_names(self):
-        census = document(run(self.cluster, "--resource", "services", "--resource", "nodes", "--resource",
-                              "customresourcedefinitions.apiextensions.k8s.io", "-o", "json"))
-        found = resources(census)
-        self.assertEqual(found["services"]["prefix"], "/registry/services/specs/")
-        self.assertEqual(found["nodes"]["prefix"], "/registry/minions/")
-        self.assertEqual(found["nodes"]["proof"], "empty")
-        self.assertEqual(found["customresourcedefinitions.apiextensions.k8s.io"]["prefix"],
-                         "/registry/apiextensions.k8s.io/customresourcedefinitions/")
+        """Resources that are stored under another name than their own: proved by an object, and where there is none
+        the name that upstream gives."""
+        api = self.cluster.api
+        stored = {
+            "nodes": "minions", "replicationcontrollers": "controllers", "services": "services/specs",
+            "endpoints": "services/endpoints", "ingresses.networking.k8s.io": "ingress",
+            "customresourcedefinitions.apiextensions.k8s.io": "apiextensions.k8s.io/customresourcedefinitions"}
+        objects = {
+            "nodes": (None, {}),
+            "replicationcontrollers": ("default", {"spec": {"replicas": 0, "selector": {"a": "b"}, "template": {
+                "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}}}),
+            "endpoints": ("default", {"subsets": []}),
+            "networking.k8s.io/v1/ingresses": ("default", {"spec": {"defaultBackend": {
+                "service": {"name": "a", "port": {"number": 80}}}}})}
+
+        def census():
+            wanted = [word for name in stored for word in ("--resource", name)]
+            return resources(document(run(self.cluster, "-o", "json", *wanted)))
+        proofs = {"services": "object", "customresourcedefinitions.apiextensions.k8s.io": "object"}
+        for proof in ("empty", "object"):
+            found = census()
+            for name, path in stored.items():
+                self.assertEqual((name, found[name]["prefix"], found[name]["proof"]),
+                                 (name, f"/registry/{path}/", proofs.get(name, proof)))
+            for path, (namespace, body) in objects.items() if proof == "empty" else ():
+                api.create(path, namespace, {"metadata": {"name": "old-name"}, **body})
+                self.addCleanup(api.delete, path, namespace, "old-name")
+        self.assertEqual({name: found[name]["objects"] for name in stored if name not in proofs},
+                         dict.fromkeys((name for name in stored if name not in proofs), 1))
 
     def test_events_have_their_own_etcd(self):
         census = document(run(self.cluster, "--resource", "events", "-o", "json"))
@@ -189,13 +234,30 @@ class Counting(unittest.TestCase):
         self.assertIs(document(run(self.cluster, "--resource", "secrets", "-o", "json",
                                    etcds=[self.cluster.etcd]))["complete"], True)
 
+    def test_the_etcds_of_the_servers_flags(self):
+        """No etcd is named on the command line: --etcd-servers and --etcd-servers-overrides are."""
+        census = document(run(self.cluster, "-o", "json", "--apiserver-manifest",
+                              self.cluster.servers[0].write_manifest(), etcds=[]))
+        self.assertIs(census["complete"], True, census)
+        self.assertEqual([etcd["endpoints"] for etcd in census["etcds"]],
+                         [self.cluster.etcd.endpoints, self.cluster.events_etcd.endpoints])
+        self.assertEqual(resources(census)["events"]["etcd"], 1)
+
     def test_an_etcd_given_twice(self):
         result = run(self.cluster, etcds=[self.cluster.etcd, self.cluster.etcd])
         self.assertEqual(result.code, 2, result)
         self.assertIn("the same etcd", result.err)
 
+    def test_the_configuration_of_the_server_here(self):
+        """None is named, and this machine's kube-apiserver has one."""
+        census = document(run(self.cluster, "-o", "json", "--apiserver-manifest",
+                              self.cluster.servers[0].write_manifest(), config=None))
+        self.assertIs(resources(census)["secrets"]["keys"][0]["writeKey"], True)
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
     def test_without_a_configuration(self):
-        census = document(run(self.cluster, "-o", "json", config=None))
+        """None is named, and no server is here to have one: keys are counted, none is judged."""
+        census = document(run_elsewhere(self.cluster, "-o", "json", config=None))
         found = resources(census)
         self.assertEqual(keys(found["secrets"]), {"aescbc/cbc1": self.count("secrets")})
         self.assertIs(found["secrets"]["keys"][0]["writeKey"], False)
@@ -577,6 +639,18 @@ class Members(unittest.TestCase):
         self.assertEqual(len(census["notes"]), 1)
         self.assertIn("1 of 3 etcd members do not answer: etcd-2", census["notes"][0])
 
+    def test_half_of_the_endpoints_are_down(self):
+        """What is given twice over answers once: nothing is missing. Two ways to one etcd, and two of its four."""
+        dead = [f"https://127.0.0.1:{free_port()}" for _ in range(2)]
+        for endpoints in ([dead[0], self.cluster.etcd.endpoints[0]],
+                          [*dead, *self.cluster.etcd.endpoints[1:]]):
+            with self.subTest(endpoints=endpoints):
+                flags = self.cluster.etcd.flags()
+                flags[1] = ",".join(endpoints)
+                census = document(run(self.cluster, "-o", "json", etcds=[flags]))
+                self.assertEqual((census["complete"], census["why"]), (True, ""))
+                self.assertEqual(keys(resources(census)["secrets"]), {"aescbc/key1": 1})
+
     def test_no_majority(self):
         """What one member remembers may be old: nothing is shown."""
         self.pause(1, 2)
@@ -634,6 +708,40 @@ class Compaction(unittest.TestCase):
         self.assertIs(census["complete"], False)
         self.assertIn("compacted in the middle", census["why"])
 
+    def test_after_settling(self):
+        """A rotation whose last census is overtaken as often: nothing is written under the old key any more, so it
+        goes on behind the last key, at a newer revision, and is a census of everything."""
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "app"}})
+        compacted = []
+        with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
+            def act():
+                self.compact()
+                compacted.append(self.cluster.etcd.at().revision())
+                if len(compacted) < 5:
+                    proxy.after(1_030_000, act)
+            flags = self.cluster.etcd.flags()
+            flags[1] = proxy.url
+            operator = Operator(self, self.cluster)
+            with unittest.mock.patch.object(self.cluster.etcd, "flags", lambda: flags):
+                begun = operator.begin("-o", "json", settle="5s")
+            settling = begun.wait_for("Settle")
+            # Until the census only a few kB of probes come.
+            proxy.after(300_000, act)
+            report = begun.report()
+        self.assertEqual(report["outcome"], "Done")
+        self.assertEqual(len(compacted), 5)
+        lines = begun.decisions()
+        taken, then = [(line["decision"]["action"], line["observation"]["census"])
+                       for line in lines[lines.index(settling):]
+                       if line["decision"]["action"] != "wait" and line["decision"]["phase"] != "Settle"][:2]
+        self.assertEqual((taken[0], then[0]), ("census", "write-step"), lines)
+        self.assertIs(then[1]["complete"], True, then)
+        self.assertGreaterEqual(int(then[1]["revision"]), compacted[0])
+        self.assertEqual([int(group["values"]) for group in then[1]["groups"]
+                          if not group["resource"] and not group["expected"]], [3000])
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/secrets/")),
+                         [f"aescbc:{report['newKey']['name']}"])
+
     def test_a_connection_that_breaks(self):
         """The page goes on behind its last whole value."""
         with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
@@ -643,6 +751,38 @@ class Compaction(unittest.TestCase):
             census = document(run(self.cluster, "-o", "json", etcds=[flags]))
         self.assertIs(census["complete"], True, census)
         self.assertEqual(census["outsidePlain"], 3000)
+
+
+@unittest.skipUnless(os.environ.get("KUBE_REKEY_TEST_ALL"), "minutes")
+class TooManyForAesgcm(unittest.TestCase):
+    """More objects than aesgcm is safe for; the judgement itself is in test_aesgcm.c."""
+
+    TXN = 125  # etcd takes at most 128 at once
+
+    def put(self, cluster, numbers):
+        def one(number):
+            name = f"tiny-{number:06}"
+            value = (f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"default",'
+                     f'"uid":"00000000-0000-0000-0000-{number:012}","creationTimestamp":"2026-01-01T00:00:00Z"}}}}')
+            return {"requestPut": {"key": b64(f"/registry/secrets/default/{name}"), "value": b64(value)}}
+        client = cluster.etcd.at(timeout=60)
+        for start in range(numbers.start, numbers.stop, self.TXN):
+            client.call("/v3/kv/txn", {"success": [
+                one(number) for number in range(start, min(start + self.TXN, numbers.stop))]})
+
+    def test_plan(self):
+        with Cluster(encryption=configuration(
+                Rule(["secrets"], [("aescbc", [("key1", new_key())]), "identity"]))) as cluster:
+            operator = Operator(self, cluster)
+            self.put(cluster, range(200_000))
+            operator.run("plan", "--provider", "aesgcm", timeout=600)
+            self.put(cluster, range(200_000, 200_001))
+            refused = operator.run("plan", "--provider", "aesgcm", code=3, timeout=600)
+            self.assertIn("safe for 200,000 writes, and there are 200,001 objects", refused.err)
+            self.assertIn("--allow-aesgcm", refused.err)
+            for more in (["--provider", "aesgcm", "--allow-aesgcm"], ["--provider", "secretbox"]):
+                planned = operator.run("plan", *more, timeout=600)
+                self.assertIn("200,001 objects", planned.out)
 
 
 class OldServer(unittest.TestCase):

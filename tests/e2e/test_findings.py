@@ -75,13 +75,72 @@ class OneServer(Ordinary):
 
     # 6
 
+    THINGS = "gone.example.com/v1/things"
+    LEFT = "/registry/gone.example.com/things/default/one"
+
+    def define(self):
+        self.api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, {
+            "metadata": {"name": "things.gone.example.com"},
+            "spec": {"group": "gone.example.com", "scope": "Namespaced",
+                     "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+                     "versions": [{"name": "v1", "served": True, "storage": True,
+                                   "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+        wait_until(lambda: self.api.request("GET", path_of(self.THINGS, "default")).status != 404,
+                   30, "things are served")
+
+    def undefine(self):
+        self.api.delete("apiextensions.k8s.io/v1/customresourcedefinitions", None,
+                        "things.gone.example.com")
+        wait_until(lambda: self.api.request("GET", path_of(self.THINGS, "default")).status == 404,
+                   30, "things are gone")
+
+    def thing(self):
+        return self.api.request("GET", path_of(self.THINGS, "default", "one"))
+
+    def naive_06(self):
+        """Values of a resource that is not served for a while: a census of the chosen resources
+        is clean, the old key is dropped, and the resource comes back unreadable."""
+        etcd, before = self.cluster.etcd.at(), self.server.read_config()
+        one, two = key_of_file(before)[0], ("by-hand", new_key())
+
+        def load(*keys):
+            self.server.apply_config(configuration(
+                Rule(["secrets", "configmaps", "things.gone.example.com"],
+                     [("aescbc", list(keys)), "identity"])))
+        load(one)
+        self.define()
+        self.api.create(self.THINGS, "default", {
+            "apiVersion": "gone.example.com/v1", "kind": "Thing", "metadata": {"name": "one"}})
+        value, _ = etcd.get(self.LEFT)
+        self.undefine()
+        etcd.put(self.LEFT, value)
+        for keys in ((one, two), (two, one)):
+            load(*keys)
+        self.operator.reencrypt()
+        census = kube_rekey(["census", "--resource", "secrets", "--resource", "configmaps",
+                             *self.operator.cluster_flags()])
+        self.assertEqual(census.code, 0, census)
+        load(two)
+        self.define()
+        answer = self.thing()
+        self.assertEqual(answer.status, 500, answer.body)
+        self.assertIn(b"no matching key was found", answer.body)
+        # With the old key there again it can be read, and deleted.
+        load(two, one)
+        wait_until(lambda: self.thing().status == 200, 30, "the thing can be read")
+        self.api.delete(self.THINGS, "default", "one")
+        self.undefine()
+        # Back to where the others begin.
+        self.server.apply_config(configuration(Rule(["secrets", "configmaps"],
+                                                    [("aescbc", [two]), "identity"])))
+
     def test_06_values_outside_the_map(self):
         """A value that no API serves under the leaving key blocks the drop, by its path; so does
         one behind the prefix trap of secrets-store; a person may name a prefix as foreign."""
+        self.naive_06()
         etcd = self.cluster.etcd.at()
         value, _ = etcd.get("/registry/secrets/default/plain")
-        leftovers = ["/registry/gone.example.com/things/default/one",
-                     "/registry/secrets-store.csi.x-k8s.io/default/trap"]
+        leftovers = [self.LEFT, "/registry/secrets-store.csi.x-k8s.io/default/trap"]
         for path in leftovers:
             etcd.put(path, value)
             self.addCleanup(etcd.delete, path)
@@ -302,18 +361,55 @@ class PutBack(Ordinary):
         self.assertEqual(result.json()["outcome"], "Done", result)
         self.assertIn("put back", "\n".join(result.json()["evidence"]))
 
-    def test_05_older_file_before_the_drop(self):
-        """The same in the middle: nothing is dropped on an older file's word."""
+    def put_back_in_the_middle(self, pick):
+        """A rotation, and while it settles the file that `pick` gives is put back: what was
+        decided from then on, and its end. Whatever was dropped rests on a promotion, a settling
+        and a census that came after it."""
         begun = self.operator.begin("-o", "json", settle="4s")
         begun.wait_for_step(1)
-        before_promotion = self.server.read_config()
-        self.assertEqual(len(key_of_file(before_promotion)), 2)
+        older = pick(self.server.read_config())
         begun.wait_for("Settle")
-        self.server.write_config(before_promotion)
+        seen, undone = len(begun.decisions()), {self.server.file_hash()}
+        self.server.write_config(older)
+        undone.add(self.server.file_hash())
         result = begun.running.wait(120)
-        self.assertIn(result.code, (0, 3), result)
-        if result.code == 3:
-            self.operator.rotate()
+        lines = begun.decisions()[seen:]
+        promoted = None
+        for line in lines:
+            decision, observed = line["decision"], line["observation"]
+            server, = observed["servers"]
+            if (decision["action"], decision["toStep"]) == ("write-step", 2):
+                promoted = int(line["now"])
+            if (decision["action"], decision["toStep"]) == ("write-step", 3):
+                self.assertIsNotNone(promoted, lines)
+                self.assertEqual((server["fileStep"], server["loadedStep"], server["fileHash"]),
+                                 (2, 2, server["loadedHash"]))
+                self.assertNotIn(server["fileHash"], undone)
+                writes, began, ended = (int(server["writesSince"]), int(observed["settledBegan"]),
+                                        int(observed["settledEnded"]))
+                self.assertGreater(writes, promoted)
+                self.assertGreaterEqual(ended - max(writes, began), int(observed["settleTime"]))
+                self.assertGreater(int(observed["census"]["begun"]), ended)
+        return [line["decision"]["phase"] for line in lines], result
+
+    def test_05_older_file_before_the_drop(self):
+        """The same in the middle: nothing is dropped on an older file's word. One that reads
+        everything is promoted again, with another nonce."""
+        phases, result = self.put_back_in_the_middle(lambda both: both)
+        self.assertEqual(result.code, 0, result)
+        self.assertIn("Promote", phases)
+        self.assertIn("DropOldKey", phases)
+        self.assertWhole()
+
+    def test_05_first_file_before_the_drop(self):
+        """One that lacks the new key makes what is under it unreadable: it is added again at
+        once, whatever that is called, and then promoted."""
+        first = self.server.read_config()
+        phases, result = self.put_back_in_the_middle(lambda _: first)
+        self.assertEqual(result.code, 0, result)
+        steps = [phase for phase in dict.fromkeys(phases)
+                 if phase in ("Rescue", "AddReadKey", "Promote", "DropOldKey")]
+        self.assertIn(steps, (["AddReadKey", "Promote", "DropOldKey"], ["Rescue", "Promote", "DropOldKey"]))
         self.assertWhole()
 
     def test_05_z_again_and_again(self):

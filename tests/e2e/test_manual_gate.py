@@ -13,6 +13,7 @@ import unittest
 from lib import (Cluster, Rule, configuration, kube_rekey, new_key, populate, replace_file,
                  snapshot_hash)
 from lib.certificates import Authority
+from lib.product import Result, binary
 from rotating import Operator
 
 
@@ -175,6 +176,64 @@ class Manual(Ordinary):
         self.assertIn("others can read", result.err)
         self.assertEqual(os.listdir(self.out), ["sub"])
         self.operator.run("rotate", "--yes", "--target", "manual", code=64)
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
+    def test_a_file_that_somebody_else_writes(self):
+        """8: k3s' own file is not written (3): its owner is named, and this target offered, which
+        takes it as it is. Who owns what: test_target.c."""
+        path = "/var/lib/rancher/k3s/server/cred/encryption-config.yaml"
+        script = (f"mount -t tmpfs tmpfs /var/lib && mkdir -p {os.path.dirname(path)}"
+                  f" && cp {self.present} {path} && sha256sum {path} >/var/lib/before"
+                  ' && { "$@"; code=$?; sha256sum --quiet -c /var/lib/before && exit $code; }')
+
+        def run(command, *more):
+            arguments = [*command.split(), *self.operator.flags(config=path), *more]
+            done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", binary(), *arguments],
+                                  capture_output=True, text=True, timeout=60)
+            return Result(arguments, done.returncode, done.stdout, done.stderr, 0)
+        refused = run("rotate --yes")
+        self.assertEqual(refused.code, 3, refused)
+        self.assertIn(f"{path} belongs to k3s", refused.err)
+        self.assertIn("--target manual", refused.err)
+        self.assertEqual(run("plan").code, 3)
+        offered = run("plan", "--target", "manual", "--out", self.out)
+        self.assertEqual(offered.code, 0, offered)
+
+
+class OlderServer(unittest.TestCase):
+    """Before 1.34 no metric names the loaded file."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(version="1.33", request_timeout="3s", compaction="5s"))
+        populate(cls.cluster, namespaces=("default",), big=False)
+
+    def test_pipeline(self):
+        """Only the file itself shows that the pipeline has put it in place: one that is not the
+        server's never does, and nothing is promoted. Of the server's own, two nonces a step are
+        asked for."""
+        server, operator = self.cluster.servers[0], Operator(self, self.cluster)
+        before, out = snapshot_hash(self.cluster.api), self.cluster.path("out")
+        os.mkdir(out, mode=0o700)
+        copy = self.cluster.path("config.yaml")
+        shutil.copy(server.config, copy)
+        manual = ("--target", "manual", "--out", out)
+        with Pipeline(server, out) as pipeline:
+            stopped = operator.rotate(*manual, "--apiserver-manifest", server.write_manifest(),
+                                      "--deadline", "8s", config=copy, code=4)
+            self.assertEqual((stopped["outcome"], stopped["phases"][-1]["phase"]), ("Deadline", "AwaitRead"))
+            # The present configuration with a nonce, rolled out and loaded, and no proof of it.
+            self.assertEqual(len(pipeline.rolled_out), 1)
+            self.assertNotIn("name: rekey-", server.read_config())
+            report = operator.rotate(*manual)
+            self.assertEqual(report["outcome"], "Done")
+        # Each of three steps, and again with another nonce.
+        self.assertGreaterEqual(len(pipeline.rolled_out), 6)
+        name = report["newKey"]["name"]
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/secrets/")), [f"aescbc:{name}"])
+        after = snapshot_hash(self.cluster.api)
+        self.assertEqual({key: after.get(key) for key in before}, before)
+        self.assertNotIn("key1", server.read_config())
 
 
 class Gate(Ordinary):

@@ -470,17 +470,33 @@ class Others(SweepCase):
         self.assertEqual(self.api.get("secrets", namespace, names[5])["data"], {"other": ""})
         self.assert_all_under(key, f"secrets/{namespace}/")
 
-    def test_leases_and_events_are_not_made_again(self):
-        """Kinds whose PUT creates: an object deleted meanwhile stays away."""
-        lease = "coordination.k8s.io/v1/leases"
-        for mode, method in (("replace", "PUT"), ("patch", "PATCH")):
-            self.api.create(lease, "default", {"metadata": {"name": "soon-gone"}, "spec": {}})
-            with FaultProxy(self.cluster) as proxy:
-                proxy.on(method, "/leases/soon-gone", faults.call(
-                    lambda: self.api.delete(lease, "default", "soon-gone")))
-                self.sweep("-n", "default", "--resource", "leases.coordination.k8s.io", "--mode", mode, proxy=proxy)
-            names = [i["metadata"]["name"] for i in self.api.list(lease, "default")]
-            self.assertNotIn("soon-gone", names)
+    def test_what_a_put_creates_is_not_made_again(self):
+        """15: kinds of which a PUT without a uid makes what was deleted again. One that is deleted between list and
+        write stays away."""
+        rbac, selector = "rbac.authorization.k8s.io", {"ports": [{"port": 80}]}
+        kinds = {
+            "coordination.k8s.io/v1/leases": {"spec": {}}, "events": {"involvedObject": {"namespace": "default"}},
+            "services": {"spec": selector}, "endpoints": {"subsets": []}, "limitranges": {"spec": {"limits": []}},
+            f"{rbac}/v1/roles": {"rules": []}}
+        for path, body in kinds.items():
+            group, _, plural = path.rpartition("/")
+            resource = plural + ("." + group.split("/")[0] if group else "")
+            soon_gone = path_of(path, "default", "soon-gone")
+            item = self.api.create(path, "default", {"metadata": {"name": "soon-gone"}, **body})
+            self.api.delete(path, "default", "soon-gone")
+            item["metadata"].pop("uid")
+            with self.subTest(resource, mode="naive"):
+                self.assertEqual(self.api.request("PUT", soon_gone, item).status, 201)
+            for mode, method in (("replace", "PUT"), ("patch", "PATCH")):
+                with self.subTest(resource, mode=mode), FaultProxy(self.cluster) as proxy:
+                    proxy.on(method, f"/{plural}/soon-gone", faults.call(
+                        lambda: self.api.delete(path, "default", "soon-gone")))
+                    result = self.sweep("-n", "default", "--resource", resource, "--mode", mode, proxy=proxy)
+                    counts = self.counts(result, resource)
+                    self.assertEqual((counts["gone"], counts["quarantined"]), (1, 0))
+                    self.assertEqual(self.api.request("GET", soon_gone).status, 404)
+                if mode == "replace":
+                    self.api.create(path, "default", {"metadata": {"name": "soon-gone"}, **body})
 
     def test_sigterm_finishes_what_is_at_hand_and_the_same_command_goes_on(self):
         namespace, _ = self.secrets("stopped", 120)
@@ -771,7 +787,8 @@ class Library(SweepCase):
     def test_what_was_written_later_is_left_out(self):
         namespace, names = self.secrets("later")
         key = self.turn()
-        version = int(self.api.list("secrets", namespace)[-1]["metadata"]["resourceVersion"])
+        # Made by many threads: the last name is not the last that was written.
+        version = max(int(item["metadata"]["resourceVersion"]) for item in self.api.list("secrets"))
         for name in names[:5]:
             self.api.patch("secrets", namespace, name, {"metadata": {"labels": {"a": "b"}}})
         total = len(self.api.list("secrets"))

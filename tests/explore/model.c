@@ -334,8 +334,8 @@ static bool server_event(struct model_state *s, enum event event, struct model_s
 	case EVENT_STOP:
 		if (!server->up || (scenario->no_stops && !scenario->no_reload))
 			return false;
+		/* No silence: it may be up again before it was one. What tells is that the process is another. */
 		server->up = server->worker = 0;
-		silence(s);
 		return true;
 	case EVENT_START:
 		if (server->up || server->refused)

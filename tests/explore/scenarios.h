@@ -11,21 +11,21 @@
 
 static const struct scenario scenarios[] = {
 	/* What must hold. */
-	{.name = "plain", .states = 316410, .servers = 1},
-	{.name = "abort", .states = 191610, .servers = 1, .no_silence = true, .budgets = {[BUDGET_ABORT] = 1}},
+	{.name = "plain", .states = 520514, .servers = 1},
+	{.name = "abort", .states = 236250, .servers = 1, .no_silence = true, .budgets = {[BUDGET_ABORT] = 1}},
 	{.name = "two-processes", .states = 327914, .servers = 1, CALM,
 	 .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
 	{.name = "restored", .states = 77032, .servers = 1, CALM, .budgets = {[BUDGET_RESTORE] = 1}},
 	{.name = "put-back", .states = 494778, .servers = 1, CALM,
 	 .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_COPY] = 1}},
-	{.name = "put-back-and-restarted", .states = 435526, .servers = 1, .no_silence = true, .no_reload = true,
+	{.name = "put-back-and-restarted", .states = 550222, .servers = 1, .no_silence = true, .no_reload = true,
 	 .budgets = {[BUDGET_PUT_BACK] = 1}},
 	{.name = "put-back-twice", .states = 723092, .servers = 1, CALM, .budgets = {[BUDGET_PUT_BACK] = 2}},
 	{.name = "edited", .states = 647442, .servers = 1, CALM, .undoes = true,
 	 .budgets = {[BUDGET_EDIT] = 1, [BUDGET_PUT_BACK] = 1}},
 	{.name = "refused", .states = 50062, .servers = 1, CALM,
 	 .budgets = {[BUDGET_REFUSE] = 1, [BUDGET_QUARANTINE] = 1}},
-	{.name = "reloads", .states = 99862, .servers = 1, .no_silence = true, .by_reloads = true},
+	{.name = "reloads", .states = 124542, .servers = 1, .no_silence = true, .by_reloads = true},
 	{.name = "blind", .states = 77462, .servers = 1, CALM, .blind = true, .odd = true, .compact = true},
 	{.name = "two-servers", .states = 140808, CALM, .servers = 2},
 	{.name = "two-servers-blind", .states = 337598, CALM, .servers = 2, .blind = true},
@@ -44,6 +44,7 @@ static const struct scenario scenarios[] = {
 	/* And so is what the engine does around them. */
 	{.name = "flaw: no nonce", .servers = 1, CALM, FLAWED(NO_NONCE), .budgets = {[BUDGET_PUT_BACK] = 1}},
 	{.name = "flaw: silence not seen", .servers = 1, FLAWED(NO_SILENCE)},
+	{.name = "flaw: restart not seen", .servers = 1, .no_silence = true, FLAWED(NO_PROCESS)},
 	{.name = "flaw: revision not seen", .servers = 1, CALM, FLAWED(NO_REVISION), .budgets = {[BUDGET_RESTORE] = 1}},
 	{.name = "flaw: old orders", .servers = 1, CALM, FLAWED(OLD_ORDERS), .budgets = {[BUDGET_RESTORE] = 1}},
 	{.name = "flaw: swaps blindly", .servers = 1, .no_silence = true, FLAWED(SWAP_BLINDLY),

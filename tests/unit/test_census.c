@@ -238,7 +238,7 @@ static void add_outside(struct census *census)
 {
 	census->outside = xcalloc(1, sizeof(*census->outside));
 	census->outside[0] =
-		(struct census_outside){xstrdup("/registry/gone/\033[31mx"), PROVIDER_AESCBC, xstrdup("old"), false};
+		(struct census_outside){xstrdup("/registry/gone/\033[31mx"), PROVIDER_AESCBC, 0, xstrdup("old"), false};
 	census->outside_named = census->outside_count = 1;
 	census->outside_keys = xcalloc(1, sizeof(*census->outside_keys));
 	census->outside_keys[0] = key_with(PROVIDER_AESCBC, "old", 1, false, true);
