@@ -61,6 +61,10 @@ static void test_kubeadm(void **state)
 
 	(void)state;
 	assert_string_equal(facts.source, "m.yaml");
+	assert_true(facts.from_manifest);
+	assert_int_equal(facts.host_path_count, 5);
+	assert_string_equal(facts.host_paths[0], "/etc/ssl/certs");
+	assert_string_equal(facts.host_paths[4], "/srv/lone.yaml");
 	assert_string_equal(facts.encryption_config, "/etc/kubernetes/enc/config.yaml");
 	assert_string_equal(facts.encryption_config_host, "/srv/encryption/config.yaml");
 	assert_false(facts.single_file_mount);
@@ -207,6 +211,8 @@ static void test_command_line(void **state)
 	(void)state;
 	assert_ok(node_facts_from_cmdline(17, bytes, sizeof(bytes) - 1, &facts, &err), err);
 	assert_string_equal(facts.source, "process 17");
+	assert_false(facts.from_manifest);
+	assert_int_equal(facts.host_path_count, 0);
 	assert_int_equal(facts.process_id, 17);
 	assert_int_equal(facts.etcd_server_count, 3);
 	assert_string_equal(facts.etcd_servers[2], "http://c:3");
