@@ -17,8 +17,8 @@ static void tell(struct server_set *set, enum server_source source, const char *
 	if (set->told[source])
 		return;
 	set->told[source] = true;
-	_cleanup_free_ char *text = xasprintf("the set of API servers is known without %s: %s", what,
-					      error_message(failed));
+	_cleanup_free_ char *text =
+		xasprintf("the set of API servers is known without %s: %s", what, error_message(failed));
 	strings_add(ret_troubles, text);
 }
 
@@ -91,7 +91,7 @@ struct claims {
 	struct {
 		const struct kube_host *host;
 		size_t server;
-	} *items;
+	} * items;
 	size_t count;
 };
 

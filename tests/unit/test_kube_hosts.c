@@ -33,11 +33,10 @@ static void test_control_planes(void **state)
 		      "{\"type\":\"InternalDNS\",\"address\":\"cp-1.example.com\"},"
 		      "{\"type\":\"ExternalIP\",\"address\":\"fd00::1\"}]}},"
 		      "{\"metadata\":{}},{\"metadata\":{\"name\":\"cp-2\"}}]}"},
-	     {.status = 200, .body = "{\"metadata\":{\"continue\":\"x\"},\"items\":[]}"},
-	     {.status = 200, .body = "{}"}, {.status = 403, .body = "{\"kind\":\"Status\",\"reason\":\"Forbidden\"}"});
+	     {.status = 200, .body = "{\"metadata\":{\"continue\":\"x\"},\"items\":[]}"}, {.status = 200, .body = "{}"},
+	     {.status = 403, .body = "{\"kind\":\"Status\",\"reason\":\"Forbidden\"}"});
 	assert_ok(kube_control_planes_fetch(&kube, &found, &err), err);
-	assert_string_equal(server.seen[0].path,
-			    "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane");
+	assert_string_equal(server.seen[0].path, "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane");
 	assert_int_equal(found.count, 2);
 	assert_string_equal(found.items[0].node, "cp-1");
 	assert_strings(&found.items[0].names, "host-1 cp-1.example.com");

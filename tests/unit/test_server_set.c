@@ -29,7 +29,8 @@ static const struct set_row rows[] = {
 	{"two pods on one Node", "cp-1", "", "", "cp-1 cp-2 cp-2", "", "cp-1 cp-2"},
 	{"nobody knows a Lease", "", "", "cp-1", "cp-1", "10.0.0.1:6443", "cp-1"},
 	{"a forgotten Node", "cp-1 cp-2", "cp-2", "cp-1 cp-2", "cp-2", "", "cp-1 cp-2"},
-	{"an address of another interface than the Node's", "cp-1", "", "cp-1@10.0.0.1", "", "192.168.0.1:6443", "cp-1"},
+	{"an address of another interface than the Node's", "cp-1", "", "cp-1@10.0.0.1", "", "192.168.0.1:6443",
+	 "cp-1"},
 	{"a second address", "cp-1", "", "cp-1@10.0.0.1", "", "10.0.0.1:6443 10.0.0.2:6443", "cp-1 10.0.0.2:6443"},
 	{"a second address, IPv6", "cp-1", "", "cp-1@fd00::1", "", "[fd00::2]:6443 [fd00::1]:6443",
 	 "cp-1 [fd00::2]:6443"},
@@ -104,8 +105,7 @@ static void test_sources(void **state)
 	take_words("10.0.0.3:6443", ' ', &set.addresses);
 	assert_string_equal(server_set_source(&set, "cp-1"), "a control-plane Node");
 	assert_string_equal(server_set_source(&set, "cp-2"), "the Node of a kube-apiserver pod");
-	assert_string_equal(server_set_source(&set, "10.0.0.3:6443"),
-			    "an address of EndpointSlice default/kubernetes");
+	assert_string_equal(server_set_source(&set, "10.0.0.3:6443"), "an address of EndpointSlice default/kubernetes");
 	assert_null(server_set_source(&set, "cp-4"));
 	server_set_free(&set);
 }
@@ -118,8 +118,7 @@ static struct kube kube;
 
 #define NODES "{\"metadata\":{},\"items\":[{\"metadata\":{\"name\":\"cp-1\"}}]}"
 #define PODS "{\"metadata\":{},\"items\":[{\"spec\":{\"nodeName\":\"cp-2\"}}]}"
-#define SLICE                                                                                                   \
-	"{\"ports\":[{\"name\":\"https\",\"port\":6443}],\"endpoints\":[{\"addresses\":[\"10.0.0.1\"]}]}"
+#define SLICE "{\"ports\":[{\"name\":\"https\",\"port\":6443}],\"endpoints\":[{\"addresses\":[\"10.0.0.1\"]}]}"
 #define FORBIDDEN "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"no\"}"
 
 /* Which answers the three sources give. */
@@ -133,8 +132,8 @@ static struct served_answer answer(void *arg, const struct served_request *reque
 	(void)arg;
 	return (struct served_answer){.status = status,
 				      .body = status != 200 ? FORBIDDEN
-					      : nodes	    ? NODES
-					      : pods	    ? PODS
+					      : nodes       ? NODES
+					      : pods        ? PODS
 							    : SLICE};
 }
 
