@@ -1,4 +1,6 @@
 #include "test_folder.h"
+#include <errno.h>
+#include <sys/syscall.h>
 #include "base/clock.h"
 #include "base/text.h"
 #include "engine/node.h"
@@ -277,7 +279,9 @@ static void test_same_file(void **state)
 	/* Absolute there: it must not be followed from here. */
 	assert_int_equal(symlink("/same", in_folder("5/root/link")), 0);
 	assert_int_equal(node_same_file(folder, 5, "/same", real), 1);
-	assert_int_equal(node_same_file(folder, 5, "/link", real), 1);
+	/* Not on Linux before 5.6, nor under a valgrind that does not know the call. */
+	if (syscall(SYS_openat2, -1, "", NULL, 0) == 0 || errno != ENOSYS)
+		assert_int_equal(node_same_file(folder, 5, "/link", real), 1);
 	assert_int_equal(node_same_file(folder, 5, "/other", real), 0);
 	assert_int_equal(node_same_file(folder, 5, "/missing", real), 0);
 	assert_int_equal(node_same_file(folder, 5, "/same", in_folder("missing")), 0);
