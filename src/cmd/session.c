@@ -34,11 +34,23 @@ static bool same_path(const char *a, const char *b)
 	return real_a && real_b && strcmp(real_a, real_b) == 0;
 }
 
+/* 2: process `facts` has this very file at the path that it reads. 1: a file of this path, perhaps another one in its
+ * own mount namespace. 0: neither. */
+static int reads_file(const struct node_facts *facts, const char *config_path)
+{
+	if (!facts->encryption_config)
+		return 0;
+	if (node_same_file("/proc", facts->process_id, facts->encryption_config, config_path) == 1)
+		return 2;
+	return same_path(facts->encryption_config, config_path);
+}
+
 /* The process that reads our file; without one named, the only kube-apiserver that runs here. */
 static void facts_from_process(const char *config_path, struct cluster *cluster)
 {
 	unsigned pids[PROCESSES_MAX];
 	size_t count = node_find_apiservers("/proc", pids, PROCESSES_MAX);
+	int best = 0;
 	for (size_t i = 0; i < count && i < PROCESSES_MAX; i++) {
 		struct node_facts facts = {0};
 		_cleanup_secret_ bytes = NULL;
@@ -46,14 +58,15 @@ static void facts_from_process(const char *config_path, struct cluster *cluster)
 		if (file_read(path, CMDLINE_MAX, &bytes, NULL) < 0 ||
 		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
 			continue;
-		bool ours = config_path ? facts.encryption_config && same_path(facts.encryption_config, config_path)
-					: count == 1;
-		if (ours && !cluster->has_node) {
-			cluster->node = facts;
-			cluster->has_node = true;
-		} else {
+		int ours = config_path ? reads_file(&facts, config_path) : count == 1;
+		if (ours <= best) {
 			node_facts_free(&facts);
+			continue;
 		}
+		best = ours;
+		node_facts_free(&cluster->node);
+		cluster->node = facts;
+		cluster->has_node = true;
 	}
 }
 
@@ -75,9 +88,13 @@ static int find_node(const struct options *o, struct cluster *cluster, struct er
 		node_facts_free(&manifest.node);
 		return 0;
 	}
-	manifest.node.process_id = cluster->has_node ? cluster->node.process_id : 0;
-	if (cluster->has_node)
+	if (cluster->has_node) {
+		manifest.node.process_id = cluster->node.process_id;
+		/* What it was started with: the manifest may have been edited since. */
+		free(manifest.node.encryption_config);
+		manifest.node.encryption_config = steal(cluster->node.encryption_config);
 		node_facts_free(&cluster->node);
+	}
 	cluster->node = manifest.node;
 	cluster->has_node = true;
 	return 0;

@@ -22,9 +22,11 @@ void node_facts_free(struct node_facts *facts)
 {
 	struct strings servers = {facts->etcd_servers, facts->etcd_server_count};
 	struct strings overrides = {facts->etcd_overrides, facts->etcd_override_count};
+	struct strings host_paths = {facts->host_paths, facts->host_path_count};
 
 	strings_free(&servers);
 	strings_free(&overrides);
+	strings_free(&host_paths);
 	free(facts->source);
 	free(facts->encryption_config);
 	free(facts->encryption_config_host);
@@ -347,6 +349,22 @@ static const char *host_path_of(const struct tree_node *pod, const char *volume)
 	return NULL;
 }
 
+static void take_host_paths(const struct tree_node *pod, struct node_facts *facts)
+{
+	struct tree_node *const *volumes = NULL;
+	size_t count = list_of(member(pod, "spec"), "volumes", &volumes), i;
+	struct strings found = {0};
+
+	for (i = 0; i < count; i++) {
+		const char *path = text_of(member(volumes[i], "hostPath"), "path");
+
+		if (path != NULL)
+			strings_add(&found, path);
+	}
+	facts->host_paths = found.items;
+	facts->host_path_count = found.count;
+}
+
 /* `path` of the container on this host; NULL when it is in no hostPath volume. `ret_alone` where it is mounted by
  * itself. */
 static char *to_host(const struct tree_node *pod, const struct tree_node *container, const char *path, bool *ret_alone)
@@ -399,6 +417,7 @@ static int facts_from_pod(const struct tree_node *pod, struct node_facts *facts,
 	to_host_in_place(pod, container, &facts->etcd_cacert);
 	to_host_in_place(pod, container, &facts->etcd_cert);
 	to_host_in_place(pod, container, &facts->etcd_key);
+	take_host_paths(pod, facts);
 	return 0;
 }
 
@@ -418,6 +437,7 @@ int node_facts_from_manifest(const char *path, const char *text, size_t len, str
 		return error_wrap(err, rc, "%s", path);
 	}
 	facts.source = xstrdup(path);
+	facts.from_manifest = true;
 	*ret = facts;
 	return 0;
 }

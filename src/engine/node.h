@@ -8,7 +8,8 @@
 #include "base/error.h"
 
 struct node_facts {
-	char *source;            /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
+	char *source; /* "/etc/kubernetes/manifests/kube-apiserver.yaml" or "process 1234" */
+	bool from_manifest;
 	char *encryption_config; /* --encryption-provider-config as the server sees it */
 	/* The same file on this host (hostPath mounts resolved); NULL when unknown. From a command line it is what
 	 * the process
@@ -18,6 +19,8 @@ struct node_facts {
 	 * false: ask
 	 * node_single_file_mount. */
 	bool single_file_mount;
+	char **host_paths; /* what the pod mounts from this host; none from a command line */
+	size_t host_path_count;
 	bool automatic_reload;
 	char **etcd_servers;
 	size_t etcd_server_count;

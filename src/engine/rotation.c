@@ -16,6 +16,7 @@
 
 #define LEASE_ALIVE (25 * NS_PER_S)  /* two renewals and a half */
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
+#define SET_ASK (10 * NS_PER_S)      /* Nodes and pods: servers do not come and go by the second */
 #define COMPACTION_ASK (2 * NS_PER_S)
 /* between looks while nothing is expected of a server: its /metrics are large */
 #define LOOK_INTERVAL_IDLE (5 * NS_PER_S)
@@ -68,6 +69,56 @@ static size_t count_servers(const struct rotation *r)
 	return known;
 }
 
+static bool has_lease(const struct kube_identities *identities, const char *server)
+{
+	for (size_t i = 0; i < identities->count; i++)
+		if (text_equal(identity_name(&identities->items[i]), server))
+			return true;
+	return false;
+}
+
+/* "cp-1, cp-2 (a control-plane Node)": what no Lease shows is named with its source. */
+static char *name_servers(const struct rotation *r, const struct kube_identities *identities)
+{
+	_cleanup_strings_ names = {0};
+	for (size_t i = 0; i < r->journal->servers.count; i++) {
+		const char *server = r->journal->servers.items[i];
+		const char *source = has_lease(identities, server) ? NULL : server_set_source(&r->set, server);
+		_cleanup_free_ char *text = source ? xasprintf("%s (%s)", server, source) : xstrdup(server);
+		if (!strings_has(&r->journal->forgotten, server))
+			strings_add(&names, text);
+	}
+	return strings_join(&names, ", ");
+}
+
+/* How many servers count; more than one block. */
+static size_t judge_count(struct rotation *r, const struct kube_identities *identities)
+{
+	size_t known = count_servers(r);
+	if (known <= 1)
+		return known;
+	_cleanup_free_ char *names = name_servers(r, identities);
+	block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server that is "
+			   "down counts until kube-rekey forget SERVER --yes says that it is gone for good (or is only "
+			   "another name of one of them)",
+			   known, names));
+	return known;
+}
+
+static void ask_others(struct rotation *r)
+{
+	uint64_t now = loop_now(r->cluster->loop);
+	_cleanup_strings_ troubles = {0};
+	if (!r->set_looked_at || now >= r->set_looked_at + SET_ASK) {
+		r->set_looked_at = now;
+		server_set_look(&r->set, &r->cluster->kube, &troubles);
+	}
+	for (size_t i = 0; i < troubles.count; i++)
+		rotation_note(r, "%s", troubles.items[i]);
+	if (server_set_grow(&r->set, &r->journal->forgotten, &r->journal->servers))
+		r->set_grew = true;
+}
+
 /* The set only grows: a Lease that vanishes is a server that is down until a person says that it is gone. */
 static void take_identities(struct rotation *r, const struct kube_identities *identities)
 {
@@ -85,14 +136,8 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		}
 		ours = identity;
 	}
-	size_t known = count_servers(r);
-	if (known > 1) {
-		_cleanup_free_ char *names = strings_join(&r->journal->servers, ", ");
-		block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server "
-				   "that is down counts until "
-				   "kube-rekey forget SERVER --yes says that it is gone for good",
-				   known, names));
-	}
+	ask_others(r);
+	size_t known = judge_count(r, identities);
 	if (!ours || known != 1)
 		return;
 	if (r->options.servers > 1)
@@ -122,10 +167,13 @@ static void observe_set(struct rotation *r)
 	struct kube_identities identities = {0};
 	_cleanup_error_ failed = NULL;
 	int rc = kube_identities_fetch(&r->cluster->kube, &identities, &failed);
+	bool silent = rc == 0 || rc == -ERROR_AUTH; /* no Lease names a server */
 	if (rc == 0 && identities.count > 0) {
 		take_identities(r, &identities);
-	} else if (r->options.servers == 1 && (rc == 0 || rc == -ERROR_AUTH) && count_servers(r) <= 1) {
-		r->set_known = true; /* a person's word, where no source names the servers */
+	} else if (r->options.servers == 1 && silent) {
+		ask_others(r);
+		/* A person's word, unless another is seen. */
+		r->set_known = judge_count(r, &identities) <= 1;
 		r->set_seen_at = loop_now(r->cluster->loop);
 	} else if (!r->set_known || loop_now(r->cluster->loop) > r->set_seen_at + FRESH_LOOK) {
 		r->set_known = false; /* seen once is not seen now: another may have joined */

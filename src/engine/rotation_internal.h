@@ -9,6 +9,7 @@
 #include "engine/quiet.h"
 #include "engine/read_back.h"
 #include "engine/rotation.h"
+#include "engine/server_set.h"
 #include "client/kube/lock.h"
 
 #define STALE_NAMED_MAX 10000 /* objects that a census names for a repeated sweep; more: a whole sweep again */
@@ -39,6 +40,8 @@ struct rotation {
 	struct look look;
 	struct kube *servers[1];
 	struct quiet *quiet;
+	struct server_set set;  /* as others than the servers themselves tell it */
+	uint64_t set_looked_at; /* others were last asked; 0: never */
 	bool set_known, set_grew;
 	uint64_t set_seen_at;
 	char *set_why, *blocked;

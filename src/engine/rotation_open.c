@@ -17,15 +17,34 @@
 
 /* --- may it begin at all? --- */
 
-static int check_node(const struct rotation *r, struct error **err)
+static int refuse_unsure(const struct rotation *r, struct error **err)
 {
 	const struct node_facts *node = &r->cluster->node;
-	if (!r->cluster->has_node || r->options.manual)
-		return 0;
-	_cleanup_free_ char *seen = node->encryption_config_host ? realpath(node->encryption_config_host, NULL) : NULL;
+	int rc;
+	if (r->cluster->has_node)
+		rc = error_set(err, ERROR_REFUSED, "%s does not tell whether the API server reads %s", node->source,
+			       r->target->path);
+	else
+		rc = error_set(err, ERROR_REFUSED,
+			       "nothing on this machine tells that the API server reads %s: no kube-apiserver process "
+			       "that names it was seen, and no static-pod manifest",
+			       r->target->path);
+	error_set_hint(err, "say --apiserver-manifest FILE on its own machine, or --target manual --out DIR from "
+			    "anywhere");
+	return rc;
+}
+
+/* That the server reads the very file that would be replaced must be known, not likely: into a copy of it, all would
+ * be written for nobody. */
+static int check_same_file(const struct rotation *r, struct error **err)
+{
+	const struct node_facts *node = &r->cluster->node;
+	bool running = node->process_id && node->encryption_config;
+	_cleanup_free_ char *mounted = node->from_manifest && node->encryption_config_host
+					       ? realpath(node->encryption_config_host, NULL)
+					       : NULL;
 	if (node->single_file_mount ||
-	    (node->process_id && node->encryption_config &&
-	     node_single_file_mount("/proc", node->process_id, node->encryption_config) == 1)) {
+	    (running && node_single_file_mount("/proc", node->process_id, node->encryption_config) == 1)) {
 		int rc = error_set(err, ERROR_REFUSED,
 				   "%s is mounted into the API server as a single file: it would never see a new one",
 				   r->target->path);
@@ -33,24 +52,32 @@ static int check_node(const struct rotation *r, struct error **err)
 			       node->source);
 		return rc;
 	}
-	if (seen && strcmp(seen, r->target->path) != 0) {
-		int rc = error_set(err, ERROR_REFUSED, "the API server reads %s, not %s", seen, r->target->path);
-		error_set_hint(err, "say --encryption-config %s", seen);
+	if (mounted && strcmp(mounted, r->target->path) != 0) {
+		int rc = error_set(err, ERROR_REFUSED, "the API server reads %s, not %s", mounted, r->target->path);
+		error_set_hint(err, "say --encryption-config %s", mounted);
 		return rc;
 	}
-	if (node->process_id && node->encryption_config &&
-	    node_same_file("/proc", node->process_id, node->encryption_config, r->target->path) == 0)
+	int same = running ? node_same_file("/proc", node->process_id, node->encryption_config, r->target->path)
+			   : -ERROR_IO;
+	if (same == 0)
 		return error_set(err, ERROR_REFUSED,
 				 "the API server (process %u) has another file at %s than %s is here", node->process_id,
 				 node->encryption_config, r->target->path);
-	if (!node->automatic_reload && !r->options.wait_restart) {
-		int rc = error_set(err, ERROR_REFUSED,
-				   "the API server does not reload its encryption configuration by itself");
-		error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say "
-				    "--apply=wait-restart and restart it when told");
+	return same == 1 || mounted ? 0 : refuse_unsure(r, err);
+}
+
+static int check_node(const struct rotation *r, struct error **err)
+{
+	const struct node_facts *node = &r->cluster->node;
+	if (r->options.manual || r->options.read_only)
+		return 0; /* nothing is written into a server's file */
+	int rc = check_same_file(r, err);
+	if (rc < 0 || node->automatic_reload || r->options.wait_restart)
 		return rc;
-	}
-	return 0;
+	rc = error_set(err, ERROR_REFUSED, "the API server does not reload its encryption configuration by itself");
+	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say "
+			    "--apply=wait-restart and restart it when told");
+	return rc;
 }
 
 /* A server that shows neither hash nor reload counters does not reload by itself, or hides that it does: nothing
@@ -248,21 +275,51 @@ static int open_seals(struct rotation *r, struct error **err)
 	return seal_open(o->new_key_copy + strlen("seal:"), &r->new_key_seal, err);
 }
 
+/* `path` as a folder, with the symlinks of what exists of it followed: "/srv/keys/". */
+static char *real_folder(const char *path)
+{
+	size_t len = strlen(path);
+	for (;;) {
+		_cleanup_free_ char *head = len > 0 ? xstrndup(path, len) : xstrdup(path[0] == '/' ? "/" : ".");
+		_cleanup_free_ char *real = realpath(head, NULL);
+		const char *rest = path + len + strspn(path + len, "/");
+		if (real)
+			return xasprintf("%s%s%s/", text_equal(real, "/") ? "" : real, *rest ? "/" : "", rest);
+		if (len == 0)
+			return xasprintf("%s/", path);
+		while (len > 0 && path[len - 1] == '/')
+			len--;
+		while (len > 0 && path[len - 1] != '/')
+			len--;
+	}
+}
+
+static bool lies_in(const char *folder, const char *path)
+{
+	_cleanup_free_ char *above = real_folder(folder);
+	return text_starts(path, above);
+}
+
 /* Retired keys may not lie where the server's files are: those directories are mounted, copied and watched. */
 static int check_state_directory(const struct rotation *r, struct error **err)
 {
 	if (r->options.read_only)
 		return 0; /* the gate keeps none */
-	const char *slash = strrchr(r->target->path, '/');
-	_cleanup_free_ char *directory = xstrndup(r->target->path, (size_t)(slash - r->target->path) + 1);
-	_cleanup_free_ char *state = xasprintf("%s/", r->options.state_directory);
-	_cleanup_free_ char *real = realpath(r->options.state_directory, NULL);
-	if (!text_starts(state, directory) && !(real && text_starts(real, directory)) &&
-	    !text_starts(state, "/etc/kubernetes/manifests/"))
-		return 0;
-	return error_set(err, ERROR_REFUSED,
-			 "--state-dir %s lies beside the server's own files, where old keys must not be kept",
-			 r->options.state_directory);
+	const struct node_facts *node = &r->cluster->node;
+	_cleanup_free_ char *state = real_folder(r->options.state_directory);
+	_cleanup_free_ char *beside =
+		xstrndup(r->target->path, (size_t)(strrchr(r->target->path, '/') - r->target->path));
+	if (lies_in(beside, state) || lies_in("/etc/kubernetes/manifests", state))
+		return error_set(err, ERROR_REFUSED,
+				 "--state-dir %s lies beside the server's own files, where old keys must not be kept",
+				 r->options.state_directory);
+	for (size_t i = 0; i < node->host_path_count; i++)
+		if (lies_in(node->host_paths[i], state))
+			return error_set(err, ERROR_REFUSED,
+					 "--state-dir %s lies in %s, which the API server's pod mounts: old keys must "
+					 "not be kept there",
+					 r->options.state_directory, node->host_paths[i]);
+	return 0;
 }
 
 static uint64_t settle_time(const struct rotation *r)
@@ -350,6 +407,7 @@ void rotation_free(struct rotation *r)
 	free(r->opened_journal);
 	journal_free(r->unbegun);
 	look_free(&r->look);
+	server_set_free(&r->set);
 	free(r->set_why);
 	free(r->blocked);
 	free(r->trouble);

@@ -63,6 +63,10 @@ static void makes(void **state)
 		assert_string_equal(error_message(failed), row->said);
 		return;
 	}
+	/* The new key's is random. */
+	for (size_t r = 0; r < to->rule_count; r++)
+		for (size_t k = 0; k < to->rules[r].key_count; k++)
+			to->rules[r].keys[k].fingerprint[0] = '0';
 	_cleanup_free_ char *text = shape_text(to);
 	replace_name(&said, text, strchr(made.items[0], '/') + 1);
 	assert_string_equal(buf_text(&said), row->said);

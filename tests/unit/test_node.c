@@ -1,4 +1,6 @@
 #include "test_folder.h"
+#include <errno.h>
+#include <sys/syscall.h>
 #include "base/clock.h"
 #include "base/text.h"
 #include "engine/node.h"
@@ -61,6 +63,10 @@ static void test_kubeadm(void **state)
 
 	(void)state;
 	assert_string_equal(facts.source, "m.yaml");
+	assert_true(facts.from_manifest);
+	assert_int_equal(facts.host_path_count, 5);
+	assert_string_equal(facts.host_paths[0], "/etc/ssl/certs");
+	assert_string_equal(facts.host_paths[4], "/srv/lone.yaml");
 	assert_string_equal(facts.encryption_config, "/etc/kubernetes/enc/config.yaml");
 	assert_string_equal(facts.encryption_config_host, "/srv/encryption/config.yaml");
 	assert_false(facts.single_file_mount);
@@ -207,6 +213,8 @@ static void test_command_line(void **state)
 	(void)state;
 	assert_ok(node_facts_from_cmdline(17, bytes, sizeof(bytes) - 1, &facts, &err), err);
 	assert_string_equal(facts.source, "process 17");
+	assert_false(facts.from_manifest);
+	assert_int_equal(facts.host_path_count, 0);
 	assert_int_equal(facts.process_id, 17);
 	assert_int_equal(facts.etcd_server_count, 3);
 	assert_string_equal(facts.etcd_servers[2], "http://c:3");
@@ -271,7 +279,9 @@ static void test_same_file(void **state)
 	/* Absolute there: it must not be followed from here. */
 	assert_int_equal(symlink("/same", in_folder("5/root/link")), 0);
 	assert_int_equal(node_same_file(folder, 5, "/same", real), 1);
-	assert_int_equal(node_same_file(folder, 5, "/link", real), 1);
+	/* Not on Linux before 5.6, nor under a valgrind that does not know the call. */
+	if (syscall(SYS_openat2, -1, "", NULL, 0) == 0 || errno != ENOSYS)
+		assert_int_equal(node_same_file(folder, 5, "/link", real), 1);
 	assert_int_equal(node_same_file(folder, 5, "/other", real), 0);
 	assert_int_equal(node_same_file(folder, 5, "/missing", real), 0);
 	assert_int_equal(node_same_file(folder, 5, "/same", in_folder("missing")), 0);
