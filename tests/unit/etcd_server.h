@@ -30,6 +30,7 @@ struct fake_etcd {
 	int fails[METHODS]; /* gRPC status to answer with; 0: none */
 	const char *words;
 	bool drop[METHODS];           /* the connection ends instead of an answer */
+	bool silent[METHODS];         /* no answer at all */
 	bool no_linearizable;         /* no quorum: the member list only from memory */
 	size_t kv_count;              /* of a range */
 	bool cut_after_kvs;           /* the connection ends after them */
@@ -147,6 +148,8 @@ static inline bool fake_answer(struct fake_etcd *etcd, int method, uint64_t memb
 	uint64_t revision;
 
 	etcd->asked[method]++;
+	if (etcd->silent[method])
+		return true;
 	if (etcd->drop[method])
 		return false;
 	if (etcd->fails[method] != 0 || (method == METHOD_MEMBERS && len > 0 && etcd->no_linearizable)) {
