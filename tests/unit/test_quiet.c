@@ -434,10 +434,8 @@ struct server_row {
 	bool alive;
 };
 static const struct server_row answers[] = {
-	{"429", {.status = 429, .body = "{}"}, true},
-	{"401", {.status = 401, .body = "{}"}, true},
-	{"500", {.status = 500, .body = "{}"}, true},
-	{"503", {.status = 503, .body = "{}"}, true},
+	{"429", {.status = 429, .body = "{}"}, true},   {"401", {.status = 401, .body = "{}"}, true},
+	{"500", {.status = 500, .body = "{}"}, true},   {"503", {.status = 503, .body = "{}"}, true},
 	{"the connection ends", {.drop = true}, false},
 };
 
@@ -481,15 +479,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_everybody_answers),
-		TEST(test_a_learner_does_not_count),
-		TEST(test_a_pause_of_ours),
-		TEST(test_members_change),
-		TEST(test_members_change_behind_our_back),
-		TEST(test_behind_a_balancer),
-		TEST(test_beside_a_balancer),
-		TEST(test_revision_or_term_goes_back),
-		TEST(test_again),
+		TEST(test_everybody_answers), TEST(test_a_learner_does_not_count),       TEST(test_a_pause_of_ours),
+		TEST(test_members_change),    TEST(test_members_change_behind_our_back), TEST(test_behind_a_balancer),
+		TEST(test_beside_a_balancer), TEST(test_revision_or_term_goes_back),     TEST(test_again),
 	};
 #undef TEST
 
