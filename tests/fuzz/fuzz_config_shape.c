@@ -17,8 +17,7 @@ static struct config_shape *read(const char *text, size_t len)
 	_cleanup_json_ document = NULL;
 	_cleanup_error_ err = NULL;
 	struct config_shape *shape = NULL;
-	if (json_parse(text, len, "shape", &document, NULL) == 0 &&
-	    config_shape_from_json(document, &shape, &err) < 0)
+	if (json_parse(text, len, "shape", &document, NULL) == 0 && config_shape_from_json(document, &shape, &err) < 0)
 		must(!shape && strncmp(error_message(err), "shape: ", 7) == 0);
 	return shape;
 }

@@ -21,8 +21,8 @@ static void try_duration(const char *text)
 	must(ns <= INT64_MAX);
 	_cleanup_free_ char *plain = xasprintf("%lluns", (unsigned long long)ns);
 	must(text_to_duration(plain, &again) == 0 && again == ns);
-	_cleanup_free_ char *sum = xasprintf("%llus%lluns", (unsigned long long)(ns / NS_PER_S),
-					     (unsigned long long)(ns % NS_PER_S));
+	_cleanup_free_ char *sum =
+		xasprintf("%llus%lluns", (unsigned long long)(ns / NS_PER_S), (unsigned long long)(ns % NS_PER_S));
 	must(text_to_duration(sum, &again) == 0 && again == ns);
 	free(text_human_duration(ns));
 }
