@@ -134,7 +134,8 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 		.mode = rotating_mode(o),
 		.speed = {.qps = o->qps, .concurrency = (unsigned)o->concurrency},
 		.deadline = session_deadline(context, &session),
-		.etcd = session.cluster->etcd_count > 0 ? session.cluster->etcds[0] : NULL,
+		.etcds = session.cluster->etcds,
+		.etcd_count = session.cluster->etcd_count,
 		.on_progress = rotating_show_sweep,
 		.arg = context,
 	};

@@ -63,7 +63,7 @@ static void write_steps(struct json_writer *w, const struct journal *journal)
 	json_array_end(w);
 }
 
-static void write_document(struct json_writer *w, const struct journal *journal)
+void journal_write_json(struct json_writer *w, const struct journal *journal)
 {
 	json_object_begin(w);
 	json_member_string(w, "kind", "RotationJournal");
@@ -86,7 +86,7 @@ int journal_write(const char *config_path, const struct journal *journal, struct
 {
 	_cleanup_free_ char *path = journal_path(config_path);
 	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
-	write_document(&w, journal);
+	journal_write_json(&w, journal);
 	const char *text = json_text(&w);
 	int rc = text ? 0
 		      : error_set(err, ERROR_LIMIT, "%s: the journal would be larger than %u bytes", path, JOURNAL_MAX);
@@ -187,19 +187,11 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	return rc;
 }
 
-int journal_read(const char *config_path, struct journal **ret, struct error **err)
+int journal_parse(const char *path, const char *text, size_t len, struct journal **ret, struct error **err)
 {
-	_cleanup_free_ char *path = journal_path(config_path);
-	_cleanup_secret_ text = NULL;
 	_cleanup_json_ document = NULL;
 	_cleanup_(journal_freep) struct journal *journal = NULL;
-	if (access(path, F_OK) != 0) {
-		*ret = NULL;
-		return 0;
-	}
-	int rc = file_read(path, JOURNAL_MAX, &text, err);
-	if (rc == 0)
-		rc = json_parse(secret_text(text), secret_len(text), path, &document, err);
+	int rc = json_parse(text, len, path, &document, err);
 	if (rc < 0)
 		return rc;
 	journal = xcalloc(1, sizeof(*journal));
@@ -210,6 +202,18 @@ int journal_read(const char *config_path, struct journal **ret, struct error **e
 		return error_wrap(err, rc, "%s", path);
 	*ret = steal(journal);
 	return 0;
+}
+
+int journal_read(const char *config_path, struct journal **ret, struct error **err)
+{
+	_cleanup_free_ char *path = journal_path(config_path);
+	_cleanup_secret_ text = NULL;
+	if (access(path, F_OK) != 0) {
+		*ret = NULL;
+		return 0;
+	}
+	int rc = file_read(path, JOURNAL_MAX, &text, err);
+	return rc < 0 ? rc : journal_parse(path, secret_text(text), secret_len(text), ret, err);
 }
 
 /* --- the rest --- */

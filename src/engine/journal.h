@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/error.h"
+#include "base/json_writer.h"
 #include "base/text.h"
 #include "kube-rekey/path.h"
 
@@ -38,7 +39,11 @@ char *journal_path(const char *config_path);      /* new string */
 char *journal_lock_path(const char *config_path); /* ".<file>.kube-rekey.lock" */
 /* 0 and NULL in *ret when there is none. -ERROR_INPUT for one that cannot be read. */
 _must_check_ int journal_read(const char *config_path, struct journal **ret, struct error **err);
+/* The same from memory; `path` is for messages. */
+_must_check_ int journal_parse(const char *path, const char *text, size_t len, struct journal **ret,
+			       struct error **err);
 _must_check_ int journal_write(const char *config_path, const struct journal *journal, struct error **err);
+void journal_write_json(struct json_writer *w, const struct journal *journal); /* what is in the file */
 /* Keeps it under a second name, "...journal.aside-<n>", for a person to look at: *ret_aside (new string). The next
  * journal_write takes its place, so that at no instant the servers that it names are forgotten. */
 _must_check_ int journal_set_aside(const char *config_path, char **ret_aside, struct error **err);

@@ -16,6 +16,7 @@ struct watched {
 	struct quiet *quiet;
 	size_t etcd, member; /* of a member */
 	uint64_t id;
+	char *name;
 	struct kube *server; /* of a server; NULL for a member */
 	bool learner;
 	uint64_t asked_at;         /* when the probe under way was sent */
@@ -33,6 +34,7 @@ struct quiet {
 	struct kube *const *servers;
 	size_t server_count;
 	struct highest *highest; /* one per etcd */
+	bool *hidden;            /* likewise: see find_hidden */
 	struct watched *watched;
 	size_t count;
 	char *key;
@@ -40,7 +42,7 @@ struct quiet {
 	uint64_t last_tick;
 	uint64_t since; /* 0: somebody is silent now */
 	uint64_t etcd_back_at;
-	bool behind_balancer;
+	bool changed; /* the members, since quiet_refresh last said so */
 };
 
 static bool silent(const struct watched *w, uint64_t now)
@@ -103,7 +105,7 @@ static void probe(struct watched *w, uint64_t now)
 		quiet->etcds[w->etcd],
 		&(struct etcd_range_options){
 			.request = {.key = quiet->key, .key_len = strlen(quiet->key), .keys_only = true, .limit = 1},
-			.member = (int)w->member,
+			.member = quiet->hidden[w->etcd] ? -1 : (int)w->member,
 			.timeout = QUIET_SILENCE,
 			.on_done = member_answered,
 			.arg = w});
@@ -115,22 +117,6 @@ static bool any_silent(const struct quiet *quiet, uint64_t now)
 		if (silent(&quiet->watched[i], now))
 			return true;
 	return false;
-}
-
-static void tick(void *arg)
-{
-	struct quiet *quiet = arg;
-	uint64_t now = loop_now(quiet->loop);
-	/* A pause of our own hides theirs: nothing was watched meanwhile. */
-	bool paused = quiet->last_tick != 0 && now > quiet->last_tick + QUIET_SILENCE;
-	quiet->last_tick = now;
-	if (any_silent(quiet, now))
-		quiet->since = 0;
-	else if (quiet->since == 0 || paused)
-		quiet->since = now;
-	for (size_t i = 0; i < quiet->count; i++)
-		probe(&quiet->watched[i], now);
-	loop_timer_set(quiet->loop, &quiet->timer, now + QUIET_PROBE_INTERVAL, tick, quiet);
 }
 
 static struct watched *add(struct quiet *quiet)
@@ -148,17 +134,16 @@ static void watch_all(struct quiet *quiet)
 		all += etcd_member_count(quiet->etcds[e]);
 	quiet->watched = xcalloc(all + 1, sizeof(*quiet->watched));
 	quiet->count = 0;
-	quiet->behind_balancer = false;
-	for (size_t e = 0; e < quiet->etcd_count; e++) {
-		quiet->behind_balancer = quiet->behind_balancer || etcd_behind_balancer(quiet->etcds[e]);
+	for (size_t e = 0; e < quiet->etcd_count; e++)
 		for (size_t m = 0; m < etcd_member_count(quiet->etcds[e]); m++) {
+			const struct etcd_member_info *member = etcd_member(quiet->etcds[e], m);
 			struct watched *w = add(quiet);
 			w->etcd = e;
 			w->member = m;
-			w->id = etcd_member(quiet->etcds[e], m)->id;
-			w->learner = etcd_member(quiet->etcds[e], m)->learner;
+			w->id = member->id;
+			w->learner = member->learner;
+			w->name = xstrdup(member->name);
 		}
-	}
 	for (size_t s = 0; s < quiet->server_count; s++)
 		add(quiet)->server = quiet->servers[s];
 }
@@ -175,27 +160,14 @@ static void stop_probes(struct quiet *quiet)
 
 static void forget_watched(struct quiet *quiet)
 {
-	for (size_t i = 0; i < quiet->count; i++)
+	for (size_t i = 0; i < quiet->count; i++) {
 		free(quiet->watched[i].why);
+		free(quiet->watched[i].name);
+	}
 	free(quiet->watched);
 }
 
-struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
-			  size_t server_count, const char *key)
-{
-	struct quiet *quiet = xcalloc(1, sizeof(*quiet));
-	*quiet = (struct quiet){.loop = loop,
-				.etcds = etcds,
-				.etcd_count = etcd_count,
-				.servers = servers,
-				.server_count = server_count,
-				.key = xstrdup(key)};
-	quiet->highest = xcalloc(etcd_count + 1, sizeof(*quiet->highest));
-	watch_all(quiet);
-	tick(quiet);
-	return quiet;
-}
-
+/* As the etcds know their members now: whoever connects one of them anew, such as a census, changes that. */
 static bool same_members(const struct quiet *quiet)
 {
 	size_t at = 0;
@@ -209,6 +181,64 @@ static bool same_members(const struct quiet *quiet)
 	return at + quiet->server_count == quiet->count;
 }
 
+static void take_members(struct quiet *quiet)
+{
+	if (same_members(quiet))
+		return;
+	stop_probes(quiet);
+	forget_watched(quiet);
+	watch_all(quiet);
+	quiet->since = 0;
+	quiet->changed = true;
+}
+
+static void tick(void *arg)
+{
+	struct quiet *quiet = arg;
+	uint64_t now = loop_now(quiet->loop);
+	take_members(quiet);
+	/* A pause of our own hides theirs: nothing was watched meanwhile. */
+	bool paused = quiet->last_tick != 0 && now > quiet->last_tick + QUIET_SILENCE;
+	quiet->last_tick = now;
+	if (any_silent(quiet, now))
+		quiet->since = 0;
+	else if (quiet->since == 0 || paused)
+		quiet->since = now;
+	for (size_t i = 0; i < quiet->count; i++)
+		probe(&quiet->watched[i], now);
+	loop_timer_set(quiet->loop, &quiet->timer, now + QUIET_PROBE_INTERVAL, tick, quiet);
+}
+
+/* Of an etcd behind a balancer no member can be asked alone: then what answers there stands for all of them, which is
+ * why its settle time is longer. Decided once, as that time is: members that can be asked are never taken for hidden
+ * because they fell silent. */
+static void find_hidden(struct quiet *quiet)
+{
+	quiet->hidden = xcalloc(quiet->etcd_count + 1, sizeof(*quiet->hidden));
+	for (size_t e = 0; e < quiet->etcd_count; e++) {
+		quiet->hidden[e] = etcd_behind_balancer(quiet->etcds[e]);
+		for (size_t m = 0; m < etcd_member_count(quiet->etcds[e]); m++)
+			quiet->hidden[e] = quiet->hidden[e] && !etcd_member(quiet->etcds[e], m)->answered;
+	}
+}
+
+struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
+			  size_t server_count, const char *key)
+{
+	struct quiet *quiet = xcalloc(1, sizeof(*quiet));
+	*quiet = (struct quiet){.loop = loop,
+				.etcds = etcds,
+				.etcd_count = etcd_count,
+				.servers = servers,
+				.server_count = server_count,
+				.key = xstrdup(key)};
+	quiet->highest = xcalloc(etcd_count + 1, sizeof(*quiet->highest));
+	find_hidden(quiet);
+	watch_all(quiet);
+	tick(quiet);
+	return quiet;
+}
+
 int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err)
 {
 	int rc = 0;
@@ -216,13 +246,9 @@ int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err)
 	stop_probes(quiet);
 	for (size_t e = 0; rc == 0 && e < quiet->etcd_count; e++)
 		rc = etcd_connect(quiet->etcds[e], err);
-	*ret_changed = !same_members(quiet);
-	if (*ret_changed) {
-		forget_watched(quiet);
-		watch_all(quiet);
-		quiet->since = 0;
-	}
 	tick(quiet);
+	*ret_changed = quiet->changed;
+	quiet->changed = false;
 	return rc;
 }
 
@@ -234,6 +260,7 @@ void quiet_stop(struct quiet *quiet)
 	stop_probes(quiet);
 	forget_watched(quiet);
 	free(quiet->highest);
+	free(quiet->hidden);
 	free(quiet->key);
 	free(quiet);
 }
@@ -252,7 +279,7 @@ void quiet_observe(const struct quiet *quiet, struct observation *ret)
 			oldest = w->alive_at;
 		bool answering = w->alive_at != 0 && now <= w->alive_at + QUIET_SILENCE;
 		ret->members[members++] = (struct member_observation){
-			.name = xstrdup(etcd_member(quiet->etcds[w->etcd], w->member)->name),
+			.name = xstrdup(w->name),
 			.learner = w->learner,
 			.answering = answering,
 			.why = !answering && w->why ? xstrdup(w->why) : NULL,
@@ -260,9 +287,11 @@ void quiet_observe(const struct quiet *quiet, struct observation *ret)
 	}
 	ret->member_count = members;
 	ret->members_known = members > 0 ? FACT_KNOWN : FACT_UNKNOWN;
-	ret->members_behind_balancer = quiet->behind_balancer;
-	/* Silence that began since the last tick counts at once. */
-	ret->quiet_since = any_silent(quiet, now) ? 0 : quiet->since;
+	/* It may show itself late: by the first answer of another member. */
+	for (size_t e = 0; e < quiet->etcd_count; e++)
+		ret->members_behind_balancer |= etcd_behind_balancer(quiet->etcds[e]);
+	/* Silence that began since the last tick counts at once, and so does another member. */
+	ret->quiet_since = any_silent(quiet, now) || !same_members(quiet) ? 0 : quiet->since;
 	ret->etcd_looked_at = oldest == UINT64_MAX ? 0 : oldest;
 	ret->etcd_back_at = quiet->etcd_back_at;
 }

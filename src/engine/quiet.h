@@ -1,6 +1,6 @@
 /* The watch over silence (rule 3a): every voting etcd member answers a linearizable read, every API server answers
- * anything, all the
- * time; a gap of more than 5 s, theirs or ours, begins the settle time again. Runs on timers beside everything else. */
+ * anything, all the time; a gap of more than 5 s, theirs or ours, begins the settle time again. Runs on timers beside
+ * everything else. Members that only a balancer leads to count as answering while it answers. */
 #pragma once
 #include "client/etcd/etcd.h"
 #include "client/kube/kube.h"
@@ -16,8 +16,8 @@ struct quiet;
 struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t etcd_count, struct kube *const *servers,
 			  size_t server_count, const char *key);
 void quiet_stop(struct quiet *quiet); /* NULL is fine */
-/* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again.
- * Waits. */
+/* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again. So it
+ * does when somebody else has asked: *ret_changed tells of all changes since the last call. Waits. */
 _must_check_ int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err);
 /* Fills in members, members_known, members_behind_balancer, quiet_since, etcd_looked_at and etcd_back_at. */
 void quiet_observe(const struct quiet *quiet, struct observation *ret);

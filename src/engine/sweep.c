@@ -148,6 +148,7 @@ static void release(struct sweep *sweep)
 	sweep_queue_free(&sweep->ready);
 	sweep_queue_free(&sweep->later);
 	strings_free(&sweep->places);
+	sweep_quota_free(sweep);
 	free(sweep->shown_namespace);
 	free(sweep->waiting);
 	error_free(sweep->last_error);
@@ -166,6 +167,7 @@ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, st
 	sweep_queue_init(&sweep.later);
 	throttle_init(&sweep.throttle, &options->speed, now);
 	sweep_list_init(&sweep);
+	sweep_quota_init(&sweep);
 	rc = sweep_places_find(&sweep, err);
 	if (rc == 0) {
 		work(&sweep);

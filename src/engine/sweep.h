@@ -59,7 +59,7 @@ struct sweep_progress {
 	uint64_t rewritten, skipped, bytes, quarantined, conflicts;
 	uint64_t per_second; /* over the last seconds; 0: too early to tell */
 	uint64_t eta;        /* ns; 0: not known */
-	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a at 81% of its quota, ..."); NULL:
+	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a (URL) at 81% of its quota, ..."); NULL:
 	 * it moves. */
 	const char *waiting;
 };
@@ -83,9 +83,10 @@ struct sweep_options {
 	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip
 	 * nothing. */
 	uint64_t skip_above;
-	/* NULL: not watched. Connected. The sweep pauses while a member's file is at SWEEP_QUOTA_PAUSE % of its
-	 * quota. */
-	struct etcd *etcd;
+	/* Connected; none: not watched. The sweep pauses while a member's file in any of them is at SWEEP_QUOTA_PAUSE %
+	 * of its quota: each may hold what is rewritten. */
+	struct etcd *const *etcds;
+	size_t etcd_count;
 	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
 	uint64_t totals_hint;
 	/* At most every 100 ms, and at the end. */

@@ -62,10 +62,12 @@ struct sweep_lister {
 	uint64_t initializing_since;
 };
 
+/* Of one etcd. */
 struct sweep_quota {
 	uint64_t due;    /* next look */
 	uint64_t looked; /* last one, and the size then */
 	uint64_t size;
+	char *why; /* it has no room; NULL */
 };
 
 struct sweep_rate {
@@ -87,12 +89,12 @@ struct sweep {
 	uint64_t useful;  /* when the server last gave an answer that is of use */
 	struct loop_timer wake;
 	bool pumping;
-	int stop;                 /* no new requests: the code to return, or 0 */
-	struct error *error;      /* why */
-	struct error *last_error; /* what kept us from going on last */
-	bool full;                /* etcd is: wait */
-	struct sweep_quota quota;
-	char *waiting; /* for people; NULL */
+	int stop;                   /* no new requests: the code to return, or 0 */
+	struct error *error;        /* why */
+	struct error *last_error;   /* what kept us from going on last */
+	bool full;                  /* etcd is: wait */
+	struct sweep_quota *quotas; /* one per etcd */
+	char *waiting;              /* for people; NULL */
 	uint64_t waiting_until;
 	struct sweep_rate rate;
 	uint64_t told; /* when progress was last told */
@@ -165,7 +167,9 @@ enum sweep_verdict sweep_judge(const struct sweep_answer *answer);
 const char *sweep_words(const char *message);
 
 /* --- sweep_quota.c --- */
-/* Looks at every member's Status when that is due. Waits: for the top. */
+void sweep_quota_init(struct sweep *sweep);
+void sweep_quota_free(struct sweep *sweep);
+/* Looks at the Status of every member of those etcds for which it is due. Waits: for the top. */
 void sweep_quota_check(struct sweep *sweep);
 /* 0, or how many percent of the quota the file takes when writing must pause: until a compaction makes room in it, or
  * (`*ret_file`) until it is defragmented. Pure. */

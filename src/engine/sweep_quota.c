@@ -50,52 +50,76 @@ static uint64_t next_look(struct sweep_quota *quota, uint64_t size, uint64_t lim
 
 /* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own
  * answers do. */
-static char *look(struct sweep *sweep, size_t member)
+static char *look(struct loop *loop, struct etcd *etcd, size_t member, struct sweep_quota *quota)
 {
-	struct etcd *etcd = sweep->options->etcd;
 	const struct etcd_member_info *info = etcd_member(etcd, member);
 	struct etcd_status status;
-	uint64_t size, quota;
+	uint64_t size, limit;
 	unsigned percent;
 	bool file;
 
 	if (etcd_status_fetch(etcd, member, STATUS_TIMEOUT, &status, NULL) < 0)
 		return NULL;
 	size = status.db_size;
-	quota = status.db_size_quota != 0 ? status.db_size_quota : QUOTA_DEFAULT;
-	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, quota, &file);
+	limit = status.db_size_quota != 0 ? status.db_size_quota : QUOTA_DEFAULT;
+	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, limit, &file);
 	etcd_status_free(&status);
 	/* Members hold the same: the first that answers sets the pace. */
-	if (sweep->quota.due == 0)
-		sweep->quota.due =
-			next_look(&sweep->quota, size, quota / 100 * SWEEP_QUOTA_FULL, loop_now(sweep->options->loop));
+	if (quota->due == 0)
+		quota->due = next_look(quota, size, limit / 100 * SWEEP_QUOTA_FULL, loop_now(loop));
 	if (percent == 0)
 		return NULL;
-	return file ? xasprintf("the file of etcd member %s takes %u%% of its quota: defragment it", info->name,
-				percent)
-		    : xasprintf("etcd member %s at %u%% of its quota, until it is compacted", info->name, percent);
+	return file ? xasprintf("the file of etcd member %s (%s) takes %u%% of its quota: defragment it", info->name,
+				info->url, percent)
+		    : xasprintf("etcd member %s (%s) at %u%% of its quota, until it is compacted", info->name,
+				info->url, percent);
+}
+
+static void look_at_members(struct loop *loop, struct etcd *etcd, struct sweep_quota *quota)
+{
+	quota->due = 0;
+	free(quota->why);
+	quota->why = NULL;
+	for (size_t i = 0; quota->why == NULL && i < etcd_member_count(etcd); i++)
+		quota->why = look(loop, etcd, i, quota);
+	if (quota->due == 0)
+		quota->due = loop_now(loop) + SWEEP_QUOTA_INTERVAL;
+}
+
+void sweep_quota_init(struct sweep *sweep)
+{
+	sweep->quotas = xcalloc(sweep->options->etcd_count + 1, sizeof(*sweep->quotas));
+}
+
+void sweep_quota_free(struct sweep *sweep)
+{
+	for (size_t i = 0; i < sweep->options->etcd_count; i++)
+		free(sweep->quotas[i].why);
+	free(sweep->quotas);
 }
 
 void sweep_quota_check(struct sweep *sweep)
 {
-	struct loop *loop = sweep->options->loop;
-	char *why = NULL;
+	const struct sweep_options *o = sweep->options;
+	const char *why = NULL;
+	bool looked = false;
 
-	if (sweep->options->etcd == NULL || loop_now(loop) < sweep->quota.due)
-		return;
-	sweep->quota.due = 0;
 	/* Meanwhile the call-backs go on writing. A signal is seen by whoever called us. */
-	loop_ignore_signals(loop, true);
-	for (size_t i = 0; why == NULL && i < etcd_member_count(sweep->options->etcd); i++)
-		why = look(sweep, i);
-	loop_ignore_signals(loop, false);
-	if (sweep->quota.due == 0)
-		sweep->quota.due = loop_now(loop) + SWEEP_QUOTA_INTERVAL;
-	if (why == NULL && !sweep->full)
+	loop_ignore_signals(o->loop, true);
+	for (size_t i = 0; i < o->etcd_count; i++) {
+		if (loop_now(o->loop) >= sweep->quotas[i].due) {
+			look_at_members(o->loop, o->etcds[i], &sweep->quotas[i]);
+			looked = true;
+		}
+		if (why == NULL)
+			why = sweep->quotas[i].why;
+	}
+	loop_ignore_signals(o->loop, false);
+	if (!looked || (why == NULL && !sweep->full))
 		return;
 	/* The server is not away while we do not ask it. */
-	sweep->useful = loop_now(loop);
+	sweep->useful = loop_now(o->loop);
 	sweep->full = why != NULL;
 	free(sweep->waiting);
-	sweep->waiting = why;
+	sweep->waiting = why != NULL ? xstrdup(why) : NULL;
 }

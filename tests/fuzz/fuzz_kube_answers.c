@@ -1,5 +1,5 @@
 /* What an API server's words and objects are made of: a Status in JSON or protobuf, discovery of each generation,
- * one object. The first byte chooses. */
+ * one object, Leases and EndpointSlices. The first byte chooses. */
 #include "client/kube/kube_discovery.h"
 #include "client/kube/kube_internal.h"
 
@@ -68,12 +68,59 @@ static void try_object(const uint8_t *data, size_t size)
 	kube_object_reader_free(pieces);
 }
 
+static void try_servers(const uint8_t *data, size_t size)
+{
+	struct kube_identities identities = {0};
+	struct strings addresses = {0};
+	_cleanup_json_ doc = NULL;
+
+	if (json_parse((const char *)data, size, "fuzz", &doc, NULL) < 0)
+		return;
+	if (kube_identities_read(doc, &identities) != NULL && identities.count > 0)
+		abort();
+	for (size_t i = 0; i < identities.count; i++)
+		if (identities.items[i].lease_name[0] == '\0' || strlen(identities.items[i].id_hash) != 71)
+			abort();
+	kube_identities_free(&identities);
+	if (kube_endpoints_read(doc, &addresses) != NULL && addresses.count > 0)
+		abort();
+	strings_free(&addresses);
+}
+
+/* What we write into a Lease is what is read from it, by us and by a server. */
+static void check_claim(cJSON *lease, const char *holder)
+{
+	_cleanup_free_ char *before = kube_lease_record(lease), *after = NULL, *text = NULL, *sent = NULL;
+	_cleanup_json_ again = NULL;
+
+	kube_lease_claim(lease, holder);
+	after = kube_lease_record(lease);
+	if (strcmp(kube_lease_holder(lease), holder) != 0 || strcmp(before, after) == 0)
+		abort();
+	text = cJSON_PrintUnformatted(lease);
+	if (text == NULL || json_parse(text, strlen(text), "again", &again, NULL) < 0)
+		abort();
+	sent = kube_lease_record(again);
+	if (strcmp(sent, after) != 0 || kube_lease_duration(again) != (holder[0] != '\0' ? 15 : 1))
+		abort();
+}
+
+static void try_lease(const uint8_t *data, size_t size)
+{
+	_cleanup_json_ lease = NULL;
+
+	if (json_parse((const char *)data, size, "fuzz", &lease, NULL) < 0 || !cJSON_IsObject(lease))
+		return;
+	check_claim(lease, "us");
+	check_claim(lease, "");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct {
 		char choice;
 		void (*try)(const uint8_t *data, size_t size);
-	} tries[] = {{'s', try_status}, {'d', try_discovery}, {'o', try_object}};
+	} tries[] = {{'s', try_status}, {'d', try_discovery}, {'o', try_object}, {'i', try_servers}, {'l', try_lease}};
 
 	for (size_t i = 0; size > 0 && i < ELEMENTS(tries); i++)
 		if (data[0] == (uint8_t)tries[i].choice)

@@ -29,11 +29,14 @@ struct fake_etcd {
 	size_t member_count;
 	int fails[METHODS]; /* gRPC status to answer with; 0: none */
 	const char *words;
-	bool drop[METHODS];   /* the connection ends instead of an answer */
-	bool no_linearizable; /* no quorum: the member list only from memory */
-	size_t kv_count;      /* of a range */
-	bool cut_after_kvs;   /* the connection ends after them */
-	uint64_t compacted;   /* ranges below this revision fail */
+	bool drop[METHODS];           /* the connection ends instead of an answer */
+	bool silent[METHODS];         /* no answer at all */
+	bool no_linearizable;         /* no quorum: the member list only from memory */
+	size_t kv_count;              /* of a range */
+	bool cut_after_kvs;           /* the connection ends after them */
+	uint64_t compacted;           /* ranges below this revision fail */
+	uint64_t db_size, db_in_use;  /* of a quota of 2000; 0: half of it, not told */
+	uint64_t revision, raft_term; /* 0: 4711 and 3 */
 	unsigned asked[METHODS], connections;
 };
 
@@ -43,8 +46,8 @@ static inline void fake_header(struct fake_etcd *etcd, struct buf *to, uint64_t 
 
 	assert_int_equal(pb_write_varint_field(&header, 1, etcd->cluster_id), 0);
 	assert_int_equal(pb_write_varint_field(&header, 2, member_id), 0);
-	assert_int_equal(pb_write_varint_field(&header, 3, 4711), 0);
-	assert_int_equal(pb_write_varint_field(&header, 4, 3), 0);
+	assert_int_equal(pb_write_varint_field(&header, 3, etcd->revision ? etcd->revision : 4711), 0);
+	assert_int_equal(pb_write_varint_field(&header, 4, etcd->raft_term ? etcd->raft_term : 3), 0);
 	assert_int_equal(pb_write_bytes_field(to, 1, header.data, header.len), 0);
 }
 
@@ -145,6 +148,8 @@ static inline bool fake_answer(struct fake_etcd *etcd, int method, uint64_t memb
 	uint64_t revision;
 
 	etcd->asked[method]++;
+	if (etcd->silent[method])
+		return true;
 	if (etcd->drop[method])
 		return false;
 	if (etcd->fails[method] != 0 || (method == METHOD_MEMBERS && len > 0 && etcd->no_linearizable)) {
@@ -163,7 +168,9 @@ static inline bool fake_answer(struct fake_etcd *etcd, int method, uint64_t memb
 		fake_kvs(etcd, &message);
 	if (method == METHOD_STATUS) {
 		assert_int_equal(pb_write_bytes_field(&message, 2, "3.6.0", 5), 0);
-		assert_int_equal(pb_write_varint_field(&message, 3, 1000), 0);
+		assert_int_equal(pb_write_varint_field(&message, 3, etcd->db_size ? etcd->db_size : 1000), 0);
+		if (etcd->db_in_use)
+			assert_int_equal(pb_write_varint_field(&message, 9, etcd->db_in_use), 0);
 		assert_int_equal(pb_write_varint_field(&message, 12, 2000), 0);
 	}
 	head[3] = (uint8_t)(message.len >> 8);

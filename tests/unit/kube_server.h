@@ -3,6 +3,7 @@
 #pragma once
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -133,6 +134,8 @@ static inline void *serve(void *arg)
 		struct served_connection *connection = xcalloc(1, sizeof(*connection));
 		pthread_t thread;
 
+		/* An answer is two writes: the second must not wait for the first one's acknowledgement. */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 		*connection = (struct served_connection){.server = server, .fd = fd};
 		if (pthread_create(&thread, NULL, serve_connection, connection) != 0)
 			abort();

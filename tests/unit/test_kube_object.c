@@ -395,10 +395,12 @@ static void test_put(void **state)
 	_cleanup_buf_ reply = partial("99"), object = object_bytes("team-a", "db", "u-db", "7", "value");
 	_cleanup_secret_ bytes = secret_from(object.data, object.len);
 	_cleanup_buf_ expected = BUF_INIT(4096);
+	struct served_answer late = protobuf(&reply);
 	struct written written = {0};
 
 	(void)state;
-	PLAY(protobuf(&reply));
+	late.delay_ms = 5; /* or it took no time at all */
+	PLAY(late);
 	kube_put_start(&kube, &secrets, "team-a", "db", bytes, 0, on_written, &written);
 	wait_for(&written.done);
 	assert_ok(written.rc, written.error);

@@ -1,5 +1,5 @@
 /* The parts of a sweep that decide without a server; the rest is tests/e2e/test_sweep.py's. */
-#include "test_support.h"
+#include "etcd_server.h"
 #include "engine/sweep_internal.h"
 
 static void test_key_order_is_etcds(void **state)
@@ -53,6 +53,69 @@ static void test_quota(void **state)
 	assert_int_equal(percent, row->percent);
 	if (percent > 0)
 		assert_int_equal(file, row->file);
+}
+
+static void look_again(struct sweep *sweep)
+{
+	for (size_t i = 0; i < sweep->options->etcd_count; i++)
+		sweep->quotas[i].due = 0;
+	sweep_quota_check(sweep);
+}
+
+/* Events in an etcd of their own: that one is full, the first has room. */
+static void test_any_etcd_may_be_full(void **state)
+{
+	struct loop *loop = NULL;
+	struct error *err = NULL;
+	struct fake_etcd fakes[2];
+	struct fake_member members[2];
+	struct etcd *etcds[2];
+	struct sweep_options options = {.etcds = etcds, .etcd_count = 2};
+	struct sweep sweep = {.options = &options};
+	_cleanup_free_ char *wanted = NULL;
+
+	(void)state;
+	assert_ok(loop_new(&loop, &err), err);
+	options.loop = loop;
+	for (size_t i = 0; i < 2; i++) {
+		const char *endpoint = fakes[i].url;
+
+		fake_etcd_start(&fakes[i], 1 + i, 1);
+		members[i] = (struct fake_member){.id = 1, .name = i ? "events" : "main", .url = fakes[i].url};
+		fakes[i].members = &members[i];
+		fakes[i].member_count = 1;
+		assert_ok(etcd_new(loop, &(struct etcd_options){.endpoints = &endpoint, .endpoint_count = 1}, &etcds[i],
+				   &err),
+			  err);
+		assert_ok(etcd_connect(etcds[i], &err), err);
+	}
+	sweep_quota_init(&sweep);
+	look_again(&sweep);
+	assert_false(sweep.full);
+	assert_null(sweep.waiting);
+
+	fakes[1].db_size = 1700;
+	sweep_quota_check(&sweep); /* not due yet */
+	assert_false(sweep.full);
+	look_again(&sweep);
+	assert_true(sweep.full);
+	wanted = xasprintf("etcd member events (%s) at 85%% of its quota, until it is compacted", fakes[1].url);
+	assert_string_equal(sweep.waiting, wanted);
+	/* Only the first is looked at: what the other was is not forgotten. */
+	sweep.quotas[0].due = 0;
+	sweep_quota_check(&sweep);
+	assert_true(sweep.full);
+
+	fakes[1].db_in_use = 900;
+	look_again(&sweep);
+	assert_false(sweep.full);
+	assert_null(sweep.waiting);
+	sweep_quota_free(&sweep);
+	for (size_t i = 0; i < 2; i++) {
+		etcd_free(etcds[i]);
+		fake_etcd_stop(&fakes[i]);
+	}
+	loop_free(loop);
 }
 
 static void test_rate_is_of_the_last_seconds(void **state)
@@ -166,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_key_order_is_etcds),
+		cmocka_unit_test(test_any_etcd_may_be_full),
 		cmocka_unit_test(test_rate_is_of_the_last_seconds),
 		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_who_is_patched),

@@ -59,21 +59,15 @@ static const char *read_identity(const cJSON *lease, struct kube_identity *ret)
 	return NULL;
 }
 
-int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err)
+const char *kube_identities_read(const cJSON *list, struct kube_identities *ret)
 {
-	static const char object[] = "identity leases in kube-system";
-	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = object};
+	const cJSON *items = json_at(list, "items", NULL), *item;
 	struct kube_identities found = {0};
-	_cleanup_json_ answer = NULL;
-	const cJSON *items, *item;
 	const char *flaw = NULL;
-	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
 
-	if (rc < 0)
-		return rc;
-	items = json_at(answer, "items", NULL);
-	if (!cJSON_IsArray(items) || !text_empty(json_text_at(json_at(answer, "metadata", NULL), "continue")))
-		return fail(kube, object, "the answer is no whole list", err);
+	*ret = (struct kube_identities){0};
+	if (!cJSON_IsArray(items) || !text_empty(json_text_at(json_at(list, "metadata", NULL), "continue")))
+		return "the answer is no whole list";
 	cJSON_ArrayForEach(item, items)
 	{
 		found.items = xreallocarray(found.items, found.count + 1, sizeof(*found.items));
@@ -83,12 +77,24 @@ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct
 			break;
 		found.count++;
 	}
-	if (flaw != NULL) {
+	if (flaw != NULL)
 		kube_identities_free(&found);
-		return fail(kube, object, flaw, err);
-	}
 	*ret = found;
-	return 0;
+	return flaw;
+}
+
+int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err)
+{
+	static const char object[] = "identity leases in kube-system";
+	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = object};
+	_cleanup_json_ answer = NULL;
+	const char *flaw;
+	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
+
+	if (rc < 0)
+		return rc;
+	flaw = kube_identities_read(answer, ret);
+	return flaw != NULL ? fail(kube, object, flaw, err) : 0;
 }
 
 void kube_identities_free(struct kube_identities *identities)
@@ -132,25 +138,32 @@ static void add_addresses(const cJSON *endpoint, uint64_t port, struct strings *
 	}
 }
 
-int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **err)
+const char *kube_endpoints_read(const cJSON *slice, struct strings *ret)
 {
-	static const char object[] = "endpointslices.discovery.k8s.io default/kubernetes";
-	struct kube_json_request request = {.method = "GET", .path = KUBERNETES_SLICE, .object = object};
-	_cleanup_json_ answer = NULL;
 	const cJSON *endpoint;
-	uint64_t port;
-	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
+	uint64_t port = https_port(json_at(slice, "ports", NULL));
 
-	if (rc < 0)
-		return rc;
-	port = https_port(json_at(answer, "ports", NULL));
 	if (port == 0)
-		return fail(kube, object, "it has no port named https", err);
-	cJSON_ArrayForEach(endpoint, json_at(answer, "endpoints", NULL))
+		return "it has no port named https";
+	cJSON_ArrayForEach(endpoint, json_at(slice, "endpoints", NULL))
 	{
 		/* Absent counts as ready, says the API. */
 		if (json_bool_at(json_at(endpoint, "conditions", NULL), "ready", true))
 			add_addresses(endpoint, port, ret);
 	}
-	return 0;
+	return NULL;
+}
+
+int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **err)
+{
+	static const char object[] = "endpointslices.discovery.k8s.io default/kubernetes";
+	struct kube_json_request request = {.method = "GET", .path = KUBERNETES_SLICE, .object = object};
+	_cleanup_json_ answer = NULL;
+	const char *flaw;
+	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
+
+	if (rc < 0)
+		return rc;
+	flaw = kube_endpoints_read(answer, ret);
+	return flaw != NULL ? fail(kube, object, flaw, err) : 0;
 }

@@ -1,5 +1,6 @@
 /* What the files of this folder share. */
 #pragma once
+#include <cjson/cJSON.h>
 #include "client/kube/object.h"
 
 #define KUBE_PROTOBUF "application/vnd.kubernetes.protobuf"
@@ -66,3 +67,17 @@ void kube_json_cancel(struct kube_json_call *call); /* NULL is fine */
 /* Waits. *ret_status (may be NULL) is set in either case. */
 _must_check_ int kube_json_fetch(struct kube *kube, const struct kube_json_request *request, unsigned *ret_status,
 				 cJSON **ret, struct error **err);
+
+/* --- kube_lease.c: the leader election record of a Lease --- */
+cJSON *kube_lease_new(void);                       /* without one, to be created */
+const char *kube_lease_holder(const cJSON *lease); /* "" without one; owned by the Lease */
+uint64_t kube_lease_duration(const cJSON *lease);  /* s */
+/* What a renewal changes, as one new string. Who only touches labels, or re-encrypts the Lease, does not hold it. */
+char *kube_lease_record(const cJSON *lease);
+/* Writes us, or nobody (""), into the record. The rest of the Lease stays as it is. */
+void kube_lease_claim(cJSON *lease, const char *holder);
+
+/* --- kube_identity.c --- */
+/* NULL, or what is wrong with the answer; `ret` is empty then. */
+const char *kube_identities_read(const cJSON *list, struct kube_identities *ret);
+const char *kube_endpoints_read(const cJSON *slice, struct strings *ret);

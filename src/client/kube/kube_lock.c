@@ -31,86 +31,7 @@ struct kube_lock {
 	struct loop_timer timer;
 };
 
-/* --- the record ------------------------------------------------------------------------------------------------- */
-
-static void set_item(cJSON *object, const char *name, cJSON *value)
-{
-	if (value == NULL)
-		abort();
-	cJSON_DeleteItemFromObjectCaseSensitive(object, name);
-	if (!cJSON_AddItemToObject(object, name, value))
-		abort();
-}
-
-static cJSON *child(cJSON *object, const char *name)
-{
-	cJSON *found = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	if (cJSON_IsObject(found))
-		return found;
-	set_item(object, name, cJSON_CreateObject());
-	return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static const char *holder_of(const cJSON *lease)
-{
-	const char *holder = json_text_at(json_at(lease, "spec", NULL), "holderIdentity");
-
-	return holder != NULL ? holder : "";
-}
-
-/* What a renewal changes. Who only touches labels, or re-encrypts the Lease, does not hold it. */
-static char *record_of(const cJSON *lease)
-{
-	const cJSON *spec = json_at(lease, "spec", NULL);
-	const char *acquired = json_text_at(spec, "acquireTime"), *renewed = json_text_at(spec, "renewTime");
-	uint64_t transitions = 0;
-
-	json_u64_at(spec, "leaseTransitions", &transitions);
-	return xasprintf("%s %s %s %ju", holder_of(lease), acquired ? acquired : "", renewed ? renewed : "",
-			 (uintmax_t)transitions);
-}
-
-static uint64_t duration_of(const cJSON *lease)
-{
-	uint64_t seconds = LOCK_DURATION_S;
-
-	json_u64_at(json_at(lease, "spec", NULL), "leaseDurationSeconds", &seconds);
-	return seconds;
-}
-
-static cJSON *new_lease(void)
-{
-	cJSON *lease = cJSON_CreateObject();
-
-	if (lease == NULL)
-		abort();
-	set_item(lease, "apiVersion", cJSON_CreateString("coordination.k8s.io/v1"));
-	set_item(lease, "kind", cJSON_CreateString("Lease"));
-	set_item(child(lease, "metadata"), "name", cJSON_CreateString(LOCK_NAME));
-	set_item(child(lease, "metadata"), "namespace", cJSON_CreateString(LOCK_NAMESPACE));
-	return lease;
-}
-
-/* Writes us, or nobody, into the record. The rest of the Lease stays as it is. */
-static void claim(cJSON *lease, const char *holder)
-{
-	cJSON *spec = child(lease, "spec");
-	uint64_t transitions = 0;
-	char now[28];
-
-	clock_format(clock_wall(), 1, now);
-	if (holder[0] != '\0' && strcmp(holder_of(lease), holder) != 0) {
-		if (json_u64_at(spec, "leaseTransitions", &transitions))
-			transitions++;
-		set_item(spec, "leaseTransitions", cJSON_CreateNumber((double)transitions));
-		set_item(spec, "acquireTime", cJSON_CreateString(now));
-	}
-	set_item(spec, "holderIdentity", cJSON_CreateString(holder));
-	/* Of a Lease given back nobody waits out the rest. */
-	set_item(spec, "leaseDurationSeconds", cJSON_CreateNumber(holder[0] != '\0' ? LOCK_DURATION_S : 1));
-	set_item(spec, "renewTime", cJSON_CreateString(now));
-}
+/* --- requests --------------------------------------------------------------------------------------------------- */
 
 static char *print(const cJSON *lease)
 {
@@ -169,7 +90,7 @@ static int read_lease(struct kube *kube, cJSON **ret, struct error **err)
 	if (rc == 0)
 		return 0;
 	if (rc == -ERROR_NOT_FOUND) {
-		*ret = new_lease();
+		*ret = kube_lease_new();
 		return 0;
 	}
 	if (err != NULL)
@@ -181,7 +102,7 @@ static int fail_held(struct taking *taking, const cJSON *lease, struct error **e
 {
 	const char *renewed = json_text_at(json_at(lease, "spec", NULL), "renewTime");
 	int rc = error_set(err, ERROR_BUSY, "another kube-rekey is at work: %s is held by \"%s\", renewed at %s", LABEL,
-			   holder_of(lease), renewed ? renewed : "an unknown time");
+			   kube_lease_holder(lease), renewed ? renewed : "an unknown time");
 
 	error_set_server(err, taking->kube->name);
 	error_set_object(err, LABEL);
@@ -196,12 +117,12 @@ static int fail_held(struct taking *taking, const cJSON *lease, struct error **e
 static int judge(struct taking *taking, const cJSON *lease, uint64_t *ret_wait, struct error **err)
 {
 	_cleanup_free_ char *record = NULL;
-	uint64_t now = loop_now(taking->kube->loop), duration = duration_of(lease), expiry;
-	const char *holder = holder_of(lease);
+	uint64_t now = loop_now(taking->kube->loop), duration = kube_lease_duration(lease), expiry;
+	const char *holder = kube_lease_holder(lease);
 
 	if (holder[0] == '\0' || strcmp(holder, taking->holder) == 0)
 		return 1;
-	record = record_of(lease);
+	record = kube_lease_record(lease);
 	if (duration > FOREIGN_DURATION_MAX_S || (taking->record != NULL && strcmp(taking->record, record) != 0))
 		return fail_held(taking, lease, err);
 	if (taking->record == NULL) {
@@ -240,7 +161,7 @@ static int try_take(struct taking *taking, cJSON **ret, uint64_t *ret_sent, uint
 	rc = judge(taking, lease, ret_wait, err);
 	if (rc <= 0)
 		return rc;
-	claim(lease, taking->holder);
+	kube_lease_claim(lease, taking->holder);
 	body = print(lease);
 	request = write_request(lease, body);
 	*ret_sent = loop_now(taking->kube->loop);
@@ -300,14 +221,14 @@ static void lose(struct kube_lock *lock, const char *to)
 /* Our own renewal may have landed though its answer was lost: then the Lease still names us. */
 static void on_read_again(struct kube_lock *lock, int rc, cJSON **answer)
 {
-	if (rc == 0 && strcmp(holder_of(*answer), lock->holder) != 0) {
-		lose(lock, holder_of(*answer));
+	if (rc == 0 && strcmp(kube_lease_holder(*answer), lock->holder) != 0) {
+		lose(lock, kube_lease_holder(*answer));
 		return;
 	}
 	if (rc == 0)
 		set_lease(lock, steal(*answer));
 	if (rc == -ERROR_NOT_FOUND)
-		set_lease(lock, new_lease());
+		set_lease(lock, kube_lease_new());
 	again_at(lock, loop_now(lock->kube->loop) + (rc == 0 || rc == -ERROR_NOT_FOUND ? 0 : RETRY_INTERVAL));
 }
 
@@ -369,7 +290,7 @@ static void renew(void *arg)
 	_cleanup_free_ char *body = NULL;
 
 	lock->giving_back = lock->state == LOCK_RELEASING;
-	claim(lock->lease, lock->giving_back ? "" : lock->holder);
+	kube_lease_claim(lock->lease, lock->giving_back ? "" : lock->holder);
 	body = print(lock->lease);
 	lock->sent = loop_now(lock->kube->loop);
 	start(lock, write_request(lock->lease, body), false);
