@@ -63,6 +63,17 @@ class Reference(unittest.TestCase):
             for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
                 self.assertTrue((document.parent / link).exists(), f"{document.name}: {link}")
 
+    def test_messages_in_troubleshooting_are_the_programs(self):
+        """Who searches for what the program said finds it."""
+        source = "".join(p.read_text() for folder in ("src", "include") for p in (ROOT / folder).rglob("*.[ch]"))
+        source = re.sub(r'"\s*\n\s*"', "", source)
+        messages = re.findall(r"^\*\*.*?`([^`]+)`\*\*", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+        self.assertGreater(len(messages), 5)
+        for message in messages:
+            # What stands for a name or a number is left out.
+            for words in re.split(r"\.\.\.|\bX\b|\d+", message):
+                self.assertIn(words.strip(), source, message)
+
     def test_the_architecture_is_short_and_its_guards_exist(self):
         """200 lines at most; every row of the table of invariants names a guard, and all that it names are in the tree."""
         text = (ROOT / "docs" / "architecture.md").read_text()
