@@ -66,7 +66,7 @@ class Bench:
         return measure.Cost(told["seconds"], told["cpu"], cost.peak)
 
     def kubectl(self):
-        kubectl = [parts.kubectl(), "--kubeconfig", self.conf]
+        kubectl = [parts.binary("kubectl"), "--kubeconfig", self.conf]
         return measure.pipeline([*kubectl, "get", "secrets", "-A", "-o", "json"],
                                 [*kubectl, "replace", "-f", "-"])
 
@@ -102,9 +102,9 @@ class Bench:
             manager.kill()
             api.request("DELETE", path_of(MIGRATIONS, None, name))
 
-    def census(self):
+    def census(self, *more):
         return measure.run([self.product, "census", "--kubeconfig", self.conf, "-o", "json",
-                            *self.cluster.etcd.flags()], stderr=subprocess.DEVNULL)
+                            *self.cluster.etcd.flags(), *more], stderr=subprocess.DEVNULL)
 
     def bare_read(self, prefix="/registry/"):
         etcd = self.cluster.etcd

@@ -45,7 +45,7 @@ def main():
         say("The rotation, while the server serves")
         code = run("rotate --provider secretbox --settle 4s --yes", ["--state-dir", state, *common])
         say("And now?")
-        run("census", common)
+        code = run("census", common) or code
         say("What changed in the file (key bytes left out)")
         print("\n".join(difflib.unified_diff(file_before, without_keys(config), "before", "after", lineterm="", n=2)))
 

@@ -14,6 +14,18 @@ from lib.product import binary
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
 BEGIN, END = "<!-- help -->\n", "<!-- /help -->"
+# A test by its name, a test that ctest knows by another one, a folder of tests or a script.
+GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scripts)/[\w/-]+)`")
+
+
+def exists(guard):
+    if "/" in guard:
+        return (ROOT / guard).exists()
+    if guard in ("mutation", "explore"):
+        listed = (ROOT / "tests" / "explore" / "CMakeLists.txt").read_text()
+        return re.search(rf"add_test\(NAME {guard}\s", listed) is not None
+    stem, suffix = (guard.removesuffix(".py"), "py") if guard.endswith(".py") else (guard, "c")
+    return any(ROOT.glob(f"tests/*/{stem}.{suffix}"))
 
 
 def said(*arguments):
@@ -40,11 +52,10 @@ class Reference(unittest.TestCase):
             REFERENCE.write_text(wanted)
         self.assertEqual(text, wanted, "run it again with UPDATE=1")
 
-    def test_every_command_named_in_the_readme_exists(self):
-        """README.md's commands are commands."""
+    def test_the_readme_names_every_command(self):
+        """README.md's commands are commands, and all of them but version."""
         named = set(re.findall(r"`kube-rekey ([a-z]+)", (ROOT / "README.md").read_text()))
-        self.assertTrue(named)
-        self.assertLessEqual(named, set(commands()))
+        self.assertEqual(named | {"version"}, set(commands()))
 
     def test_links_lead_somewhere(self):
         """Relative links of README and docs point at files that are there."""
@@ -52,17 +63,28 @@ class Reference(unittest.TestCase):
             for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
                 self.assertTrue((document.parent / link).exists(), f"{document.name}: {link}")
 
+    def test_messages_in_troubleshooting_are_the_programs(self):
+        """Who searches for what the program said finds it."""
+        source = "".join(p.read_text() for folder in ("src", "include") for p in (ROOT / folder).rglob("*.[ch]"))
+        source = re.sub(r'"\s*\n\s*"', "", source)
+        messages = re.findall(r"^\*\*.*?`([^`]+)`\*\*", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+        self.assertGreater(len(messages), 5)
+        for message in messages:
+            # What stands for a name or a number is left out.
+            for words in re.split(r"\.\.\.|\bX\b|\d+", message):
+                self.assertIn(words.strip(), source, message)
+
     def test_the_architecture_is_short_and_its_guards_exist(self):
-        """200 lines at most; every test that it names as a guard is in the tree."""
+        """200 lines at most; every row of the table of invariants names a guard, and all that it names are in the tree."""
         text = (ROOT / "docs" / "architecture.md").read_text()
         self.assertLessEqual(len(text.splitlines()), 200)
-        table = text.split("| never | guarded by |", 1)[1].split("\n\n", 1)[0]
-        for name in re.findall(r"`(test_\w+(?:\.py)?|fuzz_\w+)`", table):
-            stem = name.removesuffix(".py")
-            found = [*ROOT.glob(f"tests/*/{stem}.c"), *ROOT.glob(f"tests/*/{stem}.py")]
-            self.assertTrue(found, f"no {name}")
-        for path in re.findall(r"`((?:tests|scripts)/[\w/-]+)`", table):
-            self.assertTrue((ROOT / path).exists(), f"no {path}")
+        table = text.split("| never | guarded by |\n|---|---|\n", 1)[1].split("\n\n", 1)[0]
+        for row in table.splitlines():
+            never, guarded = row.strip("| ").split(" | ")
+            guards = GUARD.findall(guarded)
+            self.assertTrue(guards, f"no guard: {never}")
+            for guard in guards:
+                self.assertTrue(exists(guard), f"{never}: no {guard}")
 
 
 if __name__ == "__main__":

@@ -467,6 +467,9 @@ class Build(unittest.TestCase):
         self.assertLess(time.monotonic() - start, 2)
         self.assertEqual(done.stderr, b"")
 
+    def test_kubectl_is_the_newest_servers(self):
+        self.assertEqual(versions("kubectl"), versions()[:1])
+
     def test_unknown_part(self):
         done = subprocess.run([os.path.join(parts.ROOT, "scripts", "testbed"), "build", "nothing"],
                               capture_output=True)

@@ -1,0 +1,81 @@
+"""scripts/demo's second half (demo.py), on a terminal, as its user sees it."""
+
+import base64
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from lib import new_key, PLANTED
+from lib.product import binary
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# 32 bytes in base64, whichever they are; hashes are shown in hexadecimal.
+KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
+ESCAPES = re.compile(r"\033\[[0-9;?]*[A-Za-z]")
+STEPS = ["AddReadKey", "AwaitRead", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify", "AwaitCompaction",
+         "DropOldKey", "AwaitDrop", "Verify"]
+
+
+def on_a_terminal(command, **options):
+    """Runs a command on a terminal of its own: its exit code, and all that it showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, **options) as process:
+        os.close(theirs)
+        shown = b""
+        with open(ours, "rb", buffering=0) as terminal:
+            while True:
+                try:
+                    part = terminal.read(65536)
+                except OSError:  # nobody has it open any more
+                    break
+                shown += part
+    return process.returncode, shown.decode()
+
+
+def living_in(folder):
+    """Processes that were told of this folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                if folder in file.read():
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+class Demo(unittest.TestCase):
+    def test_demo(self):
+        temporary = self.enterContext(tempfile.TemporaryDirectory())
+        code, raw = on_a_terminal([sys.executable, "demo.py"], cwd=HERE,
+                                  env={**os.environ, "KUBE_REKEY": binary(), "TMPDIR": temporary, "TERM": "xterm"})
+        shown = ESCAPES.sub("", raw).replace("\r", "\n")
+        self.assertEqual(code, 0, shown)
+
+        self.assertEqual(re.findall(r"^✓ (\w+)", shown, re.MULTILINE), STEPS, shown)
+        self.assertRegex(shown, r"\n\s+Reencrypt +\S", "no live progress")
+        self.assertRegex(shown, r"secrets +aescbc/key1 +\d+ .*write key\n")
+        self.assertRegex(shown, r"secrets +secretbox/rekey-\S+ +\d+ .*write key\n")
+        for line in ("-      - aescbc:", "+      - secretbox:", "               secret: (key bytes)",
+                     "# Every object is what it was before: yes."):
+            self.assertIn("\n" + line, shown)
+        self.assertIn("\nDone in ", shown)
+
+        self.assertRegex(new_key(), KEY)
+        self.assertNotRegex(raw, KEY)
+        for value in (PLANTED, base64.b64encode(PLANTED.encode()).decode()[:-4]):
+            self.assertNotIn(value, raw)
+
+        self.assertEqual(os.listdir(temporary), [])
+        folder = re.search(r"\S+/kube-rekey-e2e-[^/]+", shown).group()
+        self.assertFalse(os.path.exists(folder), folder)
+        self.assertEqual(living_in(folder), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
