@@ -287,6 +287,12 @@ void quiet_observe(const struct quiet *quiet, struct observation *ret)
 	}
 	ret->member_count = members;
 	ret->members_known = members > 0 ? FACT_KNOWN : FACT_UNKNOWN;
+	for (size_t e = 0; e < quiet->etcd_count && !ret->members_why; e++)
+		if (!etcd_membership_certain(quiet->etcds[e])) {
+			ret->members_known = FACT_UNKNOWN;
+			ret->members_why =
+				xasprintf("%s: no quorum tells who the members are", etcd_label(quiet->etcds[e]));
+		}
 	/* It may show itself late: by the first answer of another member. */
 	for (size_t e = 0; e < quiet->etcd_count; e++)
 		ret->members_behind_balancer |= etcd_behind_balancer(quiet->etcds[e]);

@@ -17,6 +17,7 @@
 #define LEASE_ALIVE (25 * NS_PER_S)  /* two renewals and a half */
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define SET_ASK (10 * NS_PER_S)      /* Nodes and pods: servers do not come and go by the second */
+#define MEMBERS_ASK (20 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
 /* between looks while nothing is expected of a server: its /metrics are large */
 #define LOOK_INTERVAL_IDLE (5 * NS_PER_S)
@@ -213,6 +214,23 @@ static void ask_for_compaction(struct rotation *r)
 		r->census_seen.compacted = false;
 }
 
+/* A member that is silent may have been removed from its etcd: that is how a person ends the wait for one that is gone. */
+static void ask_for_members(struct rotation *r)
+{
+	uint64_t now = loop_now(r->cluster->loop);
+	bool doubt = r->seen.members_known != FACT_KNOWN;
+	for (size_t m = 0; m < r->seen.member_count; m++)
+		doubt = doubt || (!r->seen.members[m].answering && !r->seen.members[m].learner);
+	if (!doubt || now < r->members_asked + MEMBERS_ASK)
+		return;
+	bool changed = false;
+	_cleanup_error_ failed = NULL;
+	r->members_asked = now;
+	(void)!quiet_refresh(r->quiet, &changed, &failed); /* the members that were known go on being watched */
+	if (changed)
+		r->settled_began = r->settled_ended = 0;
+}
+
 void rotation_observe(struct rotation *r)
 {
 	observation_forget(&r->seen);
@@ -227,6 +245,10 @@ void rotation_observe(struct rotation *r)
 	seen->servers_known = r->set_known ? FACT_KNOWN : FACT_UNKNOWN;
 	seen->servers_why = r->set_known || !r->set_why ? NULL : xstrdup(r->set_why);
 	quiet_observe(r->quiet, seen);
+	ask_for_members(r);
+	/* A balancer may show itself late, by the first answer of another member. */
+	if (seen->members_behind_balancer && !r->options.has_settle && r->settle_time < SETTLE_BALANCER)
+		r->settle_time = SETTLE_BALANCER;
 	seen->settled_began = r->settled_began;
 	seen->settled_ended = r->settled_ended;
 	seen->census = r->census_seen;

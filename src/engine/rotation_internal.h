@@ -12,6 +12,7 @@
 #include "engine/server_set.h"
 #include "client/kube/lock.h"
 
+#define SETTLE_BALANCER (15 * 60 * NS_PER_S) /* rule 3a: etcd whose members cannot be asked one by one */
 #define STALE_NAMED_MAX 10000 /* objects that a census names for a repeated sweep; more: a whole sweep again */
 
 struct rotation {
@@ -47,6 +48,7 @@ struct rotation {
 	char *set_why, *blocked;
 	struct observation seen; /* of the last look */
 	uint64_t settled_began, settled_ended;
+	uint64_t members_asked; /* when the etcds were last asked for their members because one was silent */
 	struct census *census;
 	struct census_observation census_seen; /* begun 0: none */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */

@@ -11,9 +11,8 @@
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
-#define SETTLE_MIN (15 * NS_PER_S)           /* rule 3a */
-#define SETTLE_BALANCER (15 * 60 * NS_PER_S) /* etcd whose members cannot be asked one by one */
-#define DEFAULT_POLL (60 * NS_PER_S)         /* upstream's EncryptionConfigFileChangePollDuration */
+#define SETTLE_MIN (15 * NS_PER_S)   /* rule 3a */
+#define DEFAULT_POLL (60 * NS_PER_S) /* upstream's EncryptionConfigFileChangePollDuration */
 
 /* --- may it begin at all? --- */
 

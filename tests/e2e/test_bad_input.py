@@ -513,6 +513,20 @@ class EtcdGone(Bad):
         self.rotates()
         self.assertEqual(len(re.findall("- name:", self.server.read_config())), 1)
 
+    def test_z_removed_member(self):
+        """One that is gone for good is removed from its etcd: a rotation that waits for it goes on by itself."""
+        member, client = self.cluster.etcd.members[1], self.cluster.etcd.at()
+        identity = next(each["ID"] for each in client.members() if each["name"] == member.name)
+        member.stop()
+        running = start_kube_rekey(self.flags())
+        try:
+            wait_until(lambda: "does not answer" in running.err or member.name in running.err, 60, "it waits")
+            client.call("/v3/cluster/member/remove", {"ID": identity})
+            self.assertEqual(running.wait(180).code, 0, running.err)
+        finally:
+            running.kill()
+        self.assertEqual(len(re.findall("- name:", self.server.read_config())), 1)
+
     def test_another_clusters(self):
         other = self.cluster.add_etcd("other", like=self.cluster.etcd)
         other.start()

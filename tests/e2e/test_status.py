@@ -3,7 +3,7 @@
 import signal
 import unittest
 
-from lib import Cluster, Rule, Terminal, configuration, new_key, populate, wait_until
+from lib import Cluster, Rule, Terminal, configuration, kube_rekey, new_key, populate, wait_until
 from rotating import Operator
 
 
@@ -112,6 +112,10 @@ class Status(unittest.TestCase):
         wait_until(lambda: self.server.reloads()["failure"] > failures, 60, "a refused reload")
         document = self.operator.run("status", "-o", "json", code=1).json()
         self.assertFalse(document["server"]["runsTheFile"])
+        # It would call everything current by what it still runs.
+        rewrite = kube_rekey(["reencrypt", "--qps", "0", *self.operator.cluster_flags()])
+        self.assertEqual(rewrite.code, 3, rewrite)
+        self.assertIn("does not run", rewrite.err)
         self.server.apply_config(good + "# a comment\n")
         self.assertTrue(self.status()[1]["server"]["runsTheFile"])
 

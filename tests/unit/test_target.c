@@ -119,6 +119,37 @@ static void test_none(void **state)
 	assert_null(target);
 }
 
+static void write_zeros(const char *path)
+{
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	assert_int_equal(fwrite("\0\0\0", 1, 3, file), 3);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* A process that died while it wiped what it had put into --out. */
+static void test_half_removed(void **state)
+{
+	static const char config[] =
+		"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
+		"  - resources: [secrets]\n    providers: [{identity: {}}]\n";
+	_cleanup_error_ err = NULL;
+	_cleanup_(target_freep) struct target *target = NULL;
+	struct target_content content = {0};
+	(void)state;
+	put_file(in_folder("config.yaml"), config);
+	assert_int_equal(mkdir(in_folder("out"), 0700), 0);
+	assert_ok(target_manual(in_folder("config.yaml"), in_folder("out"), NULL, NULL, in_folder("state"), &target,
+				&err),
+		  err);
+	write_zeros(in_folder("out/config.yaml"));
+	assert_ok(target_read(target, &content, &err), err);
+	assert_string_equal(secret_text(content.text), config);
+	target_content_free(&content);
+	assert_ok(target_clean(target, false, &err), err);
+	assert_false(path_exists(in_folder("out/config.yaml")));
+}
+
 #define inside_test(fn) cmocka_unit_test_setup_teardown(fn, enter, leave)
 
 int main(void)
@@ -127,6 +158,7 @@ int main(void)
 		inside_test(test_owners),
 		inside_test(test_links),
 		inside_test(test_none),
+		folder_test(test_half_removed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,54 @@
+#include "test_folder.h"
+
+#include "engine/journal.h"
+
+static void fill(struct journal *journal, const char *const *hashes)
+{
+	for (size_t i = 0; hashes[i]; i++)
+		journal_add_hash(journal, (int)(hashes[i][0] - '0'), hashes[i]);
+}
+
+/* "STEP..." is a hash. One of a pipeline's own stands behind the hash of the file that it was made from. */
+static const struct {
+	const char *name;
+	const char *hashes[6];
+	const char *sha256, *present;
+	bool older;
+} rows[] = {
+	{"the present file itself", {"0a", "1a"}, "1a", "1a", false},
+	{"a file before it", {"0a", "1a"}, "0a", "1a", true},
+	{"one never seen", {"0a", "1a"}, "1x", "1a", false},
+	{"what a pipeline made of the present file", {"0a", "1a", "1x"}, "1x", "1a", false},
+	{"what it made of an earlier file of the same step", {"0a", "1a", "1x", "2a", "1b"}, "1x", "1b", true},
+	{"a present file that is none of ours", {"0a", "1a"}, "1a", "9z", false},
+};
+
+static void older(void **state)
+{
+	const __typeof__(rows[0]) *row = *state;
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	fill(journal, row->hashes);
+	assert_int_equal(journal_is_older(journal, row->sha256, row->present), row->older);
+	journal_free(journal);
+}
+
+/* At no instant is there no journal. */
+static void test_aside(void **state)
+{
+	_cleanup_error_ err = NULL;
+	_cleanup_free_ char *aside = NULL, *second = NULL;
+	_cleanup_free_ char *path = journal_path(in_folder("config.yaml"));
+	(void)state;
+	put_file(path, "{}");
+	assert_ok(journal_set_aside(in_folder("config.yaml"), &aside, &err), err);
+	assert_true(path_exists(path));
+	assert_true(path_exists(aside));
+	assert_ok(journal_set_aside(in_folder("config.yaml"), &second, &err), err);
+	assert_string_not_equal(aside, second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {folder_test(test_aside)};
+	return RUN_ROWS(older, rows) + cmocka_run_group_tests(tests, NULL, NULL);
+}
