@@ -2,13 +2,14 @@
 quarantine or a clean refusal, within a bounded time and bounded memory; no
 object is lost by any of them."""
 
+import json
 import os
 import re
 import threading
 import time
 import unittest
 
-from lib import Cluster, FaultProxy, TcpProxy, faults, snapshot_hash, start_kube_rekey, wait_until
+from lib import Cluster, FaultProxy, TcpProxy, faults, grpcproxy, snapshot_hash, start_kube_rekey, wait_until
 
 MEMORY_MAX = 48 << 10   # KiB that the process may ever have held
 BOUND = 75              # seconds for a run whatever happens to it: one request's own time-out is 60 s at most
@@ -27,6 +28,23 @@ ONE_FAULT = {
     "wrong content type": faults.content_type(),
     "2 GiB": faults.content_length(2 << 30),
     "garbage": GARBAGE,
+}
+
+# Of one call to etcd, by meaning.
+ONE_CALL = {
+    "UNAVAILABLE": grpcproxy.status(14),
+    "RESOURCE_EXHAUSTED": grpcproxy.status(8),
+    "INTERNAL": grpcproxy.status(13),
+    "429": grpcproxy.http(429),
+    "500": grpcproxy.http(500),
+    "503": grpcproxy.http(503),
+    "wrong content type": grpcproxy.http(200),
+    "no trailers": grpcproxy.no_trailers(),
+    "2 GiB": grpcproxy.announced(0x7fffffff, b"x" * 1000),
+    "less than announced": grpcproxy.announced(1000, b"\x0a" * 10),
+    "half an answer": grpcproxy.announced(1000, b"\x0a" * 10, closes=True),
+    "no field": grpcproxy.empty(),
+    "reset": grpcproxy.reset(),
 }
 
 # Where a run takes seconds, one of each kind; KUBE_REKEY_TEST_ALL=1: all.
@@ -61,7 +79,8 @@ class WithFaults(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.cluster = cls.enterClassContext(Cluster(request_timeout="3s", compaction="5s", poll="300ms"))
+        cls.cluster = cls.enterClassContext(Cluster(request_timeout="3s", compaction="5s", poll="300ms",
+                                                   **cls.options))
         cls.server = cls.cluster.servers[0]
         cls.api = cls.cluster.api
         for space in ("default", "team"):
@@ -78,6 +97,8 @@ class WithFaults(unittest.TestCase):
     def tearDown(self):
         found = snapshot_hash(self.api)
         self.assertEqual({name: found.get(name) for name in self.before}, self.before)
+
+    options = {}
 
     def arguments(self, command, *more, proxy=None, etcd=None):
         flags = [*command.split(), "--encryption-config", self.server.config, "--kubeconfig",
@@ -203,7 +224,7 @@ class Lasting(WithFaults):
         self.go_on()
 
 
-class Etcd(WithFaults):
+class EtcdConnections(WithFaults):
     """Faults of the connections to etcd, by bytes: what is said is encrypted."""
 
     def flags(self, proxy):
@@ -250,6 +271,70 @@ class Etcd(WithFaults):
         return len(names) == 2 and names[0].startswith("rekey-") and (
             f"secretbox:{names[0]}" in (counts := self.cluster.etcd.prefix_counts("/registry/secrets/"))
             or f"aescbc:{names[0]}" in counts)
+
+
+class EtcdCalls(WithFaults):
+    """Faults of single calls to etcd; it is asked without TLS here."""
+
+    options = {"etcd_tls": False}
+
+    def census(self, proxy, codes):
+        """What a census that ends with one of `codes` says; None: no document."""
+        result = self.run_with(codes, self.arguments("census", "-o", "json", etcd=["--etcd-endpoints", proxy.url]))
+        document = json.loads(result.out) if result.out else {"kind": "none"}
+        return document if document["kind"] == "Census" else None
+
+    def counted(self, census):
+        """What may not differ between two whole ones."""
+        return {r["resource"]: r["objects"] for r in census["resources"] if r["resource"] in ("secrets", "configmaps")}
+
+    def places(self):
+        """The calls of a census, and what it counts."""
+        with grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
+            census = self.census(proxy, {0})
+        self.assertIs(census["complete"], True)
+        return range(1, proxy.calls + 1), self.counted(census)
+
+    def each(self, lasting):
+        calls, whole = self.places()
+        for number, (name, fault) in enumerate(ONE_CALL.items()):
+            # Another place for each, while etcd is got to know and while values are read. A call more or less, from
+            # run to run.
+            early, late = calls[number * len(calls) // len(ONE_CALL)], calls[-1 - number % 4]
+            for nth in calls[::3] if SOME is None else (late,) if lasting else (early, late):
+                with self.subTest(name, nth=nth), grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
+                    proxy.on(nth, fault, lasting=lasting, maybe=nth > len(calls) - 4)
+                    census = self.census(proxy, {0, 1, 2})
+                    if census and census["complete"]:
+                        self.assertEqual(self.counted(census), whole)
+                        self.assertFalse(lasting and proxy.calls >= nth)
+
+    def test_one_call(self):
+        self.each(False)
+
+    def test_all_calls_from_one_on(self):
+        self.each(True)
+
+    def test_rotation(self):
+        """One of them in the middle, each of them in full runs; a census that
+        fails is taken again ten seconds later."""
+        chosen = ("UNAVAILABLE",) if SOME else ONE_CALL
+        with grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
+            for number, name in enumerate(chosen):
+                proxy.on(120 + 40 * number, ONE_CALL[name])
+            flags = ["--etcd-endpoints", proxy.url]
+            self.run_with({0, 2}, self.arguments("rotate", etcd=flags), timeout=300)
+            while proxy.unused():
+                self.run_with({0, 1, 2}, self.arguments("census", etcd=flags))
+        self.go_on()
+
+    @unittest.skipIf(SOME, "a minute for each silence: KUBE_REKEY_TEST_ALL=1")
+    def test_silence(self):
+        calls, _ = self.places()
+        for nth in calls[::len(calls) // 8]:
+            with self.subTest(nth=nth), grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
+                proxy.on(nth, grpcproxy.silent())
+                self.run_with({0, 1, 2}, self.arguments("census", etcd=["--etcd-endpoints", proxy.url]), timeout=400)
 
 
 if __name__ == "__main__":
