@@ -2,39 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/json_writer.h"
-#include "cmd/session.h"
-#include "engine/census.h"
+#include "cmd/present.h"
 
 #define CENSUS_JSON_MAX (64u << 20)
-
-static void progress(void *arg, uint64_t done, uint64_t total)
-{
-	struct command_context *context = arg;
-	_cleanup_free_ char *read = text_human_count(done), *all = text_human_count(total);
-	screen_running(&context->screen, clock_monotonic(), false, "reading etcd: %s of %s values", read, all);
-}
-
-static struct census_options options_of(struct command_context *context, const struct session *session)
-{
-	struct cluster *cluster = session->cluster;
-	return (struct census_options){
-		.loop = cluster->loop,
-		.kube = &cluster->kube,
-		.etcds = cluster->etcds,
-		.etcd_count = cluster->etcd_count,
-		.etcd_prefix = cluster->etcd_prefix,
-		.resources = &cluster->resources,
-		.shape = session->config ? encryption_config_shape(session->config) : NULL,
-		.open_with = session->config,
-		.chosen = &context->options.resources,
-		.whole_keyspace = context->options.resources.count == 0,
-		.foreign_prefixes = &cluster->foreign_prefixes,
-		.on_progress = progress,
-		.arg = context,
-	};
-}
 
 static int one_object(struct command_context *context, const struct session *session, struct error **err)
 {
@@ -51,7 +22,7 @@ static int one_object(struct command_context *context, const struct session *ses
 	const char *namespace_ = !resource->namespaced               ? NULL
 				 : context->options.namespaces.count ? context->options.namespaces.items[0]
 								     : kube_access_namespace(session->cluster->access);
-	struct census_options options = options_of(context, session);
+	struct census_options options = present_census_options(context, session);
 	_cleanup_free_ char *line = NULL;
 	struct census_key *key = NULL;
 	int rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
@@ -83,7 +54,7 @@ static int one_object(struct command_context *context, const struct session *ses
 
 static int whole(struct command_context *context, const struct session *session, struct error **err)
 {
-	struct census_options options = options_of(context, session);
+	struct census_options options = present_census_options(context, session);
 	_cleanup_(census_freep) struct census *census = NULL;
 	int rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);

@@ -4,7 +4,6 @@
 #include "base/json_writer.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
-#include "engine/census.h"
 
 #define STATUS_JSON_MAX (64u << 20)
 
@@ -15,27 +14,6 @@ struct status {
 	struct server_observation server;
 	uint64_t members, answering;
 };
-
-static int take_census(struct command_context *context, const struct session *session, struct census **ret,
-		       struct error **err)
-{
-	struct cluster *cluster = session->cluster;
-	struct census_options options = {
-		.loop = cluster->loop,
-		.kube = &cluster->kube,
-		.etcds = cluster->etcds,
-		.etcd_count = cluster->etcd_count,
-		.etcd_prefix = cluster->etcd_prefix,
-		.resources = &cluster->resources,
-		.shape = session->config ? encryption_config_shape(session->config) : NULL,
-		.open_with = session->config,
-		.whole_keyspace = true,
-		.foreign_prefixes = &cluster->foreign_prefixes,
-		.on_progress = rotating_show_census,
-		.arg = context,
-	};
-	return census_take(&options, ret, err);
-}
 
 static void count_members(const struct session *session, struct status *status)
 {
@@ -175,7 +153,8 @@ int cmd_status(struct command_context *context, struct error **err)
 	int rc = session_open(context, SESSION_ETCD, &session, err);
 	if (rc < 0)
 		return rc;
-	rc = take_census(context, &session, &status.census, err);
+	struct census_options options = present_census_options(context, &session);
+	rc = census_take(&options, &status.census, err);
 	if (rc == 0 && session.config)
 		rc = present_look(&session, &status.journal, &status.server, err);
 	screen_clear(&context->screen);

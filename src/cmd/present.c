@@ -2,8 +2,36 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "engine/look.h"
+
+static void show_census(void *arg, uint64_t done, uint64_t total)
+{
+	struct command_context *context = arg;
+	_cleanup_free_ char *read = text_human_count(done), *all = text_human_count(total);
+	screen_running(&context->screen, clock_monotonic(), false, "reading etcd: %s of %s values", read, all);
+}
+
+struct census_options present_census_options(struct command_context *context, const struct session *session)
+{
+	struct cluster *cluster = session->cluster;
+	return (struct census_options){
+		.loop = cluster->loop,
+		.kube = &cluster->kube,
+		.etcds = cluster->etcds,
+		.etcd_count = cluster->etcd_count,
+		.etcd_prefix = cluster->etcd_prefix,
+		.resources = &cluster->resources,
+		.shape = session->config ? encryption_config_shape(session->config) : NULL,
+		.open_with = session->config,
+		.chosen = &context->options.resources,
+		.whole_keyspace = context->options.resources.count == 0,
+		.foreign_prefixes = &cluster->foreign_prefixes,
+		.on_progress = show_census,
+		.arg = context,
+	};
+}
 
 /* Without a rotation the path is the present configuration alone, so that a look can say whether the server runs it. */
 static struct journal *present_as_journal(const struct session *session, const char *sha256)

@@ -1,10 +1,13 @@
-/* The server as it is now beside the file as it is now: does it run this very file? */
+/* What is there now: the values, and the server beside its file. */
 #pragma once
 #include "cmd/session.h"
+#include "engine/census.h"
 #include "engine/journal.h"
 #include "kube-rekey/observation.h"
 
-/* Looks once; session->config must be known. `ret_journal` (new) is of a rotation under way, NULL where there is none. */
+/* A census as census and status take it: of what --resource says, else of everything, judged by the present file. */
+struct census_options present_census_options(struct command_context *context, const struct session *session);
+/* Looks once: does the server run this very file? session->config must be known. `ret_journal` (new) is of a rotation under way, NULL where there is none. */
 _must_check_ int present_look(const struct session *session, struct journal **ret_journal,
 			      struct server_observation *ret, struct error **err);
 /* 0 where the server runs the file, or where its version does not show what it runs; else -ERROR_FINDING. */

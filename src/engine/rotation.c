@@ -442,12 +442,7 @@ int rotation_look(struct rotation *r, const struct observation **ret, struct dec
 
 int rotation_try_canary(struct rotation *r, struct error **err)
 {
-	struct canary_options options = {.kube = &r->cluster->kube,
-					 .server = r->look.name,
-					 .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources,
-					 .map = r->census ? &r->census->map : NULL,
-					 .path = r->journal->path};
+	struct canary_options options = rotation_canary_options(r);
 	return canary_possible(r->journal->path) ? canary_try(&options, err) : 0;
 }
 
@@ -462,12 +457,7 @@ int rotation_take_census(struct rotation *r, struct error **err)
 static void forget_canaries(struct rotation *r)
 {
 	_cleanup_error_ failed = NULL;
-	struct canary_options options = {.kube = &r->cluster->kube,
-					 .server = r->look.name,
-					 .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources,
-					 .map = r->census ? &r->census->map : NULL,
-					 .path = r->journal->path};
+	struct canary_options options = rotation_canary_options(r);
 	if (canary_delete(&options, &failed) < 0)
 		rotation_note(r, "the canaries in namespace %s were not deleted: %s", CANARY_NAMESPACE,
 			      error_message(failed));

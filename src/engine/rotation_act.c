@@ -197,18 +197,23 @@ static void note_settled(struct rotation *r, uint64_t sent)
 	observation_forget(&now);
 }
 
+struct canary_options rotation_canary_options(const struct rotation *r)
+{
+	return (struct canary_options){.kube = &r->cluster->kube,
+				       .server = r->look.name,
+				       .etcds = r->cluster->etcds,
+				       .resources = &r->cluster->resources,
+				       .map = r->census ? &r->census->map : NULL,
+				       .path = r->journal->path};
+}
+
 static int canary(struct rotation *r, const struct decision *d, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
 	int rc = need_census_map(r, err);
 	if (rc < 0 || !r->census)
 		return rc;
-	struct canary_options options = {.kube = &r->cluster->kube,
-					 .server = r->look.name,
-					 .etcds = r->cluster->etcds,
-					 .resources = &r->cluster->resources,
-					 .map = &r->census->map,
-					 .path = r->journal->path};
+	struct canary_options options = rotation_canary_options(r);
 	uint64_t sent = loop_now(r->cluster->loop);
 	int step = STEP_NONE;
 	if (canary_possible(r->journal->path)) {

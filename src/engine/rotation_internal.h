@@ -80,6 +80,8 @@ void observation_forget(struct observation *seen); /* frees what a look has made
 /* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
 _must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);
 _must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
+/* The canary of this rotation's server; its map is NULL before the first census. */
+struct canary_options rotation_canary_options(const struct rotation *rotation);
 /* Objects under the rules of the path, by the last census. */
 uint64_t rotation_objects(const struct rotation *rotation);
 /* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
