@@ -191,6 +191,7 @@ static void loses(void **state)
 	struct config_key key = shape_parse_key(row->key);
 	assert_int_equal(path_loses(&path, 0, row->resource, name_of(&key)), row->want);
 	free(key.name);
+	free(key.kms_endpoint);
 	config_shape_free(steps[0]);
 	config_shape_free(steps[1]);
 }
@@ -263,6 +264,7 @@ static void reads_and_writes(void **state)
 	assert_int_equal(shape_reads(shape, row->resource, name_of(&key)), row->reads);
 	assert_int_equal(shape_writes(shape, row->resource, name_of(&key)), row->writes);
 	free(key.name);
+	free(key.kms_endpoint);
 }
 
 static void outside_the_map_any_rule_counts(void **state)
