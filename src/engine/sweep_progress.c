@@ -69,6 +69,7 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 	if (progress.per_second != 0 && sweep->total > sweep->done)
 		progress.eta = (sweep->total - sweep->done) * NS_PER_S / progress.per_second;
 	if (!last)
-		progress.waiting = why = waiting(sweep, now);
+		why = waiting(sweep, now);
+	progress.waiting = why;
 	options->on_progress(options->arg, &progress);
 }

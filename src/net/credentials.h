@@ -31,8 +31,8 @@ bool credentials_have_token(const struct credentials *credentials);
 bool credentials_have_identity(const struct credentials *credentials);
 /* As http_options.authorize: "Bearer ...", or NULL where a certificate is all there is. A plugin that fails, or a file that
  * cannot be read, is an error only when what there was before is no longer good. `force`: read files now; run the plugin
- * now unless that was just done. */
-int credentials_authorize(void *credentials, bool force, struct secret **ret_header_value, struct error **err);
+ * now unless that was just done. `arg` is the struct credentials, here and below. */
+int credentials_authorize(void *arg, bool force, struct secret **ret_header_value, struct error **err);
 /* As http_options.identity. */
-void credentials_identity(void *credentials, uint64_t *ret_generation, const struct secret **ret_cert_pem,
+void credentials_identity(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem,
 			  const struct secret **ret_key_pem);

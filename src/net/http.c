@@ -378,8 +378,10 @@ void http_client_free(struct http_client *client)
 	if (client == NULL)
 		return;
 	loop_timer_cancel(client->loop, &client->kick);
-	while (client->queue != NULL)
-		http_cancel(client->queue);
+	for (struct http_call *call = client->queue, *next; call != NULL; call = next) {
+		next = call->next;
+		http_cancel(call);
+	}
 	for (i = 0; i < client->slot_count; i++) {
 		struct slot *slot = &client->slots[i];
 
