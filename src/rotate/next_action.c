@@ -41,6 +41,12 @@ static enum phase phase_of_writing(const struct view *v)
 	return path_changes_write_key(v->path, v->base) ? PHASE_PROMOTE : PHASE_ADD_READ_KEY;
 }
 
+/* Before anything is known of the values; a key that leaves does so much later. */
+static enum phase phase_of_looking(const struct view *v)
+{
+	return v->drops ? PHASE_REENCRYPT : phase_of_writing(v);
+}
+
 static enum phase phase_of_waiting(const struct view *v)
 {
 	if (v->last || v->drops)
@@ -382,9 +388,9 @@ static bool census_alarms(const struct view *v)
 {
 	const struct census_observation *census = &v->seen->census;
 	if (census->begun == 0)
-		return act(v, ACTION_CENSUS, PHASE_VERIFY, REASON_PREFLIGHT);
+		return act(v, ACTION_CENSUS, phase_of_looking(v), REASON_PREFLIGHT);
 	if (!census->complete)
-		return census_again(v, PHASE_VERIFY, REASON_CENSUS_INCOMPLETE);
+		return census_again(v, phase_of_looking(v), REASON_CENSUS_INCOMPLETE);
 	for (size_t g = 0; g < census->group_count; g++)
 		if (group_alarms(v, g))
 			return true;

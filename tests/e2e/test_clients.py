@@ -72,7 +72,7 @@ class Base(unittest.TestCase):
     def bad(self, code, *arguments, **options):
         done = run(*arguments, **options)
         self.assertEqual(done.returncode, 1, f"{arguments}: {done.stdout}{done.stderr}")
-        self.assertIn(f"error {code} ", done.stderr)
+        self.assertRegex(done.stderr, f"error {code} ")
         return done.stderr
 
 
@@ -288,7 +288,8 @@ class EtcdClients(Base):
         etcd.members[1].kill()
         text = self.good("etcd", *arguments, "members")
         self.assertIn("certain 0 ", text)
-        self.bad("network", "etcd", *arguments, "scan", "/registry/", 100, 0, 2)
+        # It says so itself, or does not answer in time.
+        self.bad("(network|busy)", "etcd", *arguments, "scan", "/registry/", 100, 0, 2)
 
     def test_another_cluster(self):
         with Cluster(events_etcd=True) as cluster:
