@@ -232,6 +232,7 @@ static void name_silent_members(const struct cluster *cluster, struct error **er
 static int take_times(const struct options *o, struct cluster *cluster, struct error **err)
 {
 	cluster->request_timeout = cluster->has_node ? cluster->node.request_timeout : DEFAULT_REQUEST_TIMEOUT;
+	cluster->request_timeout_assumed = !cluster->has_node && !o->request_timeout_text;
 	cluster->compaction_interval =
 		cluster->has_node ? cluster->node.compaction_interval : DEFAULT_COMPACTION_INTERVAL;
 	if (o->request_timeout_text && text_to_duration(o->request_timeout_text, &cluster->request_timeout) < 0)

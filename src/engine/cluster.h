@@ -24,6 +24,7 @@ struct cluster {
 	struct node_facts node;
 	bool has_node;                /* what this machine says of its kube-apiserver */
 	uint64_t request_timeout;     /* ns; the server's, or upstream's default of 60 s */
+	bool request_timeout_assumed; /* it is the default because nothing here tells */
 	uint64_t compaction_interval; /* ns; upstream's default of 5 min where unknown; 0: off */
 	struct strings foreign_prefixes;
 };

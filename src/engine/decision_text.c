@@ -68,8 +68,9 @@ static char *time_text(uint64_t at, const struct decision_clock *clock)
 static char *not_loaded_text(const struct server_observation *server, const struct decision_clock *clock)
 {
 	_cleanup_free_ char *hash = short_hash(server->file_hash);
-	if (!clock->reload_by)
-		return xasprintf("%s has not loaded %s yet", server->name, hash);
+	if (server->why || !clock->reload_by)
+		return xasprintf("%s has not loaded %s yet%s%s", server->name, hash, server->why ? ": " : "",
+				 server->why ? server->why : "");
 	char by[28];
 	clock_format(clock->reload_by, 0, by);
 	return xasprintf("%s has not loaded %s yet; %s %s", server->name, hash,
@@ -123,6 +124,9 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 		return xasprintf("etcd member %s does not answer (%s); settling begins again when it does",
 				 seen->members[d->member].name,
 				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s");
+	case REASON_MEMBERS_UNKNOWN:
+		return xasprintf("%s%s%s", reason_text(d->reason), seen->members_why ? ": " : "",
+				 seen->members_why ? seen->members_why : "");
 	case REASON_SETTLING:
 		return settle_text(seen, clock);
 	case REASON_HISTORY:

@@ -90,6 +90,13 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 			      const char *deployed, struct server_observation *ret)
 {
 	ret->evidence = LOADED_BY_RELOADS;
+	/* Neither starts nor reloads say anything of a copy. */
+	if (!look->servers_own) {
+		free(ret->why);
+		ret->why = xasprintf("its version shows no loaded hash, and nothing here tells that it reads %s",
+				     target->manual ? target->source : target->path);
+		return;
+	}
 	/* A pipeline puts the file in place, at a moment that only the file itself can show. */
 	if (target->manual && !rolled_out(target, deployed)) {
 		free(ret->why);
@@ -139,13 +146,15 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	ret->process = metrics.has_process_start ? (uint64_t)(metrics.process_start * 1000.0) : 0;
 	if (look->id_hash && metrics.id_hash_count > 0 && !text_equal(metrics.id_hashes[0], look->id_hash)) {
 		ret->loaded = FACT_CONTRADICTORY;
+		free(ret->why);
 		ret->why = xstrdup("the server that answers has another identity than the Lease names");
 	} else if (metrics.contradictory) {
 		ret->loaded = FACT_CONTRADICTORY;
+		free(ret->why);
 		ret->why = xstrdup("its metrics show one series twice with different values");
 	} else if (metrics.loaded_hash_count > 0) {
 		loaded_by_hash(&metrics, journal, look->deployed, ret);
-	} else if (ret->file == FACT_KNOWN) {
+	} else if (ret->file_hash) {
 		loaded_by_reloads(look, &metrics, target, look->deployed, ret);
 	}
 	if (!metrics.has_process_start && ret->loaded == FACT_KNOWN) {

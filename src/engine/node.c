@@ -514,6 +514,17 @@ static int open_in_root(int root, const char *path)
 	return fd;
 }
 
+int node_reads_file(const struct node_facts *facts, const char *path)
+{
+	int same = facts->process_id && facts->encryption_config
+			   ? node_same_file("/proc", facts->process_id, facts->encryption_config, path)
+			   : -ERROR_IO;
+	if (same >= 0 || !facts->from_manifest || !facts->encryption_config_host)
+		return same;
+	_cleanup_free_ char *theirs = realpath(facts->encryption_config_host, NULL), *ours = realpath(path, NULL);
+	return theirs && ours ? strcmp(theirs, ours) == 0 : -ERROR_IO;
+}
+
 int node_same_file(const char *proc, unsigned pid, const char *seen, const char *host_path)
 {
 	_cleanup_free_ char *name = xasprintf("%s/%u/root", proc, pid);

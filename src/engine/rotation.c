@@ -139,6 +139,13 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	}
 	ask_others(r);
 	size_t known = judge_count(r, identities);
+	if (back) {
+		_cleanup_free_ char *why =
+			xasprintf("%s was forgotten as gone for good, but renews its identity Lease", back);
+		r->set_known = false;
+		set_unknown(r, why);
+		return;
+	}
 	if (!ours || known != 1)
 		return;
 	if (r->options.servers > 1)
@@ -154,12 +161,6 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		r->set_known = false;
 		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that "
 			       "answers have one?");
-	}
-	if (back) {
-		_cleanup_free_ char *why =
-			xasprintf("%s was forgotten as gone for good, but renews its identity Lease", back);
-		r->set_known = false;
-		set_unknown(r, why);
 	}
 }
 
@@ -499,6 +500,9 @@ static int begin(struct rotation *r, struct error **err)
 		if (rc == 0)
 			rotation_note(r, "%s (%s)", r->pending_journal, aside);
 	}
+	if (rc == 0 && r->cluster->request_timeout_assumed && !r->options.has_settle)
+		rotation_note(r, "nothing here tells the API server's --request-timeout: its default of 1 min is taken "
+				 "(else say --apiserver-request-timeout)");
 	/* On disk before anything is refused: `forget` needs a journal to write into. */
 	return rc == 0 ? journal_write(r->target->path, r->journal, err) : rc;
 }

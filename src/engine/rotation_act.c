@@ -291,6 +291,7 @@ static void census_failed(struct rotation *r, const char *why)
 	uint64_t now = loop_now(r->cluster->loop);
 	forget_census_seen(&r->census_seen);
 	r->census_seen = (struct census_observation){.begun = now, .finished = now, .why = xstrdup(why)};
+	r->seen.census = r->census_seen; /* lent: what it pointed to is gone */
 	rotation_trouble(r, why);
 }
 
@@ -359,6 +360,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	census_observe(census, &r->census_seen);
 	uint64_t interval = r->cluster->compaction_interval;
 	r->census_seen.compaction_expected = interval ? census->finished + 2 * interval + 60 * NS_PER_S : 0;
+	r->seen.census = r->census_seen;
 	r->compaction_asked = 0;
 	rotation_trouble(r, census->complete ? NULL : census->why);
 	if (r->journal->objects_before == 0)

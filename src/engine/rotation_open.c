@@ -240,9 +240,9 @@ static int find_path(struct rotation *r, struct error **err)
 		rc = hash_journal(r, &r->opened_journal, err);
 	if (rc == 0)
 		r->opened_file = xstrdup(content.sha256);
-	/* The gate is asked about two files, whatever was begun with them. */
-	if (rc == 0 && !r->options.read_only)
-		rc = journal_read(r->target->path, &r->journal, err);
+	/* The gate is asked about two files, whatever was begun with them; but what was said of the servers holds. */
+	if (rc == 0)
+		rc = journal_read(r->target->path, r->options.read_only ? &r->unbegun : &r->journal, err);
 	if (rc == 0) {
 		keys_add_config(&r->keys, content.config);
 		if (r->journal)
@@ -378,7 +378,11 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 				.poll = DEFAULT_POLL,
 				.canary_step = STEP_NONE,
 				.name = xstrdup(r->cluster->kube.name),
-				.reloads_itself = !options->wait_restart};
+				.reloads_itself = !options->wait_restart,
+				.servers_own =
+					r->cluster->has_node &&
+					node_reads_file(&r->cluster->node,
+							r->target->manual ? r->target->source : r->target->path) == 1};
 	rotation_report_begin(r);
 	*ret = steal(r);
 	return 0;

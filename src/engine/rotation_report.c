@@ -177,6 +177,9 @@ static void tell_settling(struct rotation *r)
 				  short_time, least_time);
 		strings_add(&report->evidence, warning);
 	}
+	if (r->cluster->request_timeout_assumed && !r->options.has_settle)
+		strings_add(&report->evidence,
+			    "weaker: the server's request timeout was taken to be its default, 1 min");
 	if (r->seen.members_behind_balancer)
 		strings_add(&report->evidence, "weaker: etcd was watched through a balancer, not member by member");
 }

@@ -47,8 +47,9 @@ ONE_CALL = {
     "reset": grpcproxy.reset(),
 }
 
-# Where a run takes seconds, one of each kind; KUBE_REKEY_TEST_ALL=1: all.
+# Where a run takes seconds, some; KUBE_REKEY_TEST_ALL=1: all of them everywhere.
 SOME = None if os.environ.get("KUBE_REKEY_TEST_ALL") else ("429", "500", "reply lost", "garbage")
+A_REFUSAL, NO_ANSWER = (None, None) if SOME is None else (("429", "garbage"), ("500", "reply lost"))
 
 
 class Watched:
@@ -161,17 +162,17 @@ class Requests(WithFaults):
         self.each("census", "GET", r"/secrets\?.*limit", 1, {"": {0, 1, 2}})
 
     def test_scrape(self):
-        self.each("rotate", "GET", "/metrics", 4, {"": {0}}, SOME)
+        self.each("rotate", "GET", "/metrics", 4, {"": {0}}, A_REFUSAL)
 
     def test_lease_of_the_server(self):
-        self.each("rotate", "GET", "/leases", 3, {"": {0}}, SOME)
+        self.each("rotate", "GET", "/leases", 3, {"": {0}}, NO_ANSWER)
 
     def test_our_lease(self):
-        self.each("rotate", "PUT", "/leases/kube-rekey", 1, {"": {0, 2}}, SOME)
+        self.each("rotate", "PUT", "/leases/kube-rekey", 1, {"": {0, 2}}, NO_ANSWER)
 
     def test_canary(self):
-        self.each("rotate", "PATCH", "canary", 1, {"": {0}}, SOME)
-        self.each("rotate", "DELETE", "canary", 1, {"": {0}}, SOME)
+        self.each("rotate", "PATCH", "canary", 1, {"": {0}}, A_REFUSAL)
+        self.each("rotate", "DELETE", "canary", 1, {"": {0}}, NO_ANSWER)
 
     def test_all_in_one_rotation(self):
         """Every fault once among the rewrites of one rotation."""
@@ -208,7 +209,7 @@ class Lasting(WithFaults):
 
     def test_stalled_connection(self):
         """Silence after the request: a time-out of its own, then again."""
-        for method, path, nth in (("PUT", "/secrets/", 3), ("GET", r"/secrets\?.*limit", 1)):
+        for method, path, nth in (("PUT", "/secrets/", 3), ("GET", r"/secrets\?.*limit", 1))[:1 if SOME else 2]:
             with self.subTest(path), FaultProxy(self.cluster) as proxy:
                 proxy.on(method, path, faults.stall(), nth=nth)
                 self.run_with({0, 1, 2}, self.arguments("reencrypt", proxy=proxy), timeout=150)
@@ -219,7 +220,7 @@ class Lasting(WithFaults):
             with self.subTest(name), FaultProxy(self.cluster) as proxy:
                 proxy.on("GET", "/metrics", ONE_FAULT[name], nth=2, times=0)
                 file = self.server.read_config()
-                self.run_with({2, 3, 4}, self.arguments("rotate", "--deadline", "8s", proxy=proxy))
+                self.run_with({2, 3, 4}, self.arguments("rotate", "--deadline", "5s", proxy=proxy))
                 self.assertEqual(self.server.read_config().count("- name:"), file.count("- name:"))
         self.go_on()
 
