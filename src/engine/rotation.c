@@ -148,6 +148,13 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	}
 	if (!ours || known != 1)
 		return;
+	/* Its Lease goes with a server that is stopped in order: then a Node or a pod alone would name it. */
+	r->set_named = r->set_named || r->set.nodes.count > 0 || r->set.pods.count > 0;
+	if (!r->set_named && r->options.servers == 0)
+		block(r, xasprintf("identity Leases name %s alone, and no control-plane Node or kube-apiserver pod is "
+				   "there that would name a server that was stopped: say --servers 1 if it is the only "
+				   "API server",
+				   identity_name(ours)));
 	if (r->options.servers > 1)
 		block(r, xasprintf("--servers %llu, but the cluster shows one API server",
 				   (unsigned long long)r->options.servers));

@@ -44,6 +44,7 @@ struct rotation {
 	struct server_set set;  /* as others than the servers themselves tell it */
 	uint64_t set_looked_at; /* others were last asked; 0: never */
 	bool set_known, set_grew;
+	bool set_named; /* Nodes or pods of API servers were seen: one that is down would be, too */
 	uint64_t set_seen_at;
 	char *set_why, *blocked;
 	struct observation seen; /* of the last look */

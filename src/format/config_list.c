@@ -278,12 +278,14 @@ static int touch_flow_items(const struct encryption_config *config, const struct
 static int plan_flow(const struct encryption_config *config, const struct tree_node *list, struct list_slots *slots,
 		     struct text_edits *edits, struct error **err)
 {
-	struct flow_list found;
+	struct flow_list found = {0};
 	int rc = config_flow_list(config, list, &found, err);
 	if (rc == 0)
 		rc = touch_flow_items(config, list, slots, err);
-	if (rc < 0)
+	if (rc < 0) {
+		config_flow_list_free(&found);
 		return rc;
+	}
 	struct flow_part *parts = xcalloc(slots->count, sizeof(*parts));
 	struct flow_blanks blanks = flow_blanks(config, list, &found);
 	for (size_t i = 0; rc == 0 && i < slots->count; i++)

@@ -43,7 +43,7 @@ def main():
         say("What is every value in etcd encrypted with?")
         run("census", common)
         say("The rotation, while the server serves")
-        code = run("rotate --provider secretbox --settle 4s --yes", ["--state-dir", state, *common])
+        code = run("rotate --provider secretbox --servers 1 --settle 4s --yes", ["--state-dir", state, *common])
         say("And now?")
         code = run("census", common) or code
         say("What changed in the file (key bytes left out)")

@@ -23,6 +23,8 @@ class Operator:
         self.test, self.cluster = test, cluster
         self.server = server or cluster.servers[0]
         self.state = cluster.path("state")
+        # No kubelet tells of the test bed's servers.
+        self.servers = ("--servers", "1")
 
     def cluster_flags(self, url=None, config=None):
         """What names the cluster. `url` is another way to the API server."""
@@ -36,7 +38,7 @@ class Operator:
 
     def flags(self, settle="2s", **cluster):
         """The same, and a rotation's own."""
-        return [*self.cluster_flags(**cluster), "--state-dir", self.state, "--qps", "0",
+        return [*self.cluster_flags(**cluster), *self.servers, "--state-dir", self.state, "--qps", "0",
                 "--settle", settle]
 
     def reencrypt(self):

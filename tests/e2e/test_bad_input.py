@@ -62,7 +62,7 @@ class Bad(unittest.TestCase):
         if not command.startswith("reencrypt"):
             flags += etcd if etcd is not None else self.cluster.etcd.flags()
         if command == "rotate":
-            flags += ["--yes", "--state-dir", self.state, "--settle", "1s", "--compact", "--qps", "0"]
+            flags += ["--yes", "--servers", "1", "--state-dir", self.state, "--settle", "1s", "--compact", "--qps", "0"]
         return flags
 
     def objects(self):

@@ -108,7 +108,7 @@ class WithFaults(unittest.TestCase):
         if command != "reencrypt":
             flags += etcd or self.cluster.etcd.flags()
         if command == "rotate":
-            flags += ["--yes", "--state-dir", self.state, "--settle", "1s", "--compact"]
+            flags += ["--yes", "--servers", "1", "--state-dir", self.state, "--settle", "1s", "--compact"]
         if command in ("rotate", "reencrypt"):
             flags += ["--qps", "0"]
         return [*flags, *more]

@@ -49,6 +49,9 @@ class OnTheNode(unittest.TestCase):
         cls.other = cls.start_other(cluster.path("other"))
         cls.cluster = cls.enterClassContext(cluster)
         populate(cls.cluster, namespaces=("default",), big=False)
+        # As kubeadm leaves it.
+        cls.cluster.api.create("nodes", None, {"metadata": {
+            "name": cls.server.hostname, "labels": {"node-role.kubernetes.io/control-plane": ""}}})
 
     @classmethod
     def start_other(cls, folder):

@@ -77,7 +77,7 @@ class Place:
         return ["rotate", "--yes", "-o", "json", "--encryption-config", self.server.config,
                 "--kubeconfig", self.cluster.kubeconfig(url=url or self.server.url),
                 *(etcd or self.cluster.etcd.flags()), "--apiserver-manifest", self.manifest,
-                "--state-dir", self.state, "--provider", kind, "--settle", "1s", "--compact",
+                "--servers", "1", "--state-dir", self.state, "--provider", kind, "--settle", "1s", "--compact",
                 "--qps", "0", *(word.format(cert=self.cert) for word in FATES[fate])]
 
     def keys_in_file(self):

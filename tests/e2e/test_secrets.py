@@ -90,7 +90,7 @@ class Nothing(unittest.TestCase):
         if not command.startswith("reencrypt"):
             flags += self.cluster.etcd.flags()
         if command.split()[0] in ("rotate", "plan", "status", "gate"):
-            flags += ["--state-dir", self.state]
+            flags += ["--servers", "1", "--state-dir", self.state]
         if command == "rotate":
             flags += ["--yes", "--settle", "1s", "--compact", "--record", self.record]
         if command in ("rotate", "reencrypt"):

@@ -128,6 +128,17 @@ class ServerSet(unittest.TestCase):
         self.assertEqual(self.server.read_config(), before)
         self.forget_all()
 
+    def test_nobody_would_name_one_that_is_down(self):
+        """One Lease, and no Node or pod of any: a server that was stopped would leave no trace. A person says that
+        there is none."""
+        before = self.server.read_config()
+        self.operator.servers = ()
+        self.assertIn("say --servers 1", self.operator.run("rotate --yes", code=3).err)
+        self.assertEqual(self.server.read_config(), before)
+        self.forget_all()
+        self.add_node(self.server.hostname)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+
     def test_z_without_leases(self):
         """The last one, whose server stays without identity Leases: the set is unknown, whatever else
         can be read; a person's word takes its place, and not against what is seen."""
@@ -138,6 +149,7 @@ class ServerSet(unittest.TestCase):
         self.assertEqual(self.leases(), [])
         self.add_node("node-1")
         before = self.server.read_config()
+        self.operator.servers = ()
         begun = self.operator.begin("--deadline", "3s")
         result = begun.wait(4)
         self.assertIn("no identity Leases: say --servers 1", result.err)
