@@ -8,7 +8,7 @@
 #include "engine/etcd_probe.h"
 
 #define PAGE_BYTES (8u << 20) /* aimed at */
-#define PAGE_FIRST 500u       /* at least; before the values' size is known */
+#define PAGE_FIRST 500u       /* before the values' size is known */
 #define PAGE_MAX \
 	10000u /* as kube-apiserver's own; etcd counts the rest of the range for each page, so small ones are slow */
 #define PAGE_MIN 16u
@@ -96,20 +96,6 @@ static void adapt_limit(struct range *range)
 	uint64_t mean = range->page_bytes / range->page_keys + 1, limit = PAGE_BYTES / mean;
 	uint64_t most = range->limit * PAGE_GROWTH < PAGE_MAX ? range->limit * PAGE_GROWTH : PAGE_MAX;
 	range->limit = limit < PAGE_MIN ? PAGE_MIN : limit > most ? most : limit;
-}
-
-/* Of a first page: as if all that etcd holds were of one size. History counts, too, so it is rather too small. */
-static uint64_t first_limit(const struct range *range)
-{
-	uint64_t bytes = 0;
-	for (size_t m = 0; m < etcd_member_count(range->etcd); m++) {
-		uint64_t in_use = etcd_member(range->etcd, m)->db_size_in_use;
-		bytes = in_use > bytes ? in_use : bytes;
-	}
-	if (bytes == 0)
-		return PAGE_FIRST;
-	uint64_t limit = PAGE_BYTES / (bytes / (range->expected + 1) + 1);
-	return limit < PAGE_FIRST ? PAGE_FIRST : limit > PAGE_MAX ? PAGE_MAX : limit;
 }
 
 static void show_progress(const struct census_scan *scan)
@@ -226,10 +212,10 @@ static int read_range(struct range *range, struct error **err)
 {
 	struct census *census = range->scan->census;
 	bool more = true;
+	range->limit = PAGE_FIRST;
 	int rc = count_rest(range, census->etcds[range->index].revision, &range->expected, &range->revision, err);
 	if (rc < 0)
 		return rc;
-	range->limit = first_limit(range);
 	if (census->etcds[range->index].revision == 0)
 		census->etcds[range->index].first_revision = census->etcds[range->index].revision = range->revision;
 	range->scan->total += range->expected;
