@@ -530,6 +530,9 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 		rc = run(r, err);
 	if (rc == 0)
 		rc = end(r, err);
+	/* Wherever it was met. */
+	if (rc == -ERROR_INTERRUPTED)
+		error_set_hint(err, "nothing is lost; the same command goes on");
 	rotation_report_end(r, outcome(rc));
 	*ret_report = r->report;
 	r->report = NULL;
