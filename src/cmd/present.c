@@ -76,8 +76,7 @@ int present_look(const struct session *session, struct journal **ret_journal, st
 			   .name = server_name(session),
 			   .canary_step = STEP_NONE,
 			   .reloads_itself = true,
-			   .servers_own = session->cluster->has_node &&
-					  node_reads_file(&session->cluster->node, session->config_path) == 1};
+			   .servers_own = node_reads_file(&session->cluster->node, session->config_path) == 1};
 	look_at(&eye, target, begun ? begun : present, loop_now(session->cluster->loop), ret);
 	look_free(&eye);
 	*ret_journal = steal(begun);

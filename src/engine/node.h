@@ -48,7 +48,8 @@ _must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t
 size_t node_find_apiservers(const char *proc, unsigned *ret, size_t max);
 /* Whether process `pid` has a mount exactly at `path`: 1 yes, 0 no, -ERROR_IO unknown. From /proc/PID/mountinfo. */
 int node_single_file_mount(const char *proc, unsigned pid, const char *path);
-/* Whether `path` here is the very file that the server reads: 1 yes, 0 no, -ERROR_IO: nothing tells. */
+/* Whether `path` here is the very file that the server reads: 1 yes, 0 no, -ERROR_IO: nothing tells, as
+ * with facts that are empty. */
 int node_reads_file(const struct node_facts *facts, const char *path);
 /* Whether process `pid` sees, at path `seen`, the same inode as `host_path` here (through /proc/PID/root): 1 yes, 0
  * no, -ERROR_IO unknown. */

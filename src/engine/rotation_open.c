@@ -380,7 +380,6 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 				.name = xstrdup(r->cluster->kube.name),
 				.reloads_itself = !options->wait_restart,
 				.servers_own =
-					r->cluster->has_node &&
 					node_reads_file(&r->cluster->node,
 							r->target->manual ? r->target->source : r->target->path) == 1};
 	rotation_report_begin(r);
