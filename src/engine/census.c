@@ -10,8 +10,6 @@
 #define WHY_MAX 1024
 #define NOTES_MAX 50
 #define WITNESSES_MAX 4 /* lists asked for an etcd's revision */
-#define COUNT_TRIES 4
-#define COUNT_PAUSE (100 * NS_PER_MS) /* doubled each time */
 
 void census_doubt(struct census *census, const char *fmt, ...)
 {
@@ -97,6 +95,7 @@ void census_freep(struct census **census)
 
 static void scan_clear(struct census_scan *scan)
 {
+	census_counts_clear(scan);
 	for (size_t i = 0; scan->tallies && i < scan->census->resource_count; i++)
 		tally_clear(&scan->tallies[i]);
 	tally_clear(&scan->outside);
@@ -110,6 +109,7 @@ static void scan_free(struct census_scan *scan)
 	free(scan->counted);
 	free(scan->nests);
 	free(scan->tallies);
+	free(scan->counts);
 }
 
 /* ---- what is asked for ---- */
@@ -210,6 +210,7 @@ static int prepare(struct census_scan *scan, const bool *wanted, struct error **
 			(struct census_resource){.entry = &map->entries[i], .chosen = chosen[i]};
 	}
 	scan->tallies = xcalloc(census->resource_count + 1, sizeof(*scan->tallies));
+	scan->counts = xcalloc(census->etcd_count, sizeof(*scan->counts));
 	note_unserved(census, scan->options->shape, scan->options->resources);
 	return 0;
 }
@@ -366,49 +367,6 @@ static void check_afterwards(const struct census_scan *scan, const uint64_t *bef
 	}
 }
 
-/* ---- what the API counts ---- */
-
-/* A server whose cache is still taking in what was just written may be asked too early: a real difference stays. */
-static int count_by_api(const struct census_scan *scan, const struct census_resource *resource, uint64_t *ret,
-			struct error **err)
-{
-	uint64_t pause = COUNT_PAUSE, at = scan->census->etcds[resource->entry->etcd].revision;
-	for (int attempt = 1;; attempt++, pause *= 2) {
-		struct api_first first = {0};
-		int rc = api_probe_first(scan->options->kube, resource->entry->resource, NULL, at, &first, err);
-		if (rc == 0 && (first.objects == resource->objects || attempt == COUNT_TRIES)) {
-			*ret = first.objects;
-			return 0;
-		}
-		if (rc == 0)
-			rc = probe_pause(scan->options->loop, pause, err);
-		if (rc < 0)
-			return rc;
-	}
-}
-
-static void compare_count(const struct census_scan *scan, struct census_resource *resource)
-{
-	struct census *census = scan->census;
-	const char *name = resource->entry->resource->resource;
-	size_t etcd = resource->entry->etcd;
-	_cleanup_error_ failed = NULL;
-	if (census->etcds[etcd].first_revision != census->etcds[etcd].revision)
-		return;
-	int rc = count_by_api(scan, resource, &resource->api_objects, &failed);
-	if (rc < 0) {
-		census_note(census, "%s: not compared with the API's count: %s", name, error_message(failed));
-		return;
-	}
-	resource->api_count_known = true;
-	resource->api_count_differs = resource->api_objects != resource->objects;
-	if (resource->api_count_differs)
-		census_doubt(census,
-			     "%s: etcd holds %" PRIu64 " and the API server lists %" PRIu64
-			     " at the same revision %" PRIu64,
-			     name, resource->objects, resource->api_objects, census->etcds[etcd].revision);
-}
-
 /* ---- putting it together ---- */
 
 static int by_weight(const void *a_, const void *b_)
@@ -509,10 +467,9 @@ static int take(struct census_scan *scan, struct error **err)
 		return rc;
 	take_tallies(scan);
 	check_proofs(census);
-	for (size_t i = 0; census->complete && i < census->resource_count; i++) {
-		if (census->resources[i].chosen && census->resources[i].entry->proof != MAP_UNPROVED)
-			compare_count(scan, &census->resources[i]);
-	}
+	rc = census->complete ? census_counts_compare(scan, err) : 0;
+	if (rc < 0)
+		return rc;
 	check_afterwards(scan, before);
 	return 0;
 }

@@ -83,18 +83,19 @@ struct census_outside {
 	char *name;
 	bool unknown;
 };
+/* `revision` is the newest at which values were read, `first_revision` the oldest: they differ only after a compaction
+ * in the middle. */
+struct census_etcd {
+	uint64_t cluster_id, first_revision, revision, raft_term;
+	char *endpoints;
+};
 struct census {
 	bool complete;
 	char *why; /* why not, one line */
 	/* what a person should know all the same: a silent member, a compaction in the middle */
 	struct strings notes;
 	uint64_t revision; /* of the first etcd */
-	/* `revision` is the newest at which values were read, `first_revision` the oldest: they differ only after a
-	 * compaction in the middle. */
-	struct {
-		uint64_t cluster_id, first_revision, revision, raft_term;
-		char *endpoints;
-	} * etcds;
+	struct census_etcd *etcds;
 	size_t etcd_count;
 	struct resource_map map;
 	struct census_resource *resources;

@@ -1,6 +1,7 @@
 /* Between the census' own files. */
 #pragma once
 #include "engine/census.h"
+#include "engine/etcd_probe.h"
 
 /* Values counted by the key they are under. */
 struct tally {
@@ -24,6 +25,12 @@ void census_key_judge(struct census_key *key, const struct config_rule *rule);
 /* "aescbc/key1", "kms-v2/vault id 0123", "plaintext". New string, printable. */
 char *census_key_label(const struct census_key *key);
 
+/* What the API server is asked while an etcd is read. */
+struct census_counts {
+	struct api_ask *asks; /* per resource of the census; without `resource` where it is not asked */
+	struct api_firsts *running;
+};
+
 /* One run over the keyspaces. */
 struct census_scan {
 	const struct census_options *options;
@@ -33,6 +40,7 @@ struct census_scan {
 	bool *nests;           /* per map entry: another one's prefix lies within its own */
 	struct tally *tallies; /* per resource */
 	struct tally outside, foreign;
+	struct census_counts *counts; /* per etcd */
 	bool too_many_keys;
 	uint64_t total; /* values expected, as far as known */
 };
@@ -43,6 +51,12 @@ _must_check_ int census_scan_all(struct census_scan *scan, struct error **err);
 /* One value of etcd number `etcd`. `only`: the entry whose prefix is being read, NULL for the whole keyspace. */
 void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
 		       const struct map_entry **cache, const struct etcd_kv *kv);
+/* Asks the API server how many objects there are of each chosen resource in this etcd, at the revision that is read:
+ * beside the pages, for etcd walks through all keys of a resource to tell. */
+void census_counts_start(struct census_scan *scan, size_t etcd);
+/* Waits for the answers; a difference makes the census doubtful. -ERROR_INTERRUPTED. */
+_must_check_ int census_counts_compare(struct census_scan *scan, struct error **err);
+void census_counts_clear(struct census_scan *scan);
 /* Makes the census doubtful; the first reason stays. */
 void census_doubt(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void census_note(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -7,12 +7,12 @@
 #include "base/clock.h"
 #include "engine/etcd_probe.h"
 
-#define PAGE_BYTES (8u << 20) /* aimed at */
-#define PAGE_FIRST 500u       /* before the values' size is known */
+#define PAGE_BYTES (16u << 20) /* aimed at */
+#define PAGE_FIRST 500u        /* at least, before the values' size is known */
 #define PAGE_MAX \
 	10000u /* as kube-apiserver's own; etcd counts the rest of the range for each page, so small ones are slow */
 #define PAGE_MIN 16u
-#define PAGE_GROWTH 8u
+#define PAGE_SHRINK 8u
 #define KV_OVERHEAD 40u              /* of a KeyValue besides key and value, about */
 #define PAGE_TRIES 4                 /* a page that broke off goes on behind its last key */
 #define PAGE_PAUSE (250 * NS_PER_MS) /* doubled each time */
@@ -27,7 +27,8 @@ struct range {
 	struct buf next;               /* where the next page begins */
 	struct buf end;
 	uint64_t revision;
-	uint64_t seen, expected; /* keys */
+	uint64_t seen, expected; /* keys; expected only when counted */
+	bool counted;
 	uint64_t page_keys, page_bytes;
 	uint64_t limit;
 	bool broken; /* a key that cannot be where it was sent */
@@ -89,13 +90,25 @@ static int on_value(void *arg, const struct etcd_kv *kv)
 	return 0;
 }
 
-static void adapt_limit(struct range *range)
+/* How many values of `bytes` in all for `keys` of them make a page. */
+static uint64_t page_limit(uint64_t keys, uint64_t bytes, uint64_t least)
 {
-	if (range->page_keys == 0)
-		return;
-	uint64_t mean = range->page_bytes / range->page_keys + 1, limit = PAGE_BYTES / mean;
-	uint64_t most = range->limit * PAGE_GROWTH < PAGE_MAX ? range->limit * PAGE_GROWTH : PAGE_MAX;
-	range->limit = limit < PAGE_MIN ? PAGE_MIN : limit > most ? most : limit;
+	uint64_t limit = keys > 0 ? PAGE_BYTES / (bytes / keys + 1) : least;
+	return limit < least ? least : limit > PAGE_MAX ? PAGE_MAX : limit;
+}
+
+/* A value is rarely larger than its share of what etcd's file has in use, history and all. */
+static uint64_t first_limit(const struct range *range)
+{
+	const struct resource_map *map = &range->scan->census->map;
+	uint64_t objects = 0, in_use = 0;
+	for (size_t i = 0; i < map->count; i++)
+		objects += map->entries[i].etcd == range->index ? map->entries[i].objects : 0;
+	for (size_t i = 0; i < etcd_member_count(range->etcd); i++) {
+		uint64_t bytes = etcd_member(range->etcd, i)->db_size_in_use;
+		in_use = bytes > in_use ? bytes : in_use;
+	}
+	return page_limit(in_use > 0 ? objects : 0, in_use, PAGE_FIRST);
 }
 
 static void show_progress(const struct census_scan *scan)
@@ -105,29 +118,22 @@ static void show_progress(const struct census_scan *scan)
 		options->on_progress(options->arg, scan->census->values, scan->total);
 }
 
-/* How many keys are left from here on, at `revision` (0: the newest), and which revision that is. */
-static int count_rest(struct range *range, uint64_t revision, uint64_t *ret_count, uint64_t *ret_revision,
-		      struct error **err)
+static void take_count(struct range *range, uint64_t rest)
 {
-	struct etcd_range_result result = {0};
-	const struct etcd_range_options options = {
-		.request = {.key = range->next.data,
-			    .key_len = range->next.len,
-			    .range_end = range->end.data,
-			    .range_end_len = range->end.len,
-			    .revision = revision,
-			    .count_only = true},
-		.member = -1,
-	};
-	int rc = etcd_range_fetch(range->etcd, &options, &result, err);
-	if (rc < 0)
-		return rc;
-	if (result.header.cluster_id != etcd_cluster_id(range->etcd))
-		return error_set(err, ERROR_REFUSED, "%s: another etcd cluster answers now", etcd_label(range->etcd));
-	*ret_count = result.count;
-	*ret_revision = revision > 0 ? revision : result.header.revision;
-	range->scan->census->etcds[range->index].raft_term = result.header.raft_term;
-	return 0;
+	range->scan->total += range->seen + rest - range->expected;
+	range->expected = range->seen + rest;
+	range->counted = true;
+}
+
+/* The first answer of an etcd says at which revision all of it is read. */
+static void take_revision(struct range *range, const struct etcd_header *header)
+{
+	struct census_etcd *etcd = &range->scan->census->etcds[range->index];
+	etcd->raft_term = header->raft_term;
+	if (range->revision > 0)
+		return;
+	range->revision = etcd->first_revision = etcd->revision = header->revision;
+	census_counts_start(range->scan, range->index);
 }
 
 /* The revision went away in the middle. What was read stands: only a caller who knows that nothing old is written
@@ -136,15 +142,24 @@ static int count_rest(struct range *range, uint64_t revision, uint64_t *ret_coun
 static int go_on_at_newer(struct range *range, struct error **err)
 {
 	struct census *census = range->scan->census;
-	uint64_t rest, before = range->revision;
-	int rc = count_rest(range, 0, &rest, &range->revision, err);
+	uint64_t before = range->revision;
+	struct etcd_range_result result = {0};
+	const struct etcd_range_options options = {
+		.request = {.key = range->next.data,
+			    .key_len = range->next.len,
+			    .range_end = range->end.data,
+			    .range_end_len = range->end.len,
+			    .count_only = true},
+		.member = -1,
+	};
+	int rc = etcd_range_fetch(range->etcd, &options, &result, err);
 	if (rc < 0)
 		return rc;
+	take_count(range, result.count);
+	range->revision = census->etcds[range->index].revision = result.header.revision;
+	census->etcds[range->index].raft_term = result.header.raft_term;
 	census_note(census, "revision %" PRIu64 " of %s was compacted in the middle: read on at %" PRIu64, before,
 		    etcd_label(range->etcd), range->revision);
-	census->etcds[range->index].revision = range->revision;
-	range->scan->total += range->seen + rest - range->expected;
-	range->expected = range->seen + rest;
 	return 0;
 }
 
@@ -165,8 +180,13 @@ static int fetch_page(struct range *range, bool *ret_more, struct error **err)
 		.on_kv = on_value,
 		.arg = range,
 	};
+	uint64_t before = range->seen;
 	range->page_keys = range->page_bytes = 0;
 	int rc = etcd_range_fetch(range->etcd, &options, &result, err);
+	if (rc == 0 || range->page_keys > 0)
+		take_revision(range, &result.header);
+	if (rc == 0 && !range->counted)
+		take_count(range, before + result.count - range->seen);
 	if (range->broken)
 		return error_wrap(err, rc < 0 ? rc : -ERROR_PROTOCOL, "%s sent keys that were not asked for",
 				  etcd_label(range->etcd));
@@ -188,14 +208,15 @@ static int read_page(struct range *range, bool *ret_more, struct error **err)
 		_cleanup_error_ failed = NULL;
 		int rc = fetch_page(range, ret_more, &failed);
 		if (rc == 0) {
-			adapt_limit(range);
+			if (range->page_keys > 0)
+				range->limit = page_limit(range->page_keys, range->page_bytes, PAGE_MIN);
 			show_progress(range->scan);
 			return 0;
 		}
 		if (range->page_keys > 0)
 			attempt = 1;
 		else if (range->limit > PAGE_MIN) /* perhaps more than etcd can send at once */
-			range->limit = range->limit / PAGE_GROWTH > PAGE_MIN ? range->limit / PAGE_GROWTH : PAGE_MIN;
+			range->limit = range->limit / PAGE_SHRINK > PAGE_MIN ? range->limit / PAGE_SHRINK : PAGE_MIN;
 		if (rc == -ERROR_EXPIRED && range->scan->options->go_on_when_compacted) {
 			rc = go_on_at_newer(range, err);
 		} else if (may_pass(rc) && attempt < PAGE_TRIES) {
@@ -212,16 +233,10 @@ static int read_range(struct range *range, struct error **err)
 {
 	struct census *census = range->scan->census;
 	bool more = true;
-	range->limit = PAGE_FIRST;
-	int rc = count_rest(range, census->etcds[range->index].revision, &range->expected, &range->revision, err);
-	if (rc < 0)
-		return rc;
-	if (census->etcds[range->index].revision == 0)
-		census->etcds[range->index].first_revision = census->etcds[range->index].revision = range->revision;
-	range->scan->total += range->expected;
-	show_progress(range->scan);
+	range->limit = first_limit(range);
+	range->revision = census->etcds[range->index].revision;
 	while (more) {
-		rc = read_page(range, &more, err);
+		int rc = read_page(range, &more, err);
 		if (rc < 0)
 			return rc;
 		if (more && range->page_keys == 0)

@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 
+#define FIRSTS_AT_ONCE 4 /* each its own connection, and a handshake costs more than many of these lists */
+
 int probe_pause(struct loop *loop, uint64_t ns, struct error **err)
 {
 	const bool never = false;
@@ -183,16 +185,19 @@ int api_probe_first(struct kube *kube, const struct kube_resource *resource, con
 	return rc;
 }
 
-struct firsts {
-	struct kube *kube;
-	size_t pending;
-	bool done;
-};
 struct one_first {
-	struct firsts *all;
+	struct api_firsts *all;
 	struct api_ask *ask;
 	struct kube_list_call *call;
+	bool done;
 };
+struct api_firsts {
+	struct kube *kube;
+	struct one_first *ones;
+	size_t count, begun, running;
+};
+
+static void start_some(struct api_firsts *all);
 
 static int take_one_first(void *arg, struct kube_list_item *item)
 {
@@ -211,34 +216,67 @@ static void one_first_done(void *arg, struct kube_list_result *result)
 	else
 		ask->rc = take_end(one->all->kube, ask->resource, result->resource_version, result->remaining,
 				   &ask->first, &ask->error);
-	one->all->done = --one->all->pending == 0;
+	one->done = true;
+	one->all->running--;
+	start_some(one->all);
 }
 
-int api_probe_firsts(struct kube *kube, struct api_ask *asks, size_t count, struct error **err)
+static void start_one(struct api_firsts *all, struct one_first *one)
 {
-	struct firsts all = {.kube = kube, .pending = 1};
-	_cleanup_free_ struct one_first *ones = xcalloc(count + 1, sizeof(*ones));
+	uint64_t at = one->ask->at;
+	_cleanup_free_ char *exact = at > 0 ? xasprintf("%" PRIu64, at) : NULL;
+	const struct kube_list_options options = {
+		.resource = one->ask->resource,
+		.limit = 1,
+		.resource_version = exact,
+		.resource_version_match = exact ? "Exact" : NULL,
+		.metadata_only = true,
+		.on_item = take_one_first,
+		.on_done = one_first_done,
+		.arg = one,
+	};
+	all->running++;
+	one->call = kube_list_start(all->kube, &options);
+}
+
+static void start_some(struct api_firsts *all)
+{
+	for (; all->begun < all->count && all->running < FIRSTS_AT_ONCE; all->begun++) {
+		if (all->ones[all->begun].ask->resource)
+			start_one(all, &all->ones[all->begun]);
+	}
+}
+
+struct api_firsts *api_firsts_start(struct kube *kube, struct api_ask *asks, size_t count)
+{
+	struct api_firsts *all = xcalloc(1, sizeof(*all));
+	*all = (struct api_firsts){.kube = kube, .ones = xcalloc(count + 1, sizeof(*all->ones)), .count = count};
 	for (size_t i = 0; i < count; i++) {
-		ones[i] = (struct one_first){.all = &all, .ask = &asks[i]};
+		all->ones[i] = (struct one_first){.all = all, .ask = &asks[i]};
 		asks[i].first = (struct api_first){0};
-		if (!asks[i].resource)
-			continue;
-		const struct kube_list_options options = {
-			.resource = asks[i].resource,
-			.limit = 1,
-			.metadata_only = true,
-			.on_item = take_one_first,
-			.on_done = one_first_done,
-			.arg = &ones[i],
-		};
-		all.pending++;
-		ones[i].call = kube_list_start(kube, &options);
 	}
-	all.done = --all.pending == 0;
-	int rc = loop_run_until(kube->loop, &all.done, 0, err);
-	for (size_t i = 0; i < count; i++) {
-		if (ones[i].call)
-			kube_list_cancel(ones[i].call);
+	start_some(all);
+	return all;
+}
+
+int api_firsts_wait(struct api_firsts *firsts, size_t index, struct error **err)
+{
+	return loop_run_until(firsts->kube->loop, &firsts->ones[index].done, 0, err);
+}
+
+void api_firsts_free(struct api_firsts *firsts)
+{
+	if (!firsts)
+		return;
+	for (size_t i = 0; i < firsts->count; i++) {
+		if (firsts->ones[i].call)
+			kube_list_cancel(firsts->ones[i].call);
 	}
-	return rc;
+	free(firsts->ones);
+	free(firsts);
+}
+
+void api_firsts_freep(struct api_firsts **firsts)
+{
+	api_firsts_free(*firsts);
 }

@@ -43,15 +43,22 @@ struct api_first {
  * cannot read takes it 3 s to refuse, with -ERROR_BUSY as for load: who asks again does so a few times. */
 _must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
 				 uint64_t at, struct api_first *ret, struct error **err);
-/* The same, newest, for many collections side by side: those of `asks` that have a resource. Each gets its own
- * outcome; the
- * errors are the caller's. -ERROR_INTERRUPTED. */
+/* The same for many collections side by side: those of `asks` that have a resource. Each gets its own outcome; the
+ * errors are the caller's to free. */
 struct api_ask {
 	const struct kube_resource *resource;
+	uint64_t at; /* exactly at this revision; 0: newest */
 	int rc;
 	struct api_first first;
 	struct error *error;
 };
-_must_check_ int api_probe_firsts(struct kube *kube, struct api_ask *asks, size_t count, struct error **err);
+/* `asks` stay where they are until the free; other work that lets the loop run may be done meanwhile. */
+struct api_firsts;
+struct api_firsts *api_firsts_start(struct kube *kube, struct api_ask *asks, size_t count);
+/* Waits for the answer to one of them. */
+_must_check_ int api_firsts_wait(struct api_firsts *firsts, size_t index, struct error **err);
+/* Gives up what has no answer yet. NULL is fine. */
+void api_firsts_free(struct api_firsts *firsts);
+void api_firsts_freep(struct api_firsts **firsts);
 /* Lets the loop run for so long. -ERROR_INTERRUPTED. */
 _must_check_ int probe_pause(struct loop *loop, uint64_t ns, struct error **err);

@@ -381,6 +381,7 @@ static void add_entry(struct resource_map *map, struct proof *proof)
 	map->entries = xreallocarray(map->entries, map->count + 1, sizeof(*map->entries));
 	proof->entry.resource = proof->resource;
 	proof->entry.storage = proof->resource->resource;
+	proof->entry.objects = proof->first.objects;
 	map->entries[map->count++] = proof->entry;
 	proof->entry = (struct map_entry){0};
 }
@@ -435,12 +436,17 @@ static int build(struct builder *builder, const struct kube_resources *resources
 		if (resource->can_list && !resource->aggregated && (!wanted || wanted[i]))
 			asks[i].resource = resource;
 	}
-	/* Side by side: sixty lists one after another take most of a small cluster's census. */
+	_cleanup_(api_firsts_freep) struct api_firsts *firsts = NULL;
+	/* Side by side, and beside the looking in etcd: sixty lists one after another take most of a small cluster's
+	 * census. */
 	int rc = read_revisions(builder, err);
 	if (rc == 0)
-		rc = api_probe_firsts(builder->kube, asks, count, err);
+		firsts = api_firsts_start(builder->kube, asks, count);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (asks[i].resource)
+		if (!asks[i].resource)
+			continue;
+		rc = api_firsts_wait(firsts, i, err);
+		if (rc == 0)
 			rc = add_resource(builder, &asks[i], err);
 	}
 	for (size_t i = 0; i < count; i++)

@@ -22,7 +22,8 @@ struct map_entry {
 	char *prefix;                         /* with the trailing slash: "/registry/secrets/" */
 	size_t etcd;                          /* index of the etcd */
 	enum map_proof proof;
-	char *why; /* NULL when proved */
+	char *why;        /* NULL when proved */
+	uint64_t objects; /* as its list counted them; 0 unknown */
 	/* the name by which an EncryptionConfiguration rule governs it: resource, or that of the first resource
 	 * with this prefix */
 	const char *storage;

@@ -87,13 +87,11 @@ static int refresh_token_file(struct credentials *c, bool force, struct error **
 /* Takes over both. Halves that do not belong together (a file is just being replaced) are refused. */
 static int adopt_identity(struct credentials *c, struct secret **cert, struct secret **key, struct error **err)
 {
-	struct tls_material *material = NULL;
 	int rc;
 
 	if (c->generation > 0 && secret_equal(c->cert, *cert) && secret_equal(c->key, *key))
 		return 0;
-	rc = tls_material_new(NULL, *cert, *key, &material, err);
-	tls_material_unref(material);
+	rc = tls_check_identity(*cert, *key, err);
 	if (rc < 0)
 		return rc;
 	secret_free(c->cert);

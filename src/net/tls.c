@@ -147,15 +147,16 @@ int tls_material_new(const struct secret *ca_pem, const struct secret *cert_pem,
 	return 0;
 }
 
-int tls_material_renew(const struct tls_material *old, const struct secret *cert_pem, const struct secret *key_pem,
-		       struct tls_material **ret, struct error **err)
+static int with_identity(X509_STORE *store, const struct secret *cert_pem, const struct secret *key_pem,
+			 struct tls_material **ret, struct error **err)
 {
 	struct tls_material *material = xcalloc(1, sizeof(*material));
 	int rc;
 
 	material->references = 1;
-	material->store = old->store;
-	X509_STORE_up_ref(material->store);
+	material->store = store;
+	if (store != NULL)
+		X509_STORE_up_ref(store);
 	rc = load_identity(material, cert_pem, key_pem, err);
 	ERR_clear_error();
 	if (rc < 0) {
@@ -164,6 +165,21 @@ int tls_material_renew(const struct tls_material *old, const struct secret *cert
 	}
 	*ret = material;
 	return 0;
+}
+
+int tls_material_renew(const struct tls_material *old, const struct secret *cert_pem, const struct secret *key_pem,
+		       struct tls_material **ret, struct error **err)
+{
+	return with_identity(old->store, cert_pem, key_pem, ret, err);
+}
+
+int tls_check_identity(const struct secret *cert_pem, const struct secret *key_pem, struct error **err)
+{
+	struct tls_material *material = NULL;
+	int rc = with_identity(NULL, cert_pem, key_pem, &material, err);
+
+	tls_material_unref(material);
+	return rc;
 }
 
 struct tls_material *tls_material_ref(struct tls_material *material)

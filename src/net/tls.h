@@ -17,6 +17,8 @@ void tls_material_unref(struct tls_material *material); /* NULL is fine */
 /* Another client certificate, the same CA. `old` stays as it is. */
 _must_check_ int tls_material_renew(const struct tls_material *old, const struct secret *cert_pem,
 				    const struct secret *key_pem, struct tls_material **ret, struct error **err);
+/* Whether both are whole and belong together, as tls_material_new says it. */
+_must_check_ int tls_check_identity(const struct secret *cert_pem, const struct secret *key_pem, struct error **err);
 /* Puts all of it into a context. 0, or -ERROR_IO when OpenSSL refuses. */
 _must_check_ int tls_material_apply(struct tls_material *material, struct ssl_ctx_st *context);
 /* When the client certificate ends, seconds since 1970; 0 without one. */

@@ -49,10 +49,10 @@ struct etcd_range_result {
 	 * revision is compacted; -ERROR_REFUSED: another cluster answered; -ERROR_PROTOCOL: another member than
 	 * the one asked, or no range; -ERROR_NETWORK, -ERROR_BUSY, -ERROR_AUTH, ...; or on_kv's. */
 	int rc;
-	struct error *error; /* owned by the call, unless on_done takes it and leaves NULL */
-	struct etcd_header header;
+	struct error *error;       /* owned by the call, unless on_done takes it and leaves NULL */
+	struct etcd_header header; /* of an answer that broke off too; the asked cluster's once a kv was handed out */
 	bool more;
-	uint64_t count;
+	uint64_t count; /* keys from the first one asked for to the end of the range, whatever the limit */
 };
 struct etcd_range_call;
 struct etcd_range_options {
@@ -68,7 +68,7 @@ struct etcd_range_options {
 struct etcd_range_call *etcd_range_start(struct etcd *etcd, const struct etcd_range_options *options);
 /* From call-backs of the loop, not from on_kv (a negative answer of that stops it). NULL is fine. */
 void etcd_range_cancel(struct etcd_range_call *call);
-/* Waits. `ret` may be NULL. on_done of options is ignored. */
+/* Waits. `ret` may be NULL; on errors only its header may be filled. on_done of options is ignored. */
 _must_check_ int etcd_range_fetch(struct etcd *etcd, const struct etcd_range_options *options,
 				  struct etcd_range_result *ret, struct error **err);
 /* One member's Status, waiting. */

@@ -116,8 +116,8 @@ static void on_range_done(void *arg, struct grpc_result *grpc)
 		range_send(call);
 		return;
 	}
+	result.header = *etcd_range_header(call->reader);
 	if (result.rc == 0) {
-		result.header = *etcd_range_header(call->reader);
 		result.more = etcd_range_more(call->reader);
 		result.count = etcd_range_count(call->reader);
 	}
@@ -221,7 +221,8 @@ int etcd_range_fetch(struct etcd *etcd, const struct etcd_range_options *options
 	if (fetch.result.rc < 0 && err != NULL)
 		*err = steal(fetch.result.error);
 	error_free(steal(fetch.result.error));
-	if (fetch.result.rc == 0 && ret != NULL)
+	fetch.result.error = NULL;
+	if (ret != NULL)
 		*ret = fetch.result;
 	return fetch.result.rc;
 }
