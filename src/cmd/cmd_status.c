@@ -26,8 +26,6 @@ static void count_members(const struct session *session, struct status *status)
 
 static const char *loaded_words(const struct server_observation *server)
 {
-	if (!server->answering)
-		return "does not answer";
 	if (server->loaded == FACT_CONTRADICTORY)
 		return "contradictory";
 	if (server->loaded != FACT_KNOWN)

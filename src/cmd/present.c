@@ -87,6 +87,10 @@ int present_verdict(const struct session *session, const struct server_observati
 {
 	if (server->loaded == FACT_CONTRADICTORY)
 		return error_set(err, ERROR_FINDING, "%s: %s", server->name, server->why);
+	if (!server->answering)
+		return error_set(err, ERROR_FINDING, "what %s has loaded cannot be read: %s", server->name,
+				 server->why);
+	/* Not known where it answers: its version shows no loaded hash, and nothing is wrong with that. */
 	if (server->loaded != FACT_KNOWN || server->loaded_is_file)
 		return 0;
 	int rc = error_set(err, ERROR_FINDING, "%s does not run %s yet", server->name, session->config_path);

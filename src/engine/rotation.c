@@ -51,7 +51,7 @@ static void set_unknown(struct rotation *r, const char *why)
 	r->set_why = xstrdup(why);
 }
 
-static void block(struct rotation *r, char *why)
+void rotation_block(struct rotation *r, char *why)
 {
 	free(r->blocked);
 	r->blocked = why;
@@ -99,10 +99,12 @@ static size_t judge_count(struct rotation *r, const struct kube_identities *iden
 	if (known <= 1)
 		return known;
 	_cleanup_free_ char *names = name_servers(r, identities);
-	block(r, xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server that is "
-			   "down counts until kube-rekey forget SERVER --yes says that it is gone for good (or is only "
-			   "another name of one of them)",
-			   known, names));
+	rotation_block(
+		r,
+		xasprintf("the cluster has %zu API servers (%s), and this changes the file of one: a server that is "
+			  "down counts until kube-rekey forget SERVER --yes says that it is gone for good (or is only "
+			  "another name of one of them)",
+			  known, names));
 	return known;
 }
 
@@ -151,13 +153,15 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	/* Its Lease goes with a server that is stopped in order: then a Node or a pod alone would name it. */
 	r->set_named = r->set_named || r->set.nodes.count > 0 || r->set.pods.count > 0;
 	if (!r->set_named && r->options.servers == 0)
-		block(r, xasprintf("identity Leases name %s alone, and no control-plane Node or kube-apiserver pod is "
-				   "there that would name a server that was stopped: say --servers 1 if it is the only "
-				   "API server",
-				   identity_name(ours)));
+		rotation_block(
+			r,
+			xasprintf("identity Leases name %s alone, and no control-plane Node or kube-apiserver pod is "
+				  "there that would name a server that was stopped: say --servers 1 if it is the only "
+				  "API server",
+				  identity_name(ours)));
 	if (r->options.servers > 1)
-		block(r, xasprintf("--servers %llu, but the cluster shows one API server",
-				   (unsigned long long)r->options.servers));
+		rotation_block(r, xasprintf("--servers %llu, but the cluster shows one API server",
+					    (unsigned long long)r->options.servers));
 	r->set_known = true;
 	r->set_seen_at = loop_now(r->cluster->loop);
 	free(r->look.name);

@@ -100,24 +100,31 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
-#define LATE_LEASE "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed"
-
 /* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
- * that restarts renews
- * nothing) is waited for: *ret_late. */
-static int still_ours(const struct rotation *r, bool *ret_late, struct error **err)
+ * that restarts renews nothing) is waited for: *ret_late. */
+static int still_ours(struct rotation *r, bool *ret_late, struct error **err)
 {
-	*ret_late = false;
-	if (kube_lock_deadline(r->lock) > clock_monotonic())
-		return 0;
-	const char *lost_to = kube_lock_lost_to(r->lock);
-	*ret_late = !lost_to;
+	bool held = kube_lock_deadline(r->lock) > clock_monotonic();
+	const char *lost_to = held ? NULL : kube_lock_lost_to(r->lock);
+	*ret_late = !held && !lost_to;
+	rotation_trouble(r, *ret_late ? "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed" : NULL);
 	if (!lost_to)
 		return 0;
 	int rc = error_set(err, ERROR_REFUSED, "the Lease %s/%s was lost%s%s: another kube-rekey may have begun",
 			   LOCK_NAMESPACE, LOCK_NAME, *lost_to ? " to " : "", lost_to);
 	error_set_hint(err, "nothing was changed without it; run the same command again");
 	return rc;
+}
+
+/* A key that has to come back and that nobody here holds any more: only a person may have it. */
+static int rescue_blocked(struct rotation *r, struct error **err)
+{
+	rotation_block(r,
+		       xasprintf("%s is older than values in etcd or than what was written, and the step that mends it "
+				 "cannot be made: %s",
+				 r->target->path, error_message(*err)));
+	error_clear(err);
+	return 0;
 }
 
 static int replace(struct rotation *r, const struct decision *d, const struct target_content *present,
@@ -132,14 +139,13 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		return 0; /* changed since the look: look again */
 	bool late = false;
 	int rc = still_ours(r, &late, err);
-	if (rc == 0 && late)
-		rotation_trouble(r, LATE_LEASE);
 	if (rc < 0 || late)
 		return rc;
-	rotation_trouble(r, NULL);
 	rc = prepare(r, from, d->to_step, err);
 	if (rc == 0)
 		rc = make_text(r, present, (size_t)d->to_step, &text, err);
+	if (rc == -ERROR_INPUT && d->rescue)
+		return rescue_blocked(r, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *sha256 = text_sha256_tagged(secret_data(text), secret_len(text));
@@ -420,10 +426,8 @@ static int compact(struct rotation *r, struct error **err)
 {
 	bool late = false;
 	int rc = still_ours(r, &late, err);
-	if (rc < 0 || late) {
-		rotation_trouble(r, late ? LATE_LEASE : NULL);
+	if (rc < 0 || late)
 		return rc;
-	}
 	_cleanup_error_ failed = NULL;
 	for (size_t e = 0; rc == 0 && e < r->cluster->etcd_count; e++)
 		rc = etcd_compact(r->cluster->etcds[e], r->census->etcds[e].revision, &failed);
@@ -462,7 +466,6 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 	_cleanup_strings_ labels = {0};
 	bool late = false;
 	int rc = still_ours(r, &late, err);
-	rotation_trouble(r, late ? LATE_LEASE : NULL);
 	if (rc < 0 || late || clock_monotonic() > d->valid_until)
 		return rc;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)

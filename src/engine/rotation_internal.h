@@ -73,6 +73,8 @@ struct rotation {
 void rotation_note(const struct rotation *rotation, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The owned trouble text, replaced; NULL clears. */
 void rotation_trouble(struct rotation *rotation, const char *text);
+/* A reason that only a person can take away; takes over `why`. */
+void rotation_block(struct rotation *rotation, char *why);
 /* One look at everything; fills rotation->seen. */
 void rotation_observe(struct rotation *rotation);
 /* Begins the watch over silence, once. */

@@ -516,6 +516,28 @@ class FateOfKeys(Case):
         self.assertEqual([], [each for each in os.listdir(retired) if name in each])
         self.assertIn("destroyed", "\n".join(report["remains"]))
 
+    def test_x_destroyed_and_needed(self):
+        """A value under the old key that lands after its bytes were destroyed: nobody here can put the key back, and
+        nothing else is tried."""
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "late"}})
+        path, etcd = "/registry/secrets/default/late", self.cluster.etcd.at()
+        value, _ = etcd.get(path)
+        (old, _), *_ = keys_of_file(self.server.read_config())
+        begun = self.operator.begin("--old-key", "destroy")
+        begun.wait_for("retire")
+        begun.running.kill()
+        retired = os.path.join(self.operator.state, "retired")
+        for each in os.listdir(retired):
+            if old in each:  # killed before it was destroyed
+                os.remove(os.path.join(retired, each))
+        etcd.put(path, value)
+        config = self.server.read_config()
+        result = self.operator.run("rotate --yes", "--compact", "--old-key", "destroy", code=3)
+        self.assertIn(f"the bytes of key aescbc/{old}", result.err)
+        self.assertEqual(self.server.read_config(), config)
+        etcd.delete(path)
+        self.operator.rotate("--old-key", "destroy")
+
 
 CRD = {
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

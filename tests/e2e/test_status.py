@@ -3,7 +3,7 @@
 import signal
 import unittest
 
-from lib import Cluster, Rule, Terminal, configuration, kube_rekey, new_key, populate, wait_until
+from lib import Cluster, FaultProxy, Rule, Terminal, configuration, faults, kube_rekey, new_key, populate, wait_until
 from rotating import Operator
 
 
@@ -179,6 +179,14 @@ class Status(unittest.TestCase):
         self.assertEqual(document["rotation"]["step"], -1)
         self.server.apply_config(good)
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
+
+    def test_8_what_it_runs_cannot_be_read(self):
+        """Every value is fine, but not known is not current."""
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("GET", "/metrics", faults.status(403, "Forbidden", "no rights to read metrics"), times=0)
+            result = self.operator.run("status", url=proxy.url, code=1)
+        self.assertIn("not known", result.out)
+        self.assertRegex(result.err, f"what {self.server.hostname} has loaded cannot be read: .*403")
 
     def test_9_server_down(self):
         """No API server: an error that names it (2), no guess."""
