@@ -309,6 +309,37 @@ static void test_found_as_bytes(void **state)
 	assert_false(trust_key_is_in(key, "", 0));
 }
 
+/* The body of a PEM text with one block. */
+static struct secret *der_of(const char *text)
+{
+	_cleanup_strings_ lines = {0};
+	_cleanup_secret_ body = secret_new(strlen(text));
+	struct secret *der = NULL;
+	strings_split(&lines, text, '\n');
+	for (size_t i = 0; i < lines.count; i++)
+		if (!text_starts(lines.items[i], "-----"))
+			assert_int_equal(secret_append_text(body, lines.items[i]), 0);
+	assert_int_equal(secret_base64_decode(secret_text(body), secret_len(body), &der), 0);
+	return der;
+}
+
+static void test_found_without_pem(void **state)
+{
+	static const char *const forms[] = {"rsa pkcs8",      "rsa traditional", "ec pkcs8",
+					    "ec traditional", "ec explicit",     "ed25519 pkcs8"};
+	(void)state;
+	_cleanup_(trust_key_freep) struct trust_key *absent = parse_raw();
+	for (size_t i = 0; i < ELEMENTS(trust_forms); i++)
+		for (size_t k = 0; k < ELEMENTS(forms); k++) {
+			if (strcmp(trust_forms[i].name, forms[k]) != 0)
+				continue;
+			_cleanup_(trust_key_freep) struct trust_key *key = parse_text(trust_forms[i].text);
+			_cleanup_secret_ der = der_of(trust_forms[i].text);
+			assert_true(trust_key_is_in(key, secret_data(der), secret_len(der)));
+			assert_false(trust_key_is_in(absent, secret_data(der), secret_len(der)));
+		}
+}
+
 /* --- wiping --- */
 
 static void test_wiped(void **state)
@@ -357,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_found_in_any_form),
 		cmocka_unit_test(test_found_among_others),
 		cmocka_unit_test(test_found_as_bytes),
+		cmocka_unit_test(test_found_without_pem),
 		cmocka_unit_test(test_wiped),
 		cmocka_unit_test(test_a_derived_key_leaves_no_copy),
 	};
