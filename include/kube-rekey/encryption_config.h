@@ -66,6 +66,8 @@ const struct config_rule *config_shape_rule(const struct config_shape *shape, co
 bool config_pattern_covers(const char *outer, const char *inner);
 const char *provider_name(enum provider_type type); /* "aescbc"; "identity" for plaintext */
 _Bool provider_from_name(const char *name, enum provider_type *ret);
+/* Whether the provider takes keys of `len` bytes; none does that holds no key in the file. */
+bool provider_key_fits(enum provider_type type, size_t len);
 /* "aescbc/key1", "kms/vault", "plaintext": for people. New string. */
 char *config_key_label(const struct config_key *key);
 /* The shape as JSON (names, fingerprints, never bytes), and back. config_shape_from_json: -ERROR_INPUT. */

@@ -66,13 +66,54 @@ int file_read_fd(int fd, const char *path, size_t cap, struct secret **ret, stru
 	return rc;
 }
 
-int file_read(const char *path, size_t cap, struct secret **ret, struct error **err)
+static int open_to_read(const char *path, int *ret_fd, struct error **err)
 {
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer. */
-	_cleanup_close_ fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return file_error(err, errno, "reading %s", path);
-	return file_read_fd(fd, path, cap, ret, err);
+	*ret_fd = fd;
+	return 0;
+}
+
+int file_read(const char *path, size_t cap, struct secret **ret, struct error **err)
+{
+	_cleanup_close_ fd = -1;
+	int rc = open_to_read(path, &fd, err);
+	return rc < 0 ? rc : file_read_fd(fd, path, cap, ret, err);
+}
+
+/* Of the open file, so that it is the one that is read. What is not a regular file is file_read_fd's to say. */
+static int check_private(int fd, const char *path, struct error **err)
+{
+	struct stat info;
+	if (fstat(fd, &info) != 0)
+		return file_error(err, errno, "reading %s", path);
+	if (!S_ISREG(info.st_mode))
+		return 0;
+	if (info.st_uid != 0 && info.st_uid != geteuid()) {
+		int rc = error_set(err, ERROR_REFUSED, "reading %s: it belongs to user %u, who may change it", path,
+				   (unsigned)info.st_uid);
+		error_set_hint(err, "make root its owner: chown root %s", path);
+		return rc;
+	}
+	if (info.st_mode & (S_IRGRP | S_IWGRP | S_IROTH | S_IWOTH)) {
+		int rc = error_set(err, ERROR_REFUSED,
+				   "reading %s: others than its owner may read or write it (mode %04o)", path,
+				   (unsigned)info.st_mode & 07777);
+		error_set_hint(err, "take it from them: chmod 600 %s. If they may have read it, replace it", path);
+		return rc;
+	}
+	return 0;
+}
+
+int file_read_private(const char *path, size_t cap, struct secret **ret, struct error **err)
+{
+	_cleanup_close_ fd = -1;
+	int rc = open_to_read(path, &fd, err);
+	if (rc == 0)
+		rc = check_private(fd, path, err);
+	return rc < 0 ? rc : file_read_fd(fd, path, cap, ret, err);
 }
 
 int file_write_fd(int fd, const void *bytes, size_t len, const char *path, struct error **err)

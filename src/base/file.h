@@ -11,6 +11,9 @@
 /* Reads a whole regular file of at most `cap` bytes (O_CLOEXEC, follows symlinks). -ERROR_NOT_FOUND, -ERROR_IO,
  * -ERROR_LIMIT. */
 _must_check_ int file_read(const char *path, size_t cap, struct secret **ret, struct error **err);
+/* As file_read, for bytes that only few may know: -ERROR_REFUSED, with what to do, where the file belongs to neither root
+ * nor this user, or where group or others may read or write it. */
+_must_check_ int file_read_private(const char *path, size_t cap, struct secret **ret, struct error **err);
 
 /* The outcome of file_replace. */
 enum file_replaced {

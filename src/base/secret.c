@@ -145,9 +145,20 @@ struct secret *secret_base64_encode(const void *bytes, size_t len)
 	return secret;
 }
 
+static bool is_ascii(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] > 0x7f)
+			return false;
+	return true;
+}
+
 int secret_base64_decode(const char *text, size_t len, struct secret **ret)
 {
 	_cleanup_secret_ secret = new_with_size(len / 4 * 3, len / 4 * 3 + 1);
+	/* libsodium 1.0.18 takes every byte from 0x80 for a '/'. */
+	if (!is_ascii(text, len))
+		return -ERROR_INPUT;
 	if (sodium_base642bin(secret->data, secret->cap, text, len, NULL, &secret->len, NULL,
 			      sodium_base64_VARIANT_ORIGINAL) != 0)
 		return -ERROR_INPUT;

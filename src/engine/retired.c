@@ -7,6 +7,7 @@
 #include "base/file.h"
 
 #define FINGERPRINT_LEN 12
+#define LABEL_MAX 1024 /* of what others report: a provider and a name, percent-encoded */
 
 static char *file_of(const char *state_directory)
 {
@@ -57,6 +58,8 @@ static int write_lines(const char *path, const struct strings *lines, const char
 {
 	_cleanup_free_ char *joined = strings_join(lines, "\n");
 	_cleanup_free_ char *text = xasprintf("%s\n", joined);
+	if (strlen(text) > RETIRED_MAX) /* what cannot be read again says nothing any more */
+		return error_set(err, ERROR_LIMIT, "%s: more than %u bytes", path, RETIRED_MAX);
 	_cleanup_secret_ content = secret_from(text, strlen(text));
 	enum file_replaced replaced;
 	return file_replace(path, content, before, 0600, &replaced, err);
@@ -93,6 +96,49 @@ int retired_remember(const char *state_directory, const struct path *path, const
 	return rc < 0 ? error_wrap(err, rc, "remembering the retired keys") : 0;
 }
 
+/* --- what agents tell one another --- */
+
+int retired_list(const char *state_directory, struct strings *ret, struct error **err)
+{
+	_cleanup_free_ char *file = file_of(state_directory), *sha256 = NULL;
+	int rc = read_lines(file, ret, &sha256, err);
+	return rc < 0 ? error_wrap(err, rc, "which keys were retired") : 0;
+}
+
+/* As add_key makes them: a line from elsewhere must not become two of them. */
+static bool is_plain_line(const char *line)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%/";
+	if (!is_line(line))
+		return false;
+	const char *label = line + FINGERPRINT_LEN + 1;
+	return label[0] && strlen(label) <= LABEL_MAX && label[strspn(label, plain)] == '\0';
+}
+
+int retired_merge(const char *state_directory, const struct strings *lines, struct error **err)
+{
+	_cleanup_free_ char *file = file_of(state_directory), *before = NULL;
+	_cleanup_strings_ all = {0};
+	int rc = file_make_directory(state_directory, err);
+	if (rc == 0)
+		rc = read_lines(file, &all, &before, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "remembering what others retired");
+	size_t known = all.count;
+	for (size_t i = 0; i < lines->count; i++) {
+		if (!is_plain_line(lines->items[i]))
+			return error_set(err, ERROR_INPUT,
+					 "remembering what others retired: line %zu of what was "
+					 "reported is not a fingerprint and a key's name",
+					 i + 1);
+		_cleanup_free_ char *fingerprint = xstrndup(lines->items[i], FINGERPRINT_LEN);
+		if (!find_line(&all, fingerprint))
+			strings_add(&all, lines->items[i]);
+	}
+	rc = all.count > known ? write_lines(file, &all, before, err) : 0;
+	return rc < 0 ? error_wrap(err, rc, "remembering what others retired") : 0;
+}
+
 /* --- refusing --- */
 
 static bool has_bytes(const struct config_shape *shape, const char *fingerprint)
@@ -114,6 +160,17 @@ static int refuse(const struct config_key *key, const char *line, const char *fi
 		       "read key by hand, and take it out when they were read (%s remembers retired keys)",
 		       file);
 	return rc;
+}
+
+int retired_check_key(const char *state_directory, const struct config_key *key, struct error **err)
+{
+	_cleanup_free_ char *file = file_of(state_directory), *sha256 = NULL;
+	_cleanup_strings_ lines = {0};
+	int rc = read_lines(file, &lines, &sha256, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "which keys were retired");
+	const char *line = key->fingerprint[0] ? find_line(&lines, key->fingerprint) : NULL;
+	return line ? refuse(key, line, file, err) : 0;
 }
 
 int retired_check(const char *state_directory, const struct config_shape *from, const struct config_shape *to,

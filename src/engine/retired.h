@@ -19,3 +19,14 @@ _must_check_ int retired_remember(const char *state_directory, const struct path
  * none of ours: nothing can be said then. */
 _must_check_ int retired_check(const char *state_directory, const struct config_shape *from,
 			       const struct config_shape *to, struct error **err);
+/* One key that comes from elsewhere (sealed_key.h), before it is written anywhere: as retired_check for the `key` of a
+ * configuration that nothing of it is in yet. */
+_must_check_ int retired_check_key(const char *state_directory, const struct config_key *key, struct error **err);
+
+/* The lines, oldest first: what an agent reports. -ERROR_INPUT as retired_check. */
+_must_check_ int retired_list(const char *state_directory, struct strings *ret, struct error **err);
+/* Adds the lines that other agents report, durable, so that a state directory that was lost is whole again; what is
+ * there stays. All of them or none: -ERROR_INPUT where one is none of ours, -ERROR_LIMIT where they would not fit,
+ * -ERROR_CONFLICT as retired_remember. A forged line can only make a key be refused, never allowed; but a full
+ * file refuses to remember more: take no more lines from one report than a server can have retired. */
+_must_check_ int retired_merge(const char *state_directory, const struct strings *lines, struct error **err);

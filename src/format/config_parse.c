@@ -201,11 +201,6 @@ static int decode(const char *text, struct secret **ret)
 	return secret_base64_decode(secret_text(joined), secret_len(joined), ret);
 }
 
-static bool key_length_fits(enum provider_type type, size_t len)
-{
-	return len == 32 || (type != PROVIDER_SECRETBOX && (len == 16 || len == 24));
-}
-
 /* One item of `keys:`. */
 static int parse_key(const struct encryption_config *config, const struct tree_node *node, struct config_key *key,
 		     struct config_place *place, struct error **err)
@@ -225,7 +220,7 @@ static int parse_key(const struct encryption_config *config, const struct tree_n
 		return config_error(config, fields[1].value, err,
 				    "\"secret\" is not base64; encode the key's bytes again");
 	size_t len = secret_len(place->bytes);
-	if (!key_length_fits(key->type, len))
+	if (!provider_key_fits(key->type, len))
 		return config_error(config, fields[1].value, err, "a key of %zu bytes; %s needs %s", len,
 				    provider_name(key->type), key->type == PROVIDER_SECRETBOX ? "32" : "16, 24 or 32");
 	key->name = xstrdup(name);

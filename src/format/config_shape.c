@@ -25,6 +25,21 @@ bool provider_from_name(const char *name, enum provider_type *ret)
 	return false;
 }
 
+bool provider_key_fits(enum provider_type type, size_t len)
+{
+	switch (type) {
+	case PROVIDER_AESCBC:
+	case PROVIDER_AESGCM:
+		return len == 16 || len == 24 || len == 32;
+	case PROVIDER_SECRETBOX:
+		return len == 32;
+	case PROVIDER_IDENTITY:
+	case PROVIDER_KMS:
+		break;
+	}
+	return false;
+}
+
 char *config_key_label(const struct config_key *key)
 {
 	if (key->type == PROVIDER_IDENTITY)

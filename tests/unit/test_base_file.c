@@ -55,6 +55,26 @@ static void test_read_refuses(void **state)
 	assert_null(none);
 }
 
+/* Its other refusals: test_trust_key. */
+static void test_read_private(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	_cleanup_secret_ content = NULL;
+	struct secret *none = NULL;
+	put_file(in_folder("a"), "abc");
+	assert_int_equal(chmod(in_folder("a"), 0640), 0);
+	assert_int_equal(file_read_private(in_folder("a"), 3, &none, &err), -ERROR_REFUSED);
+	assert_non_null(strstr(error_hint(err), "chmod 600 "));
+	assert_null(none);
+	error_clear(&err);
+	assert_int_equal(chmod(in_folder("a"), 0600), 0);
+	assert_ok(file_read_private(in_folder("a"), 3, &content, &err), err);
+	assert_string_equal(secret_text(content), "abc");
+	assert_error_at(file_read_private(in_folder("a"), 2, &none, &err), err, ERROR_LIMIT,
+			"reading %s: more than 2 bytes", "a");
+}
+
 static void test_sha256(void **state)
 {
 	(void)state;
@@ -188,6 +208,7 @@ int main(void)
 		folder_test(test_read),
 		folder_test(test_read_what_grows_in_chunks),
 		folder_test(test_read_refuses),
+		folder_test(test_read_private),
 		folder_test(test_sha256),
 		folder_test(test_shred_overwrites_and_removes),
 		folder_test(test_shred_of_nothing_is_fine),

@@ -209,6 +209,9 @@ static const struct base64_row base64_rows[] = {
 	{"Zg==Zg==", NULL},
 	{"=", NULL},
 	{"Z", NULL},
+	{"Zm9\x80", NULL}, /* no '/' with its high bit set, nor any other byte of UTF-8 */
+	{"\xaf+/+", NULL},
+	{"Zm9\xc3\xa4", NULL},
 };
 
 static void test_base64(void **state)

@@ -183,6 +183,19 @@ static void test_labels_and_names(void **state)
 	assert_int_equal(type, PROVIDER_SECRETBOX);
 	assert_string_equal(provider_name(type), "secretbox");
 	assert_false(provider_from_name("plaintext", &type));
+	static const struct {
+		enum provider_type type;
+		const char *lengths; /* of 0 to 32 by fours */
+	} fits[] = {{PROVIDER_AESCBC, "....+.+.+"},
+		    {PROVIDER_AESGCM, "....+.+.+"},
+		    {PROVIDER_SECRETBOX, "........+"},
+		    {PROVIDER_IDENTITY, "........."},
+		    {PROVIDER_KMS, "........."}};
+	for (size_t i = 0; i < ELEMENTS(fits); i++)
+		for (size_t len = 0; len < 64; len++) {
+			bool expected = len % 4 == 0 && len <= 32 && fits[i].lengths[len / 4] == '+';
+			assert_int_equal(provider_key_fits(fits[i].type, len), expected);
+		}
 }
 
 static void test_find(void **state)

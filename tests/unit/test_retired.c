@@ -134,6 +134,98 @@ static void test_bytes_behind_a_nul(void **state)
 			"which keys were retired: %s: not a text", "state/" FILE_NAME);
 }
 
+/* --- between agents --- */
+
+static int merge(const char *first, const char *second, struct error **err)
+{
+	_cleanup_strings_ lines = {0};
+	strings_add(&lines, first);
+	if (second)
+		strings_add(&lines, second);
+	return retired_merge(in_folder("state"), &lines, err);
+}
+
+static void test_what_others_report_is_remembered(void **state)
+{
+	(void)state;
+	_cleanup_error_ err = NULL;
+	_cleanup_strings_ reported = {0}, none = {0};
+	assert_ok(retired_list(in_folder("state"), &none, &err), err);
+	assert_int_equal(none.count, 0);
+	assert_ok(remember("secrets=a", "secrets=b", "aescbc/a", &err), err);
+	assert_ok(retired_list(in_folder("state"), &reported, &err), err);
+	/* This state directory is lost, and another agent's report makes it whole again. */
+	assert_int_equal(unlink(in_folder("state/" FILE_NAME)), 0);
+	assert_int_equal(rmdir(in_folder("state")), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_ok(retired_merge(in_folder("state"), &reported, &err), err);
+	assert_file(in_folder("state/" FILE_NAME), OLD " aescbc/a\n");
+	assert_int_equal(check("secrets=b", "secrets=a", NULL), -ERROR_REFUSED);
+	/* The same bytes under another name are no other key. */
+	assert_ok(merge(OLD " secretbox/x", NEW " aesgcm/other%20name", &err), err);
+	assert_file(in_folder("state/" FILE_NAME), OLD " aescbc/a\n" NEW " aesgcm/other%20name\n");
+}
+
+static void test_what_others_must_not_report(void **state)
+{
+	static const char *const broken[] = {
+		"",
+		OLD,
+		OLD " ",
+		"rubbish",
+		OLD " aescbc/a b",
+		OLD " a\n" NEW " b",
+		OLD " aescbc/\x1b[2J",
+		"AAAAAAAAAAAA aescbc/a",
+		OLD "a aescbc/a",
+	};
+	(void)state;
+	put_lines(NEW " aescbc/c\n");
+	for (size_t i = 0; i < ELEMENTS(broken); i++) {
+		struct error *err = NULL;
+		assert_error(merge("cccccccccccc aescbc/fine", broken[i], &err), err, ERROR_INPUT,
+			     "remembering what others retired: line 2 of what was reported is not a fingerprint and a "
+			     "key's name");
+		assert_file(in_folder("state/" FILE_NAME), NEW " aescbc/c\n");
+	}
+}
+
+/* What would not be read again is not written: nothing could be refused any more. */
+static void test_more_than_is_remembered(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	_cleanup_strings_ lines = {0};
+	char label[1001];
+	memset(label, 'x', sizeof(label));
+	label[sizeof(label) - 1] = '\0';
+	for (unsigned i = 0; i * sizeof(label) <= RETIRED_MAX; i++) {
+		_cleanup_free_ char *line = xasprintf("%012x %s", i, label);
+		strings_add(&lines, line);
+	}
+	put_lines(NEW " aescbc/c\n");
+	assert_error_at(retired_merge(in_folder("state"), &lines, &err), err, ERROR_LIMIT,
+			"remembering what others retired: %s: more than 4194304 bytes", "state/" FILE_NAME);
+	assert_file(in_folder("state/" FILE_NAME), NEW " aescbc/c\n");
+}
+
+static void test_one_key_from_elsewhere(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	_cleanup_(config_shape_freep) struct config_shape *keys = shape("secrets=a,b,-");
+	const struct config_key *retired = &keys->rules[0].keys[0], *fresh = &keys->rules[0].keys[1];
+	assert_ok(retired_check_key(in_folder("state"), retired, &err), err);
+	put_lines(OLD " aescbc/key1\n");
+	assert_error(retired_check_key(in_folder("state"), retired, &err), err, ERROR_REFUSED,
+		     "aescbc/a is no new key: its bytes were retired by an earlier rotation, as aescbc/key1");
+	assert_ok(retired_check_key(in_folder("state"), fresh, &err), err);
+	assert_ok(retired_check_key(in_folder("state"), &keys->rules[0].keys[2], &err), err);
+	put_file(in_folder("state/" FILE_NAME), "rubbish\n");
+	assert_error_at(retired_check_key(in_folder("state"), fresh, &err), err, ERROR_INPUT,
+			"which keys were retired: %s:1: not a fingerprint and a key's name", "state/" FILE_NAME);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +237,10 @@ int main(void)
 		folder_test(test_what_the_present_file_has_is_not_new),
 		folder_test(test_a_file_that_is_none_of_ours),
 		folder_test(test_bytes_behind_a_nul),
+		folder_test(test_what_others_report_is_remembered),
+		folder_test(test_what_others_must_not_report),
+		folder_test(test_more_than_is_remembered),
+		folder_test(test_one_key_from_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
