@@ -61,7 +61,8 @@ struct key_rotation_status {
 	size_t condition_count;
 	struct object_key *old_keys, *new_keys;
 	size_t old_key_count, new_key_count;
-	struct key_rotation_server *servers; /* only grows: the API server refuses a status without one that was there */
+	struct key_rotation_server
+		*servers; /* only grows: the API server refuses a status without one that was there */
 	size_t server_count;
 	struct object_sealed_key *sealed_keys; /* until every server has them */
 	size_t sealed_key_count;

@@ -375,7 +375,7 @@ static int write_value(const struct object_field *field, const void *what, struc
 	case FIELD_NUMBER:
 		return write_number(field, *(const uint64_t *)from, w, err);
 	case FIELD_STEP:
-		return write_number(field, (uint64_t)*(const int *)from, w, err);
+		return write_number(field, (uint64_t) * (const int *)from, w, err);
 	case FIELD_BOOL:
 		json_bool(w, *(const bool *)from);
 		return 0;
@@ -501,9 +501,8 @@ int object_read_whole(const cJSON *json, const char *kind, struct object_meta *r
 	if (rc == 0)
 		rc = read_part(json, "status", status, ret_status, err);
 	if (rc < 0) {
-		_cleanup_free_ char *name = ret_meta->name
-						    ? text_printable(ret_meta->name, strlen(ret_meta->name), 253)
-						    : xstrdup("?");
+		_cleanup_free_ char *name =
+			ret_meta->name ? text_printable(ret_meta->name, strlen(ret_meta->name), 253) : xstrdup("?");
 		return error_wrap(err, rc, "%s %s", kind, name);
 	}
 	return 0;

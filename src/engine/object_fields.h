@@ -22,7 +22,7 @@ enum object_field_kind {
 	FIELD_SHAPES, /* struct config_shape **, with a count; empty: absent */
 	/* an object of its own. One that says nothing is not written */
 	FIELD_RECORD,
-	FIELD_LIST,   /* an array of structs, with a count; empty: absent */
+	FIELD_LIST, /* an array of structs, with a count; empty: absent */
 };
 
 struct object_record;
@@ -44,54 +44,61 @@ struct object_record {
 };
 
 /* Rows of a table. */
-#define OBJECT_TEXT(type, member, name_, max_) \
-	{.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_)}
-#define OBJECT_CHOICE(type, member, name_, max_, fallback_)                         \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_TEXT,                                                        \
-	 .at = offsetof(type, member),                                              \
-	 .max = (max_),                                                             \
-	 .fallback = (fallback_)}
-#define OBJECT_WORDS(type, member, name_, max_) \
-	{.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_), .cut = true}
-#define OBJECT_NUMBER(type, member, name_, max_, absent_)                           \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_NUMBER,                                                      \
-	 .at = offsetof(type, member),                                              \
-	 .max = (max_),                                                             \
-	 .absent = (absent_)}
-#define OBJECT_STEP(type, member, name_) \
-	{.name = (name_), .kind = FIELD_STEP, .at = offsetof(type, member), .max = OBJECT_STEPS_MAX - 1}
-#define OBJECT_BOOL(type, member, name_) {.name = (name_), .kind = FIELD_BOOL, .at = offsetof(type, member)}
-#define OBJECT_TEXTS(type, member, name_, max_, text_max_)                          \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_TEXTS,                                                       \
-	 .at = offsetof(type, member),                                              \
-	 .max = (max_),                                                             \
-	 .text_max = (text_max_)}
-#define OBJECT_SENTENCES(type, member, name_, max_, text_max_)                      \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_TEXTS,                                                       \
-	 .at = offsetof(type, member),                                              \
-	 .max = (max_),                                                             \
-	 .text_max = (text_max_),                                                   \
-	 .cut = true}
-#define OBJECT_SHAPE(type, member, name_) {.name = (name_), .kind = FIELD_SHAPE, .at = offsetof(type, member)}
-#define OBJECT_SHAPES(type, member, count_, name_, max_)                            \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_SHAPES,                                                      \
-	 .at = offsetof(type, member),                                              \
-	 .count_at = offsetof(type, count_),                                        \
-	 .max = (max_)}
+#define OBJECT_TEXT(type, member, name_, max_)                                                   \
+	{                                                                                        \
+		.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_) \
+	}
+#define OBJECT_CHOICE(type, member, name_, max_, fallback_)                                       \
+	{                                                                                         \
+		.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_), \
+		.fallback = (fallback_)                                                           \
+	}
+#define OBJECT_WORDS(type, member, name_, max_)                                                               \
+	{                                                                                                     \
+		.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_), .cut = true \
+	}
+#define OBJECT_NUMBER(type, member, name_, max_, absent_)                                           \
+	{                                                                                           \
+		.name = (name_), .kind = FIELD_NUMBER, .at = offsetof(type, member), .max = (max_), \
+		.absent = (absent_)                                                                 \
+	}
+#define OBJECT_STEP(type, member, name_)                                                                       \
+	{                                                                                                      \
+		.name = (name_), .kind = FIELD_STEP, .at = offsetof(type, member), .max = OBJECT_STEPS_MAX - 1 \
+	}
+#define OBJECT_BOOL(type, member, name_)                                          \
+	{                                                                         \
+		.name = (name_), .kind = FIELD_BOOL, .at = offsetof(type, member) \
+	}
+#define OBJECT_TEXTS(type, member, name_, max_, text_max_)                                         \
+	{                                                                                          \
+		.name = (name_), .kind = FIELD_TEXTS, .at = offsetof(type, member), .max = (max_), \
+		.text_max = (text_max_)                                                            \
+	}
+#define OBJECT_SENTENCES(type, member, name_, max_, text_max_)                                     \
+	{                                                                                          \
+		.name = (name_), .kind = FIELD_TEXTS, .at = offsetof(type, member), .max = (max_), \
+		.text_max = (text_max_), .cut = true                                               \
+	}
+#define OBJECT_SHAPE(type, member, name_)                                          \
+	{                                                                          \
+		.name = (name_), .kind = FIELD_SHAPE, .at = offsetof(type, member) \
+	}
+#define OBJECT_SHAPES(type, member, count_, name_, max_)                             \
+	{                                                                            \
+		.name = (name_), .kind = FIELD_SHAPES, .at = offsetof(type, member), \
+		.count_at = offsetof(type, count_), .max = (max_)                    \
+	}
 /* An object whose fields are members of the same struct: the record's offsets are from that one's start. */
-#define OBJECT_WITHIN(name_, record_) {.name = (name_), .kind = FIELD_RECORD, .at = 0, .record = (record_)}
-#define OBJECT_LIST(type, member, count_, name_, max_, record_)                     \
-	{.name = (name_),                                                           \
-	 .kind = FIELD_LIST,                                                        \
-	 .at = offsetof(type, member),                                              \
-	 .count_at = offsetof(type, count_),                                        \
-	 .max = (max_),                                                             \
-	 .record = (record_)}
+#define OBJECT_WITHIN(name_, record_)                                               \
+	{                                                                           \
+		.name = (name_), .kind = FIELD_RECORD, .at = 0, .record = (record_) \
+	}
+#define OBJECT_LIST(type, member, count_, name_, max_, record_)                                                        \
+	{                                                                                                              \
+		.name = (name_), .kind = FIELD_LIST, .at = offsetof(type, member), .count_at = offsetof(type, count_), \
+		.max = (max_), .record = (record_)                                                                     \
+	}
 
 #define OBJECT_NUMBER_MAX UINT64_C(9007199254740991) /* what JSON's readers keep exactly */
 #define OBJECT_STEPS_MAX 8                           /* configurations of a path; ours have at most 4 */
@@ -132,8 +139,8 @@ void object_defaults(const struct object_record *record, void *ret);
 /* An object as an API server sends it, into structs that are all zero. apiVersion and kind must be ours: -ERROR_INPUT. On
  * failure they are half full, to be released. */
 _must_check_ int object_read_whole(const cJSON *json, const char *kind, struct object_meta *ret_meta,
-				   const struct object_record *spec, void *ret_spec,
-				   const struct object_record *status, void *ret_status, struct error **err);
+				   const struct object_record *spec, void *ret_spec, const struct object_record *status,
+				   void *ret_status, struct error **err);
 void object_meta_release(struct object_meta *meta);
 /* The body of a create or an apply: apiVersion, kind, metadata and one `part` ("spec", "status"). uid and
  * resourceVersion, where they are known, are preconditions of an apply: -ERROR_CONFLICT when another one has the name,

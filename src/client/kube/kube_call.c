@@ -12,6 +12,7 @@ struct kube_json_call {
 	struct http_call *http;
 	struct secret *body;
 	char *doing, *object;
+	const char *unserved_hint;
 	void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error);
 	void *arg;
 };
@@ -54,6 +55,8 @@ static void on_json_done(void *arg, struct http_result *result)
 	_cleanup_error_ error = NULL;
 	int rc = kube_judge(call->kube, call->doing, call->object, "application/json", result, &outcome, &error);
 
+	if (rc == -ERROR_NOT_FOUND && !outcome.has_status && call->unserved_hint != NULL)
+		error_set_hint(&error, "%s", call->unserved_hint);
 	kube_outcome_free(&outcome);
 	if (rc == 0)
 		rc = parse_answer(call, result, &answer, &error);
@@ -72,6 +75,7 @@ struct kube_json_call *kube_json_start(struct kube *kube, const struct kube_json
 	call->object = xstrdup(request->object ? request->object : request->path);
 	call->doing = xasprintf("%s %s", request->method, call->object);
 	call->body = request->body ? secret_from(request->body, strlen(request->body)) : NULL;
+	call->unserved_hint = request->unserved_hint;
 	call->on_done = request->on_done;
 	call->arg = request->arg;
 	call->http = http_start(kube->http, &(struct http_request){.method = request->method,
