@@ -484,7 +484,8 @@ static int read_meta(const cJSON *metadata, struct object_meta *ret, struct erro
 static int read_part(const cJSON *json, const char *part, const struct object_record *record, void *ret,
 		     struct error **err)
 {
-	int rc = object_read(record, json_at(json, part, NULL), ret, err);
+	const cJSON *value = json_at(json, part, NULL);
+	int rc = object_read(record, cJSON_IsNull(value) ? NULL : value, ret, err);
 	return rc < 0 ? error_wrap(err, rc, "%s", part) : 0;
 }
 

@@ -12,7 +12,6 @@ struct kube_event {
 	uint64_t wall_now;
 };
 /* Tells it once: nothing depends on it. on_done (NULL: nobody asks) as that of custom.h; kube_custom_cancel cancels. */
-struct kube_json_call *kube_event_start(struct kube *kube, const struct kube_event *event,
-					void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer,
-							struct error **error),
-					void *arg);
+struct kube_json_call *
+kube_event_start(struct kube *kube, const struct kube_event *event,
+		 void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error), void *arg);

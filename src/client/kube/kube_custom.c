@@ -6,7 +6,8 @@
 
 #define PATH_CAP (4 * KUBE_CONTINUE_MAX)
 #define BODY_CAP 4096
-#define UNSERVED "are the CustomResourceDefinitions installed, and those of this version? kubectl apply -k manifests/base"
+#define DEFINITIONS \
+	"are the CustomResourceDefinitions installed, and those of this version? kubectl apply -k manifests/base"
 
 /* What is unknown to the definition is refused, and not left out in silence. */
 #define STRICT "fieldValidation=Strict&fieldManager=" CUSTOM_FIELD_MANAGER
@@ -118,7 +119,7 @@ static void prepare(const struct kube_custom_request *request, struct prepared *
 					       .body = ret->body ? ret->body : request->body,
 					       .content_type = verbs[request->verb].content_type,
 					       .object = ret->label,
-					       .unserved_hint = UNSERVED,
+					       .definition_hint = DEFINITIONS,
 					       .timeout = request->timeout,
 					       .on_done = request->on_done,
 					       .arg = request->arg};

@@ -65,10 +65,9 @@ static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct e
 	(void)error;
 }
 
-struct kube_json_call *kube_event_start(struct kube *kube, const struct kube_event *event,
-					void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer,
-							struct error **error),
-					void *arg)
+struct kube_json_call *
+kube_event_start(struct kube *kube, const struct kube_event *event,
+		 void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error), void *arg)
 {
 	struct json_writer w = JSON_WRITER_INIT(EVENT_CAP);
 	struct kube_json_call *call;

@@ -57,8 +57,9 @@ struct kube_json_request {
 	const char *content_type; /* NULL: application/json */
 	const char *accept;       /* NULL: application/json */
 	const char *object;       /* for messages; NULL: the path */
-	/* The error's hint where the path itself is not served: a 404 without a Status. NULL: none; not copied */
-	const char *unserved_hint;
+	/* Where custom resources are meant: the error's hint when their definition is missing (a 404 without a Status) or
+	 * lacks a field of the body (-ERROR_INPUT instead of -ERROR_BUSY). NULL: none; not copied */
+	const char *definition_hint;
 	uint64_t timeout; /* ns; 0: 60 s */
 	/* Once, from the loop. `answer` may be taken; NULL when rc < 0. */
 	void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error);
