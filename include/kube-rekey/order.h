@@ -33,9 +33,9 @@ const char *order_action_name(enum order_action action);
 bool order_action_from_name(const char *name, enum order_action *ret);
 
 struct order {
-	const char *rotation; /* uid of the KeyRotation; NULL: there is no order */
-	uint64_t epoch;       /* 1 and up */
-	uint64_t sequence;    /* within the epoch, 1 and up; an order that is sent again keeps its own */
+	const char *rotation;    /* uid of the KeyRotation; NULL: there is no order */
+	uint64_t epoch;          /* 1 and up */
+	uint64_t sequence;       /* within the epoch, 1 and up */
 	const char *incarnation; /* of the agent that it is for */
 	enum order_action action;
 	/* Steps of the path that is passed with the order: the rotation's, or where `aborted` the one of path_abort. RETIRE:
@@ -71,15 +71,16 @@ struct peer_sight {
 struct agent_sight {
 	const struct server_observation *own; /* of this node, by this process */
 	bool at_work;                         /* an order was begun and is not finished */
-	bool has_keys;                        /* the bytes of all keys of `to_step` are at hand, opened and checked */
-	bool rotation_over; /* the rotation of the state is finished or gone, by a read past every cache */
+	const bool *has_keys; /* by step: the bytes of its keys are at hand, opened and checked; NULL: of none */
+	bool rotation_over;   /* the rotation of the state is finished or gone, by a read past every cache */
 
-	bool away;             /* no API server serves the order now; it is an older copy */
-	uint64_t away_since;   /* since when none did without a break; 0: one does */
-	uint64_t read_at;      /* when the GET past every cache that showed this order and the peers was sent; 0: a cache did */
-	uint64_t beat_at;      /* when this process published the report number `order.beat`; 0: it did not */
+	bool away;           /* no API server serves the order now; it is an older copy */
+	uint64_t away_since; /* since when none did without a break; 0: one does */
+	uint64_t
+		read_at; /* when the GET past every cache that showed this order and the peers was sent; 0: a cache did */
+	uint64_t beat_at; /* when this process published the report number `order.beat`; 0: it did not */
 
-	enum fact peers_known; /* they match the set of the rotation and the identity Leases one to one */
+	enum fact peers_known;          /* they match the set of the rotation and the identity Leases one to one */
 	const struct peer_sight *peers; /* all others, those that are down included */
 	size_t peer_count;
 
@@ -124,7 +125,7 @@ enum ruling {
 	X(LOADED_UNKNOWN, "what this node's API server has loaded is not known") \
 	X(NOT_LOADED, "this node's API server has not loaded its file") \
 	X(PEERS_UNKNOWN, "what the other API servers have is not known") \
-	X(PEER_ELSEWHERE, "another API server is at a step that this one would break") \
+	X(PEER_ELSEWHERE, "another API server does not run this step or the next") \
 	X(KEYS_DIFFER, "another node has other bytes under the name of a key, or another trust key") \
 	X(NOT_ACKNOWLEDGED, "another agent has not acknowledged the epoch") \
 	X(TOO_OLD, "what the order rests upon is older than 60 s, or from before this agent's start") \
@@ -156,15 +157,16 @@ struct verdict {
 	int group;   /* index of the own census' group that is the reason, -1 */
 };
 
-#define ORDER_FRESH UINT64_C(10000000000)  /* how long a read past every cache holds good */
-#define ALONE_AFTER UINT64_C(60000000000)  /* so long no API server served orders before an agent helps itself */
-#define ALONE_RESCUES_MAX 1                /* in a rotation */
+#define ORDER_FRESH UINT64_C(10000000000) /* how long a read past every cache holds good */
+#define ALONE_AFTER UINT64_C(60000000000) /* so long no API server served orders before an agent helps itself */
+#define ALONE_RESCUES_MAX 1               /* in a rotation */
 
 /* What an agent does with an order. The first question that is not answered well decides: is it for me, is it the
- * newest, is the file the expected one, is it the next legal step, and is that step safe by what this node sees. A step
- * that only adds read keys needs no more; one that changes a write key needs a fresh order, a server that has loaded
- * the file, and peers that are at this step or the next with the same keys; one in which a key leaves, and RETIRE, need
- * moreover every peer's acknowledgement, a report of less than 60 s, and this agent's own census. */
+ * newest, is the file the expected one, is it the next legal step, and is that step safe by what this node sees. A file
+ * that only gains read keys, or that goes back to what its server runs without losing one, needs no more; one that changes
+ * a write key needs a fresh order, a server that has loaded the file, and peers that run this step or the next with the
+ * same keys; one in which a key leaves, and RETIRE, need moreover every peer's acknowledgement, a report of less than
+ * 60 s, and this agent's own census. */
 struct verdict order_judge(const struct path *path, const struct order *order, const struct agent_state *state,
 			   const struct agent_sight *sight, uint64_t now);
 
@@ -181,9 +183,9 @@ struct verdict agent_alone(const struct path *path, const struct agent_state *st
 struct agent_report {
 	const char *incarnation; /* NULL: it never reported */
 	const char *rotation;
-	uint64_t epoch;         /* acknowledged */
-	uint64_t beat;          /* number of the report */
-	uint64_t beat_read_at;  /* when this process had read it */
+	uint64_t epoch;        /* acknowledged */
+	uint64_t beat;         /* number of the report */
+	uint64_t beat_read_at; /* when this process had read it */
 };
 
 /* What a leader remembers of its epoch. `(struct fence){.to_step = STEP_NONE}` to begin with: after taking over, and
@@ -199,18 +201,21 @@ struct fence {
 	bool rescue;
 };
 
+/* Whoever is not sent `order` is sent order_none(&fence), unless that is what it has: what was ordered before is withdrawn,
+ * and the epoch is there to be acknowledged. */
 enum dispatch_kind {
-	DISPATCH_NOTHING,   /* the decision is nothing for agents; orders that are out are withdrawn (ORDER_NONE) */
-	DISPATCH_NEW_EPOCH, /* claim `fence` in KeyRotation.status by resourceVersion, then send ORDER_NONE to all */
-	DISPATCH_WAIT,      /* `agent` has not acknowledged the epoch, or never reported */
-	DISPATCH_SEND,      /* `order` to `agent`, or to all where that is -1; orders of all others are withdrawn */
+	DISPATCH_NOTHING,   /* the decision is nothing for agents */
+	DISPATCH_NEW_EPOCH, /* first claim fence.epoch in KeyRotation.status by resourceVersion */
+	DISPATCH_WAIT,      /* `agent` has not acknowledged the epoch */
+	DISPATCH_SEND,      /* `order` to `agent`, or to all where that is -1; addressed by order_address */
 };
 struct dispatch {
 	enum dispatch_kind kind;
-	int agent;
-	struct order order;
+	int agent;          /* index, -1 */
+	struct order order; /* SEND */
 	struct fence fence; /* what to remember once it is done */
 };
+struct order order_none(const struct fence *fence);
 
 /* One more than the highest that any agent reports and than the one that the KeyRotation names (`claimed`): an etcd that
  * was restored lowers the latter, a state directory that was wiped the former. */
@@ -218,8 +223,8 @@ uint64_t epoch_next(const struct agent_report *agents, size_t count, uint64_t cl
 /* Whether every agent acknowledged exactly this epoch of this rotation; else the first that has not. */
 bool orders_acknowledged(const struct agent_report *agents, size_t count, const char *rotation, uint64_t epoch,
 			 int *missing);
-/* Whether the decision's step may be sent only after every agent acknowledged a new epoch: a key leaves by it, it puts
- * keys or a file back, it retires keys, or the rotation is aborted. One exception: a Rescue that adds a read key to a server
+/* Whether the decision's order may be sent only after every agent acknowledged a new epoch: a key leaves by it, it puts
+ * keys back, it retires keys, or the rotation is aborted. One exception: a Rescue that adds a read key to a server
  * that is down is sent at once. It takes nothing from anybody whatever else is under way, the hash that it expects
  * keeps it from any other file, and the agents to be asked may be those who cannot read anything without it. */
 bool order_is_guarded(const struct path *path, const struct observation *seen, const struct decision *decision,
@@ -229,6 +234,13 @@ bool order_is_guarded(const struct path *path, const struct observation *seen, c
 struct dispatch order_from_decision(const struct path *path, const struct observation *seen,
 				    const struct decision *decision, const struct fence *fence,
 				    const struct agent_report *agents, uint64_t claimed);
+
+/* Fills in what differs from agent to agent: incarnation, the hash that is expected, and how long the order is good. */
+void order_address(struct order *order, const struct server_observation *server, const struct agent_report *agent,
+		   uint64_t valid_until);
+/* Whether an order says what another one does: sequence, beat and good_for apart. Such a one is not sent again but to make
+ * it good for longer. */
+bool order_repeats(const struct order *a, const struct order *b);
 
 /* --- for the exploration alone: it switches off one at a time and must find what then goes wrong --- */
 
