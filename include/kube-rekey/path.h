@@ -18,6 +18,12 @@ struct path {
 /* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
  * decrypt it on purpose), or gives a key's name to other bytes (same type and name, other fingerprint). */
 int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err);
+/* The way back from step `reached`, the furthest that any file or server has: the same configurations, so that servers
+ * are found on it, in reverse. Before a write key changed it takes the read keys away again, by rule 3 as any key that
+ * leaves (values are under one that never wrote only where something went wrong). -ERROR_REFUSED when a write key
+ * changed already, unless `promote_again`: then it goes by the old write key's second promotion; and when a key may
+ * have left already: only forward. */
+int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err);
 void path_free(struct path *path);
 void path_freep(struct path **path);
 
@@ -42,3 +48,9 @@ bool shape_writes(const struct config_shape *shape, const char *resource, struct
 bool path_step_readable(const struct path *path, size_t step);
 /* Whether a key that leaves by Ci -> Ci+1 is a write key of Ci or Ci+1, for some resource (rule 3d). */
 bool path_step_drops_write_key(const struct path *path, size_t step);
+
+/* Of any two steps: whether `to` reads everything that `from` reads; whether both write under the same keys; whether
+ * servers of the one read what servers of the other write, both ways (rule 2). */
+bool path_keeps_keys(const struct path *path, size_t from, size_t to);
+bool path_writes_alike(const struct path *path, size_t a, size_t b);
+bool path_readable_between(const struct path *path, size_t a, size_t b);

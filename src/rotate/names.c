@@ -1,5 +1,7 @@
-/* Names of phases, actions and reasons, out of the lists in next_action.h. */
-#include "kube-rekey/next_action.h"
+/* Names of phases, actions and reasons, out of the lists in next_action.h and order.h. */
+#include "kube-rekey/order.h"
+
+#include "base/text.h"
 
 const char *phase_name(enum phase phase)
 {
@@ -47,4 +49,50 @@ const char *reason_name(enum reason reason)
 #undef X
 	}
 	return "UNKNOWN";
+}
+
+const char *order_action_name(enum order_action action)
+{
+	switch (action) {
+#define X(id, text)      \
+	case ORDER_##id: \
+		return text;
+		ORDER_ACTIONS(X)
+#undef X
+	}
+	return "unknown";
+}
+
+bool order_action_from_name(const char *name, enum order_action *ret)
+{
+	for (enum order_action action = ORDER_NONE; action <= ORDER_RETIRE; action++)
+		if (text_equal(order_action_name(action), name)) {
+			*ret = action;
+			return true;
+		}
+	return false;
+}
+
+const char *ground_name(enum ground ground)
+{
+	switch (ground) {
+#define X(id, text)       \
+	case GROUND_##id: \
+		return #id;
+		GROUNDS(X)
+#undef X
+	}
+	return "UNKNOWN";
+}
+
+const char *ground_text(enum ground ground)
+{
+	switch (ground) {
+#define X(id, text)       \
+	case GROUND_##id: \
+		return text;
+		GROUNDS(X)
+#undef X
+	}
+	return "";
 }

@@ -257,6 +257,26 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	return 0;
 }
 
+int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err)
+{
+	for (size_t step = 0; step < reached; step++) {
+		if (path_drops(path, step))
+			return error_set(err, ERROR_REFUSED,
+					 "a key may have left some server already: the rotation can only go forward");
+		if (!path_changes_write_key(path, step) || promote_again)
+			continue;
+		int rc = error_set(err, ERROR_REFUSED,
+				   "values may be under the new key already: it cannot just be taken away again");
+		error_set_hint(err, "go forward, or let the old key be promoted again");
+		return rc;
+	}
+	struct path *back = xcalloc(1, sizeof(*back));
+	for (size_t step = reached + 1; step-- > 0;)
+		push(back, config_shape_copy(path->steps[step]));
+	*ret = back;
+	return 0;
+}
+
 void path_free(struct path *path)
 {
 	if (!path)
@@ -290,7 +310,7 @@ static bool write_keys_differ(const struct config_rule *before, const struct con
 
 bool path_changes_write_key(const struct path *path, size_t step)
 {
-	return any_pattern(path->steps[step], path->steps[step + 1], write_keys_differ, NULL);
+	return !path_writes_alike(path, step, step + 1);
 }
 
 static bool loses_a_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
@@ -304,7 +324,7 @@ static bool loses_a_key(const struct config_rule *before, const struct config_ru
 
 bool path_drops(const struct path *path, size_t step)
 {
-	return any_pattern(path->steps[step], path->steps[step + 1], loses_a_key, NULL);
+	return !path_keeps_keys(path, step, step + 1);
 }
 
 static bool loses_this_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
@@ -333,15 +353,30 @@ bool shape_writes(const struct config_shape *shape, const char *resource, struct
 	return same_name(&effective(shape, resource)->keys[0], key);
 }
 
+bool path_keeps_keys(const struct path *path, size_t from, size_t to)
+{
+	return !any_pattern(path->steps[from], path->steps[to], loses_a_key, NULL);
+}
+
+bool path_writes_alike(const struct path *path, size_t a, size_t b)
+{
+	return !any_pattern(path->steps[a], path->steps[b], write_keys_differ, NULL);
+}
+
 static bool breaks_reading(const struct config_rule *before, const struct config_rule *after, const void *arg)
 {
 	(void)arg;
 	return !rule_has(after, &before->keys[0]) || !rule_has(before, &after->keys[0]);
 }
 
+bool path_readable_between(const struct path *path, size_t a, size_t b)
+{
+	return !any_pattern(path->steps[a], path->steps[b], breaks_reading, NULL);
+}
+
 bool path_step_readable(const struct path *path, size_t step)
 {
-	return !any_pattern(path->steps[step], path->steps[step + 1], breaks_reading, NULL);
+	return path_readable_between(path, step, step + 1);
 }
 
 static bool write_key_leaves(const struct config_rule *before, const struct config_rule *after, const void *arg)
