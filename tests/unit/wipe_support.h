@@ -17,7 +17,9 @@ static inline void expect_wipes_of(const void *bytes, size_t len)
 	wiped.count = 0;
 }
 
-static void wipe(void *bytes, size_t len)
+/* Not static: clang's headers make explicit_bzero an inline function with external linkage. */
+void wipe_and_count(void *bytes, size_t len);
+void wipe_and_count(void *bytes, size_t len)
 {
 	if (wiped.len && len >= wiped.len && memcmp(bytes, wiped.bytes, wiped.len) == 0)
 		wiped.count++;
@@ -27,12 +29,12 @@ static void wipe(void *bytes, size_t len)
 
 void explicit_bzero(void *bytes, size_t len)
 {
-	wipe(bytes, len);
+	wipe_and_count(bytes, len);
 }
 
 void __explicit_bzero_chk(void *bytes, size_t len, size_t size);
 void __explicit_bzero_chk(void *bytes, size_t len, size_t size)
 {
 	(void)size;
-	wipe(bytes, len);
+	wipe_and_count(bytes, len);
 }
