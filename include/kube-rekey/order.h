@@ -22,6 +22,7 @@
 	X(CENSUS, "census")         /* read every value of every etcd, and report the counts and the revision */ \
 	X(FIND_CANARY, "find-canary") /* find the canaries in etcd, and report under which key they are */ \
 	X(COMPACT, "compact")       /* compact every etcd at its own census revision */ \
+	X(MAKE_KEY, "make-key")     /* make the new keys, and report them sealed */ \
 	X(RETIRE, "retire")         /* treat the old keys as asked, and refuse their fingerprints from then on */
 /* clang-format on */
 enum order_action {

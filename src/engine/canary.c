@@ -186,24 +186,55 @@ static int nearest(uint64_t steps, int expect)
 	return STEP_NONE;
 }
 
-int canary_write(const struct canary_options *o, int expect_step, int *ret_step, struct error **err)
+void canary_marks_free(struct canary_mark *marks, size_t count)
 {
-	_cleanup_free_ char *name = object_name(o->server);
-	uint64_t steps = UINT64_MAX;
+	for (size_t i = 0; i < count; i++)
+		free(marks[i].name);
+}
+
+int canary_put(const struct canary_options *o, struct canary_mark ret[static CANARY_MARKS_MAX], size_t *ret_count,
+	       struct error **err)
+{
+	size_t count = 0;
 	for (size_t k = 0; k < ELEMENTS(kinds); k++) {
-		uint64_t revision;
-		struct found found = {0};
 		if (!wanted(o->path, kinds[k]))
 			continue;
-		int rc = put_object(o, kinds[k], name, &revision, err);
-		if (rc == 0)
-			rc = find_in_etcd(o, kinds[k], name, revision, &found, err);
+		struct canary_mark *mark = &ret[count++];
+		*mark = (struct canary_mark){.resource = kinds[k], .name = object_name(o->server)};
+		int rc = put_object(o, kinds[k], mark->name, &mark->revision, err);
+		if (rc < 0) {
+			canary_marks_free(ret, count);
+			return rc;
+		}
+	}
+	*ret_count = count;
+	return 0;
+}
+
+int canary_find(const struct canary_options *o, const struct canary_mark *marks, size_t count, int expect_step,
+		int *ret_step, struct error **err)
+{
+	uint64_t steps = UINT64_MAX;
+	for (size_t i = 0; i < count; i++) {
+		struct found found = {0};
+		int rc = find_in_etcd(o, marks[i].resource, marks[i].name, marks[i].revision, &found, err);
 		if (rc < 0)
 			return rc;
-		steps &= steps_writing(o->path, kinds[k], &found.info);
+		steps &= steps_writing(o->path, marks[i].resource, &found.info);
 	}
 	*ret_step = nearest(steps, expect_step);
 	return 0;
+}
+
+int canary_write(const struct canary_options *o, int expect_step, int *ret_step, struct error **err)
+{
+	struct canary_mark marks[CANARY_MARKS_MAX];
+	size_t count = 0;
+	int rc = canary_put(o, marks, &count, err);
+	if (rc == 0)
+		rc = canary_find(o, marks, count, expect_step, ret_step, err);
+	canary_marks_free(marks, count);
+	return rc;
 }
 
 int canary_try(const struct canary_options *o, struct error **err)

@@ -23,6 +23,19 @@ void canary_unproved(const struct path *path, struct strings *ret);
  * `expect_step`; STEP_NONE when there
  * is none. Waits. Errors as kube_error's: a refusal by a webhook, quota or rights says so. */
 _must_check_ int canary_write(const struct canary_options *options, int expect_step, int *ret_step, struct error **err);
+/* The same in two halves, where whoever writes has no etcd and whoever has it does not write. Neither needs what is only
+ * the other's (etcds and map; the server's own kube). */
+struct canary_mark {
+	const char *resource; /* "secrets", "configmaps" */
+	char *name;
+	uint64_t revision; /* as the write was answered: what is older in etcd is not it */
+};
+#define CANARY_MARKS_MAX 2 /* of one server */
+_must_check_ int canary_put(const struct canary_options *options, struct canary_mark ret[static CANARY_MARKS_MAX],
+			    size_t *ret_count, struct error **err);
+_must_check_ int canary_find(const struct canary_options *options, const struct canary_mark *marks, size_t count,
+			     int expect_step, int *ret_step, struct error **err);
+void canary_marks_free(struct canary_mark *marks, size_t count); /* the names */
 /* Server-side dry run of the same writes. */
 _must_check_ int canary_try(const struct canary_options *options, struct error **err);
 /* Deletes the objects of `server`; the empty namespace stays: deleting it is a controller's work that a rotation

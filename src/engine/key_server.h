@@ -23,11 +23,13 @@ struct key_server_spec {
 	char *rotation, *rotation_name; /* uid and name of the KeyRotation; NULL: none goes on */
 	char *incarnation;              /* of the agent that it is for */
 	uint64_t epoch, sequence;
-	char *action; /* "" none, "write-step", "census", "compact", "canary-look", "retire", "make-key" */
+	char *action; /* "" none, "write-step", "census", "compact", "find-canary", "retire", "make-key" */
 	int step;     /* write-step: which one of KeyRotation.status.steps */
 	char *expect_hash;
 	bool rescue;                  /* write-step that puts keys back */
-	uint64_t within_milliseconds; /* not to be begun later than this after it was first seen; 0: any time */
+	int from_step;
+	bool aborted;
+	uint64_t beat, good_for_milliseconds; /* as in order.h */
 	uint64_t census_revision;     /* compact */
 	struct strings providers;     /* make-key: a key of each kind */
 	struct key_server_canary *canaries;
@@ -59,6 +61,7 @@ struct key_server_status {
 	char *loaded_hash;
 	int loaded_step;
 	bool loaded_is_file;
+	bool refuses_file, refused_before, needs_second_nonce; /* as in observation.h */
 	char *evidence;                     /* "hash", "reloads" */
 	uint64_t process;                   /* ms since 1970, as the server tells its start */
 	struct config_shape *configuration; /* of the file */
@@ -73,6 +76,7 @@ struct key_server_status {
 		uint64_t sequence;
 		char *action, *result, *message; /* result: "ok", "failed", "refused" */
 	} done;
+	uint64_t beat; /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
 	char *trust_key;                       /* fingerprint */

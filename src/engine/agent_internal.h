@@ -1,0 +1,44 @@
+/* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
+ * sealed keys, agent_report.c tells what is seen. */
+#pragma once
+#include "engine/agent.h"
+#include "engine/agent_disk.h"
+#include "engine/fleet.h"
+#include "engine/key_rotation.h"
+#include "engine/rotation_internal.h"
+
+#define AGENT_BEATS 128 /* of these it is known when they were published: two minutes of them */
+
+struct agent {
+	const struct agent_options *options;
+	struct rotation *node; /* this node's file, keys, looks and census */
+	struct agent_disk disk;
+	int lock_fd;
+	char *cluster_uid; /* of Namespace kube-system */
+	char *identity;    /* name of the server's identity Lease; NULL: not known yet */
+	uint64_t identity_asked;
+	/* read past every cache */
+	struct fleet fleet;
+	struct key_rotation *rotation; /* that the order names; NULL */
+	uint64_t read_at;              /* when that was asked for; 0: not read */
+	uint64_t away_since;           /* since when nothing could be read; 0: it can */
+	struct fleet_server *self;     /* in the fleet; NULL: no KeyServer yet */
+	/* what is reported */
+	uint64_t beat, published[AGENT_BEATS];
+	uint64_t looked_at;
+	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
+	char *trouble;
+};
+
+/* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
+void agent_take_keys(struct agent *agent);
+/* The bytes of all local keys of a step are at hand. */
+bool agent_has_keys(const struct agent *agent, size_t step);
+/* Makes the ordered keys and puts them, sealed, where the report finds them. */
+_must_check_ int agent_make_keys(struct agent *agent, const struct key_server_spec *spec, struct error **err);
+/* Carries out an order that was judged right. What failed is an error, and told to the controller. */
+_must_check_ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
+				 struct error **err);
+/* Writes KeyServer.status. */
+_must_check_ int agent_publish(struct agent *agent, struct error **err);
+void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

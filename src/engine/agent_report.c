@@ -1,0 +1,172 @@
+/* What the agent tells: everything of the last look, and what came of the last order. Never bytes of a key. */
+#include "engine/agent_internal.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "client/kube/custom.h"
+
+#define MS NS_PER_MS
+
+static char *copy(const char *text)
+{
+	return text ? xstrdup(text) : NULL;
+}
+
+static uint64_t age(uint64_t since, uint64_t now)
+{
+	return since && now > since ? (now - since) / MS : 0;
+}
+
+static void tell_server(const struct agent *agent, const struct server_observation *seen, struct key_server_status *ret)
+{
+	ret->apiserver = copy(agent->node->cluster->kube.name);
+	ret->identity = copy(agent->identity);
+	ret->version = copy(seen->version);
+	ret->answering = seen->answering;
+	ret->why = copy(agent->trouble ? agent->trouble : seen->why);
+	ret->file_hash = copy(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
+	ret->file_step = seen->file_step;
+	ret->written_step = agent->disk.written_step;
+	ret->file_ours = seen->file_ours;
+	bool known = seen->loaded == FACT_KNOWN;
+	ret->loaded_hash = copy(known ? seen->loaded_hash : NULL);
+	ret->loaded_step = known ? seen->loaded_step : STEP_NONE;
+	ret->loaded_is_file = known && seen->loaded_is_file;
+	ret->evidence = xstrdup(seen->evidence == LOADED_BY_HASH ? "hash" : "reloads");
+	ret->refuses_file = seen->refuses_file;
+	ret->refused_before = seen->refused_before;
+	ret->needs_second_nonce = seen->needs_second_nonce;
+	ret->process = seen->process;
+}
+
+static void add_key(const struct config_key *key, struct key_server_status *ret)
+{
+	for (size_t i = 0; i < ret->key_count; i++)
+		if (text_equal(ret->keys[i].name, key->name) &&
+		    text_equal(ret->keys[i].provider, provider_name(key->type)))
+			return;
+	ret->keys = xreallocarray(ret->keys, ret->key_count + 1, sizeof(*ret->keys));
+	ret->keys[ret->key_count++] = (struct object_key){.provider = xstrdup(provider_name(key->type)),
+							  .name = xstrdup(key->name),
+							  .fingerprint = xstrdup(key->fingerprint)};
+}
+
+static void tell_configuration(const struct agent *agent, struct key_server_status *ret)
+{
+	struct target_content content = {0};
+	if (target_read(agent->node->target, &content, NULL) < 0)
+		return;
+	ret->configuration = config_shape_copy(encryption_config_shape(content.config));
+	target_content_free(&content);
+	for (size_t r = 0; r < ret->configuration->rule_count; r++)
+		for (size_t k = 0; k < ret->configuration->rules[r].key_count; k++)
+			if (ret->configuration->rules[r].keys[k].fingerprint[0])
+				add_key(&ret->configuration->rules[r].keys[k], ret);
+}
+
+static void tell_etcd(const struct agent *agent, const struct observation *seen, uint64_t now,
+		      struct key_server_status *ret)
+{
+	const struct cluster *cluster = agent->node->cluster;
+	ret->quiet_milliseconds = age(seen->quiet_since, now);
+	ret->members_behind_balancer = seen->members_behind_balancer;
+	ret->members = xcalloc(seen->member_count + 1, sizeof(*ret->members));
+	for (size_t i = 0; i < seen->member_count; i++)
+		ret->members[ret->member_count++] = (struct key_server_member){.name = copy(seen->members[i].name),
+									       .why = copy(seen->members[i].why),
+									       .answering = seen->members[i].answering,
+									       .learner = seen->members[i].learner};
+	for (size_t e = 0, at = 0; e < cluster->etcd_count; e++)
+		for (size_t m = 0; m < etcd_member_count(cluster->etcds[e]) && at < ret->member_count; m++, at++) {
+			ret->members[at].revision = etcd_member(cluster->etcds[e], m)->revision;
+			ret->members[at].raft_term = etcd_member(cluster->etcds[e], m)->raft_term;
+		}
+}
+
+static void tell_census(const struct agent *agent, uint64_t now, struct key_server_status *ret)
+{
+	const struct census_observation *census = &agent->node->census_seen;
+	if (census->finished == 0)
+		return;
+	ret->census.sequence = agent->told->status.census.sequence;
+	ret->census.revision = census->revision;
+	ret->census.complete = census->complete && census->group_count <= KEY_SERVER_GROUPS_MAX;
+	ret->census.compacted = census->compacted;
+	ret->census.why = copy(census->why);
+	ret->census.does_not_open = census->does_not_open;
+	ret->census.finished_age_milliseconds = age(census->finished, now);
+	ret->census.groups = xcalloc(census->group_count + 1, sizeof(*ret->census.groups));
+	for (size_t i = 0; i < census->group_count && i < KEY_SERVER_GROUPS_MAX; i++) {
+		const struct census_group *group = &census->groups[i];
+		ret->census.groups[ret->census.group_count++] =
+			(struct key_server_group){.resource = copy(group->resource),
+						  .provider = xstrdup(provider_name(group->type)),
+						  .name = copy(group->name),
+						  .example = copy(group->example),
+						  .kms_version = group->kms_version,
+						  .values = group->values,
+						  .unknown = group->unknown,
+						  .foreign = group->foreign,
+						  .expected = group->expected};
+	}
+}
+
+static void tell_orders(const struct agent *agent, struct key_server_status *ret)
+{
+	const struct key_server_status *told = &agent->told->status;
+	ret->incarnation = copy(agent->disk.incarnation);
+	ret->rotation = copy(agent->disk.rotation);
+	ret->epoch = agent->disk.epoch;
+	ret->done.sequence = told->done.sequence;
+	ret->done.action = copy(told->done.action);
+	ret->done.result = copy(told->done.result);
+	ret->done.message = copy(told->done.message);
+	ret->trust_key = xstrdup(trust_key_fingerprint(agent->options->trust));
+	ret->sealed_keys = xcalloc(told->sealed_key_count + 1, sizeof(*ret->sealed_keys));
+	for (size_t i = 0; i < told->sealed_key_count; i++) {
+		const struct object_sealed_key *key = &told->sealed_keys[i];
+		ret->sealed_keys[ret->sealed_key_count++] =
+			(struct object_sealed_key){xstrdup(key->provider), xstrdup(key->name),
+						   xstrdup(key->fingerprint), xstrdup(key->text), key->epoch};
+	}
+	ret->canaries = xcalloc(told->canary_count + 1, sizeof(*ret->canaries));
+	for (size_t i = 0; i < told->canary_count; i++) {
+		const struct key_server_canary *canary = &told->canaries[i];
+		ret->canaries[ret->canary_count++] =
+			(struct key_server_canary){copy(canary->server), copy(canary->resource), copy(canary->name),
+						   canary->revision, canary->step};
+	}
+}
+
+int agent_publish(struct agent *agent, struct error **err)
+{
+	_cleanup_(key_server_freep) struct key_server *report = key_server_new(agent->options->node_name);
+	_cleanup_free_ char *body = NULL;
+	struct key_server_status *status = &report->status;
+	const struct observation *seen = &agent->node->seen;
+	uint64_t now = clock_monotonic();
+	char heartbeat[28];
+	tell_server(agent, &seen->servers[0], status);
+	tell_configuration(agent, status);
+	tell_etcd(agent, seen, now, status);
+	tell_census(agent, now, status);
+	tell_orders(agent, status);
+	clock_format(clock_wall(), 1, heartbeat);
+	status->heartbeat = xstrdup(heartbeat);
+	status->beat = agent->beat + 1;
+	status->observed_age_milliseconds = age(agent->looked_at, now) + 1;
+	int rc = key_server_status_body(report, &body, err);
+	if (rc < 0)
+		return rc;
+	const struct kube_custom_request request = {.verb = CUSTOM_APPLY,
+						    .collection = KEY_SERVERS_PATH,
+						    .name = agent->options->node_name,
+						    .subresource = "status",
+						    .body = body,
+						    .timeout = 10 * NS_PER_S};
+	rc = kube_custom_fetch(&agent->node->cluster->kube, &request, NULL, err);
+	if (rc == 0)
+		agent->published[++agent->beat % AGENT_BEATS] = now;
+	return rc;
+}

@@ -1,0 +1,171 @@
+#include "engine/fleet.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "client/kube/custom.h"
+
+#define MS UINT64_C(1000000)
+
+static void server_free(struct fleet_server *server)
+{
+	key_server_free(server->last);
+	*server = (struct fleet_server){0};
+}
+
+void fleet_free(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		server_free(&fleet->servers[i]);
+	free(fleet->servers);
+	*fleet = (struct fleet){0};
+}
+
+struct fleet_server *fleet_find(const struct fleet *fleet, const char *name)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (text_equal(fleet->servers[i].last->meta.name, name))
+			return &fleet->servers[i];
+	return NULL;
+}
+
+static bool same_report(const struct key_server_status *a, const struct key_server_status *b)
+{
+	return a->beat == b->beat && text_equal(a->incarnation, b->incarnation) && text_equal(a->heartbeat, b->heartbeat);
+}
+
+static bool says_the_same(const struct key_server_status *a, const struct key_server_status *b)
+{
+	return a->loaded_is_file && b->loaded_is_file && a->process == b->process &&
+	       text_equal(a->file_hash, b->file_hash) && text_equal(a->loaded_hash, b->loaded_hash) &&
+	       text_equal(a->incarnation, b->incarnation);
+}
+
+static uint64_t before(uint64_t at, uint64_t milliseconds)
+{
+	return at > milliseconds * MS ? at - milliseconds * MS : 0;
+}
+
+/* A report that the list before did not have was written after that list was asked for, and its look is as old as it
+ * says. */
+static void take_report(struct fleet_server *now, const struct fleet_server *last, uint64_t list_before, uint64_t asked_at)
+{
+	const struct key_server_status *status = &now->last->status;
+	if (last && same_report(&last->last->status, status)) {
+		now->looked_at = last->looked_at;
+		now->beat_read_at = last->beat_read_at;
+		now->loaded_since = last->loaded_since;
+		return;
+	}
+	now->beat_read_at = asked_at;
+	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
+	bool goes_on = last && last->loaded_since != 0 && says_the_same(&last->last->status, status);
+	now->loaded_since = goes_on ? last->loaded_since : status->loaded_is_file ? asked_at : 0;
+}
+
+struct list {
+	struct fleet *fleet, next;
+};
+
+static int take_item(void *arg, const cJSON *item, struct error **err)
+{
+	struct list *list = arg;
+	struct key_server *server = NULL;
+	int rc = key_server_parse(item, &server, err);
+	if (rc < 0)
+		return rc;
+	list->next.servers = xreallocarray(list->next.servers, list->next.count + 1, sizeof(*list->next.servers));
+	struct fleet_server *next = &list->next.servers[list->next.count++];
+	*next = (struct fleet_server){.last = server};
+	take_report(next, fleet_find(list->fleet, server->meta.name), list->fleet->read_at, list->next.read_at);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct fleet_server *)a)->last->meta.name,
+		      ((const struct fleet_server *)b)->last->meta.name);
+}
+
+int fleet_read(struct fleet *fleet, struct kube *kube, struct error **err)
+{
+	struct list list = {.fleet = fleet, .next = {.read_at = clock_monotonic()}};
+	int rc = kube_custom_list(kube, KEY_SERVERS_PATH, KEY_SERVERS_MAX, take_item, &list, NULL, err);
+	if (rc < 0) {
+		fleet_free(&list.next);
+		return rc;
+	}
+	if (list.next.count > 1)
+		qsort(list.next.servers, list.next.count, sizeof(*list.next.servers), by_name);
+	fleet_free(fleet);
+	*fleet = list.next;
+	return 0;
+}
+
+static char *why_silent(const struct fleet_server *server, uint64_t now)
+{
+	if (!server || server->last->status.beat == 0)
+		return xstrdup("no agent has reported from its node");
+	_cleanup_free_ char *age = text_human_duration(now - server->beat_read_at);
+	return xasprintf("the agent on its node has not reported for %s", age);
+}
+
+static void take_file(const struct key_server_status *status, struct server_observation *ret)
+{
+	ret->file = status->file_hash ? FACT_KNOWN : FACT_UNKNOWN;
+	ret->file_hash = status->file_hash ? xstrdup(status->file_hash) : NULL;
+	ret->file_step = status->file_hash ? status->file_step : STEP_NONE;
+	ret->file_ours = status->file_ours;
+	ret->written_step = status->written_step;
+}
+
+static void take_loaded(const struct fleet_server *server, struct server_observation *ret)
+{
+	const struct key_server_status *status = &server->last->status;
+	bool known = status->loaded_hash || status->loaded_step != STEP_NONE;
+	ret->loaded = known ? FACT_KNOWN : FACT_UNKNOWN;
+	ret->loaded_step = status->loaded_step;
+	ret->loaded_hash = status->loaded_hash ? xstrdup(status->loaded_hash) : NULL;
+	ret->loaded_is_file = status->loaded_is_file;
+	ret->evidence = text_equal(status->evidence, "hash") ? LOADED_BY_HASH : LOADED_BY_RELOADS;
+	ret->process = status->process;
+	ret->loaded_since = ret->writes_since = server->loaded_since;
+	ret->refuses_file = status->refuses_file;
+	ret->refused_before = status->refused_before;
+	ret->needs_second_nonce = status->needs_second_nonce;
+}
+
+void fleet_observe(const struct fleet_server *server, const char *name, uint64_t now, struct server_observation *ret)
+{
+	*ret = (struct server_observation){.name = xstrdup(name),
+					   .file_step = STEP_NONE,
+					   .loaded_step = STEP_NONE,
+					   .written_step = STEP_NONE,
+					   .canary_step = STEP_NONE,
+					   .reloads_itself = true};
+	bool silent = !server || server->looked_at == 0 || now > server->looked_at + FLEET_SILENCE;
+	if (!server) {
+		ret->why = why_silent(server, now);
+		return;
+	}
+	const struct key_server_status *status = &server->last->status;
+	ret->looked_at = server->looked_at;
+	ret->answering = !silent && status->answering;
+	ret->version = status->version ? xstrdup(status->version) : NULL;
+	ret->why = silent ? why_silent(server, now) : status->why ? xstrdup(status->why) : NULL;
+	take_file(status, ret);
+	take_loaded(server, ret);
+}
+
+struct agent_report fleet_report(const struct fleet_server *server)
+{
+	if (!server || server->last->status.beat == 0)
+		return (struct agent_report){0};
+	const struct key_server_status *status = &server->last->status;
+	return (struct agent_report){.incarnation = status->incarnation,
+				     .rotation = status->rotation,
+				     .epoch = status->epoch,
+				     .beat = status->beat,
+				     .beat_read_at = server->beat_read_at};
+}

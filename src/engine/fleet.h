@@ -1,0 +1,29 @@
+/* The API servers as their agents report them (KeyServer objects), with what a reader has to add by its own clock: not
+ * before when a report's look was made, and since when it says the same. Controller and agents read it alike. */
+#pragma once
+#include "client/kube/kube.h"
+#include "engine/key_server.h"
+#include "kube-rekey/order.h"
+
+#define FLEET_SILENCE UINT64_C(10000000000) /* ns: an agent reports each second; what is older shows nothing */
+
+struct fleet_server {
+	struct key_server *last;
+	uint64_t looked_at;    /* monotonic ns; its look is not older than this. 0: not known yet */
+	uint64_t beat_read_at; /* when the list that first had this report was asked for */
+	uint64_t loaded_since; /* since when all reports say the same of file, loaded hash and process; 0: they do not */
+};
+struct fleet {
+	struct fleet_server *servers; /* in the order of their names */
+	size_t count;
+	uint64_t read_at; /* when the last list that was answered was asked for; 0: none was */
+};
+/* Lists all KeyServers past every cache. One that is gone from the list is gone from here, too: who may not forget it
+ * keeps its name. Waits. Errors as kube_custom_list's, and -ERROR_INPUT for one that is broken; then nothing changes. */
+_must_check_ int fleet_read(struct fleet *fleet, struct kube *kube, struct error **err);
+void fleet_free(struct fleet *fleet); /* the contents */
+struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /* or NULL */
+
+/* What the last report says of the server. `server` NULL: no agent has ever reported. Strings are new. */
+void fleet_observe(const struct fleet_server *server, const char *name, uint64_t now, struct server_observation *ret);
+struct agent_report fleet_report(const struct fleet_server *server); /* server may be NULL; lends its strings */
