@@ -525,6 +525,10 @@ class Rights(Applied):
             for request in requests:
                 with self.subTest(request=request[:2]):
                     self.assertEqual(flow(*request), wanted)
+        self.assertEqual(self.api.request("GET", "/api/v1/secrets").headers["x-kubernetes-pf-flowschema-uid"], uids["exempt"])
+        seats = {labels["priority_level"]: value for labels, value in
+                 self.cluster.servers[0].metrics("apiserver_flowcontrol_nominal_limit_seats") if labels["priority_level"] != "exempt"}
+        self.assertLessEqual(seats["kube-rekey"], sum(seats.values()) / 20, seats)
         level = self.api.get("flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", None, "kube-rekey")
         self.assertEqual(level["spec"]["limited"]["borrowingLimitPercent"], 0)
 

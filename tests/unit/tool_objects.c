@@ -44,9 +44,9 @@ static void read_input(void)
 static void print_fields(struct json_writer *w, const struct object_record *record)
 {
 	static const char *const kinds[] = {
-		[FIELD_TEXT] = "text",   [FIELD_NUMBER] = "number", [FIELD_STEP] = "number",   [FIELD_BOOL] = "bool",
-		[FIELD_TEXTS] = "texts", [FIELD_SHAPE] = "shape",   [FIELD_SHAPES] = "shapes", [FIELD_RECORD] = "record",
-		[FIELD_LIST] = "list",
+		[FIELD_TEXT] = "text",     [FIELD_NUMBER] = "number", [FIELD_STEP] = "number",
+		[FIELD_BOOL] = "bool",     [FIELD_TEXTS] = "texts",   [FIELD_SHAPE] = "shape",
+		[FIELD_SHAPES] = "shapes", [FIELD_RECORD] = "record", [FIELD_LIST] = "list",
 	};
 
 	json_object_begin(w);
