@@ -9,7 +9,7 @@ import unittest
 
 import yaml
 
-from lib import ApiError, Cluster, parts, wait_until
+from lib import ApiError, Cluster, kube_rekey, parts, wait_until
 from lib.tool import link_tool
 
 MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
@@ -532,6 +532,22 @@ class Rights(Applied):
         level = self.api.get("flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", None, "kube-rekey")
         self.assertEqual(level["spec"]["limited"]["borrowingLimitPercent"], 0)
 
+    def test_rewriting_with_the_rights_of_a_controller(self):
+        """And with its share: none of the writes goes elsewhere."""
+        self.api.namespace("team-b")
+        for number in range(20):
+            self.api.create("configmaps", "team-b", {"metadata": {"name": f"cm-{number}"}})
+        made = self.cluster.pki.certificate("kube-rekey:controller")
+        config = self.cluster.kubeconfig(name="controller.conf", cert=made.cert, key=made.key)
+
+        def requests():
+            return sum(value for labels, value in self.cluster.servers[0].metrics("apiserver_flowcontrol_dispatched_requests_total")
+                       if labels["flow_schema"] == "kube-rekey-rewrites")
+        before = requests()
+        done = kube_rekey(["reencrypt", "-n", "team-b", "--qps", "0", "--kubeconfig", config])
+        self.assertEqual(done.code, 0, done)
+        self.assertGreaterEqual(requests() - before, 20)
+
 
 class Older(unittest.TestCase):
     """The oldest server that is supported: without our definitions, with older ones, with these."""
@@ -541,9 +557,7 @@ class Older(unittest.TestCase):
             config, api = cluster.kubeconfig(), cluster.api
             self.missing(config)
             self.old(config, api)
-            done = subprocess.run([parts.binary("kubectl"), "--kubeconfig", config, "apply", "-k", MANIFESTS],
-                                  capture_output=True, text=True, timeout=120)
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.put(config, MANIFESTS)
             status = json.dumps({**key_server("cp-1"), "status": {"why": "fine", "incarnation": "1"}})
             wait_until(lambda: self.apply(config, status).returncode == 0, 30, "the new definition in force")
             with self.assertRaisesRegex(ApiError, "exactly one of provider, to, renewDek and followKMS"):
@@ -551,6 +565,25 @@ class Older(unittest.TestCase):
             api.create(ROTATIONS, None, rotation("something", {"provider": "same"}))
             with self.assertRaisesRegex(ApiError, "provider cannot be changed"):
                 api.patch(ROTATIONS, None, "something", {"spec": {"provider": "aesgcm"}})
+            self.census(cluster, config)
+
+    def put(self, config, folder):
+        done = subprocess.run([parts.binary("kubectl"), "--kubeconfig", config, "apply", "-k", folder],
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def census(self, cluster, config):
+        """What an agent's rights are enough for: a census only with those that are asked for apart."""
+        made = cluster.pki.certificate("kube-rekey:agent:cp-1", ("kube-rekey:agents",))
+        agent = cluster.kubeconfig(name="agent.conf", cert=made.cert, key=made.key)
+
+        def take():
+            return kube_rekey(["census", "--encryption-config", cluster.servers[0].config, *cluster.etcd.flags(), "--kubeconfig", agent])
+        refused = take()
+        self.assertEqual(refused.code, 2, refused)
+        self.assertIn("403 Forbidden", refused.err)
+        self.put(config, os.path.join(os.path.dirname(MANIFESTS), "agent-census"))
+        wait_until(lambda: take().code == 0, 30, "a complete census", 0.5)
 
     def apply(self, config, body):
         return tool("call", config, "apply", f"/apis/{SERVERS}", "cp-1", "status", "-", text=body)
