@@ -4,8 +4,7 @@
 #include "client/kube/custom.h"
 
 #define SERVERS "/apis/kube-rekey.dev/v1alpha1/keyservers"
-#define HINT \
-	"are the CustomResourceDefinitions installed, and those of this version? kubectl apply -k manifests/base"
+#define HINT "are the CustomResourceDefinitions installed, and those of this version? kubectl apply -k manifests/base"
 
 static struct loop *loop;
 static struct kube_server server;
@@ -110,7 +109,8 @@ static const struct {
 	 true},
 	{"an older definition",
 	 {.status = 500,
-	  .body = "{\"kind\":\"Status\",\"message\":\"failed to create typed patch object (/cp-1; kube-rekey.dev/v1alpha1, "
+	  .body = "{\"kind\":\"Status\",\"message\":\"failed to create typed patch object (/cp-1; "
+		  "kube-rekey.dev/v1alpha1, "
 		  "Kind=KeyServer): .status.later: field not declared in schema\",\"code\":500}"},
 	 ERROR_INPUT,
 	 "PATCH keyservers cp-1 status: 500: failed to create typed patch object (/cp-1; kube-rekey.dev/v1alpha1, "
@@ -146,11 +146,8 @@ static const struct {
 static void test_refused(void **state)
 {
 	const __typeof__(refusals[0]) *row = *state;
-	const struct kube_custom_request request = {.verb = CUSTOM_APPLY,
-						    .collection = SERVERS,
-						    .name = "cp-1",
-						    .subresource = "status",
-						    .body = "{}"};
+	const struct kube_custom_request request = {
+		.verb = CUSTOM_APPLY, .collection = SERVERS, .name = "cp-1", .subresource = "status", .body = "{}"};
 	struct error *err = NULL;
 	int rc;
 

@@ -58,7 +58,7 @@ static void test_event(void **state)
 	assert_string_equal(server.seen[0].path, "/apis/events.k8s.io/v1/namespaces/default/events");
 	assert_string_equal(
 		server.seen[0].body,
-		"{\"apiVersion\":\"events.k8s.io/v1\",\"kind\":\"Event\",\"metadata\":{\"generateName\":\"a.\","
+		"{\"apiVersion\":\"events.k8s.io/v1\",\"kind\":\"Event\",\"metadata\":{\"generateName\":\"a-\","
 		"\"namespace\":\"default\"},\"regarding\":{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":"
 		"\"KeyRotation\",\"name\":\"a\",\"uid\":\"u-a\"},\"eventTime\":\"2026-11-22T11:03:20.000000Z\","
 		"\"reportingController\":\"kube-rekey.dev/controller\",\"reportingInstance\":\"cp-1\",\"reason\":"

@@ -3,7 +3,8 @@
 #include "engine/key_rotation.h"
 #include "engine/key_server.h"
 
-#define SERVER(rest) "{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":\"KeyServer\",\"metadata\":{\"name\":\"cp-1\"}," rest "}"
+#define SERVER(rest) \
+	"{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":\"KeyServer\",\"metadata\":{\"name\":\"cp-1\"}," rest "}"
 #define STATUS(rest) SERVER("\"status\":{" rest "}")
 #define LONG_HASH "sha256:0123456789012345678901234567890123456789012345678901234567890123"
 
@@ -57,9 +58,10 @@ static void test_bad(void **state)
 
 static void test_bad_steps(void **state)
 {
-	_cleanup_json_ json = document("{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":\"KeyRotation\","
-				       "\"metadata\":{\"name\":\"a\"},\"status\":{\"steps\":[{\"rules\":[{\"resources\":"
-				       "[\"secrets\"],\"keys\":[{\"provider\":\"identity\"}]}]},{}]}}");
+	_cleanup_json_ json =
+		document("{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":\"KeyRotation\","
+			 "\"metadata\":{\"name\":\"a\"},\"status\":{\"steps\":[{\"rules\":[{\"resources\":"
+			 "[\"secrets\"],\"keys\":[{\"provider\":\"identity\"}]}]},{}]}}");
 	struct key_rotation *rotation = NULL;
 	struct error *err = NULL;
 	(void)state;

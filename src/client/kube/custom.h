@@ -2,9 +2,8 @@
  *
  * kube_error's codes; -ERROR_CONFLICT also where a precondition (uid, resourceVersion) does not hold, and for a create of
  * what is there. -ERROR_NOT_FOUND with a hint (error_hint): this API server does not serve the resource at all, since its
- * CustomResourceDefinition is missing, or an older one without status; without a hint: no object has the name.
- * -ERROR_INPUT: a rule of the definition is not met, in its words, or the definition is an older one, which lacks a
- * field: nothing is pruned in silence. Answers of more than JSON_BYTES_MAX are -ERROR_LIMIT: lists are paged. */
+ * CustomResourceDefinition is missing; without a hint: no object has the name. -ERROR_INPUT: a rule of the definition is
+ * not met, in its words, or (with a hint) it is an older one, which lacks a field: nothing is pruned in silence. Answers of more than JSON_BYTES_MAX are -ERROR_LIMIT: lists are paged. */
 #pragma once
 #include "base/json_read.h"
 #include "client/kube/kube.h"

@@ -33,7 +33,7 @@ static void write_regarding(struct json_writer *w, const struct kube_event *even
 
 static void write_event(struct json_writer *w, const struct kube_event *event)
 {
-	_cleanup_free_ char *prefix = xasprintf("%s.", event->name);
+	_cleanup_free_ char *prefix = xasprintf("%s-", event->name);
 	char now[28];
 
 	clock_format(event->wall_now, 1, now);
