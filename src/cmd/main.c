@@ -38,6 +38,13 @@ static const struct command commands[] = {
 	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
 	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.",
 	 OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
+	{"agent", "", "stand beside one of several API servers: report, and carry out ordered steps",
+	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state directory. Safe "
+	 "to stop at any moment.",
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT, cmd_agent},
+	{"controller", "", "direct the rotations that KeyRotation objects ask for",
+	 "Orders steps of agents, rewrites objects unchanged. Safe to stop at any moment.",
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD, cmd_controller},
 	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,
 	 cmd_replay},
 	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},

@@ -88,6 +88,21 @@ static const struct option table[] = {
 	 "where old keys are kept (default: /var/lib/kube-rekey)"},
 	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE, "FILE",
 	 "flight recorder: every observation and decision, without secrets"},
+	{"--apiserver", NULL, KIND_LIST, FIELD(apiservers), OPTIONS_FLEET, "URL",
+	 "an API server's own address; repeatable (default: those of the EndpointSlice of service kubernetes)"},
+	{"--node-name", NULL, KIND_TEXT, FIELD(node_name), OPTIONS_AGENT, "NAME",
+	 "the node's name, as its API server's identity Lease has it"},
+	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT, "FILE",
+	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: the "
+	 "service-account signing key of the API server's flags)"},
+	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_AGENT, "FILE",
+	 "the EncryptionConfiguration in force on this node"},
+	{"--state-dir", NULL, KIND_TEXT, FIELD(state_dir), OPTIONS_AGENT, "DIR",
+	 "where the agent keeps its state and old keys (default: /var/lib/kube-rekey)"},
+	{"--settle", NULL, KIND_DURATION, FIELD(settle), OPTIONS_LEAD, "DURATION",
+	 "settle time (default: the servers' request timeout, at least 15s)"},
+	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_LEAD, "FILE",
+	 "flight recorder: every observation and decision, without secrets"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -211,6 +226,7 @@ void options_free(struct options *options)
 {
 	strings_free(&options->etcd_endpoints);
 	strings_free(&options->foreign_prefixes);
+	strings_free(&options->apiservers);
 	strings_free(&options->namespaces);
 	strings_free(&options->resources);
 	strings_free(&options->drop_keys);

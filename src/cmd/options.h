@@ -14,13 +14,17 @@ enum option_group {
 	OPTIONS_SPEED = 1 << 5,   /* how fast, how long */
 	OPTIONS_ROTATE = 1 << 6,  /* what is asked of a rotation, and how its steps are done */
 	OPTIONS_CONFIRM = 1 << 7, /* --yes */
+	OPTIONS_FLEET = 1 << 8,   /* the API servers by their own addresses */
+	OPTIONS_AGENT = 1 << 9,   /* the node that an agent stands for */
+	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
 };
 
 struct options {
 	bool json, help, yes;
 	const char *output;
 	const char *kubeconfig, *context, *server, *request_timeout_text;
-	struct strings etcd_endpoints, foreign_prefixes;
+	struct strings etcd_endpoints, foreign_prefixes, apiservers;
+	const char *node_name, *trust_key;
 	const char *etcd_cacert, *etcd_cert, *etcd_key, *etcd_prefix;
 	const char *encryption_config, *apiserver_manifest;
 	struct strings namespaces, resources;

@@ -33,17 +33,6 @@ struct census_options present_census_options(struct command_context *context, co
 	};
 }
 
-/* Without a rotation the path is the present configuration alone, so that a look can say whether the server runs it. */
-static struct journal *present_as_journal(const struct session *session, const char *sha256)
-{
-	struct journal *journal = xcalloc(1, sizeof(*journal));
-	journal->path = xcalloc(1, sizeof(*journal->path));
-	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
-	journal->path->steps[journal->path->count++] = config_shape_copy(encryption_config_shape(session->config));
-	journal_add_hash(journal, 0, sha256);
-	return journal;
-}
-
 /* The name by which everything else calls it: its identity Lease's. Its address where no Lease tells, or several do. */
 static char *server_name(const struct session *session)
 {
@@ -71,7 +60,7 @@ int present_look(const struct session *session, struct journal **ret_journal, st
 		rc = journal_read(session->config_path, &begun, err);
 	if (rc < 0)
 		return rc;
-	present = present_as_journal(session, sha256);
+	present = journal_of_present(encryption_config_shape(session->config), sha256);
 	struct look eye = {.kube = &session->cluster->kube,
 			   .name = server_name(session),
 			   .canary_step = STEP_NONE,

@@ -253,7 +253,7 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	const struct options *o = &context->options;
 	struct cluster *cluster = session->cluster;
 	int rc = loop_new(&cluster->loop, err);
-	if (rc == 0)
+	if (rc == 0 && !(needs & SESSION_API))
 		rc = find_node(o, cluster, err);
 	if (rc < 0)
 		return rc;

@@ -7,6 +7,7 @@
 enum session_need {
 	SESSION_ETCD = 1 << 0,   /* etcd must be reachable */
 	SESSION_CONFIG = 1 << 1, /* the EncryptionConfiguration must be known */
+	SESSION_API = 1 << 2,    /* the API alone: what this node has is not looked at */
 };
 struct session {
 	struct command_context *context;

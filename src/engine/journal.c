@@ -239,6 +239,18 @@ int journal_remove(const char *config_path, struct error **err)
 	return file_remove(path, err);
 }
 
+struct journal *journal_of_present(const struct config_shape *shape, const char *sha256)
+{
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	journal->rotation = xstrdup("");
+	journal->started = xstrdup("");
+	journal->path = xcalloc(1, sizeof(*journal->path));
+	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
+	journal->path->steps[journal->path->count++] = config_shape_copy(shape);
+	journal_add_hash(journal, 0, sha256);
+	return journal;
+}
+
 void journal_add_hash(struct journal *journal, int step, const char *sha256)
 {
 	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));

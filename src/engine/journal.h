@@ -48,6 +48,8 @@ void journal_write_json(struct json_writer *w, const struct journal *journal); /
  * journal_write takes its place, so that at no instant the servers that it names are forgotten. */
 _must_check_ int journal_set_aside(const char *config_path, char **ret_aside, struct error **err);
 _must_check_ int journal_remove(const char *config_path, struct error **err);
+/* Where no rotation goes on: its path is the present configuration alone, so that a look can say whether it is loaded. */
+struct journal *journal_of_present(const struct config_shape *shape, const char *sha256);
 void journal_add_hash(struct journal *journal, int step, const char *sha256);
 /* The step that was written with this hash (the newest one), STEP_NONE when it is none of ours. */
 int journal_step_of(const struct journal *journal, const char *sha256);

@@ -100,11 +100,11 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
-/* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
+/* An agent has no Lease: its orders are fenced. The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
  * that restarts renews nothing) is waited for: *ret_late. */
 static int still_ours(struct rotation *r, bool *ret_late, struct error **err)
 {
-	bool held = kube_lock_deadline(r->lock) > clock_monotonic();
+	bool held = !r->lock || kube_lock_deadline(r->lock) > clock_monotonic();
 	const char *lost_to = held ? NULL : kube_lock_lost_to(r->lock);
 	*ret_late = !held && !lost_to;
 	rotation_trouble(r, *ret_late ? "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " could not be renewed" : NULL);

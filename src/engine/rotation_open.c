@@ -387,6 +387,74 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 	return 0;
 }
 
+/* --- an agent's node --- */
+
+static int read_node(struct rotation *r, struct error **err)
+{
+	struct target_content content = {0};
+	int rc = target_read(r->target, &content, err);
+	if (rc == 0)
+		rc = journal_read(r->target->path, &r->journal, err);
+	if (rc == 0) {
+		keys_add_config(&r->keys, content.config);
+		if (!r->journal)
+			r->journal = journal_of_present(encryption_config_shape(content.config), content.sha256);
+		rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
+	}
+	if (rc == 0)
+		rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
+	target_content_free(&content);
+	return rc;
+}
+
+static int check_node_of_agent(struct rotation *r, struct error **err)
+{
+	int rc = check_node(r, err);
+	if (rc == 0)
+		rc = check_state_directory(r, err);
+	if (rc == 0)
+		rc = open_seals(r, err);
+	if (rc == 0)
+		rc = read_node(r, err);
+	if (rc == 0)
+		rc = check_evidence(r, err);
+	return rc == 0 ? target_clean(r->target, false, err) : rc;
+}
+
+int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory,
+		       struct rotation **ret, struct error **err)
+{
+	_cleanup_(rotation_freep) struct rotation *r = xcalloc(1, sizeof(*r));
+	r->options = (struct rotation_options){
+		.cluster = cluster, .config_path = config_path, .state_directory = state_directory};
+	r->cluster = cluster;
+	r->lock_fd = -1;
+	r->began = loop_now(cluster->loop);
+	r->sweep.step = STEP_NONE;
+	r->servers[0] = &cluster->kube;
+	int rc = target_file(config_path, &r->target, err);
+	if (rc == 0)
+		rc = check_node_of_agent(r, err);
+	if (rc < 0)
+		return rc;
+	r->look = (struct look){.kube = &cluster->kube,
+				.poll = DEFAULT_POLL,
+				.canary_step = STEP_NONE,
+				.name = xstrdup(cluster->kube.name),
+				.reloads_itself = true,
+				.servers_own = node_reads_file(&cluster->node, r->target->path) == 1};
+	rotation_report_begin(r);
+	*ret = steal(r);
+	return 0;
+}
+
+void rotation_take_journal(struct rotation *r, struct journal *journal)
+{
+	journal_free(r->journal);
+	r->journal = journal;
+	r->retired = journal->retired;
+}
+
 void rotation_free(struct rotation *r)
 {
 	if (!r)

@@ -1,0 +1,48 @@
+#include <stdio.h>
+
+#include "cmd/session.h"
+#include "engine/agent.h"
+
+#define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
+#define DEFAULT_TRUST_KEY "/etc/kubernetes/pki/sa.key"
+
+static void say(void *arg, const char *text)
+{
+	(void)arg;
+	fprintf(stderr, "%s\n", text);
+}
+
+static int check(const struct options *o, struct error **err)
+{
+	if (!o->node_name)
+		return error_set(err, ERROR_USAGE, "an agent stands for a node: --node-name NAME");
+	if (o->apiservers.count > 1)
+		return error_set(err, ERROR_USAGE, "an agent stands beside one API server: one --apiserver URL");
+	return 0;
+}
+
+int cmd_agent(struct command_context *context, struct error **err)
+{
+	struct options *o = &context->options;
+	_cleanup_session_ session = {0};
+	_cleanup_(trust_key_freep) struct trust_key *trust = NULL;
+	int rc = check(o, err);
+	if (rc == 0)
+		rc = trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, &trust, err);
+	if (rc < 0)
+		return rc;
+	if (o->apiservers.count == 1)
+		o->server = o->apiservers.items[0];
+	rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	if (rc < 0)
+		return rc;
+	/* The agent has its own copies of keys. */
+	encryption_config_free(steal(session.config));
+	const struct agent_options options = {.cluster = session.cluster,
+					      .config_path = session.config_path,
+					      .node_name = o->node_name,
+					      .state_directory = o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY,
+					      .trust = trust,
+					      .on_note = say};
+	return agent_run(&options, err);
+}

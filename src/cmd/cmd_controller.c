@@ -1,0 +1,93 @@
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/secret.h"
+#include "cmd/session.h"
+#include "engine/controller.h"
+
+static void say(void *arg, const char *text)
+{
+	(void)arg;
+	fprintf(stderr, "%s\n", text);
+}
+
+/* Every API server by its own address, and the Lease by a client of its own. */
+struct clients {
+	struct kube *kubes, leases;
+	struct kube **servers;
+	size_t count;
+};
+
+static void clients_free(struct clients *clients)
+{
+	for (size_t i = 0; i < clients->count; i++)
+		http_client_free(clients->kubes[i].http);
+	http_client_free(clients->leases.http);
+	free(clients->kubes);
+	free(clients->servers);
+}
+
+static int open_clients(struct cluster *cluster, const struct strings *urls, struct clients *ret, struct error **err)
+{
+	ret->kubes = xcalloc(urls->count + 1, sizeof(*ret->kubes));
+	ret->servers = xcalloc(urls->count + 1, sizeof(*ret->servers));
+	int rc = kube_access_client(cluster->access, cluster->loop, NULL, 2, &ret->leases.http, err);
+	ret->leases.loop = cluster->loop;
+	ret->leases.name = cluster->kube.name;
+	for (size_t i = 0; rc == 0 && i < urls->count; i++) {
+		struct kube *kube = &ret->kubes[i];
+		rc = kube_access_client(cluster->access, cluster->loop, urls->items[i], 4, &kube->http, err);
+		kube->loop = cluster->loop;
+		kube->name = urls->items[i];
+		ret->servers[i] = kube;
+		ret->count += rc == 0;
+	}
+	return rc;
+}
+
+static int find_urls(struct cluster *cluster, const struct options *o, struct strings *ret, struct error **err)
+{
+	_cleanup_strings_ addresses = {0};
+	int rc = 0;
+	for (size_t i = 0; i < o->apiservers.count; i++)
+		strings_add(ret, o->apiservers.items[i]);
+	if (ret->count == 0)
+		rc = kube_endpoints_fetch(&cluster->kube, &addresses, err);
+	for (size_t i = 0; i < addresses.count; i++) {
+		_cleanup_free_ char *url = xasprintf("https://%s", addresses.items[i]);
+		strings_add(ret, url);
+	}
+	return rc;
+}
+
+int cmd_controller(struct command_context *context, struct error **err)
+{
+	const struct options *o = &context->options;
+	_cleanup_session_ session = {0};
+	_cleanup_strings_ urls = {0};
+	_cleanup_(clients_free) struct clients clients = {0};
+	char host[256] = "";
+	/* So many writes of a sweep at once have connections of their own. */
+	context->options.concurrency = 64;
+	int rc = session_open(context, SESSION_API, &session, err);
+	if (rc == 0)
+		rc = find_urls(session.cluster, o, &urls, err);
+	if (rc == 0)
+		rc = open_clients(session.cluster, &urls, &clients, err);
+	if (rc < 0)
+		return rc;
+	gethostname(host, sizeof(host) - 1);
+	_cleanup_secret_ random = secret_random(4);
+	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
+	_cleanup_free_ char *instance = xasprintf("%s-%ld-%s", host, (long)getpid(), nonce);
+	const struct controller_options options = {.cluster = session.cluster,
+						   .servers = clients.servers,
+						   .server_count = clients.count,
+						   .leases = &clients.leases,
+						   .instance = instance,
+						   .settle = o->settle,
+						   .has_settle = o->has_settle,
+						   .record_path = o->record,
+						   .on_note = say};
+	return controller_run(&options, err);
+}

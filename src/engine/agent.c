@@ -1,0 +1,443 @@
+/* Read the order past every cache, look at the node, judge, do one small step, report. */
+#include "engine/agent_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "client/kube/custom.h"
+
+#define AGENT_INTERVAL NS_PER_S
+#define IDENTITY_ASK (10 * NS_PER_S)
+#define COMPACTION_ASK (2 * NS_PER_S)
+#define READ_TIMEOUT (5 * NS_PER_S)
+
+void agent_note(const struct agent *agent, const char *fmt, ...)
+{
+	char text[1024];
+	va_list args;
+	if (!agent->options->on_note)
+		return;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	agent->options->on_note(agent->options->arg, text);
+}
+
+/* Told once as long as it stays the same. */
+static void trouble(struct agent *agent, const char *text)
+{
+	if (text && !text_equal(text, agent->trouble))
+		agent_note(agent, "%s", text);
+	free(agent->trouble);
+	agent->trouble = text ? xstrdup(text) : NULL;
+}
+
+/* --- what is ordered --- */
+
+static int read_rotation(struct agent *agent, struct error **err)
+{
+	const char *name = agent->self ? agent->self->last->spec.rotation_name : NULL;
+	_cleanup_json_ json = NULL;
+	key_rotation_free(steal(agent->rotation));
+	if (!name)
+		return 0;
+	const struct kube_custom_request request = {
+		.verb = CUSTOM_GET, .collection = KEY_ROTATIONS_PATH, .name = name, .timeout = READ_TIMEOUT};
+	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, err);
+	if (rc == 0)
+		rc = key_rotation_parse(json, &agent->rotation, err);
+	return error_forgive(err, rc, ERROR_NOT_FOUND);
+}
+
+static void read_orders(struct agent *agent)
+{
+	_cleanup_error_ failed = NULL;
+	uint64_t now = clock_monotonic();
+	int rc = fleet_read(&agent->fleet, &agent->node->cluster->kube, &failed);
+	agent->self = fleet_find(&agent->fleet, agent->options->node_name);
+	if (rc == 0)
+		rc = read_rotation(agent, &failed);
+	agent->read_at = rc == 0 ? now : 0;
+	if (rc == 0)
+		agent->away_since = 0;
+	else if (agent->away_since == 0)
+		agent->away_since = now;
+	trouble(agent, rc < 0 ? error_message(failed) : NULL);
+}
+
+/* Whether the rotation of the state has ended: it says so, or another object has its name, or none has. */
+static bool rotation_over(struct agent *agent)
+{
+	const struct agent_disk *disk = &agent->disk;
+	_cleanup_json_ json = NULL;
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
+	if (!disk->rotation)
+		return true;
+	const struct kube_custom_request request = {.verb = CUSTOM_GET,
+						    .collection = KEY_ROTATIONS_PATH,
+						    .name = disk->rotation_name,
+						    .timeout = READ_TIMEOUT};
+	_cleanup_error_ failed = NULL;
+	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, &failed);
+	if (rc == -ERROR_NOT_FOUND)
+		return error_hint(failed) == NULL;
+	if (rc < 0 || key_rotation_parse(json, &rotation, NULL) < 0)
+		return false;
+	return !text_equal(rotation->meta.uid, disk->rotation) || rotation->status.outcome;
+}
+
+/* --- the path of the rotation that was acknowledged --- */
+
+static bool on_this_path(const struct journal *journal, const struct key_rotation *rotation)
+{
+	const struct key_rotation_status *status = &rotation->status;
+	if (!text_equal(journal->rotation, rotation->meta.uid) || journal->path->count != status->step_count)
+		return false;
+	for (size_t i = 0; i < status->step_count; i++)
+		if (!config_shape_equal(journal->path->steps[i], status->steps[i]))
+			return false;
+	return true;
+}
+
+/* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
+static void join(struct agent *agent)
+{
+	const struct key_rotation *rotation = agent->rotation;
+	struct rotation *node = agent->node;
+	struct target_content content = {0};
+	if (!rotation || rotation->status.step_count == 0 || on_this_path(node->journal, rotation) ||
+	    !text_equal(rotation->meta.uid, agent->disk.rotation) || target_read(node->target, &content, NULL) < 0)
+		return;
+	const struct key_rotation_status *status = &rotation->status;
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	journal->rotation = xstrdup(rotation->meta.uid);
+	journal->started = xstrdup(status->started_at ? status->started_at : "");
+	journal->request = xstrdup(rotation->meta.name);
+	journal->path = xcalloc(1, sizeof(*journal->path));
+	journal->path->steps = xcalloc(status->step_count, sizeof(struct config_shape *));
+	for (size_t i = 0; i < status->step_count; i++)
+		journal->path->steps[journal->path->count++] = config_shape_copy(status->steps[i]);
+	for (size_t i = 0; i < status->old_key_count; i++) {
+		_cleanup_free_ char *label =
+			xasprintf("%s/%s", status->old_keys[i].provider, status->old_keys[i].name);
+		strings_add(&journal->old_keys, label);
+	}
+	for (size_t i = 0; i < status->new_key_count; i++) {
+		_cleanup_free_ char *label =
+			xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
+		strings_add(&journal->new_keys, label);
+	}
+	if (path_find(journal->path, encryption_config_shape(content.config)) == 0)
+		journal_add_hash(journal, 0, content.sha256);
+	keys_add_config(&node->keys, content.config);
+	target_content_free(&content);
+	rotation_take_journal(node, journal);
+	agent->disk.written_step = STEP_NONE;
+}
+
+/* --- looking --- */
+
+static void find_identity(struct agent *agent)
+{
+	struct kube *kube = &agent->node->cluster->kube;
+	struct kube_identities identities = {0};
+	struct apiserver_metrics metrics = {0};
+	uint64_t now = clock_monotonic();
+	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK)
+		return;
+	agent->identity_asked = now;
+	if (kube_identities_fetch(kube, &identities, NULL) == 0 && kube_scrape(kube, &metrics, NULL, NULL) == 0)
+		for (size_t i = 0; i < identities.count; i++)
+			if (metrics.id_hash_count == 1 &&
+			    text_equal(identities.items[i].id_hash, metrics.id_hashes[0])) {
+				free(agent->identity);
+				agent->identity = xstrdup(identities.items[i].lease_name);
+			}
+	apiserver_metrics_free(&metrics);
+	kube_identities_free(&identities);
+}
+
+static void ask_for_compaction(struct agent *agent)
+{
+	struct rotation *node = agent->node;
+	uint64_t now = clock_monotonic();
+	if (!node->census || node->census_seen.compacted || now < node->compaction_asked + COMPACTION_ASK)
+		return;
+	node->compaction_asked = now;
+	if (census_is_compacted(node->census, node->cluster->etcds, node->cluster->etcd_count,
+				&node->census_seen.compacted, NULL) < 0)
+		node->census_seen.compacted = false;
+}
+
+static void look(struct agent *agent)
+{
+	struct rotation *node = agent->node;
+	observation_forget(&node->seen);
+	rotation_watch(node);
+	ask_for_compaction(agent);
+	find_identity(agent);
+	agent->looked_at = clock_monotonic();
+	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
+	node->seen.server_count = 1;
+	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
+	quiet_observe(node->quiet, &node->seen);
+	node->seen.census = node->census_seen;
+}
+
+/* --- judging --- */
+
+static bool same_keys(const struct agent *agent, const struct key_server_status *peer)
+{
+	const struct key_server_status *own = &agent->self->last->status;
+	if (!text_equal(peer->trust_key, trust_key_fingerprint(agent->options->trust)))
+		return false;
+	for (size_t i = 0; i < own->key_count; i++)
+		for (size_t k = 0; k < peer->key_count; k++)
+			if (text_equal(own->keys[i].provider, peer->keys[k].provider) &&
+			    text_equal(own->keys[i].name, peer->keys[k].name) &&
+			    !text_equal(own->keys[i].fingerprint, peer->keys[k].fingerprint))
+				return false;
+	return true;
+}
+
+/* The rotation's set and the reports are the same servers. */
+static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, size_t *ret_count)
+{
+	const struct key_rotation_status *status = &agent->rotation->status;
+	uint64_t now = clock_monotonic();
+	bool ours = false;
+	for (size_t i = 0; i < status->server_count; i++) {
+		const char *name = status->servers[i].name;
+		ours = ours || text_equal(name, agent->options->node_name);
+		if (status->servers[i].forgotten || text_equal(name, agent->options->node_name))
+			continue;
+		const struct fleet_server *server = fleet_find(&agent->fleet, name);
+		struct peer_sight *peer = &ret[(*ret_count)++];
+		struct agent_report report = fleet_report(server);
+		fleet_observe(server, name, now, &peer->seen);
+		peer->rotation = report.rotation;
+		peer->epoch = report.epoch;
+		peer->same_keys = server && same_keys(agent, &server->last->status);
+	}
+	for (size_t i = 0; i < agent->fleet.count; i++) {
+		bool named = false;
+		for (size_t k = 0; k < status->server_count; k++)
+			named = named || text_equal(status->servers[k].name, agent->fleet.servers[i].last->meta.name);
+		if (!named)
+			return FACT_UNKNOWN;
+	}
+	return ours ? FACT_KNOWN : FACT_UNKNOWN;
+}
+
+static struct order order_of(const struct key_server_spec *spec)
+{
+	struct order order = {.rotation = spec->rotation,
+			      .epoch = spec->epoch,
+			      .sequence = spec->sequence,
+			      .incarnation = spec->incarnation,
+			      .from_step = spec->from_step,
+			      .to_step = spec->step,
+			      .expect_hash = spec->expect_hash,
+			      .rescue = spec->rescue,
+			      .aborted = spec->aborted,
+			      .beat = spec->beat,
+			      .good_for = spec->good_for_milliseconds * NS_PER_MS};
+	if (text_empty(spec->action) || !order_action_from_name(spec->action, &order.action))
+		order.action = ORDER_NONE;
+	return order;
+}
+
+static uint64_t published_at(const struct agent *agent, uint64_t beat)
+{
+	return beat > 0 && beat <= agent->beat && beat + AGENT_BEATS > agent->beat ? agent->published[beat % AGENT_BEATS]
+										    : 0;
+}
+
+static struct verdict judge(struct agent *agent, const struct key_server_spec *spec)
+{
+	const struct rotation *node = agent->node;
+	struct order order = order_of(spec);
+	struct agent_state state = agent_disk_state(&agent->disk);
+	struct peer_sight peers[KEY_SERVERS_MAX];
+	bool has_keys[OBJECT_STEPS_MAX] = {false};
+	struct agent_sight sight = {.own = &node->seen.servers[0],
+				    .has_keys = has_keys,
+				    .away = agent->read_at == 0,
+				    .away_since = agent->away_since,
+				    .read_at = agent->read_at,
+				    .beat_at = published_at(agent, spec->beat),
+				    .peers = peers,
+				    .census = node->census_seen.finished ? &node->census_seen : NULL,
+				    .etcd_back_at = node->seen.etcd_back_at};
+	for (size_t i = 0; i < node->journal->path->count && i < OBJECT_STEPS_MAX; i++)
+		has_keys[i] = agent_has_keys(agent, i);
+	if (order.epoch > state.epoch && !text_equal(order.rotation, state.rotation))
+		sight.rotation_over = rotation_over(agent);
+	sight.peers_known = agent->rotation && agent->self ? find_peers(agent, peers, &sight.peer_count) : FACT_UNKNOWN;
+	struct verdict verdict = order_judge(node->journal->path, &order, &state, &sight, clock_monotonic());
+	for (size_t i = 0; i < sight.peer_count; i++) {
+		struct observation holder = {.servers = xmemdup(&peers[i].seen, sizeof(peers[i].seen)),
+					     .server_count = 1};
+		observation_free_contents(&holder);
+	}
+	return verdict;
+}
+
+/* --- acting --- */
+
+static void tell_done(struct agent *agent, const struct key_server_spec *spec, const char *result, const char *message)
+{
+	struct key_server_status *told = &agent->told->status;
+	free(told->done.action);
+	free(told->done.result);
+	free(told->done.message);
+	told->done.sequence = spec->sequence;
+	told->done.action = xstrdup(spec->action ? spec->action : "");
+	told->done.result = xstrdup(result);
+	told->done.message = message ? xstrdup(message) : NULL;
+}
+
+static int acknowledge(struct agent *agent, const struct key_server_spec *spec, struct error **err)
+{
+	struct agent_disk *disk = &agent->disk;
+	bool other = !text_equal(disk->rotation, spec->rotation);
+	free(disk->rotation);
+	free(disk->rotation_name);
+	disk->rotation = xstrdup(spec->rotation);
+	disk->rotation_name = xstrdup(spec->rotation_name ? spec->rotation_name : "");
+	disk->epoch = spec->epoch;
+	disk->sequence = 0;
+	if (other) {
+		disk->written_step = STEP_NONE;
+		disk->rescues = 0;
+	}
+	return agent_disk_save(agent->options->state_directory, disk, err);
+}
+
+static int carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
+		     struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	int rc = agent_carry_out(agent, spec, verdict, &failed);
+	if (rc == -ERROR_INTERRUPTED) {
+		*err = steal(failed);
+		return rc;
+	}
+	if (rc < 0)
+		agent_note(agent, "order %s: %s", spec->action, error_message(failed));
+	tell_done(agent, spec, rc == 0 ? "ok" : "failed", rc == 0 ? NULL : error_message(failed));
+	agent->disk.sequence = spec->sequence;
+	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
+}
+
+static int act(struct agent *agent, struct error **err)
+{
+	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
+	if (!spec || agent->read_at == 0)
+		return 0;
+	struct verdict verdict = judge(agent, spec);
+	switch (verdict.ruling) {
+	case RULING_ACKNOWLEDGE:
+		return acknowledge(agent, spec, err);
+	case RULING_CARRY_OUT:
+		return carry_out(agent, spec, &verdict, err);
+	case RULING_REFUSE:
+		if (agent->told->status.done.sequence != spec->sequence ||
+		    !text_equal(agent->told->status.done.result, "refused"))
+			agent_note(agent, "order %s refused: %s", spec->action ? spec->action : "none",
+				   ground_text(verdict.ground));
+		tell_done(agent, spec, "refused", ground_text(verdict.ground));
+		break;
+	case RULING_WAIT:
+		trouble(agent, ground_text(verdict.ground));
+		break;
+	case RULING_NOTHING:
+		break;
+	}
+	return 0;
+}
+
+/* --- the loop --- */
+
+static int read_cluster_uid(struct agent *agent, struct error **err)
+{
+	const struct kube_resource *namespaces =
+		kube_resources_find(&agent->node->cluster->resources, "namespaces");
+	uint64_t revision;
+	if (!namespaces)
+		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", agent->node->cluster->kube.name);
+	return kube_get_metadata(&agent->node->cluster->kube, namespaces, NULL, "kube-system", &agent->cluster_uid,
+				 &revision, err);
+}
+
+static int begin(struct agent *agent, struct error **err)
+{
+	_cleanup_free_ char *lock = xasprintf("%s/agent.lock", agent->options->state_directory);
+	int rc = rotation_open_node(agent->options->cluster, agent->options->config_path,
+				    agent->options->state_directory, &agent->node, err);
+	if (rc == 0)
+		rc = file_make_directory(agent->options->state_directory, err);
+	if (rc == 0)
+		rc = file_lock(lock, &agent->lock_fd, err);
+	if (rc == -ERROR_BUSY) {
+		error_clear(err);
+		rc = error_set(err, ERROR_REFUSED, "another agent is at work with %s", agent->options->state_directory);
+	}
+	if (rc == 0)
+		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
+	if (rc == 0)
+		rc = read_cluster_uid(agent, err);
+	return rc;
+}
+
+static int turn(struct agent *agent, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	read_orders(agent);
+	join(agent);
+	agent_take_keys(agent);
+	look(agent);
+	int rc = act(agent, err);
+	if (rc < 0)
+		return rc;
+	/* What was done shows in the report that tells of it. */
+	look(agent);
+	rc = agent->self ? agent_publish(agent, &failed) : 0;
+	if (rc < 0)
+		trouble(agent, error_message(failed));
+	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+}
+
+static void agent_close(struct agent *agent)
+{
+	rotation_free(agent->node);
+	agent_disk_free(&agent->disk);
+	fleet_free(&agent->fleet);
+	key_rotation_free(agent->rotation);
+	key_server_free(agent->told);
+	free(agent->cluster_uid);
+	free(agent->identity);
+	free(agent->trouble);
+	if (agent->lock_fd >= 0)
+		close(agent->lock_fd);
+}
+
+int agent_run(const struct agent_options *options, struct error **err)
+{
+	_cleanup_(agent_close) struct agent agent = {
+		.options = options, .lock_fd = -1, .told = key_server_new(options->node_name)};
+	const bool never = false;
+	int rc = begin(&agent, err);
+	while (rc == 0) {
+		uint64_t due = clock_monotonic() + AGENT_INTERVAL;
+		rc = turn(&agent, err);
+		if (rc == 0)
+			rc = loop_run_until(options->cluster->loop, &never, due, err);
+		rc = error_forgive(err, rc, ERROR_DEADLINE);
+	}
+	return rc;
+}

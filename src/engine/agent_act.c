@@ -1,0 +1,117 @@
+/* Orders carried out: each by what a rotation of one server does on this node. */
+#include "engine/agent_internal.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+static int write_step(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
+		      struct error **err)
+{
+	struct rotation *node = agent->node;
+	uint64_t beat_at = agent->published[spec->beat % AGENT_BEATS];
+	const struct decision decision = {
+		.action = ACTION_WRITE_STEP,
+		.reason = REASON_STEP,
+		.to_step = verdict->to_step,
+		.expect_hash = spec->expect_hash,
+		.rescue = spec->rescue,
+		.valid_until = path_drops(node->journal->path, (size_t)spec->from_step)
+				       ? beat_at + spec->good_for_milliseconds * NS_PER_MS
+				       : UINT64_MAX,
+	};
+	_cleanup_free_ char *before = node->look.written_hash ? xstrdup(node->look.written_hash) : NULL;
+	int rc = rotation_act(node, &decision, err);
+	if (rc < 0)
+		return rc;
+	if (text_equal(before, node->look.written_hash))
+		return error_set(err, ERROR_CONFLICT, "the file changed, or the order grew too old, just before the swap");
+	agent->disk.written_step = verdict->to_step;
+	return 0;
+}
+
+static int census(struct agent *agent, const struct key_server_spec *spec, struct error **err)
+{
+	int rc = rotation_census_now(agent->node, err);
+	if (rc == 0)
+		agent->told->status.census.sequence = spec->sequence;
+	return rc;
+}
+
+static void forget_canaries(struct key_server_status *told)
+{
+	for (size_t i = 0; i < told->canary_count; i++) {
+		free(told->canaries[i].server);
+		free(told->canaries[i].resource);
+		free(told->canaries[i].name);
+	}
+	free(told->canaries);
+	told->canaries = NULL;
+	told->canary_count = 0;
+}
+
+static int find_one(struct agent *agent, const struct key_server_canary *canary, int *ret_step, struct error **err)
+{
+	struct canary_options options = rotation_canary_options(agent->node);
+	const struct canary_mark mark = {canary->resource, canary->name, canary->revision};
+	if (!canary->server || !canary->resource || !canary->name)
+		return error_set(err, ERROR_INPUT, "a canary without a name");
+	options.server = canary->server;
+	return canary_find(&options, &mark, 1, canary->step, ret_step, err);
+}
+
+static int find_canaries(struct agent *agent, const struct key_server_spec *spec, struct error **err)
+{
+	struct key_server_status *told = &agent->told->status;
+	int rc = agent->node->census ? 0 : rotation_census_now(agent->node, err);
+	forget_canaries(told);
+	if (rc == 0 && !agent->node->census)
+		rc = error_set(err, ERROR_NETWORK, "no census: %s", agent->node->trouble ? agent->node->trouble : "?");
+	told->canaries = xcalloc(spec->canary_count + 1, sizeof(*told->canaries));
+	for (size_t i = 0; rc == 0 && i < spec->canary_count; i++) {
+		const struct key_server_canary *asked = &spec->canaries[i];
+		int step = STEP_NONE;
+		rc = find_one(agent, asked, &step, err);
+		if (rc == 0)
+			told->canaries[told->canary_count++] =
+				(struct key_server_canary){xstrdup(asked->server), xstrdup(asked->resource),
+							   xstrdup(asked->name), asked->revision, step};
+	}
+	return rc;
+}
+
+static int plain_action(struct agent *agent, enum action action, struct error **err)
+{
+	const struct decision decision = {.action = action, .valid_until = UINT64_MAX};
+	int rc = rotation_act(agent->node, &decision, err);
+	if (rc == 0 && agent->node->trouble)
+		return error_set(err, ERROR_NETWORK, "%s", agent->node->trouble);
+	return rc;
+}
+
+int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
+		    struct error **err)
+{
+	enum order_action action;
+	if (!order_action_from_name(spec->action, &action))
+		return error_set(err, ERROR_REFUSED, "%s is no action of this version", spec->action);
+	switch (action) {
+	case ORDER_WRITE_STEP:
+		return write_step(agent, spec, verdict, err);
+	case ORDER_CENSUS:
+		return census(agent, spec, err);
+	case ORDER_FIND_CANARY:
+		return find_canaries(agent, spec, err);
+	case ORDER_COMPACT:
+		if (!agent->node->census)
+			return error_set(err, ERROR_REFUSED, "no census was taken by this process");
+		return plain_action(agent, ACTION_COMPACT, err);
+	case ORDER_RETIRE:
+		return plain_action(agent, ACTION_RETIRE, err);
+	case ORDER_MAKE_KEY:
+		return agent_make_keys(agent, spec, err);
+	case ORDER_NONE:
+		break;
+	}
+	return 0;
+}

@@ -1,0 +1,22 @@
+/* The controller: finds the KeyRotation that goes on, looks at all API servers through their agents and by itself, decides
+ * with next_action, and orders or does the next small step. Any number may run: one leads, by the Lease that the command
+ * line takes too, and what it orders is fenced. May be killed at any instruction. */
+#pragma once
+#include "engine/cluster.h"
+#include "base/text.h"
+
+struct controller_options {
+	struct cluster *cluster;         /* etcd is not needed */
+	struct kube *const *servers;     /* every API server by its own address */
+	size_t server_count;
+	struct kube *leases;             /* a client of its own for the Lease, which a sweep must not hold up */
+	const char *instance;            /* unique to this process: the Lease's holder */
+	uint64_t settle;
+	bool has_settle;                 /* --settle; ns. Else the request timeout, at least 15 s */
+	const char *record_path;         /* flight recorder; NULL */
+	void (*on_note)(void *arg, const char *text); /* NULL: nobody */
+	void *arg;
+};
+/* Runs until a signal: -ERROR_INTERRUPTED; or until the Lease is lost to another: -ERROR_REFUSED (begin again to stand
+ * by). What may pass is waited for. */
+_must_check_ int controller_run(const struct controller_options *options, struct error **err);

@@ -1,0 +1,528 @@
+/* Decisions carried out: by an order to one agent or to all, or by the controller itself where only the API is needed. */
+#include "engine/controller_internal.h"
+
+#include <string.h>
+
+#include "engine/read_back.h"
+#include "engine/sweep.h"
+
+#define PROGRESS_INTERVAL (2 * NS_PER_S)
+
+/* --- orders --- */
+
+bool controller_leads(const struct controller *c)
+{
+	return kube_lock_deadline(c->lock) > clock_monotonic();
+}
+
+const char *controller_result(const struct controller *c, size_t index, uint64_t epoch, uint64_t sequence)
+{
+	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
+	const struct key_server_status *status = server ? &server->last->status : NULL;
+	if (!status || status->epoch != epoch || status->done.sequence != sequence || sequence == 0)
+		return NULL;
+	return status->done.result;
+}
+
+static void remember(struct directed *server, const struct key_server_spec *spec)
+{
+	free(server->sent.action);
+	free(server->sent.incarnation);
+	free(server->sent.expect_hash);
+	server->sent = (struct key_server_spec){.epoch = spec->epoch,
+						.sequence = spec->sequence,
+						.action = xstrdup(spec->action ? spec->action : ""),
+						.step = spec->step,
+						.from_step = spec->from_step,
+						.rescue = spec->rescue,
+						.aborted = spec->aborted,
+						.beat = spec->beat};
+	server->sent.incarnation = spec->incarnation ? xstrdup(spec->incarnation) : NULL;
+	server->sent.expect_hash = spec->expect_hash ? xstrdup(spec->expect_hash) : NULL;
+}
+
+int controller_send(struct controller *c, size_t index, const struct key_server_spec *spec, struct error **err)
+{
+	struct directed *server = &c->servers[index];
+	struct agent_report report = fleet_report(fleet_find(&c->fleet, server->name));
+	struct object_meta meta = {.name = server->name};
+	struct key_server_spec whole = *spec;
+	_cleanup_free_ char *body = NULL;
+	_cleanup_free_ char *incarnation = report.incarnation ? xstrdup(report.incarnation) : NULL;
+	/* Who lost the Lease orders nothing more; what was sent before is fenced by its epoch. */
+	if (!controller_leads(c))
+		return 0;
+	whole.rotation = c->rotation->meta.uid;
+	whole.rotation_name = c->rotation->meta.name;
+	whole.incarnation = incarnation;
+	int rc = object_body("KeyServer", &meta, "spec", &key_server_spec_record, &whole, &body, err);
+	if (rc < 0)
+		return rc;
+	const struct kube_custom_request request = {
+		.verb = CUSTOM_APPLY, .collection = KEY_SERVERS_PATH, .name = server->name, .body = body};
+	rc = kube_custom_fetch(&c->options->cluster->kube, &request, NULL, err);
+	if (rc == 0)
+		remember(server, &whole);
+	return rc;
+}
+
+static int send_none(struct controller *c, size_t index, struct error **err)
+{
+	const struct key_server_spec *sent = &c->servers[index].sent;
+	if (sent->epoch == c->fence.epoch && text_empty(sent->action))
+		return 0;
+	const struct key_server_spec none = {
+		.epoch = c->fence.epoch, .step = STEP_NONE, .from_step = STEP_NONE, .aborted = c->fence.aborted};
+	return controller_send(c, index, &none, err);
+}
+
+static int send_none_to_all(struct controller *c, struct error **err)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
+		rc = send_none(c, i, err);
+	return rc;
+}
+
+/* Whether the very same order is with the agent already, and not finished. */
+static bool is_under_way(const struct controller *c, size_t index, const struct order *order)
+{
+	const struct key_server_spec *sent = &c->servers[index].sent;
+	const struct order before = {.rotation = c->fence.rotation,
+				     .epoch = sent->epoch,
+				     .incarnation = sent->incarnation,
+				     .action = order->action,
+				     .from_step = sent->from_step,
+				     .to_step = sent->step,
+				     .expect_hash = sent->expect_hash,
+				     .rescue = sent->rescue,
+				     .aborted = sent->aborted};
+	return text_equal(sent->action, order_action_name(order->action)) && order_repeats(&before, order) &&
+	       !controller_result(c, index, sent->epoch, sent->sequence);
+}
+
+static int send_order(struct controller *c, size_t index, const struct decision *d, const struct agent_report *agents,
+		      const struct order *like, struct error **err)
+{
+	struct order order = *like;
+	order_address(&order, &c->seen.servers[index], &agents[index], d->valid_until);
+	_cleanup_free_ char *action = xstrdup(order_action_name(order.action));
+	_cleanup_free_ char *hash = order.expect_hash ? xstrdup(order.expect_hash) : NULL;
+	struct key_server_spec spec = {.epoch = order.epoch,
+				       .sequence = order.sequence,
+				       .action = action,
+				       .step = order.to_step,
+				       .from_step = order.from_step,
+				       .expect_hash = hash,
+				       .rescue = order.rescue,
+				       .aborted = order.aborted,
+				       .beat = order.beat,
+				       .good_for_milliseconds = order.good_for / NS_PER_MS};
+	if (spec.good_for_milliseconds > FRESH_LOOK / NS_PER_MS)
+		spec.good_for_milliseconds = FRESH_LOOK / NS_PER_MS;
+	if (is_under_way(c, index, &order)) {
+		/* The same once more, good for longer: what it rests upon was looked at again. */
+		spec.sequence = c->servers[index].sent.sequence;
+		if (order.beat == c->servers[index].sent.beat || d->valid_until == UINT64_MAX)
+			return 0;
+	}
+	if (order.action == ORDER_FIND_CANARY) {
+		spec.canaries = c->canary.asked;
+		spec.canary_count = c->canary.count;
+	}
+	return controller_send(c, index, &spec, err);
+}
+
+static void reports(const struct controller *c, struct agent_report *ret)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		ret[i] = fleet_report(fleet_find(&c->fleet, c->servers[i].name));
+}
+
+static bool under_way_anywhere(const struct controller *c, const struct dispatch *dispatch,
+			       const struct agent_report *agents, uint64_t valid_until)
+{
+	for (size_t i = 0; i < c->server_count; i++) {
+		struct order order = dispatch->order;
+		if (dispatch->agent >= 0 && (size_t)dispatch->agent != i)
+			continue;
+		order_address(&order, &c->seen.servers[i], &agents[i], valid_until);
+		if (is_under_way(c, i, &order))
+			return true;
+	}
+	return false;
+}
+
+static int send(struct controller *c, const struct decision *d, struct dispatch *dispatch,
+		const struct agent_report *agents, struct error **err)
+{
+	int rc = 0;
+	if (under_way_anywhere(c, dispatch, agents, d->valid_until))
+		dispatch->order.sequence = dispatch->fence.sequence = c->fence.sequence;
+	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
+		bool addressed = dispatch->agent < 0 || (size_t)dispatch->agent == i;
+		rc = addressed ? send_order(c, i, d, agents, &dispatch->order, err) : send_none(c, i, err);
+	}
+	if (rc == 0)
+		c->fence = dispatch->fence;
+	return rc;
+}
+
+/* Sends what agents have to do for a decision. *ret_sent: the order stands. */
+static int order(struct controller *c, const struct decision *d, bool *ret_sent, struct error **err)
+{
+	struct agent_report agents[KEY_SERVERS_MAX];
+	reports(c, agents);
+	struct dispatch dispatch = order_from_decision(c->path, &c->seen, d, &c->fence, agents, c->rotation->status.epoch);
+	int rc = 0;
+	*ret_sent = false;
+	switch (dispatch.kind) {
+	case DISPATCH_NOTHING:
+		break;
+	case DISPATCH_NEW_EPOCH:
+		c->rotation->status.epoch = dispatch.fence.epoch;
+		rc = controller_apply(c, err);
+		if (rc == 0)
+			c->fence = dispatch.fence;
+		if (rc == 0)
+			rc = send_none_to_all(c, err);
+		break;
+	case DISPATCH_WAIT: {
+		_cleanup_free_ char *why = xasprintf("the agent of %s has not acknowledged epoch %llu",
+						     c->servers[dispatch.agent].name, (unsigned long long)c->fence.epoch);
+		controller_trouble(c, why);
+		return send_none_to_all(c, err);
+	}
+	case DISPATCH_SEND:
+		rc = send(c, d, &dispatch, agents, err);
+		*ret_sent = rc == 0;
+		break;
+	}
+	controller_trouble(c, NULL);
+	return rc;
+}
+
+/* A failed or refused order is told; it is sent again by the next decision. */
+static void tell_results(struct controller *c)
+{
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_spec *sent = &c->servers[i].sent;
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		const char *result = controller_result(c, i, sent->epoch, sent->sequence);
+		if (!result || text_equal(result, "ok"))
+			continue;
+		_cleanup_free_ char *text = xasprintf(
+			"%s: order %s %s: %s", c->servers[i].name, sent->action, result,
+			server->last->status.done.message ? server->last->status.done.message : "no reason given");
+		controller_trouble(c, text);
+	}
+}
+
+/* --- the census, by all agents --- */
+
+static int census(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool sent, waits = false;
+	for (size_t i = 0; i < c->server_count && c->census.sequence; i++)
+		waits = waits || (c->census.epoch == c->fence.epoch &&
+				  !controller_result(c, i, c->census.epoch, c->census.sequence) &&
+				  text_equal(c->servers[i].sent.action, order_action_name(ORDER_CENSUS)));
+	if (waits)
+		return 0;
+	uint64_t now = clock_monotonic();
+	int rc = order(c, d, &sent, err);
+	if (rc < 0 || !sent)
+		return rc;
+	c->census.sequence = c->fence.sequence;
+	c->census.epoch = c->fence.epoch;
+	c->census.sent_at = now;
+	return 0;
+}
+
+/* --- canaries: written by the controller through each server, found by the agents --- */
+
+static void forget_canaries(struct controller *c)
+{
+	for (size_t i = 0; i < c->canary.count; i++) {
+		free(c->canary.asked[i].server);
+		free(c->canary.asked[i].resource);
+		free(c->canary.asked[i].name);
+	}
+	free(c->canary.asked);
+	c->canary.asked = NULL;
+	c->canary.count = 0;
+	c->canary.sequence = 0;
+}
+
+static struct canary_options canary_of(const struct controller *c, const struct directed *server)
+{
+	return (struct canary_options){.kube = server->kube,
+				       .server = server->name,
+				       .resources = &c->options->cluster->resources,
+				       .path = c->path};
+}
+
+static int put_canary(struct controller *c, size_t index, int step, struct error **err)
+{
+	struct directed *server = &c->servers[index];
+	struct canary_options options = canary_of(c, server);
+	struct canary_mark marks[CANARY_MARKS_MAX];
+	size_t count = 0;
+	server->written_at = clock_monotonic();
+	server->written_process = c->seen.servers[index].process;
+	if (!server->kube)
+		return error_set(err, ERROR_NETWORK, "the address of %s is not known", server->name);
+	int rc = canary_put(&options, marks, &count, err);
+	if (rc < 0)
+		return rc;
+	c->canary.asked = xreallocarray(c->canary.asked, c->canary.count + count, sizeof(*c->canary.asked));
+	for (size_t i = 0; i < count; i++)
+		c->canary.asked[c->canary.count++] =
+			(struct key_server_canary){.server = xstrdup(server->name),
+						   .resource = xstrdup(marks[i].resource),
+						   .name = xstrdup(marks[i].name),
+						   .revision = marks[i].revision,
+						   .step = step};
+	canary_marks_free(marks, count);
+	return 0;
+}
+
+/* What the first agent that has looked found: the same step for all objects of a server, or none. */
+static int found_step(const struct key_server_status *status, const char *server)
+{
+	int step = STEP_NONE;
+	bool any = false;
+	for (size_t i = 0; i < status->canary_count; i++) {
+		if (!text_equal(status->canaries[i].server, server))
+			continue;
+		if (any && status->canaries[i].step != step)
+			return STEP_NONE;
+		step = status->canaries[i].step;
+		any = true;
+	}
+	return step;
+}
+
+static void take_canaries(struct controller *c, const struct decision *d, const struct key_server_status *status)
+{
+	bool settled = true;
+	uint64_t first = UINT64_MAX;
+	for (size_t i = 0; i < c->server_count; i++) {
+		struct directed *server = &c->servers[i];
+		server->canary_step = found_step(status, server->name);
+		server->canary_at = server->written_at;
+		server->canary_process = server->written_process;
+		settled = settled && server->canary_step == d->step;
+		first = server->written_at < first ? server->written_at : first;
+	}
+	if (d->phase == PHASE_SETTLE && settled) {
+		c->settled_began = c->seen.quiet_since;
+		c->settled_ended = c->seen.quiet_since ? first : 0;
+	}
+	controller_trouble(c, settled || d->phase != PHASE_SETTLE
+				      ? NULL
+				      : "a canary is under another key than the configuration writes with");
+}
+
+static int put_canaries(struct controller *c, const struct decision *d, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	bool sent;
+	int rc = 0;
+	forget_canaries(c);
+	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
+		rc = put_canary(c, i, d->step, &failed);
+	if (rc < 0) {
+		controller_trouble(c, error_message(failed)); /* a refusal is a wait */
+		return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+	}
+	rc = order(c, d, &sent, err);
+	if (rc == 0 && sent) {
+		c->canary.sequence = c->fence.sequence;
+		c->canary.epoch = c->fence.epoch;
+	}
+	return rc;
+}
+
+static int canary(struct controller *c, const struct decision *d, struct error **err)
+{
+	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
+		return put_canaries(c, d, err);
+	for (size_t i = 0; i < c->server_count; i++) {
+		const char *result = controller_result(c, i, c->canary.epoch, c->canary.sequence);
+		if (!result)
+			continue;
+		if (text_equal(result, "ok"))
+			take_canaries(c, d, &fleet_find(&c->fleet, c->servers[i].name)->last->status);
+		else
+			tell_results(c);
+		forget_canaries(c);
+		return 0;
+	}
+	return 0;
+}
+
+/* --- what needs the API alone --- */
+
+static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
+{
+	struct controller *c = arg;
+	(void)rc, (void)status, (void)answer, (void)error; /* progress: the next one tells more */
+	c->telling = NULL;
+}
+
+static void show_progress(void *arg, const struct sweep_progress *progress)
+{
+	struct controller *c = arg;
+	struct key_rotation_status *status = &c->rotation->status;
+	_cleanup_free_ char *body = NULL, *version = NULL;
+	status->progress.total = progress->total;
+	status->progress.done = progress->done;
+	status->progress.per_second = progress->per_second;
+	status->progress.eta_seconds = progress->eta / NS_PER_S;
+	free(status->progress.namespace_);
+	status->progress.namespace_ = progress->namespace_ ? xstrdup(progress->namespace_) : NULL;
+	if (c->telling || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
+		return;
+	c->told_at = clock_monotonic();
+	/* Whoever changed it meanwhile: the next turn reads it. */
+	version = steal(c->rotation->meta.resource_version);
+	int rc = key_rotation_status_body(c->rotation, &body, NULL);
+	c->rotation->meta.resource_version = steal(version);
+	if (rc == 0)
+		c->telling = kube_custom_start(&c->options->cluster->kube,
+					       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
+									     .collection = KEY_ROTATIONS_PATH,
+									     .name = c->rotation->meta.name,
+									     .subresource = "status",
+									     .body = body,
+									     .on_done = on_told,
+									     .arg = c});
+}
+
+static void take_quarantine(struct controller *c, const struct sweep_result *result)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	for (size_t i = 0; i < status->quarantined.item_count; i++) {
+		free(status->quarantined.items[i].resource);
+		free(status->quarantined.items[i].namespace_);
+		free(status->quarantined.items[i].name);
+		free(status->quarantined.items[i].why);
+	}
+	free(status->quarantined.items);
+	status->quarantined.items = xcalloc(result->quarantine_named + 1, sizeof(*status->quarantined.items));
+	status->quarantined.item_count = 0;
+	status->quarantined.count = result->quarantined;
+	for (size_t i = 0; i < result->quarantine_named && i < KEY_ROTATION_QUARANTINE_MAX; i++) {
+		const struct sweep_quarantined *object = &result->quarantine[i];
+		status->quarantined.items[status->quarantined.item_count++] =
+			(struct key_rotation_quarantined){.resource = xstrdup(object->resource->resource),
+							  .namespace_ = xstrdup(object->namespace_),
+							  .name = xstrdup(object->name),
+							  .why = xstrdup(object->why)};
+	}
+}
+
+static int reencrypt(struct controller *c, const struct decision *d, struct error **err)
+{
+	const struct key_rotation_spec *spec = &c->rotation->spec;
+	size_t count = 0;
+	_cleanup_free_ const struct kube_resource **resources =
+		sweep_resources(c->path->steps[d->step], &c->options->cluster->resources, &count);
+	struct sweep_result *result = NULL;
+	_cleanup_error_ failed = NULL;
+	const struct sweep_options options = {
+		.loop = c->options->cluster->loop,
+		.kube = &c->options->cluster->kube,
+		.resources = resources,
+		.resource_count = count,
+		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
+		.speed = {.qps = spec->qps, .concurrency = (unsigned)spec->concurrency},
+		.on_progress = show_progress,
+		.arg = c,
+	};
+	int rc = sweep_run(&options, &result, &failed);
+	kube_custom_cancel(steal(c->telling));
+	if (result) {
+		c->sweep = (struct sweep_observation){.step = d->step,
+						      .begun = result->begun,
+						      .finished = result->finished,
+						      .rewritten = result->rewritten,
+						      .quarantined = result->quarantined,
+						      .skipped = result->objects - result->rewritten};
+		take_quarantine(c, result);
+	}
+	sweep_result_free(result);
+	controller_trouble(c, rc < 0 ? error_message(failed) : NULL);
+	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+}
+
+static int read_sample(struct controller *c, const struct decision *d, struct error **err)
+{
+	size_t count = 0;
+	struct read_back_result result;
+	_cleanup_error_ failed = NULL;
+	_cleanup_free_ const struct kube_resource **resources =
+		sweep_resources(c->path->steps[d->step], &c->options->cluster->resources, &count);
+	uint64_t began = clock_monotonic();
+	int rc = read_back(&c->options->cluster->kube, resources, count, &result, &failed);
+	controller_trouble(c, rc < 0 ? error_message(failed) : NULL);
+	if (rc < 0)
+		return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+	c->reads_checked_at = began;
+	_cleanup_free_ char *line =
+		xasprintf("%llu objects in %llu namespaces read back past every cache", (unsigned long long)result.objects,
+			  (unsigned long long)result.namespaces);
+	strings_add(&c->rotation->status.evidence, line);
+	return 0;
+}
+
+static int retire(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool sent, all = c->server_count > 0;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_spec *was = &c->servers[i].sent;
+		const char *result = controller_result(c, i, was->epoch, was->sequence);
+		all = all && text_equal(was->action, order_action_name(ORDER_RETIRE)) && was->epoch == c->fence.epoch &&
+		      text_equal(result, "ok");
+	}
+	if (!all)
+		return order(c, d, &sent, err);
+	c->rotation->status.retired = true;
+	return controller_apply(c, err);
+}
+
+static int write_step(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool sent;
+	int rc = order(c, d, &sent, err);
+	if (rc == 0 && sent)
+		tell_results(c);
+	return rc;
+}
+
+int controller_act(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool sent;
+	switch (d->action) {
+	case ACTION_WRITE_STEP:
+		return write_step(c, d, err);
+	case ACTION_CANARY:
+		return canary(c, d, err);
+	case ACTION_CENSUS:
+		return census(c, d, err);
+	case ACTION_COMPACT:
+		return order(c, d, &sent, err);
+	case ACTION_REENCRYPT:
+		return reencrypt(c, d, err);
+	case ACTION_READ_BACK:
+		return read_sample(c, d, err);
+	case ACTION_RETIRE:
+		return retire(c, d, err);
+	case ACTION_WAIT:
+	case ACTION_BLOCKED:
+	case ACTION_DONE:
+		break;
+	}
+	return 0;
+}

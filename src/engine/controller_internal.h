@@ -1,0 +1,80 @@
+/* Between the controller's own files: controller.c leads and decides, controller_look.c observes, controller_act.c orders
+ * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes. */
+#pragma once
+#include <stdio.h>
+#include "client/kube/custom.h"
+#include "client/kube/lock.h"
+#include "base/clock.h"
+#include "engine/canary.h"
+#include "engine/controller.h"
+#include "engine/fleet.h"
+#include "engine/key_rotation.h"
+#include "engine/look.h"
+
+#define CONTROLLER_NAME "kube-rekey controller"
+
+/* What is kept of one server of the rotation's set. */
+struct directed {
+	char *name;
+	struct kube *kube; /* its own address; NULL: not found yet */
+	struct key_server_spec sent; /* the last order */
+	/* by its own /metrics in this turn */
+	bool scraped;
+	char *loaded_hash;
+	uint64_t process;
+	/* the last canary that was found, and the one that is looked for */
+	int canary_step;
+	uint64_t canary_at, canary_process;
+	uint64_t written_at, written_process;
+};
+
+struct controller {
+	const struct controller_options *options;
+	struct kube_lock *lock;
+	FILE *record;
+	struct fleet fleet;
+	/* the rotation that goes on */
+	struct key_rotation *rotation; /* read past every cache in this turn; NULL: none */
+	struct path *path;             /* NULL until the new key is there */
+	struct fence fence;
+	char *fence_rotation; /* its uid; the fence's memory */
+	struct directed *servers;
+	size_t server_count;
+	struct observation seen;
+	char *set_why; /* why the set is not sure; NULL */
+	/* what was done by this process */
+	struct sweep_observation sweep;
+	uint64_t settled_began, settled_ended, reads_checked_at;
+	struct {
+		uint64_t sequence, epoch, sent_at; /* of the order that asked for it; 0: none was */
+		struct census_observation seen;
+	} census;
+	struct {
+		uint64_t sequence, epoch; /* 0: no canary is looked for */
+		struct key_server_canary *asked;
+		size_t count;
+		bool settles;
+	} canary;
+	char *trouble, *told; /* told: the last status that was applied */
+	uint64_t told_at;
+	struct kube_json_call *telling; /* progress, beside a sweep; NULL */
+	struct strings evidence;
+	bool retired;
+};
+
+void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void controller_trouble(struct controller *controller, const char *text); /* NULL clears */
+/* The KeyRotation's own address. -ERROR_CONFLICT when somebody else changed it since it was read. */
+_must_check_ int controller_apply(struct controller *controller, struct error **err);
+/* Reads who leads what, and the agents' reports; then fills controller->seen. */
+_must_check_ int controller_look(struct controller *controller, struct error **err);
+/* Orders the new keys, and sets the path once they are there. */
+_must_check_ int controller_find_path(struct controller *controller, struct error **err);
+_must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
+_must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* Sends one order (spec->action, ...) to server `index`, where it is not what that has already. */
+_must_check_ int controller_send(struct controller *controller, size_t index, const struct key_server_spec *spec,
+				 struct error **err);
+/* Whether the server's agent has finished the order with this number of this epoch, and how: "ok", "failed", "refused". */
+const char *controller_result(const struct controller *controller, size_t index, uint64_t epoch, uint64_t sequence);
+bool controller_leads(const struct controller *controller);

@@ -1,0 +1,349 @@
+/* What the controller sees: the rotation that goes on, the agents' reports, and every API server's own /metrics, which
+ * must fit together. */
+#include "engine/controller_internal.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+#define MS NS_PER_MS
+#define MEMBER_LOOK (5 * NS_PER_S) /* an agent whose etcd was not silent has asked each member within this */
+
+static void set_unsure(struct controller *c, char *why)
+{
+	if (c->set_why)
+		free(why);
+	else
+		c->set_why = why;
+}
+
+/* --- the set of servers: it only grows --- */
+
+static struct key_rotation_server *in_set(const struct controller *c, const char *name)
+{
+	for (size_t i = 0; i < c->rotation->status.server_count; i++)
+		if (text_equal(c->rotation->status.servers[i].name, name))
+			return &c->rotation->status.servers[i];
+	return NULL;
+}
+
+static struct directed *directed(const struct controller *c, const char *name)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		if (text_equal(c->servers[i].name, name))
+			return &c->servers[i];
+	return NULL;
+}
+
+static void grow_set(struct controller *c, const char *name, const char *identity)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	struct key_rotation_server *server = in_set(c, name);
+	if (!server) {
+		status->servers =
+			xreallocarray(status->servers, status->server_count + 1, sizeof(*status->servers));
+		server = &status->servers[status->server_count++];
+		*server = (struct key_rotation_server){.name = xstrdup(name)};
+	}
+	if (identity && !text_equal(server->identity, identity)) {
+		free(server->identity);
+		server->identity = xstrdup(identity);
+	}
+}
+
+/* Those that are directed: the set without the forgotten ones. Places stay, for a leader sees it grow only. */
+static void follow_set(struct controller *c)
+{
+	for (size_t i = 0; i < c->rotation->status.server_count; i++) {
+		const struct key_rotation_server *server = &c->rotation->status.servers[i];
+		if (server->forgotten || directed(c, server->name))
+			continue;
+		c->servers = xreallocarray(c->servers, c->server_count + 1, sizeof(*c->servers));
+		c->servers[c->server_count++] =
+			(struct directed){.name = xstrdup(server->name), .canary_step = STEP_NONE};
+	}
+	for (size_t i = 0; i < c->server_count; i++) {
+		free(c->servers[i].loaded_hash);
+		c->servers[i].loaded_hash = NULL;
+		c->servers[i].scraped = false;
+	}
+}
+
+static int make_key_server(struct controller *c, const char *name, struct error **err)
+{
+	_cleanup_(key_server_freep) struct key_server *server = key_server_new(name);
+	_cleanup_free_ char *body = NULL;
+	int rc = key_server_spec_body(server, &body, err);
+	if (rc < 0)
+		return rc;
+	const struct kube_custom_request request = {
+		.verb = CUSTOM_CREATE, .collection = KEY_SERVERS_PATH, .body = body};
+	rc = kube_custom_fetch(&c->options->cluster->kube, &request, NULL, err);
+	return error_forgive(err, rc, ERROR_CONFLICT);
+}
+
+static int find_servers(struct controller *c, const struct kube_identities *identities, struct error **err)
+{
+	for (size_t i = 0; i < identities->count; i++) {
+		const struct kube_identity *identity = &identities->items[i];
+		const char *name = text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
+		const struct key_rotation_server *known = in_set(c, name);
+		if (known && known->forgotten)
+			set_unsure(c, xasprintf("%s was forgotten as gone for good, but has an identity Lease", name));
+		grow_set(c, name, identity->lease_name);
+		int rc = fleet_find(&c->fleet, name) ? 0 : make_key_server(c, name, err);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < c->fleet.count; i++)
+		grow_set(c, c->fleet.servers[i].last->meta.name, c->fleet.servers[i].last->status.identity);
+	follow_set(c);
+	return 0;
+}
+
+/* --- every server's own /metrics --- */
+
+static struct directed *by_id_hash(const struct controller *c, const struct kube_identities *identities,
+				   const char *id_hash)
+{
+	for (size_t i = 0; i < identities->count; i++) {
+		const struct kube_identity *identity = &identities->items[i];
+		if (text_equal(identity->id_hash, id_hash))
+			return directed(c, text_empty(identity->hostname) ? identity->lease_name : identity->hostname);
+	}
+	return NULL;
+}
+
+static void take_metrics(struct controller *c, struct kube *kube, const struct apiserver_metrics *metrics,
+			 const struct kube_identities *identities)
+{
+	struct directed *server =
+		metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
+	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
+		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them", kube->name));
+		return;
+	}
+	if (server->scraped) {
+		set_unsure(c, xasprintf("%s and %s are the same server, %s", kube->name, server->kube->name,
+					server->name));
+		return;
+	}
+	server->kube = kube;
+	server->scraped = true;
+	server->process = metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
+	server->loaded_hash = metrics->loaded_hash_count == 1 ? xstrdup(metrics->loaded_hashes[0]) : NULL;
+}
+
+static void scrape_all(struct controller *c, const struct kube_identities *identities)
+{
+	for (size_t i = 0; i < c->options->server_count; i++) {
+		struct apiserver_metrics metrics = {0};
+		if (kube_scrape(c->options->servers[i], &metrics, NULL, NULL) == 0)
+			take_metrics(c, c->options->servers[i], &metrics, identities);
+		apiserver_metrics_free(&metrics);
+	}
+	if (c->options->server_count != c->server_count)
+		set_unsure(c, xasprintf("%zu addresses are given, and the cluster has %zu API servers",
+					c->options->server_count, c->server_count));
+}
+
+/* --- all of it --- */
+
+static void doubt(struct server_observation *seen, char *why)
+{
+	free(seen->why);
+	seen->why = why;
+}
+
+/* The agent's word and the server's own must be the same. */
+static void compare(const struct directed *server, struct server_observation *seen)
+{
+	if (!server->scraped) {
+		seen->answering = false;
+		if (!seen->why)
+			seen->why = xstrdup("its own address does not answer");
+		return;
+	}
+	if (!seen->answering || seen->loaded != FACT_KNOWN)
+		return;
+	bool same = seen->process == server->process && server->process != 0 &&
+		    (!server->loaded_hash || text_equal(server->loaded_hash, seen->loaded_hash));
+	if (same)
+		return;
+	seen->loaded = FACT_UNKNOWN;
+	doubt(seen, xasprintf("its agent and its own /metrics do not say the same (yet)"));
+}
+
+static void observe_servers(struct controller *c, uint64_t now)
+{
+	struct observation *seen = &c->seen;
+	seen->servers = xcalloc(c->server_count + 1, sizeof(*seen->servers));
+	seen->server_count = c->server_count;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct directed *server = &c->servers[i];
+		struct server_observation *ret = &seen->servers[i];
+		fleet_observe(fleet_find(&c->fleet, server->name), server->name, now, ret);
+		compare(server, ret);
+		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
+		ret->canary_at = server->canary_at;
+		ret->canary_process = server->canary_process;
+		ret->canary_impossible = c->path && !canary_possible(c->path);
+	}
+	seen->servers_known = c->set_why || c->server_count == 0 ? FACT_UNKNOWN : FACT_KNOWN;
+	seen->servers_why = c->set_why ? xstrdup(c->set_why) : NULL;
+}
+
+static void observe_members(struct controller *c, const struct key_server_status *status)
+{
+	struct observation *seen = &c->seen;
+	seen->members = xcalloc(status->member_count + 1, sizeof(*seen->members));
+	for (size_t i = 0; i < status->member_count; i++)
+		seen->members[seen->member_count++] = (struct member_observation){
+			.name = xstrdup(status->members[i].name ? status->members[i].name : ""),
+			.learner = status->members[i].learner,
+			.answering = status->members[i].answering,
+			.why = status->members[i].why ? xstrdup(status->members[i].why) : NULL};
+	seen->members_known = FACT_KNOWN;
+	seen->members_behind_balancer = status->members_behind_balancer;
+}
+
+/* Silence: what every agent saw beside its server, and all of them together. */
+static void observe_quiet(struct controller *c, uint64_t now)
+{
+	uint64_t since = 0, looked = UINT64_MAX;
+	bool all = c->server_count > 0;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		bool fresh = server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+		uint64_t quiet = fresh ? server->last->status.quiet_milliseconds * MS : 0;
+		if (quiet == 0 || quiet > server->beat_read_at) {
+			all = false;
+			continue;
+		}
+		uint64_t began = server->beat_read_at - quiet;
+		since = began > since ? began : since;
+		looked = server->looked_at < looked ? server->looked_at : looked;
+		if (c->seen.members_known != FACT_KNOWN)
+			observe_members(c, &server->last->status);
+	}
+	c->seen.quiet_since = all ? since : 0;
+	c->seen.etcd_looked_at = all && looked > MEMBER_LOOK ? looked - MEMBER_LOOK : 0;
+}
+
+static void forget_census(struct census_observation *seen)
+{
+	for (size_t i = 0; i < seen->group_count; i++) {
+		free(seen->groups[i].resource);
+		free(seen->groups[i].name);
+		free(seen->groups[i].example);
+	}
+	free(seen->groups);
+	free(seen->why);
+	*seen = (struct census_observation){0};
+}
+
+static void take_groups(const struct key_server_status *status, struct census_observation *ret)
+{
+	ret->groups = xcalloc(status->census.group_count + 1, sizeof(*ret->groups));
+	for (size_t i = 0; i < status->census.group_count; i++) {
+		const struct key_server_group *group = &status->census.groups[i];
+		struct census_group *to = &ret->groups[ret->group_count++];
+		*to = (struct census_group){.resource = group->resource ? xstrdup(group->resource) : NULL,
+					    .kms_version = (unsigned)group->kms_version,
+					    .name = xstrdup(group->name ? group->name : ""),
+					    .values = group->values,
+					    .unknown = group->unknown,
+					    .foreign = group->foreign,
+					    .expected = group->expected,
+					    .example = group->example ? xstrdup(group->example) : NULL};
+		if (!group->provider || !provider_from_name(group->provider, &to->type))
+			to->unknown = true;
+	}
+}
+
+/* One that all agents took by the last order: what any of them doubts is in doubt. */
+static void observe_census(struct controller *c, uint64_t now)
+{
+	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};
+	if (c->census.sequence == 0)
+		return;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		const struct key_server_status *status = server ? &server->last->status : NULL;
+		const char *result = controller_result(c, i, c->census.epoch, c->census.sequence);
+		if (!result)
+			return; /* not yet: the one before stands */
+		bool good = text_equal(result, "ok") && status->census.sequence == c->census.sequence;
+		if (!good || !status->census.complete) {
+			whole.complete = false;
+			if (!whole.why)
+				whole.why = xasprintf("%s: %s", c->servers[i].name,
+						      !good && status->done.message ? status->done.message
+						      : status->census.why	    ? status->census.why
+										    : "not taken");
+		}
+		whole.compacted = whole.compacted && good && status->census.compacted;
+		whole.does_not_open = good && status->census.does_not_open > whole.does_not_open
+					      ? status->census.does_not_open
+					      : whole.does_not_open;
+		if (good && !whole.groups) {
+			take_groups(status, &whole);
+			whole.revision = status->census.revision;
+		}
+	}
+	uint64_t interval = c->options->cluster->compaction_interval;
+	bool same = c->census.seen.begun == whole.begun;
+	whole.finished = same ? c->census.seen.finished : now;
+	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
+	forget_census(&c->census.seen);
+	c->census.seen = whole;
+}
+
+static uint64_t settle_time(const struct controller *c)
+{
+	const uint64_t least = 15 * NS_PER_S, balancer = 15 * 60 * NS_PER_S;
+	uint64_t time = c->options->cluster->request_timeout;
+	if (c->rotation->spec.settle_seconds > 0)
+		return c->rotation->spec.settle_seconds * NS_PER_S;
+	if (c->options->has_settle)
+		return c->options->settle;
+	time = time > least ? time : least;
+	return c->seen.members_behind_balancer && time < balancer ? balancer : time;
+}
+
+int controller_look(struct controller *c, struct error **err)
+{
+	struct kube_identities identities = {0};
+	int rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
+	if (rc == 0)
+		rc = kube_identities_fetch(&c->options->cluster->kube, &identities, err);
+	free(c->set_why);
+	c->set_why = NULL;
+	if (rc == 0 && identities.count == 0)
+		set_unsure(c, xstrdup("no identity Leases name the API servers"));
+	if (rc == 0)
+		rc = find_servers(c, &identities, err);
+	if (rc == 0)
+		scrape_all(c, &identities);
+	kube_identities_free(&identities);
+	if (rc < 0)
+		return rc;
+	/* The census is lent: it outlives many looks. */
+	c->seen.census = (struct census_observation){0};
+	observation_free_contents(&c->seen);
+	c->seen = (struct observation){0};
+	uint64_t now = clock_monotonic();
+	observe_servers(c, now);
+	observe_quiet(c, now);
+	observe_census(c, now);
+	c->seen.census = c->census.seen;
+	c->seen.sweep = c->sweep;
+	c->seen.settled_began = c->settled_began;
+	c->seen.settled_ended = c->settled_ended;
+	c->seen.reads_checked_at = c->reads_checked_at;
+	c->seen.rescues = (unsigned)c->rotation->status.rescues;
+	c->seen.retired = c->rotation->status.retired;
+	c->seen.settle_time = settle_time(c);
+	c->seen.compact = c->rotation->spec.compact;
+	return 0;
+}
