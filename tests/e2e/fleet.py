@@ -84,7 +84,7 @@ class Fleet:
         except Exception as error:
             raise AssertionError(
                 f"{what}: {yaml.safe_dump(self.rotation(name).get('status'))}\n"
-                f"{yaml.safe_dump([each.get('status', {}) for each in self.api.list(SERVERS)['items']])[-6000:]}\n"
+                f"{yaml.safe_dump([each.get('status', {}) for each in self.api.list(SERVERS)])[-6000:]}\n"
                 f"{self.said()}") from error
 
     def wait_done(self, name, timeout=180):
