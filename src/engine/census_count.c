@@ -38,23 +38,38 @@ void census_counts_clear(struct census_scan *scan)
 	}
 }
 
-/* A server whose cache is still taking in what was just written may have been asked too early: a real difference
- * stays. */
+/* Only an answer takes the place of what was said before: a difference that cannot be looked at again stays one. */
+static int ask_once_more(const struct census_scan *scan, struct api_ask *ask, struct error **err)
+{
+	struct api_first first = {0};
+	_cleanup_error_ failed = NULL;
+	int rc = api_probe_first(scan->options->kube, ask->resource, NULL, ask->at, &first, &failed);
+	if (rc == -ERROR_INTERRUPTED)
+		return error_set(err, ERROR_INTERRUPTED, "interrupted");
+	if (rc < 0)
+		return 0;
+	error_clear(&ask->error);
+	ask->rc = 0;
+	ask->first = first;
+	return 0;
+}
+
+/* A server that was away while etcd was read may be back, and one whose cache is still taking in what was just written
+ * may have been asked too early: a real difference stays. */
 static int ask_again(const struct census_scan *scan, const struct census_resource *resource, struct api_ask *ask,
 		     struct error **err)
 {
 	uint64_t pause = PAUSE;
-	for (int attempt = 1; attempt < TRIES && ask->rc == 0 && ask->first.objects != resource->objects;
+	int rc = 0;
+	if (ask->rc < 0 && ask->rc != -ERROR_EXPIRED) /* what was compacted does not come back */
+		rc = ask_once_more(scan, ask, err);
+	for (int attempt = 1; rc == 0 && attempt < TRIES && ask->rc == 0 && ask->first.objects != resource->objects;
 	     attempt++, pause *= 2) {
-		int rc = probe_pause(scan->options->loop, pause, err);
-		if (rc < 0)
-			return rc;
-		error_free(steal(ask->error));
-		ask->rc = api_probe_first(scan->options->kube, ask->resource, NULL, ask->at, &ask->first, &ask->error);
-		if (ask->rc == -ERROR_INTERRUPTED)
-			return error_set(err, ERROR_INTERRUPTED, "interrupted");
+		rc = probe_pause(scan->options->loop, pause, err);
+		if (rc == 0)
+			rc = ask_once_more(scan, ask, err);
 	}
-	return 0;
+	return rc;
 }
 
 static int compare(const struct census_scan *scan, struct census_resource *resource, struct api_ask *ask,

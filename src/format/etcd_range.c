@@ -346,11 +346,17 @@ static void member_varint(struct etcd_member *member, uint32_t field, uint64_t v
 		member->learner = value != 0;
 }
 
+/* An int64: less than nothing is as good as not told. */
+static uint64_t size_of(uint64_t value)
+{
+	return value > INT64_MAX ? 0 : value;
+}
+
 static void status_varint(struct etcd_status *status, uint32_t field, uint64_t value)
 {
 	switch (field) {
 	case STATUS_DB_SIZE:
-		status->db_size = value;
+		status->db_size = size_of(value);
 		break;
 	case STATUS_LEADER:
 		status->leader = value;
@@ -359,13 +365,13 @@ static void status_varint(struct etcd_status *status, uint32_t field, uint64_t v
 		status->raft_index = value;
 		break;
 	case STATUS_DB_SIZE_IN_USE:
-		status->db_size_in_use = value;
+		status->db_size_in_use = size_of(value);
 		break;
 	case STATUS_LEARNER:
 		status->learner = value != 0;
 		break;
 	case STATUS_DB_SIZE_QUOTA:
-		status->db_size_quota = value;
+		status->db_size_quota = value; /* below nothing: none, and that is what it reads like */
 		break;
 	default:
 		break;

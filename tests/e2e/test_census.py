@@ -10,7 +10,8 @@ import threading
 import unittest
 import unittest.mock
 
-from lib import Cluster, Rule, TcpProxy, configuration, kube_rekey, new_key, path_of, wait_until
+from lib import (Cluster, FaultProxy, Rule, TcpProxy, configuration, faults, kube_rekey, new_key, path_of,
+                 wait_until)
 from lib.processes import free_port
 from lib.product import Result, binary
 from rotating import Operator
@@ -18,9 +19,10 @@ from rotating import Operator
 CRD = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-def command_line(cluster, *arguments, etcds=None, config=""):
-    """`etcds` are Etcd objects or lists of flags, the cluster's own by default; so is `config`."""
-    command = ["census", *arguments, "--kubeconfig", cluster.kubeconfig()]
+def command_line(cluster, *arguments, etcds=None, config="", url=None):
+    """`etcds` are Etcd objects or lists of flags, the cluster's own by default; so are `config` and the API's `url`."""
+    command = ["census", *arguments, "--kubeconfig",
+               cluster.kubeconfig(url=url or cluster.servers[0].url)]
     config = cluster.servers[0].config if config == "" else config
     if config:
         command += ["--encryption-config", config]
@@ -341,6 +343,37 @@ class Counting(unittest.TestCase):
             self.assertLessEqual(len(line), 80, result.out)
         self.assertRegex(result.out, rf"secrets +aescbc/cbc1 +{self.count('secrets')} .* write key")
         self.assertIn("proved to be this API server's etcd", " ".join(result.out.split()))
+
+    def counted_by_the_api(self, first, *then):
+        """Secrets in a census whose first question for their number gets the fault `first`, and each one after it
+        the fault `then`."""
+        questions = r"^/api/v1/secrets\?.*resourceVersionMatch=Exact"
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("GET", questions, first)
+            for fault in then:
+                proxy.on("GET", questions, fault, nth=2, times=0)
+            result = run(self.cluster, "-o", "json", url=proxy.url)
+        return result, resources(result.json())["secrets"]
+
+    def test_the_api_is_away_while_etcd_is_read(self):
+        """Its number is asked for beside the reading; what failed then is asked for once more."""
+        for fault in (faults.unavailable(1), faults.half()):
+            result, secrets = self.counted_by_the_api(fault)
+            self.assertEqual(result.code, 0, result)
+            self.assertEqual(secrets["apiObjects"], secrets["objects"], result)
+
+    def test_a_difference_that_cannot_be_asked_for_again(self):
+        """Its revision was compacted meanwhile: what the API said before that stands."""
+        self.cluster.api.namespace("empty")
+
+        def less(exchange):
+            exchange.head.start = exchange.head.start.replace("/secrets", "/namespaces/empty/secrets")
+            exchange.pass_on()
+
+        result, secrets = self.counted_by_the_api(less, faults.expired())
+        census = document(result, 1)
+        self.assertIs(census["complete"], False)
+        self.assertIn(f"etcd holds {secrets['objects']} and the API server lists 0", census["why"])
 
     def test_while_everything_changes(self):
         """Creates, updates and deletes at full speed: every census is of one revision, and agrees with the API."""

@@ -385,6 +385,27 @@ static void test_range_of_another_cluster(void **state)
 	etcd_free(etcd);
 }
 
+/* What is read on at "its" revision would be read at another one each time. */
+static void test_range_without_a_revision(void **state)
+{
+	struct etcd *etcd = connected(a.url, NULL);
+	struct seen seen = {0};
+
+	(void)state;
+	a.no_revision = true;
+	for (size_t count = 0; count <= 10; count += 10) {
+		a.kv_count = count;
+		range(etcd, 0, 0, &seen);
+		assert_int_equal(seen.result.rc, -ERROR_PROTOCOL);
+		assert_int_equal(seen.kvs, 0);
+		assert_non_null(strstr(error_message(seen.error), "at which revision"));
+		error_free(seen.error);
+	}
+	a.no_revision = false;
+	a.kv_count = 0;
+	etcd_free(etcd);
+}
+
 static void test_no_way(void **state)
 {
 	struct fake_member nameless[] = {members[0], {.id = 0xe, .name = "node-e"}};
@@ -508,6 +529,7 @@ int main(void)
 		cmocka_unit_test(test_another_endpoint),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_range_of_another_cluster),
+		cmocka_unit_test(test_range_without_a_revision),
 		cmocka_unit_test(test_no_way),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_compacted),

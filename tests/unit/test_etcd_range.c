@@ -332,6 +332,16 @@ static void made_up_answers(void **state)
 	assert_string_equal(status.version, "4");
 	assert_true(status.learner);
 	etcd_status_free(&status);
+
+#define LESS_THAN_NOTHING "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+	/* Sizes of -1; a quota of -1 is none. */
+	const struct bytes sizes =
+		BYTES(HEADER "\x18" LESS_THAN_NOTHING "\x48" LESS_THAN_NOTHING "\x60" LESS_THAN_NOTHING);
+	assert_int_equal(etcd_status_parse(sizes.at, sizes.len, &status), 0);
+	assert_int_equal(status.db_size, 0);
+	assert_int_equal(status.db_size_in_use, 0);
+	assert_int_equal(status.db_size_quota, UINT64_MAX);
+	etcd_status_free(&status);
 }
 
 static const struct {

@@ -352,6 +352,7 @@ static void test_wiped(void **state)
 	expect_wipes_of(bytes, sizeof(bytes));
 	trust_key_free(key);
 	assert_int_equal(wiped.count, 1);
+	expect_wipes_of(NULL, 0);
 	trust_key_free(NULL);
 }
 

@@ -44,6 +44,9 @@ static int check_range(struct etcd_range_call *call)
 
 	if (rc < 0)
 		return rc;
+	if (header->revision == 0) /* asked for again, it would mean the newest */
+		return error_set(&call->refusal, ERROR_PROTOCOL, "%s does not say at which revision it answers",
+				 endpoint->url);
 	etcd_endpoint_saw(endpoint, header->member_id);
 	if (call->member_id == 0 || header->member_id == call->member_id)
 		return 0;
