@@ -4,6 +4,7 @@
 #include "base/json_writer.h"
 
 #define REQUEST_BODY_CAP (1u << 20)
+#define UNDECLARED "field not declared in schema"
 
 /* --- the call --------------------------------------------------------------------------------------------------- */
 
@@ -12,6 +13,7 @@ struct kube_json_call {
 	struct http_call *http;
 	struct secret *body;
 	char *doing, *object;
+	const char *definition_hint;
 	void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error);
 	void *arg;
 };
@@ -46,6 +48,26 @@ static int parse_answer(const struct kube_json_call *call, const struct http_res
 	return rc;
 }
 
+/* Whether a refusal is about the definition of a custom resource. Of an apply with a field that it lacks, an API server
+ * says 500, as if it would pass. */
+static int judge_definition(const struct kube_json_call *call, const struct http_result *result, bool has_status,
+			    int rc, struct error **err)
+{
+	bool lacks = result->status == 500 && result->body->len > 0 &&
+		     memmem(result->body->data, result->body->len, UNDECLARED, strlen(UNDECLARED)) != NULL;
+
+	if (lacks) {
+		_cleanup_error_ said = steal(*err);
+
+		rc = error_set(err, ERROR_INPUT, "%s", error_message(said));
+		error_set_server(err, call->kube->name);
+		error_set_object(err, call->object);
+	}
+	if (lacks || (rc == -ERROR_NOT_FOUND && !has_status))
+		error_set_hint(err, "%s", call->definition_hint);
+	return rc;
+}
+
 static void on_json_done(void *arg, struct http_result *result)
 {
 	struct kube_json_call *call = arg;
@@ -54,6 +76,8 @@ static void on_json_done(void *arg, struct http_result *result)
 	_cleanup_error_ error = NULL;
 	int rc = kube_judge(call->kube, call->doing, call->object, "application/json", result, &outcome, &error);
 
+	if (rc < 0 && call->definition_hint != NULL)
+		rc = judge_definition(call, result, outcome.has_status, rc, &error);
 	kube_outcome_free(&outcome);
 	if (rc == 0)
 		rc = parse_answer(call, result, &answer, &error);
@@ -72,6 +96,7 @@ struct kube_json_call *kube_json_start(struct kube *kube, const struct kube_json
 	call->object = xstrdup(request->object ? request->object : request->path);
 	call->doing = xasprintf("%s %s", request->method, call->object);
 	call->body = request->body ? secret_from(request->body, strlen(request->body)) : NULL;
+	call->definition_hint = request->definition_hint;
 	call->on_done = request->on_done;
 	call->arg = request->arg;
 	call->http = http_start(kube->http, &(struct http_request){.method = request->method,

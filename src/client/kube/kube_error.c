@@ -240,6 +240,7 @@ static void learn(const struct http_result *result, struct kube_outcome *outcome
 	outcome->reinitializing = kube_is_reinitializing(result->status, body->data, body->len);
 	if (!kube_status_parse(body->data, body->len, &said))
 		return;
+	outcome->has_status = true;
 	if (outcome->retry_after == 0 && said.retry_after <= 3600)
 		outcome->retry_after = said.retry_after * NS_PER_S;
 	if (result->status == 410)

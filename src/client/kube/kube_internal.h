@@ -27,6 +27,7 @@ bool kube_content_is(const char *content_type, const char *media_type);
 struct kube_outcome {
 	uint64_t retry_after; /* ns: of the header, else of the Status */
 	bool reinitializing;
+	bool has_status;      /* it was refused in an API server's own words */
 	char *continue_token; /* of a 410's Status; NULL otherwise */
 };
 /* Judges `result`: 0 for a 2xx of the media type `wanted` (NULL: any), else a negative code with server and object
@@ -56,7 +57,10 @@ struct kube_json_request {
 	const char *content_type; /* NULL: application/json */
 	const char *accept;       /* NULL: application/json */
 	const char *object;       /* for messages; NULL: the path */
-	uint64_t timeout;         /* ns; 0: 60 s */
+	/* Where custom resources are meant: the error's hint when their definition is missing (a 404 without a Status) or
+	 * lacks a field of the body (-ERROR_INPUT instead of -ERROR_BUSY). NULL: none; not copied */
+	const char *definition_hint;
+	uint64_t timeout; /* ns; 0: 60 s */
 	/* Once, from the loop. `answer` may be taken; NULL when rc < 0. */
 	void (*on_done)(void *arg, int rc, unsigned status, cJSON **answer, struct error **error);
 	void *arg;

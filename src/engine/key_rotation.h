@@ -1,0 +1,99 @@
+/* KeyRotation (kube-rekey.dev/v1alpha1): what was asked, and how far it is. One object is one rotation, run to
+ * completion. People write the spec, the controller the status. Sans-I/O: JSON in, JSON out.
+ *
+ * What each field means to people, and its caps: manifests/base/crds/keyrotations.yaml, which a test compares with the
+ * tables here. Times are RFC 3339; NULL and 0 are "not said". No field ever holds key bytes in the clear. */
+#pragma once
+#include "engine/key_api.h"
+#include "engine/object_fields.h"
+
+#define KEY_ROTATION_QPS 50        /* where the spec says nothing */
+#define KEY_ROTATION_CONCURRENCY 8 /* likewise */
+#define KEY_ROTATION_EVIDENCE_MAX 64
+#define KEY_ROTATION_QUARANTINE_MAX 50 /* named; all are counted */
+
+struct key_rotation_rule {
+	struct strings resources; /* as in an EncryptionConfiguration */
+	struct object_key *keys;  /* the first one writes */
+	size_t key_count;
+};
+/* Exactly one of provider, to_rules, renew_dek, follow_kms; or drop_keys and drop_identity without any of them, which
+ * may also stand beside provider. The API server checks that. */
+struct key_rotation_spec {
+	char *provider; /* "same", "aescbc", "aesgcm", "secretbox": a new key; NULL: no new key */
+	struct key_rotation_rule *to_rules;
+	size_t to_rule_count;
+	bool renew_dek, follow_kms;
+	struct strings drop_keys; /* names */
+	bool drop_identity;
+	char *old_key;      /* "keep" (default), "destroy", "seal" */
+	char *old_key_cert; /* PEM, for seal */
+	char *mode;         /* "replace" (default), "patch", "force" */
+	bool compact, allow_aesgcm;
+	struct strings foreign_prefixes;
+	uint64_t settle_seconds, deadline_seconds; /* 0: the default; none */
+	uint64_t servers;                          /* their number, as a person states it; 0: not stated */
+	uint64_t qps, concurrency;                 /* qps 0: full speed */
+	bool paused, aborted;
+};
+
+struct key_rotation_server {
+	char *name, *identity; /* identity: of its Lease's name */
+	bool forgotten;
+	char *forgotten_by, *forgotten_at;
+};
+struct key_rotation_condition {
+	char *type, *status, *reason, *message, *last_transition_time;
+	uint64_t observed_generation;
+};
+struct key_rotation_quarantined {
+	char *resource, *namespace_, *name, *why;
+};
+struct key_rotation_status {
+	char *phase;
+	int step;                    /* every server is at it or one further; STEP_NONE: not known */
+	struct config_shape **steps; /* the path; empty until the new key's fingerprint is known */
+	size_t step_count;
+	uint64_t epoch, rescues, observed_generation;
+	char *started_at, *completed_at, *outcome; /* outcome: "Done", "Aborted", ...; NULL while it runs */
+	bool retired;                              /* the old keys were treated as asked */
+	struct key_rotation_condition *conditions; /* Progressing, Converged, Degraded, Complete */
+	size_t condition_count;
+	struct object_key *old_keys, *new_keys;
+	size_t old_key_count, new_key_count;
+	struct key_rotation_server
+		*servers; /* only grows: the API server refuses a status without one that was there */
+	size_t server_count;
+	struct object_sealed_key *sealed_keys; /* until every server has them */
+	size_t sealed_key_count;
+	struct {
+		uint64_t total, done, per_second, eta_seconds;
+		char *namespace_; /* at work now */
+	} progress;
+	struct {
+		uint64_t count;
+		struct key_rotation_quarantined *items;
+		size_t item_count;
+	} quarantined;
+	struct strings evidence; /* sentences */
+};
+
+struct key_rotation {
+	struct object_meta meta;
+	struct key_rotation_spec spec;
+	struct key_rotation_status status;
+};
+extern const struct object_record key_rotation_spec_record, key_rotation_status_record;
+
+/* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
+ * beyond a cap; each names object and field. */
+_must_check_ int key_rotation_parse(const cJSON *json, struct key_rotation **ret, struct error **err);
+/* All that is not said, as an API server would fill it in. `name` is copied. */
+struct key_rotation *key_rotation_new(const char *name);
+void key_rotation_free(struct key_rotation *rotation); /* NULL is fine */
+void key_rotation_freep(struct key_rotation **rotation);
+/* Bodies, with meta.uid and meta.resource_version as preconditions where they are not NULL: of a create, and of an
+ * apply to the status. New strings. -ERROR_LIMIT where a list or a text is longer than its cap (words for people are
+ * cut instead). */
+_must_check_ int key_rotation_spec_body(const struct key_rotation *rotation, char **ret, struct error **err);
+_must_check_ int key_rotation_status_body(const struct key_rotation *rotation, char **ret, struct error **err);

@@ -1,0 +1,115 @@
+/* KeyServer (kube-rekey.dev/v1alpha1): one API server, by the name of its node. The controller writes the spec, which is
+ * one order at a time; the agent beside the server writes the status, which is all that it sees there. Sans-I/O: JSON
+ * in, JSON out.
+ *
+ * What each field means to people, and its caps: manifests/base/crds/keyservers.yaml, which a test compares with the
+ * tables here. Times are RFC 3339 and for people; what is reckoned with are ages by the agent's monotonic clock. No field
+ * ever holds key bytes in the clear. */
+#pragma once
+#include "engine/key_api.h"
+#include "engine/object_fields.h"
+
+#define KEY_SERVER_GROUPS_MAX 256 /* of a census; with more of them it is not complete */
+
+struct key_server_canary {
+	char *server, *resource, *name; /* resource: "secrets", "configmaps" */
+	uint64_t revision;              /* as the write that is looked for was answered: what is older is not it */
+	int step;                       /* answer: it was found under this step's write keys, STEP_NONE: it was not */
+};
+
+/* An order. It is for one incarnation of the agent, and one rotation; a lower epoch, or a sequence that is done, is an
+ * order that comes late. */
+struct key_server_spec {
+	char *rotation, *rotation_name; /* uid and name of the KeyRotation; NULL: none goes on */
+	char *incarnation;              /* of the agent that it is for */
+	uint64_t epoch, sequence;
+	char *action; /* "" none, "write-step", "census", "compact", "canary-look", "retire", "make-key" */
+	int step;     /* write-step: which one of KeyRotation.status.steps */
+	char *expect_hash;
+	bool rescue;                  /* write-step that puts keys back */
+	uint64_t within_milliseconds; /* not to be begun later than this after it was first seen; 0: any time */
+	uint64_t census_revision;     /* compact */
+	struct strings providers;     /* make-key: a key of each kind */
+	struct key_server_canary *canaries;
+	size_t canary_count;
+};
+
+struct key_server_kms {
+	char *name, *healthz, *version, *key_id;
+};
+struct key_server_member {
+	char *name, *why;
+	bool answering, learner;
+	uint64_t revision, raft_term;
+};
+struct key_server_group {
+	char *resource; /* NULL: outside the map of resources */
+	char *provider, *name, *example;
+	uint64_t kms_version, values;
+	bool unknown, foreign, expected;
+};
+struct key_server_status {
+	/* the server */
+	char *apiserver, *identity, *version; /* URL; name of its identity Lease; "v1.36.3" */
+	bool answering;
+	char *why; /* what is wrong, for people */
+	char *file_hash;
+	int file_step, written_step; /* STEP_NONE: none of the path's; not known */
+	bool file_ours;
+	char *loaded_hash;
+	int loaded_step;
+	bool loaded_is_file;
+	char *evidence;                     /* "hash", "reloads" */
+	uint64_t process;                   /* ms since 1970, as the server tells its start */
+	struct config_shape *configuration; /* of the file */
+	struct key_server_kms *kms;
+	size_t kms_count;
+	struct object_key *keys; /* local ones of the file */
+	size_t key_count;
+	/* the agent */
+	char *incarnation, *rotation; /* rotation: the uid of the one that epoch belongs to */
+	uint64_t epoch;               /* the highest one that was acknowledged: no older order is in its hands */
+	struct {
+		uint64_t sequence;
+		char *action, *result, *message; /* result: "ok", "failed", "refused" */
+	} done;
+	char *heartbeat;
+	uint64_t observed_age_milliseconds, quiet_milliseconds;
+	char *trust_key;                       /* fingerprint */
+	struct strings retired;                /* fingerprints */
+	struct object_sealed_key *sealed_keys; /* make-key: to be carried to KeyRotation.status */
+	size_t sealed_key_count;
+	/* etcd */
+	struct key_server_member *members;
+	size_t member_count;
+	bool members_behind_balancer;
+	struct {
+		uint64_t revision, sequence; /* sequence: of the order that it answers */
+		bool complete, compacted;
+		char *why;
+		uint64_t does_not_open, finished_age_milliseconds;
+		struct key_server_group *groups;
+		size_t group_count;
+	} census;
+	struct key_server_canary *canaries;
+	size_t canary_count;
+};
+
+struct key_server {
+	struct object_meta meta;
+	struct key_server_spec spec;
+	struct key_server_status status;
+};
+extern const struct object_record key_server_spec_record, key_server_status_record;
+
+/* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
+ * beyond a cap; each names object and field. */
+_must_check_ int key_server_parse(const cJSON *json, struct key_server **ret, struct error **err);
+/* All that is not said, as an API server would fill it in. `name` is copied. */
+struct key_server *key_server_new(const char *name);
+void key_server_free(struct key_server *server); /* NULL is fine */
+void key_server_freep(struct key_server **server);
+/* Bodies of an apply, with meta.uid and meta.resource_version as preconditions where they are not NULL. New strings.
+ * -ERROR_LIMIT where a list or a text is longer than its cap (words for people are cut instead). */
+_must_check_ int key_server_spec_body(const struct key_server *server, char **ret, struct error **err);
+_must_check_ int key_server_status_body(const struct key_server *server, char **ret, struct error **err);
