@@ -5,7 +5,7 @@
 #include "net/web_internal.h"
 
 #define TO_WEB_MAX (4u << 20) /* nobody waits for it: a few commands a socket, and what is published */
-#define CALL_TIMEOUT_S 15     /* for each stage of connecting, and for each part of a head */
+#define CALL_TIMEOUT_S 15     /* for each stage of connecting, and for a head */
 
 static void wake_web(void *arg)
 {
@@ -91,6 +91,7 @@ struct lws_context_creation_info web_vhost(const char *name, const struct lws_pr
 		/* "" is none; NULL is the environment's. */
 		.http_proxy_address = "",
 		.keepalive_timeout = CALL_TIMEOUT_S,
+		.timeout_secs_ah_idle = CALL_TIMEOUT_S,
 	};
 }
 
@@ -103,9 +104,9 @@ static int make_lws(struct web *web, struct error **err)
 		.gid = (gid_t)-1,
 		.uid = (uid_t)-1,
 		.pt_serv_buf_size = WEB_HEAD_MAX,
+		.max_http_header_data2 = WEB_HEAD_IN_MAX,
 		.timeout_secs = CALL_TIMEOUT_S,
 		.connect_timeout_secs = CALL_TIMEOUT_S,
-		.user = web,
 	};
 
 	/* It would print URLs, and words of servers. */
@@ -164,9 +165,15 @@ void web_stop(struct web *web)
 	if (web->lws != NULL)
 		lws_context_destroy(web->lws);
 	websocket_reap(web, true);
+	web_server_reap(web);
 	handover_free(web->to_web);
 	handover_free(web->to_loop);
 	if (web->wake_fd >= 0)
 		close(web->wake_fd);
 	free(web);
+}
+
+struct loop *web_loop(const struct web *web)
+{
+	return web->loop;
 }
