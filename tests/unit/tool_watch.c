@@ -2,8 +2,10 @@
  * input ends, or serves; a line of input asks for something.
  *
  * tool_watch watch KUBECONFIG URL|- RESOURCE NAMESPACE|- meta|json
- *   "view": the view, one "NAMESPACE/NAME UID VERSION" a line, sorted, then "end"; "facts": counters as JSON.
- */
+ *   "view": the view, one "NAMESPACE/NAME UID VERSION" a line, sorted, then "end"; "facts": counters as JSON;
+ *   "stall MS": the loop does nothing for so long.
+ * tool_watch serve LISTEN CERT|- KEY|- ALIVE_MS
+ *   "publish SIZE ready|WHY": metrics of about so many bytes; "problem": the certificate's, or "-". */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +14,8 @@
 #include "base/json_writer.h"
 #include "client/kube/watcher.h"
 #include "net/kubeconfig.h"
+#include "serve/metrics_text.h"
+#include "serve/serve.h"
 
 #define OUT_CAP (64u << 20)
 
@@ -139,8 +143,8 @@ static void set(const struct watch_object *object, bool gone)
 		return;
 	view.known = xreallocarray(view.known, view.count + 1, sizeof(*view.known));
 	memmove(view.known + at + 1, view.known + at, (view.count - at) * sizeof(*view.known));
-	view.known[at] = (struct known){
-		.key = xasprintf("%s %s %s", name, object->uid, object->resource_version), .seen = true};
+	view.known[at] =
+		(struct known){.key = xasprintf("%s %s %s", name, object->uid, object->resource_version), .seen = true};
 	view.count++;
 }
 
@@ -218,6 +222,10 @@ static void on_watch_line(const char *line)
 		print_facts();
 		return;
 	}
+	if (strncmp(line, "stall ", 6) == 0) {
+		usleep((useconds_t)strtoul(line + 6, NULL, 10) * 1000);
+		return;
+	}
 	for (size_t i = 0; i < view.count; i++)
 		puts(view.known[i].key);
 	puts("end");
@@ -272,6 +280,58 @@ static int watch_main(int argc, char **argv)
 	return rc;
 }
 
+/* --- serve ------------------------------------------------------------------------------------------------------ */
+
+static struct serve *serve;
+
+static void publish(size_t size, const char *ready)
+{
+	struct metrics_text w = METRICS_TEXT_INIT;
+	struct metrics_label label = {"name", "a\\b\"c\nd"};
+
+	metrics_family(&w, "kube_rekey_objects", METRICS_GAUGE, "Objects, by \"name\".");
+	metrics_u64(&w, &label, 1, size);
+	metrics_family(&w, "kube_rekey_filling", METRICS_GAUGE, "To make it long.");
+	for (size_t i = 0; w.out.len < size; i++) {
+		_cleanup_free_ char *number = xasprintf("%zu", i);
+
+		metrics_u64(&w, &(struct metrics_label){"number", number}, 1, i);
+	}
+	serve_publish(serve, &w.out, strcmp(ready, "ready") == 0, ready);
+	metrics_text_free(&w);
+}
+
+static void on_serve_line(const char *line)
+{
+	if (strncmp(line, "publish ", 8) == 0) {
+		char *rest;
+		size_t size = strtoul(line + 8, &rest, 10);
+
+		publish(size, rest + 1);
+	}
+	puts(serve_problem(serve) != NULL ? serve_problem(serve) : "-");
+}
+
+static int serve_main(int argc, char **argv)
+{
+	struct error *err = NULL;
+	struct serve_options options;
+	int rc;
+
+	if (argc != 4)
+		return 64;
+	options = (struct serve_options){.listen = argv[0],
+					 .cert_file = strcmp(argv[1], "-") == 0 ? NULL : argv[1],
+					 .key_file = strcmp(argv[2], "-") == 0 ? NULL : argv[2],
+					 .alive_within = strtoul(argv[3], NULL, 10) * NS_PER_MS};
+	if (serve_start(web, &options, &serve, &err) < 0)
+		return fail(err);
+	printf("%u\n", serve_port(serve));
+	rc = run(on_serve_line);
+	serve_stop(serve);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	struct error *err = NULL;
@@ -282,6 +342,8 @@ int main(int argc, char **argv)
 		return fail(err);
 	if (argc > 2 && strcmp(argv[1], "watch") == 0)
 		rc = watch_main(argc - 2, argv + 2);
+	if (argc > 2 && strcmp(argv[1], "serve") == 0)
+		rc = serve_main(argc - 2, argv + 2);
 	web_stop(web);
 	loop_free(loop);
 	return rc;
