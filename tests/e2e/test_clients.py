@@ -2,17 +2,13 @@
 tests' own making cannot prove."""
 
 import json
-import os
-import shlex
 import subprocess
-import tempfile
 import time
 import unittest
 
 from lib import (Cluster, FaultProxy, TcpProxy, bulk_secrets, faults, populate, snapshot_hash,
                  versions, wait_until)
-from lib.parts import ROOT
-from lib.product import binary
+from lib.tool import link_tool
 
 WIDGETS = {
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -32,24 +28,8 @@ TOOL = None
 
 
 def setUpModule():
-    """Links the tool with the library that lies beside the product, with that build's own flags."""
     global TOOL
-    build = os.path.dirname(os.path.abspath(binary()))
-    with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
-        command = shlex.split(next(entry["command"] for entry in json.load(file)
-                                   if entry["file"].endswith("/src/base/alloc.c")))
-    flags = [flag for flag in command if flag.startswith(("-fsanitize", "-I", "-D"))]
-    folder = tempfile.mkdtemp(prefix="kube-rekey-tool-")
-    unittest.addModuleCleanup(lambda: subprocess.run(["rm", "-r", folder], check=True))
-    TOOL = os.path.join(folder, "tool_clients")
-    libraries = subprocess.run(
-        ["pkg-config", "--libs", "libcurl", "libcjson", "openssl", "yaml-0.1", "libsodium"],
-        capture_output=True, text=True, check=True).stdout.split()
-    subprocess.run(
-        [command[0], "-std=gnu17", "-g", "-O1", *flags,
-         os.path.join(ROOT, "tests", "unit", "tool_clients.c"),
-         os.path.join(build, "libkube-rekey-core.a"), *libraries, "-lm", "-lpthread", "-o", TOOL],
-        check=True)
+    TOOL = link_tool("tool_clients")
 
 
 def run(*arguments, timeout=60):

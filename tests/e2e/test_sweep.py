@@ -4,10 +4,8 @@ import base64
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -15,8 +13,7 @@ from lib import (
     PLANTED, Cluster, FaultProxy, Rule, bulk_secrets, configuration, faults, kube_rekey, new_key,
     path_of, populate, snapshot_hash, start_kube_rekey, wait_until)
 from lib.cluster import LIMITED_TOKEN
-from lib.parts import ROOT
-from lib.product import binary
+from lib.tool import link_tool
 
 WIDGETS = "example.com/v1/widgets"
 CRD = {
@@ -732,20 +729,7 @@ class Library(SweepCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.tool = os.path.join(folder, "tool_sweep")
-        # With the flags of the build that is tested.
-        build = os.path.dirname(os.path.abspath(binary()))
-        with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
-            command = shlex.split(next(entry["command"] for entry in json.load(file)
-                                       if entry["file"].endswith("/src/base/alloc.c")))
-        flags = [flag for flag in command if flag.startswith(("-fsanitize", "-I", "-D"))]
-        libraries = subprocess.run(
-            ["pkg-config", "--libs", "libcurl", "libcjson", "openssl", "yaml-0.1", "libsodium"],
-            capture_output=True, text=True, check=True).stdout.split()
-        subprocess.run(
-            [command[0], "-std=gnu17", "-g", "-O1", *flags, os.path.join(ROOT, "tests/unit/tool_sweep.c"),
-             os.path.join(build, "libkube-rekey-core.a"), *libraries, "-lm", "-lpthread", "-o", cls.tool], check=True)
+        cls.tool = link_tool("tool_sweep")
 
     def run_tool(self, *arguments, mode="replace", qps=0, skip_above=0, resource="secrets", proxy=None):
         more = {"url": proxy.url, "name": "tool.conf"} if proxy else {}
