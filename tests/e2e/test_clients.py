@@ -3,7 +3,6 @@ tests' own making cannot prove."""
 
 import json
 import subprocess
-import time
 import unittest
 
 from lib import (Cluster, FaultProxy, TcpProxy, bulk_secrets, faults, populate, snapshot_hash,

@@ -9,7 +9,7 @@
 #define ROW_STEPS_MAX 24
 #define META(name, version)                                                                                            \
 	"{\"metadata\":{\"name\":\"" name "\",\"namespace\":\"ns\",\"uid\":\"u\",\"resourceVersion\":\"" version "\"}" \
-														 "}"
+	"}"
 #define EVENT(type, name, version) "{\"type\":\"" type "\",\"object\":" META(name, version) "}"
 #define BOOKMARK(version) "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}"
 #define ERROR_EVENT(code) "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":" code "}}"
