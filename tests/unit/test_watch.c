@@ -227,6 +227,14 @@ static const struct row rows[] = {
 	{"another error event drops the view after a pause",
 	 {LISTED_AT_5, {CONNECTED, NULL, 0}, {TEXT, ERROR_EVENT("500"), 0}, {PASS, NULL, 499}, {PASS, NULL, 501}},
 	 IS_OPEN "| relist hangup | | list "},
+	{"also where the watch was good",
+	 {LISTED_AT_5,
+	  {CONNECTED, NULL, 0},
+	  {TEXT, EVENT("ADDED", "a", "7"), 0},
+	  {TEXT, ERROR_EVENT("500"), 0},
+	  {PASS, NULL, 499},
+	  {PASS, NULL, 501}},
+	 IS_OPEN "| added:ns/a | relist hangup | | list "},
 	{"an unknown event drops the view",
 	 {LISTED_AT_5, {CONNECTED, NULL, 0}, {TEXT, EVENT("RENAMED", "a", "7"), 0}, {PASS, NULL, 1000}},
 	 IS_OPEN "| relist hangup | list "},
@@ -423,6 +431,19 @@ static void test_credentials_are_wanted_after_a_401_alone(void **state)
 	finish();
 }
 
+static void test_credentials_are_wanted_for_a_list(void **state)
+{
+	(void)state;
+	begin(false);
+	drive();
+	take(&(struct step){LIST_FAILED, NULL, 401}, 0);
+	assert_true(watch_wants_credentials(bed.machine));
+	take(&(struct step){PASS, NULL, 1000}, 0);
+	take(&(struct step){LIST_FAILED, NULL, 500}, 0);
+	assert_false(watch_wants_credentials(bed.machine));
+	finish();
+}
+
 static void test_synced(void **state)
 {
 	(void)state;
@@ -440,7 +461,27 @@ static void test_synced(void **state)
 	finish();
 }
 
-/* Lives and pauses come from the number handed in: spread, and the same for the same number. */
+static void test_pauses_are_spread(void **state)
+{
+	uint64_t least = UINT64_MAX, most = 0, pause;
+
+	(void)state;
+	for (uint64_t chance = 0; chance < 200; chance++) {
+		bed.log = BUF_INIT(1u << 20);
+		bed.now = T0;
+		bed.machine = watch_new(&handler, NULL, false, chance, NULL);
+		drive();
+		watch_list_failed(bed.machine, bed.now, 500, 0);
+		pause = drive() - T0;
+		least = pause < least ? pause : least;
+		most = pause > most ? pause : most;
+		finish();
+	}
+	assert_in_range(least, 500 * NS_PER_MS, 550 * NS_PER_MS);
+	assert_in_range(most, 950 * NS_PER_MS, 1000 * NS_PER_MS);
+}
+
+/* Lives come from the number handed in: spread, and the same for the same number. */
 static void test_chance(void **state)
 {
 	unsigned least = UINT32_MAX, most = 0, seconds[2];
@@ -471,7 +512,9 @@ int main(void)
 		cmocka_unit_test(test_too_large_an_event_drops_the_view),
 		cmocka_unit_test(test_retry_after_is_a_floor),
 		cmocka_unit_test(test_credentials_are_wanted_after_a_401_alone),
+		cmocka_unit_test(test_credentials_are_wanted_for_a_list),
 		cmocka_unit_test(test_synced),
+		cmocka_unit_test(test_pauses_are_spread),
 		cmocka_unit_test(test_chance),
 	};
 	int failed;

@@ -241,6 +241,33 @@ static void test_ping(void **state)
 	net_server_stop(&server);
 }
 
+static int authorize_forced(void *arg, bool force, struct secret **ret_header_value, struct error **err)
+{
+	(void)arg;
+	if (!force)
+		return error_set(err, ERROR_AUTH, "no token");
+	*ret_header_value = secret_from("Bearer new", 10);
+	return 0;
+}
+
+static void test_credentials(void **state)
+{
+	struct net_server server = plain_server();
+	struct http_client *client = make_client(server.url, (struct http_options){.authorize = authorize_forced});
+	struct seen seen = {.log = BUF_INIT(1u << 20)};
+	struct error *err = NULL;
+	int rc = websocket_open(web, client, "/head", "x", false, &handler, &seen, &seen.socket, &err);
+
+	(void)state;
+	assert_error(rc, err, ERROR_AUTH, "no token");
+	assert_ok(websocket_open(web, client, "/head", "x", true, &handler, &seen, &seen.socket, &err), err);
+	wait_for(&seen.ended);
+	assert_non_null(strstr(buf_text(&seen.log), "\nAuthorization: Bearer new."));
+	seen_free(&seen);
+	http_client_free(client);
+	net_server_stop(&server);
+}
+
 static int authorize(void *arg, bool force, struct secret **ret_header_value, struct error **err)
 {
 	(void)force;
@@ -385,6 +412,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_large, begin, finish),
 		cmocka_unit_test_setup_teardown(test_closing_within_a_frame, begin, finish),
 		cmocka_unit_test_setup_teardown(test_ping, begin, finish),
+		cmocka_unit_test_setup_teardown(test_credentials, begin, finish),
 		cmocka_unit_test_setup_teardown(test_what_is_sent, begin, finish),
 		cmocka_unit_test_setup_teardown(test_whom_we_trust, begin, finish),
 		cmocka_unit_test_setup_teardown(test_limits, begin, finish),
