@@ -1,8 +1,8 @@
-# What is linked, from the distribution, by pkg-config. libwebsockets joins this list with the first file that uses it.
+# What is linked, from the distribution, by pkg-config.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(KR_LIBRARIES REQUIRED IMPORTED_TARGET
-	libcurl>=7.88 libcjson>=1.7.15 openssl>=3.0 yaml-0.1>=0.2.5 libsodium>=1.0.18)
+	libcurl>=7.88 libcjson>=1.7.15 openssl>=3.0 yaml-0.1>=0.2.5 libsodium>=1.0.18 libwebsockets>=4.1.6)
 if(KR_TESTS AND NOT KR_FUZZ)
 	pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()

@@ -40,6 +40,9 @@ struct http_client {
 	char *base_url;
 	char *request_url; /* what curl is given: base_url, with tls.server_name for its host */
 	char *host_header; /* NULL: what curl makes of request_url */
+	char *host, *base_path;
+	uint16_t port;
+	char *server_name; /* of TLS, where it is not the host */
 	char *unix_socket;
 	char *proxy_url;
 	char *no_proxy;
@@ -272,6 +275,18 @@ static void set_server_name(struct http_client *client, const char *server_name,
 		abort();
 }
 
+static void set_host(struct http_client *client, const char *host, const char *port, const char *path)
+{
+	size_t len = strlen(host);
+	uint64_t number = 0;
+
+	client->host = host[0] == '[' && len > 2 ? xstrndup(host + 1, len - 2) : xstrdup(host);
+	client->base_path = xstrdup(strcmp(path, "/") == 0 ? "" : path);
+	/* curl has checked it. */
+	if (text_to_u64(port, &number) == 0)
+		client->port = (uint16_t)number;
+}
+
 static int set_base_url(struct http_client *client, const struct http_options *options, struct error **err)
 {
 	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
@@ -286,6 +301,7 @@ static int set_base_url(struct http_client *client, const struct http_options *o
 		client->base_url[len - 1] = '\0';
 	flaw = base_url_flaw(url, client->base_url, &scheme, &host, &port, &path);
 	if (flaw == NULL) {
+		set_host(client, host, port, path);
 		client->https = strcasecmp(scheme, "https") == 0;
 		if (client->https && options->tls.server_name != NULL && options->unix_socket == NULL)
 			set_server_name(client, options->tls.server_name, scheme, host, port, path);
@@ -352,6 +368,7 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 			return rc;
 	}
 	client->unix_socket = copy_text(options->unix_socket);
+	client->server_name = copy_text(options->tls.server_name);
 	client->proxy_url = copy_text(options->proxy_url);
 	client->no_proxy = copy_text(options->no_proxy);
 	client->user_agent = xstrdup(options->user_agent ? options->user_agent : "kube-rekey/" KUBE_REKEY_VERSION);
@@ -400,6 +417,9 @@ void http_client_free(struct http_client *client)
 	free(client->base_url);
 	free(client->request_url);
 	free(client->host_header);
+	free(client->host);
+	free(client->base_path);
+	free(client->server_name);
 	free(client->unix_socket);
 	free(client->proxy_url);
 	free(client->no_proxy);
@@ -574,11 +594,12 @@ static void call_set_body(struct http_call *call, struct slot *slot)
 	curl_easy_setopt(easy, CURLOPT_SEEKDATA, call);
 }
 
-/* The Authorization header and client certificate of the moment. `*ret_changed`: either is not what the call had. */
-static int call_authorize(struct http_call *call, bool force, bool *ret_changed, struct error **err)
+/* The Authorization header and client certificate of the moment. `*value` is what there was, or NULL, and is replaced;
+ * `*ret_changed`: either is another. */
+static int client_authorize(struct http_client *client, bool force, struct secret **value, bool *ret_changed,
+			    struct error **err)
 {
-	struct http_client *client = call->client;
-	_cleanup_secret_ value = NULL;
+	_cleanup_secret_ fresh = NULL;
 	const struct secret *cert = NULL, *key = NULL;
 	struct tls_material *material = NULL;
 	uint64_t generation = 0;
@@ -587,13 +608,12 @@ static int call_authorize(struct http_call *call, bool force, bool *ret_changed,
 	*ret_changed = false;
 	if (client->authorize == NULL)
 		return 0;
-	rc = client->authorize(client->authorize_arg, force, &value, err);
+	rc = client->authorize(client->authorize_arg, force, &fresh, err);
 	if (rc < 0)
 		return rc;
-	*ret_changed = (value == NULL) != (call->authorization == NULL) ||
-		       (value != NULL && !secret_equal(value, call->authorization));
-	secret_free(call->authorization);
-	call->authorization = steal(value);
+	*ret_changed = (fresh == NULL) != (*value == NULL) || (fresh != NULL && !secret_equal(fresh, *value));
+	secret_free(*value);
+	*value = steal(fresh);
 	if (client->identity == NULL || client->material == NULL)
 		return 0;
 	client->identity(client->authorize_arg, &generation, &cert, &key);
@@ -607,6 +627,34 @@ static int call_authorize(struct http_call *call, bool force, bool *ret_changed,
 	client->identity_generation = generation;
 	http_client_disconnect(client);
 	*ret_changed = true;
+	return 0;
+}
+
+static int call_authorize(struct http_call *call, bool force, bool *ret_changed, struct error **err)
+{
+	return client_authorize(call->client, force, &call->authorization, ret_changed, err);
+}
+
+int http_client_access(struct http_client *client, bool force, struct http_access *ret, struct error **err)
+{
+	_cleanup_secret_ authorization = NULL;
+	bool changed;
+	int rc = client_authorize(client, force, &authorization, &changed, err);
+
+	if (rc < 0)
+		return rc;
+	*ret = (struct http_access){
+		.host = client->host,
+		.port = client->port,
+		.path = client->base_path,
+		.material = client->material,
+		.headers = (const char *const *)client->headers,
+		.user_agent = client->user_agent,
+		.proxied = client->proxy_url != NULL,
+		.authorization = steal(authorization),
+	};
+	if (!client->insecure)
+		ret->tls_name = client->server_name != NULL ? client->server_name : client->host;
 	return 0;
 }
 

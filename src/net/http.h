@@ -15,6 +15,7 @@
 #include "net/loop.h"
 
 struct http_client;
+struct tls_material; /* net/tls.h */
 
 struct http_tls {
 	const struct secret *ca_pem; /* NULL: the system's */
@@ -54,6 +55,23 @@ const char *http_client_url(const struct http_client *client);
 struct loop *http_client_loop(const struct http_client *client);
 /* Drops kept connections, so that the next call opens a fresh one. Those in use are closed when their call is done. */
 void http_client_disconnect(struct http_client *client);
+
+/* What another transport to the same server needs (net/websocket.h), as this client's next call would have it. */
+struct http_access {
+	const char *host; /* without the brackets of an IPv6 address */
+	uint16_t port;
+	const char *path;              /* of the base URL, without a slash at its end: "" */
+	const char *tls_name;          /* what the certificate must be for; NULL: any (insecure) */
+	struct tls_material *material; /* NULL without TLS */
+	const char *const *headers;    /* ended by NULL; NULL: none */
+	const char *user_agent;
+	bool proxied;                 /* it is reached through a proxy, if no_proxy does not say otherwise */
+	struct secret *authorization; /* the Authorization header's value, the caller's; NULL: none */
+};
+/* Refreshes credentials as before a call (`force`: as after a 401). All but `authorization` is the client's and valid until it
+ * is used again. -ERROR_AUTH or what else the credentials say. */
+_must_check_ int http_client_access(struct http_client *client, bool force, struct http_access *ret,
+				    struct error **err);
 
 struct http_result {
 	/* 0: an answer of any status arrived whole; else -ERROR_NETWORK (refused, reset, TLS handshake, time-out, cut short),

@@ -25,6 +25,7 @@ struct loop {
 	int signal_fd;
 	uint64_t now;
 	uint64_t curl_due;          /* when curl wants to be called without an event */
+	struct loop_fd *fds;        /* a few at most */
 	struct loop_timer *timers;  /* by due time, equal ones in the order in which they were set */
 	struct transfer *transfers; /* a few dozen at most: found by going through them */
 	size_t transfer_count, transfer_size;
@@ -262,6 +263,18 @@ static int wait_ms(const struct loop *loop, uint64_t until)
 	return (int)((wait + NS_PER_MS - 1) / NS_PER_MS);
 }
 
+/* Whether it is one of ours, not curl's. */
+static bool fd_readable(struct loop *loop, int fd)
+{
+	struct loop_fd *watch = loop->fds;
+
+	while (watch != NULL && watch->fd != fd)
+		watch = watch->next;
+	if (watch != NULL)
+		watch->fn(watch->arg);
+	return watch != NULL;
+}
+
 void loop_step(struct loop *loop, uint64_t until)
 {
 	struct epoll_event events[EVENTS_A_STEP];
@@ -279,6 +292,8 @@ void loop_step(struct loop *loop, uint64_t until)
 			signals_read(loop);
 			continue;
 		}
+		if (fd_readable(loop, events[i].data.fd))
+			continue;
 		if (events[i].events & (EPOLLIN | EPOLLHUP))
 			what |= CURL_CSELECT_IN;
 		if (events[i].events & EPOLLOUT)
@@ -337,6 +352,30 @@ void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 void *loop_curl(struct loop *loop)
 {
 	return loop->multi;
+}
+
+int loop_watch_fd(struct loop *loop, struct loop_fd *watch, int fd, void (*fn)(void *arg), void *arg,
+		  struct error **err)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return error_set_errno(err, ERROR_IO, errno, "watching a descriptor");
+	*watch = (struct loop_fd){.fd = fd, .fn = fn, .arg = arg, .next = loop->fds};
+	loop->fds = watch;
+	return 0;
+}
+
+void loop_unwatch_fd(struct loop *loop, struct loop_fd *watch)
+{
+	struct loop_fd **place = &loop->fds;
+
+	while (*place != NULL && *place != watch)
+		place = &(*place)->next;
+	if (*place == NULL)
+		return;
+	*place = watch->next;
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
 }
 
 void loop_watch_transfer(struct loop *loop, void *easy, void (*done)(void *arg, int result), void *arg)

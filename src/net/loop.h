@@ -43,6 +43,18 @@ struct loop_timer {
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due, void (*fn)(void *arg), void *arg);
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer);
 
+/* A descriptor that another thread, or the kernel, makes readable. Owned by whoever has the struct; zero it first. */
+struct loop_fd {
+	int fd;
+	void (*fn)(void *arg);
+	void *arg;
+	struct loop_fd *next;
+};
+/* Calls fn in each step in which `fd` can be read. It is closed by its owner, after loop_unwatch_fd. -ERROR_IO. */
+_must_check_ int loop_watch_fd(struct loop *loop, struct loop_fd *watch, int fd, void (*fn)(void *arg), void *arg,
+			       struct error **err);
+void loop_unwatch_fd(struct loop *loop, struct loop_fd *watch); /* one that is not watched is fine */
+
 /* For net/http.c alone: the CURLM, and what to call when an easy handle in it is done (result is a CURLcode). The easy
  * handle was removed from the CURLM by then. An unwatched handle may be removed by its owner at any time. */
 void *loop_curl(struct loop *loop);

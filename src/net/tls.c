@@ -2,7 +2,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <time.h>
 
 struct tls_material {
@@ -209,6 +209,53 @@ int tls_material_apply(struct tls_material *material, struct ssl_ctx_st *context
 		return 0;
 	if (SSL_CTX_use_cert_and_key(context, material->cert, material->key, material->chain, 1) != 1)
 		return -ERROR_IO;
+	return 0;
+}
+
+/* In the place of the whole verification. */
+static int accept_any(X509_STORE_CTX *chain, void *arg)
+{
+	(void)arg;
+	X509_STORE_CTX_set_error(chain, X509_V_OK);
+	return 1;
+}
+
+static int expect_name(SSL_CTX *context, const char *name)
+{
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(context);
+
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1)
+		return 0;
+	ERR_clear_error();
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* An empty name would mean any. */
+	if (name[0] == '\0' || X509_VERIFY_PARAM_set1_host(param, name, 0) != 1)
+		return -ERROR_IO;
+	return 0;
+}
+
+int tls_client_context(struct tls_material *material, const char *name, struct ssl_ctx_st **ret)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+	int rc = 0;
+
+	if (context == NULL)
+		abort();
+	if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1)
+		rc = -ERROR_IO;
+	if (rc == 0)
+		rc = tls_material_apply(material, context);
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	if (name == NULL)
+		SSL_CTX_set_cert_verify_callback(context, accept_any, NULL);
+	else if (rc == 0)
+		rc = expect_name(context, name);
+	ERR_clear_error();
+	if (rc < 0) {
+		SSL_CTX_free(context);
+		return rc;
+	}
+	*ret = context;
 	return 0;
 }
 

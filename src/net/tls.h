@@ -21,5 +21,9 @@ _must_check_ int tls_material_renew(const struct tls_material *old, const struct
 _must_check_ int tls_check_identity(const struct secret *cert_pem, const struct secret *key_pem, struct error **err);
 /* Puts all of it into a context. 0, or -ERROR_IO when OpenSSL refuses. */
 _must_check_ int tls_material_apply(struct tls_material *material, struct ssl_ctx_st *context);
+/* A context of its own for connections that are not curl's, TLS 1.2 or later: verifies that the server's certificate comes
+ * from these authorities and is for `name` (a host name or an IP address); NULL takes any server, as
+ * insecure-skip-tls-verify. Freed with SSL_CTX_free. 0, or -ERROR_IO when OpenSSL refuses. */
+_must_check_ int tls_client_context(struct tls_material *material, const char *name, struct ssl_ctx_st **ret);
 /* When the client certificate ends, seconds since 1970; 0 without one. */
 int64_t tls_material_expiry(const struct tls_material *material);

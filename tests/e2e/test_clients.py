@@ -3,8 +3,6 @@ tests' own making cannot prove."""
 
 import json
 import subprocess
-import tempfile
-import time
 import unittest
 
 from lib import (Cluster, FaultProxy, TcpProxy, bulk_secrets, faults, populate, snapshot_hash,
@@ -30,7 +28,7 @@ TOOL = None
 
 def setUpModule():
     global TOOL
-    TOOL = link_tool("tool_clients", unittest.enterModuleContext(tempfile.TemporaryDirectory()))
+    TOOL = link_tool("tool_clients")
 
 
 def run(*arguments, timeout=60):

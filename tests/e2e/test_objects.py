@@ -4,7 +4,6 @@ what, and which share of a server our requests get."""
 import json
 import os
 import subprocess
-import tempfile
 import unittest
 
 import yaml
@@ -25,7 +24,7 @@ shared = None  # the cluster of most of the tests, made when the first one needs
 
 def setUpModule():
     global TOOL
-    TOOL = link_tool("tool_objects", unittest.enterModuleContext(tempfile.TemporaryDirectory()))
+    TOOL = link_tool("tool_objects")
 
 
 def tool(*arguments, text=""):

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
 
@@ -730,8 +729,7 @@ class Library(SweepCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.tool = link_tool("tool_sweep", folder)
+        cls.tool = link_tool("tool_sweep")
 
     def run_tool(self, *arguments, mode="replace", qps=0, skip_above=0, resource="secrets", proxy=None):
         more = {"url": proxy.url, "name": "tool.conf"} if proxy else {}
