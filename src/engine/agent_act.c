@@ -33,9 +33,11 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 static int census(struct agent *agent, const struct key_server_spec *spec, struct error **err)
 {
 	int rc = rotation_census_now(agent->node, err);
-	if (rc == 0)
-		agent->told->status.census.sequence = spec->sequence;
-	return rc;
+	if (rc < 0)
+		return rc;
+	agent->told->status.census.epoch = spec->epoch;
+	agent->told->status.census.sequence = spec->sequence;
+	return 0;
 }
 
 static void forget_canaries(struct key_server_status *told)

@@ -89,6 +89,7 @@ static void tell_census(const struct agent *agent, uint64_t now, struct key_serv
 	const struct census_observation *census = &agent->node->census_seen;
 	if (census->finished == 0)
 		return;
+	ret->census.epoch = agent->told->status.census.epoch;
 	ret->census.sequence = agent->told->status.census.sequence;
 	ret->census.revision = census->revision;
 	ret->census.complete = census->complete && census->group_count <= KEY_SERVER_GROUPS_MAX;

@@ -270,10 +270,10 @@ static void observe_census(struct controller *c, uint64_t now)
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		const struct key_server_status *status = server ? &server->last->status : NULL;
-		const char *result = controller_result(c, i, c->census.epoch, c->census.sequence);
-		if (!result)
+		bool good = status && status->census.epoch == c->census.epoch &&
+			    status->census.sequence == c->census.sequence;
+		if (!good && !controller_result(c, i, c->census.epoch, c->census.sequence))
 			return; /* not yet: the one before stands */
-		bool good = text_equal(result, "ok") && status->census.sequence == c->census.sequence;
 		if (!good || !status->census.complete) {
 			whole.complete = false;
 			if (!whole.why)

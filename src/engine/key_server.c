@@ -84,6 +84,7 @@ static const struct object_field done_fields[] = {
 static const struct object_record done_record = {done_fields, ELEMENTS(done_fields), 0};
 
 static const struct object_field census_fields[] = {
+	OBJECT_NUMBER(STATUS, census.epoch, "epoch", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, census.sequence, "sequence", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, census.revision, "revision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(STATUS, census.complete, "complete"),

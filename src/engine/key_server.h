@@ -88,7 +88,7 @@ struct key_server_status {
 	size_t member_count;
 	bool members_behind_balancer;
 	struct {
-		uint64_t revision, sequence; /* sequence: of the order that it answers */
+		uint64_t revision, epoch, sequence; /* epoch and sequence: of the order that it answers */
 		bool complete, compacted;
 		char *why;
 		uint64_t does_not_open, finished_age_milliseconds;
