@@ -39,7 +39,8 @@ static const struct command commands[] = {
 	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.",
 	 OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
 	{"agent", "", "stand beside one of several API servers: report, and carry out ordered steps",
-	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state directory. Safe "
+	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state "
+	 "directory. Safe "
 	 "to stop at any moment.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT, cmd_agent},
 	{"controller", "", "direct the rotations that KeyRotation objects ask for",

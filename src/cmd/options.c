@@ -93,7 +93,8 @@ static const struct option table[] = {
 	{"--node-name", NULL, KIND_TEXT, FIELD(node_name), OPTIONS_AGENT, "NAME",
 	 "the node's name, as its API server's identity Lease has it"},
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT, "FILE",
-	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: the "
+	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
+	 "the "
 	 "service-account signing key of the API server's flags)"},
 	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_AGENT, "FILE",
 	 "the EncryptionConfiguration in force on this node"},

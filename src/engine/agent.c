@@ -109,8 +109,9 @@ static void join(struct agent *agent)
 	const struct key_rotation *rotation = agent->rotation;
 	struct rotation *node = agent->node;
 	struct target_content content = {0};
-	if (!rotation || rotation->status.step_count == 0 || on_this_path(node->journal, rotation) ||
-	    !text_equal(rotation->meta.uid, agent->disk.rotation) || target_read(node->target, &content, NULL) < 0)
+	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
+	    on_this_path(node->journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation) ||
+	    target_read(node->target, &content, NULL) < 0)
 		return;
 	const struct key_rotation_status *status = &rotation->status;
 	struct journal *journal = xcalloc(1, sizeof(*journal));
@@ -122,13 +123,11 @@ static void join(struct agent *agent)
 	for (size_t i = 0; i < status->step_count; i++)
 		journal->path->steps[journal->path->count++] = config_shape_copy(status->steps[i]);
 	for (size_t i = 0; i < status->old_key_count; i++) {
-		_cleanup_free_ char *label =
-			xasprintf("%s/%s", status->old_keys[i].provider, status->old_keys[i].name);
+		_cleanup_free_ char *label = xasprintf("%s/%s", status->old_keys[i].provider, status->old_keys[i].name);
 		strings_add(&journal->old_keys, label);
 	}
 	for (size_t i = 0; i < status->new_key_count; i++) {
-		_cleanup_free_ char *label =
-			xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
+		_cleanup_free_ char *label = xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
 		strings_add(&journal->new_keys, label);
 	}
 	if (path_find(journal->path, encryption_config_shape(content.config)) == 0)
@@ -137,6 +136,32 @@ static void join(struct agent *agent)
 	target_content_free(&content);
 	rotation_take_journal(node, journal);
 	agent->disk.written_step = STEP_NONE;
+}
+
+/* What a rotation needed on this disk goes with it; retired keys stay as they were treated. */
+static int leave(struct agent *agent, struct error **err)
+{
+	struct rotation *node = agent->node;
+	const struct key_rotation *rotation = agent->rotation;
+	struct target_content content = {0};
+	if (!rotation || !rotation->status.outcome || !text_equal(node->journal->rotation, rotation->meta.uid))
+		return 0;
+	int rc = target_clean(node->target, true, err);
+	if (rc == 0)
+		rc = new_keys_let_go(node->held_directory, &node->journal->new_keys, err);
+	if (rc == 0)
+		rc = journal_remove(node->target->path, err);
+	if (rc == 0)
+		rc = target_read(node->target, &content, err);
+	if (rc < 0)
+		return rc;
+	keys_free(&node->keys);
+	keys_add_config(&node->keys, content.config);
+	rotation_take_journal(node, journal_of_present(encryption_config_shape(content.config), content.sha256));
+	target_content_free(&content);
+	object_release(&key_server_status_record, &agent->told->status);
+	object_defaults(&key_server_status_record, &agent->told->status);
+	return 0;
 }
 
 /* --- looking --- */
@@ -253,8 +278,9 @@ static struct order order_of(const struct key_server_spec *spec)
 
 static uint64_t published_at(const struct agent *agent, uint64_t beat)
 {
-	return beat > 0 && beat <= agent->beat && beat + AGENT_BEATS > agent->beat ? agent->published[beat % AGENT_BEATS]
-										    : 0;
+	return beat > 0 && beat <= agent->beat && beat + AGENT_BEATS > agent->beat
+		       ? agent->published[beat % AGENT_BEATS]
+		       : 0;
 }
 
 static struct verdict judge(struct agent *agent, const struct key_server_spec *spec)
@@ -365,8 +391,7 @@ static int act(struct agent *agent, struct error **err)
 
 static int read_cluster_uid(struct agent *agent, struct error **err)
 {
-	const struct kube_resource *namespaces =
-		kube_resources_find(&agent->node->cluster->resources, "namespaces");
+	const struct kube_resource *namespaces = kube_resources_find(&agent->node->cluster->resources, "namespaces");
 	uint64_t revision;
 	if (!namespaces)
 		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", agent->node->cluster->kube.name);
@@ -398,10 +423,13 @@ static int turn(struct agent *agent, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
 	read_orders(agent);
+	int rc = leave(agent, err);
+	if (rc < 0)
+		return rc;
 	join(agent);
 	agent_take_keys(agent);
 	look(agent);
-	int rc = act(agent, err);
+	rc = act(agent, err);
 	if (rc < 0)
 		return rc;
 	/* What was done shows in the report that tells of it. */

@@ -25,7 +25,8 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 	if (rc < 0)
 		return rc;
 	if (text_equal(before, node->look.written_hash))
-		return error_set(err, ERROR_CONFLICT, "the file changed, or the order grew too old, just before the swap");
+		return error_set(err, ERROR_CONFLICT,
+				 "the file changed, or the order grew too old, just before the swap");
 	agent->disk.written_step = verdict->to_step;
 	return 0;
 }

@@ -54,7 +54,8 @@ static int parse(const char *path, const struct secret *content, struct agent_di
 	return rc < 0 ? error_wrap(err, rc, "the agent's own state") : 0;
 }
 
-static int write_file(const char *state_directory, const struct agent_disk *disk, const char *expect, struct error **err)
+static int write_file(const char *state_directory, const struct agent_disk *disk, const char *expect,
+		      struct error **err)
 {
 	_cleanup_free_ char *path = file_of(state_directory);
 	struct json_writer w = JSON_WRITER_INIT(AGENT_FILE_MAX);

@@ -15,5 +15,5 @@ struct agent_disk {
  * does not know what it acknowledged must not act. */
 _must_check_ int agent_disk_open(const char *state_directory, struct agent_disk *ret, struct error **err);
 _must_check_ int agent_disk_save(const char *state_directory, const struct agent_disk *disk, struct error **err);
-void agent_disk_free(struct agent_disk *disk); /* the contents */
+void agent_disk_free(struct agent_disk *disk);                      /* the contents */
 struct agent_state agent_disk_state(const struct agent_disk *disk); /* lends its strings */

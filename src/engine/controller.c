@@ -90,8 +90,8 @@ static void forget_rotation(struct controller *c)
 static int choose_rotation(struct controller *c, struct error **err)
 {
 	struct choice choice = {0};
-	int rc = kube_custom_list(&c->options->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, consider, &choice, NULL,
-				  err);
+	int rc = kube_custom_list(&c->options->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, consider, &choice,
+				  NULL, err);
 	if (rc < 0) {
 		key_rotation_free(choice.chosen);
 		return rc;
@@ -154,18 +154,35 @@ static int decide_and_act(struct controller *c, struct error **err)
 	return rc == 0 ? controller_tell(c, &d, err) : rc;
 }
 
+/* What is asked for and not carried out yet is waited with, not half done: NULL where all of it is. */
+static const char *not_carried_out(const struct key_rotation_spec *spec)
+{
+	if (!spec->provider)
+		return "this version carries out spec.provider only";
+	if (!text_equal(spec->old_key, "keep"))
+		return "this version leaves old keys on the nodes only: spec.oldKey keep";
+	if (spec->aborted)
+		return "this version does not abort a rotation of several servers: it stays where it is";
+	if (spec->foreign_prefixes.count > 0)
+		return "this version does not pass spec.foreignPrefixes to agents";
+	return NULL;
+}
+
 static int turn(struct controller *c, struct error **err)
 {
 	int rc = choose_rotation(c, err);
 	if (rc < 0 || !c->rotation)
 		return rc;
+	const char *no = not_carried_out(&c->rotation->spec);
 	rc = controller_look(c, err);
-	if (rc == 0)
+	if (rc == 0 && !no)
 		rc = controller_find_path(c, err);
 	if (rc < 0)
 		return rc;
-	if (c->path)
+	if (c->path && !no)
 		return decide_and_act(c, err);
+	if (no)
+		controller_trouble(c, no);
 	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
 	return controller_tell(c, &nothing, err);
 }

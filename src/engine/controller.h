@@ -6,14 +6,14 @@
 #include "base/text.h"
 
 struct controller_options {
-	struct cluster *cluster;         /* etcd is not needed */
-	struct kube *const *servers;     /* every API server by its own address */
+	struct cluster *cluster;     /* etcd is not needed */
+	struct kube *const *servers; /* every API server by its own address */
 	size_t server_count;
-	struct kube *leases;             /* a client of its own for the Lease, which a sweep must not hold up */
-	const char *instance;            /* unique to this process: the Lease's holder */
+	struct kube *leases;  /* a client of its own for the Lease, which a sweep must not hold up */
+	const char *instance; /* unique to this process: the Lease's holder */
 	uint64_t settle;
-	bool has_settle;                 /* --settle; ns. Else the request timeout, at least 15 s */
-	const char *record_path;         /* flight recorder; NULL */
+	bool has_settle;                              /* --settle; ns. Else the request timeout, at least 15 s */
+	const char *record_path;                      /* flight recorder; NULL */
 	void (*on_note)(void *arg, const char *text); /* NULL: nobody */
 	void *arg;
 };

@@ -173,7 +173,8 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 {
 	struct agent_report agents[KEY_SERVERS_MAX];
 	reports(c, agents);
-	struct dispatch dispatch = order_from_decision(c->path, &c->seen, d, &c->fence, agents, c->rotation->status.epoch);
+	struct dispatch dispatch =
+		order_from_decision(c->path, &c->seen, d, &c->fence, agents, c->rotation->status.epoch);
 	int rc = 0;
 	*ret_sent = false;
 	switch (dispatch.kind) {
@@ -188,8 +189,9 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 			rc = send_none_to_all(c, err);
 		break;
 	case DISPATCH_WAIT: {
-		_cleanup_free_ char *why = xasprintf("the agent of %s has not acknowledged epoch %llu",
-						     c->servers[dispatch.agent].name, (unsigned long long)c->fence.epoch);
+		_cleanup_free_ char *why =
+			xasprintf("the agent of %s has not acknowledged epoch %llu", c->servers[dispatch.agent].name,
+				  (unsigned long long)c->fence.epoch);
 		controller_trouble(c, why);
 		return send_none_to_all(c, err);
 	}
@@ -277,12 +279,11 @@ static int put_canary(struct controller *c, size_t index, int step, struct error
 		return rc;
 	c->canary.asked = xreallocarray(c->canary.asked, c->canary.count + count, sizeof(*c->canary.asked));
 	for (size_t i = 0; i < count; i++)
-		c->canary.asked[c->canary.count++] =
-			(struct key_server_canary){.server = xstrdup(server->name),
-						   .resource = xstrdup(marks[i].resource),
-						   .name = xstrdup(marks[i].name),
-						   .revision = marks[i].revision,
-						   .step = step};
+		c->canary.asked[c->canary.count++] = (struct key_server_canary){.server = xstrdup(server->name),
+										.resource = xstrdup(marks[i].resource),
+										.name = xstrdup(marks[i].name),
+										.revision = marks[i].revision,
+										.step = step};
 	canary_marks_free(marks, count);
 	return 0;
 }
@@ -471,8 +472,8 @@ static int read_sample(struct controller *c, const struct decision *d, struct er
 		return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 	c->reads_checked_at = began;
 	_cleanup_free_ char *line =
-		xasprintf("%llu objects in %llu namespaces read back past every cache", (unsigned long long)result.objects,
-			  (unsigned long long)result.namespaces);
+		xasprintf("%llu objects in %llu namespaces read back past every cache",
+			  (unsigned long long)result.objects, (unsigned long long)result.namespaces);
 	strings_add(&c->rotation->status.evidence, line);
 	return 0;
 }

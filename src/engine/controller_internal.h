@@ -16,7 +16,7 @@
 /* What is kept of one server of the rotation's set. */
 struct directed {
 	char *name;
-	struct kube *kube; /* its own address; NULL: not found yet */
+	struct kube *kube;           /* its own address; NULL: not found yet */
 	struct key_server_spec sent; /* the last order */
 	/* by its own /metrics in this turn */
 	bool scraped;

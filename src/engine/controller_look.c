@@ -40,8 +40,7 @@ static void grow_set(struct controller *c, const char *name, const char *identit
 	struct key_rotation_status *status = &c->rotation->status;
 	struct key_rotation_server *server = in_set(c, name);
 	if (!server) {
-		status->servers =
-			xreallocarray(status->servers, status->server_count + 1, sizeof(*status->servers));
+		status->servers = xreallocarray(status->servers, status->server_count + 1, sizeof(*status->servers));
 		server = &status->servers[status->server_count++];
 		*server = (struct key_rotation_server){.name = xstrdup(name)};
 	}
@@ -117,8 +116,7 @@ static struct directed *by_id_hash(const struct controller *c, const struct kube
 static void take_metrics(struct controller *c, struct kube *kube, const struct apiserver_metrics *metrics,
 			 const struct kube_identities *identities)
 {
-	struct directed *server =
-		metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
+	struct directed *server = metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
 	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
 		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them", kube->name));
 		return;
@@ -279,7 +277,7 @@ static void observe_census(struct controller *c, uint64_t now)
 			if (!whole.why)
 				whole.why = xasprintf("%s: %s", c->servers[i].name,
 						      !good && status->done.message ? status->done.message
-						      : status->census.why	    ? status->census.why
+						      : status->census.why          ? status->census.why
 										    : "not taken");
 		}
 		whole.compacted = whole.compacted && good && status->census.compacted;

@@ -43,7 +43,8 @@ static int find_target(const struct controller *c, struct config_shape **ret, st
 	const struct key_rotation_spec *spec = &c->rotation->spec;
 	bool same = text_equal(spec->provider, "same");
 	_cleanup_keys_ unused = {0}; /* an agent makes the real ones: of these only their kinds and places count */
-	const struct intent intent = {same ? NULL : spec->provider, &spec->drop_keys, spec->drop_identity, clock_wall()};
+	const struct intent intent = {same ? NULL : spec->provider, &spec->drop_keys, spec->drop_identity,
+				      clock_wall()};
 	if (!spec->provider)
 		return error_set(err, ERROR_REFUSED, "only spec.provider is carried out by this version");
 	return intent_target(status_of(c, 0)->configuration, &intent, &unused, ret, ret_new, err);
@@ -124,10 +125,11 @@ static int take_made_keys(struct controller *c, const struct key_server_status *
 		const struct object_sealed_key *key = &made->sealed_keys[i];
 		if (key->epoch != c->fence.epoch)
 			continue;
-		status->sealed_keys = xreallocarray(status->sealed_keys, status->sealed_key_count + 1,
-						    sizeof(*status->sealed_keys));
-		status->sealed_keys[status->sealed_key_count++] = (struct object_sealed_key){
-			xstrdup(key->provider), xstrdup(key->name), xstrdup(key->fingerprint), xstrdup(key->text), key->epoch};
+		status->sealed_keys =
+			xreallocarray(status->sealed_keys, status->sealed_key_count + 1, sizeof(*status->sealed_keys));
+		status->sealed_keys[status->sealed_key_count++] =
+			(struct object_sealed_key){xstrdup(key->provider), xstrdup(key->name),
+						   xstrdup(key->fingerprint), xstrdup(key->text), key->epoch};
 	}
 	return controller_apply(c, err);
 }
@@ -135,10 +137,8 @@ static int take_made_keys(struct controller *c, const struct key_server_status *
 static int order_keys(struct controller *c, const struct strings *labels, struct error **err)
 {
 	_cleanup_free_ char *action = xstrdup(order_action_name(ORDER_MAKE_KEY));
-	struct key_server_spec spec = {.action = action,
-				       .epoch = c->fence.epoch,
-				       .step = STEP_NONE,
-				       .from_step = STEP_NONE};
+	struct key_server_spec spec = {
+		.action = action, .epoch = c->fence.epoch, .step = STEP_NONE, .from_step = STEP_NONE};
 	const char *result = controller_result(c, 0, c->fence.epoch, c->fence.sequence);
 	if (c->fence.sequence > 0 && !result)
 		return 0; /* it is at it */

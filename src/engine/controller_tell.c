@@ -112,8 +112,9 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	struct key_rotation_status *status = &c->rotation->status;
 	struct decision_clock clock = {.now = clock_monotonic(), .wall = clock_wall()};
 	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
-	_cleanup_free_ char *whole = c->trouble ? xasprintf("%s%s%s%s", text, *text ? " (" : "", c->trouble, *text ? ")" : "")
-						: xstrdup(text);
+	_cleanup_free_ char *whole =
+		c->trouble ? xasprintf("%s%s%s%s", text, *text ? " (" : "", c->trouble, *text ? ")" : "")
+			   : xstrdup(text);
 	const char *phase = c->path ? phase_name(d->phase) : "AddReadKey";
 	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED;
 	bool changed = !text_equal(status->phase, phase) || (c->path && status->step != d->step);

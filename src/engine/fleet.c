@@ -32,7 +32,8 @@ struct fleet_server *fleet_find(const struct fleet *fleet, const char *name)
 
 static bool same_report(const struct key_server_status *a, const struct key_server_status *b)
 {
-	return a->beat == b->beat && text_equal(a->incarnation, b->incarnation) && text_equal(a->heartbeat, b->heartbeat);
+	return a->beat == b->beat && text_equal(a->incarnation, b->incarnation) &&
+	       text_equal(a->heartbeat, b->heartbeat);
 }
 
 static bool says_the_same(const struct key_server_status *a, const struct key_server_status *b)
@@ -49,7 +50,8 @@ static uint64_t before(uint64_t at, uint64_t milliseconds)
 
 /* A report that the list before did not have was written after that list was asked for, and its look is as old as it
  * says. */
-static void take_report(struct fleet_server *now, const struct fleet_server *last, uint64_t list_before, uint64_t asked_at)
+static void take_report(struct fleet_server *now, const struct fleet_server *last, uint64_t list_before,
+			uint64_t asked_at)
 {
 	const struct key_server_status *status = &now->last->status;
 	if (last && same_report(&last->last->status, status)) {

@@ -11,7 +11,8 @@ struct fleet_server {
 	struct key_server *last;
 	uint64_t looked_at;    /* monotonic ns; its look is not older than this. 0: not known yet */
 	uint64_t beat_read_at; /* when the list that first had this report was asked for */
-	uint64_t loaded_since; /* since when all reports say the same of file, loaded hash and process; 0: they do not */
+	uint64_t
+		loaded_since; /* since when all reports say the same of file, loaded hash and process; 0: they do not */
 };
 struct fleet {
 	struct fleet_server *servers; /* in the order of their names */
@@ -21,7 +22,7 @@ struct fleet {
 /* Lists all KeyServers past every cache. One that is gone from the list is gone from here, too: who may not forget it
  * keeps its name. Waits. Errors as kube_custom_list's, and -ERROR_INPUT for one that is broken; then nothing changes. */
 _must_check_ int fleet_read(struct fleet *fleet, struct kube *kube, struct error **err);
-void fleet_free(struct fleet *fleet); /* the contents */
+void fleet_free(struct fleet *fleet);                                         /* the contents */
 struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /* or NULL */
 
 /* What the last report says of the server. `server` NULL: no agent has ever reported. Strings are new. */

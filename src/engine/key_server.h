@@ -26,12 +26,12 @@ struct key_server_spec {
 	char *action; /* "" none, "write-step", "census", "compact", "find-canary", "retire", "make-key" */
 	int step;     /* write-step: which one of KeyRotation.status.steps */
 	char *expect_hash;
-	bool rescue;                  /* write-step that puts keys back */
+	bool rescue; /* write-step that puts keys back */
 	int from_step;
 	bool aborted;
 	uint64_t beat, good_for_milliseconds; /* as in order.h */
-	uint64_t census_revision;     /* compact */
-	struct strings providers;     /* make-key: a key of each kind */
+	uint64_t census_revision;             /* compact */
+	struct strings providers;             /* make-key: a key of each kind */
 	struct key_server_canary *canaries;
 	size_t canary_count;
 };
@@ -62,9 +62,9 @@ struct key_server_status {
 	int loaded_step;
 	bool loaded_is_file;
 	bool refuses_file, refused_before, needs_second_nonce; /* as in observation.h */
-	char *evidence;                     /* "hash", "reloads" */
-	uint64_t process;                   /* ms since 1970, as the server tells its start */
-	struct config_shape *configuration; /* of the file */
+	char *evidence;                                        /* "hash", "reloads" */
+	uint64_t process;                                      /* ms since 1970, as the server tells its start */
+	struct config_shape *configuration;                    /* of the file */
 	struct key_server_kms *kms;
 	size_t kms_count;
 	struct object_key *keys; /* local ones of the file */

@@ -2,6 +2,7 @@
 share."""
 
 import os
+import signal
 
 import yaml
 
@@ -11,6 +12,12 @@ MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
 ROTATIONS, SERVERS = f"{GROUP}/keyrotations", f"{GROUP}/keyservers"
 DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def stop(running):
+    """In order: a controller gives its Lease back."""
+    running.signal(signal.SIGTERM)
+    running.wait(20)
 
 
 class Fleet:
@@ -52,7 +59,7 @@ class Fleet:
             "--record", record, *[word for each in self.cluster.servers for word in ("--apiserver", each.url)],
             *more])
         controller.record = record
-        self.test.addCleanup(controller.kill)
+        self.test.addCleanup(stop, controller)
         self.controllers.append(controller)
         return controller
 

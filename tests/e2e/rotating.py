@@ -137,8 +137,10 @@ class Writers:
     be read, no change that is lost.
     """
 
-    def __init__(self, api, resources=("secrets", "configmaps"), threads=2, namespace="writers"):
+    def __init__(self, api, resources=("secrets", "configmaps"), threads=2, namespace="writers", reader=None):
+        """`reader`: another server, by which what was written is read."""
         self._api, self._resources, self._namespace = api, resources, namespace
+        self._reader = reader or api
         self._stop = threading.Event()
         self.done = 0          # writes that were read back
         self.faults = []
@@ -193,7 +195,7 @@ class Writers:
             self.done += 1
 
     def _expect(self, resource, name, value):
-        found = self._api.get(resource, self._namespace, name)["data"]
+        found = self._reader.get(resource, self._namespace, name)["data"]
         wanted = _object(resource, name, value)["data"]
         if found != wanted:
             raise AssertionError(f"read {found} after {wanted} was written")

@@ -1,30 +1,145 @@
-"""Rotations of several API servers, by agents and a controller."""
+"""Rotations of three API servers, each with its own file, by agents and a controller."""
 
+import contextlib
+import glob
+import os
+import re
+import time
 import unittest
 
-from fleet import Fleet
-from lib import Cluster, populate, snapshot_hash
+from fleet import ROTATIONS, SERVERS, Fleet
+from lib import Cluster, populate, snapshot_hash, wait_until
+from rotating import Writers
+
+KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
 
 
 class Three(unittest.TestCase):
-    """Three API servers, each with its own file."""
+    """One cluster on which rotation follows rotation, in the order of the tests' names."""
 
     @classmethod
     def setUpClass(cls):
         cls.cluster = cls.enterClassContext(Cluster(servers=3, request_timeout="3s", compaction="5s"))
         populate(cls.cluster, namespaces=("default", "team-a"), big=False)
+        Fleet(cls, cls.cluster).install()
 
-    def test_a_whole_rotation(self):
-        fleet = Fleet(self, self.cluster)
-        fleet.install()
-        fleet.start()
-        before = snapshot_hash(self.cluster.api)
-        fleet.rotate("first")
-        status = fleet.wait_done("first")
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
-        new = status["keys"]["new"][0]["name"] if "keys" in status else None
-        counts = self.cluster.etcd.prefix_counts("/registry/secrets/")
-        self.assertEqual(list(counts), [f"aescbc:{new}"])
+    def setUp(self):
+        self.fleet = Fleet(self, self.cluster)
+        self.api = self.cluster.api
+
+    def keys(self):
+        """[{name: bytes} of each server's file]."""
+        return [dict(KEYS.findall(server.read_config())) for server in self.cluster.servers]
+
+    def steps(self):
+        return [each.get("status", {}).get("fileStep") for each in self.api.list(SERVERS)]
+
+    def expect_rotated(self, name, before, old):
+        """Done: everything is readable and under the new key alone, on every server."""
+        status = self.fleet.wait_done(name)
+        new = status["keys"]["new"][0]
+        self.assertEqual(snapshot_hash(self.api), before)
+        for resource in ("secrets", "configmaps"):
+            self.assertEqual(list(self.cluster.etcd.prefix_counts(f"/registry/{resource}/")),
+                             [f"{new['provider']}:{new['name']}"])
+        for keys in self.keys():
+            self.assertEqual(list(keys), [new["name"]])
+        self.assertEqual(len({tuple(keys.items()) for keys in self.keys()}), 1)
+        self.assertNotIn("sealedKeys", status)
+        for server in self.cluster.servers:
+            index = self.cluster.servers.index(server)
+            with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:
+                self.assertIn(f"/{old}", file.read())
+            wait_until(lambda: not glob.glob(os.path.join(
+                os.path.dirname(server.config), ".*.kube-rekey.*[!k]")), 20, "no left-overs")  # pylint: disable=cell-var-from-loop
+        self.expect_no_key_bytes()
+        return status
+
+    def expect_no_key_bytes(self):
+        """Neither in an object nor in a record nor in what was said."""
+        told = "".join(str(self.api.list(each)) for each in (ROTATIONS, SERVERS)) + self.fleet.said()
+        for path in glob.glob(self.cluster.path("*.record")):
+            with open(path, encoding="utf-8") as file:
+                told += file.read()
+        for keys in self.keys():
+            for secret in keys.values():
+                self.assertNotIn(secret, told)
+
+    def test_1_a_whole_rotation(self):
+        """A writer for each server reads what it wrote through the next one."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        servers = self.cluster.servers
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(Writers(
+                server.client(), threads=1, namespace=f"writers-{number}",
+                reader=servers[(number + 1) % 3].client()))
+                for number, server in enumerate(servers)]
+            self.fleet.start()
+            self.fleet.rotate("first")
+            self.fleet.wait_done("first")
+        for each in writers:
+            self.assertEqual(each.faults, [])
+            self.assertGreater(each.done, 10)
+        for number in range(3):
+            self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/secrets")
+            self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/configmaps")
+        self.assertTrue(before)
+        self.expect_rotated("first", snapshot_hash(self.api), old)
+
+    def test_2_paused_and_gone_on_with(self):
+        """To another kind of key. Nothing moves while it is paused."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("second", provider="secretbox")
+        self.fleet.wait_for("second", lambda status: status.get("step") == 1, what="step 1 everywhere")
+        self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": True}})
+        time.sleep(4)
+        steps = self.steps()
+        time.sleep(6)
+        self.assertEqual(self.steps(), steps)
+        self.assertLess(max(steps), 3)
+        self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": False}})
+        self.expect_rotated("second", before, old)
+
+    def test_3_controllers_die(self):
+        """Each time the leader is killed another one takes over, and goes on."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("third", provider="aescbc")
+        for step in (1, 2):
+            self.fleet.wait_for("third", lambda status: status.get("step", -1) >= step, what=f"step {step}")  # pylint: disable=cell-var-from-loop
+            self.fleet.controllers[-1].kill()
+            self.fleet.start_controller()
+        self.expect_rotated("third", before, old)
+
+    def test_4_agents_die(self):
+        """Killed with every step that their server takes, and started again."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("fourth")
+        for step in (1, 2, 3):
+            index = step % 3
+            wait_until(lambda: self.steps()[index] == step, 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
+            self.fleet.agents[self.cluster.servers[index].hostname].kill()
+            time.sleep(2)
+            self.fleet.start_agent(index)
+        self.expect_rotated("fourth", before, old)
+
+    def test_5_a_server_is_down(self):
+        """It blocks the promotion, by name, until it is back."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        down = self.cluster.servers[2]
+        down.kill()
+        self.fleet.start_agent(0)
+        self.fleet.start_agent(1)
+        self.fleet.start_controller()
+        self.fleet.rotate("fifth")
+        self.fleet.wait_for("fifth", lambda status: down.hostname in str(status.get("conditions")), what="it is named")
+        time.sleep(5)
+        self.assertTrue(all(list(keys) == [old] for keys in self.keys()), self.keys())
+        down.restart()
+        self.fleet.start_agent(2)
+        self.expect_rotated("fifth", before, old)
 
 
 if __name__ == "__main__":
