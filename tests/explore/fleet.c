@@ -127,8 +127,8 @@ static size_t contents(struct model_state *s, content *ret[static CONTENTS_MAX])
 	size_t n = 0;
 	for (size_t i = 0; i < scenario->servers; i++) {
 		struct model_server *server = &s->servers[i];
-		content *of_server[] = {&server->file,        &server->loaded,      &server->worker,
-					&server->hand.expect, &server->spec.expect, &server->late.expect,
+		content *of_server[] = {&server->file,         &server->loaded,      &server->worker,
+					&server->hand.expect,  &server->spec.expect, &server->late.expect,
 					&server->asleep.expect};
 		memcpy(ret + n, of_server, sizeof(of_server));
 		n += ELEMENTS(of_server);
@@ -235,7 +235,7 @@ static const uint8_t *turn_of(size_t turn)
 static void mask(const struct model_server *server, struct model_server *ret)
 {
 	*ret = *server;
-	content *of_server[] = {&ret->file,	&ret->loaded,	   &ret->worker,       &ret->hand.expect,
+	content *of_server[] = {&ret->file,        &ret->loaded,      &ret->worker,       &ret->hand.expect,
 				&ret->spec.expect, &ret->late.expect, &ret->asleep.expect};
 	for (size_t i = 0; i < ELEMENTS(of_server); i++)
 		*of_server[i] &= 0xf0;
@@ -487,7 +487,8 @@ static bool etcd_event(struct model_state *s, enum event event)
 static bool same_order(const struct model_order *a, const struct model_order *b)
 {
 	return a->what == b->what && a->to == b->to && a->expect == b->expect && a->epoch == b->epoch &&
-	       a->incarnation == b->incarnation && ((a->flags ^ b->flags) & (FLAG_RESCUE | FLAG_ABORTED)) == 0;
+	       a->incarnation == b->incarnation &&
+	       ((a->flags ^ b->flags) & (FLAG_RESCUE | FLAG_ABORTED | FLAG_OTHER)) == 0;
 }
 
 /* Writes KeyServer.spec. The agent's cache may go on showing what was there before. */
@@ -734,7 +735,9 @@ static struct model_order order_to(const struct order *order, struct way way, co
 {
 	bool writes = order->action == ORDER_WRITE_STEP, retires = order->action == ORDER_RETIRE;
 	return (struct model_order){
-		.what = writes ? WHAT_WRITE : retires ? WHAT_RETIRE : WHAT_NONE,
+		.what = writes    ? WHAT_WRITE
+			: retires ? WHAT_RETIRE
+				  : WHAT_NONE,
 		.to = (uint8_t)(writes || retires ? shape_at(way, order->to_step) : 0),
 		.expect = writes || retires ? server->file : 0,
 		.epoch = epoch,
@@ -971,19 +974,24 @@ static struct verdict judge(const struct model_state *s, size_t i, const struct 
 					  .written_step = agent.own.written_step};
 	bool on_file = given->what >= WHAT_WRITE;
 	int to = step_on(way, (enum shape)given->to);
-	const struct order order = {
-		.rotation = given->what == WHAT_NOTHING ? NULL : given->flags & FLAG_OTHER ? "other" : ROTATION,
-		.epoch = given->epoch,
-		.sequence = given->flags & FLAG_PASSED ? 9 : given->flags & FLAG_DONE ? 10 : 11,
-		.incarnation = incarnation_name(given->incarnation),
-		.action = actions[given->what],
-		.from_step = given->what == WHAT_RETIRE ? to : on_file ? step_on(way, shape_of(given->expect)) : 0,
-		.to_step = to,
-		.expect_hash = given->expect ? hash_of(given->expect) : NULL,
-		.rescue = given->flags & FLAG_RESCUE,
-		.aborted = given->flags & FLAG_ABORTED,
-		.beat = 1,
-		.good_for = FRESH_LOOK};
+	const struct order order = {.rotation = given->what == WHAT_NOTHING ? NULL
+						: given->flags & FLAG_OTHER ? "other"
+									    : ROTATION,
+				    .epoch = given->epoch,
+				    .sequence = given->flags & FLAG_PASSED ? 9
+						: given->flags & FLAG_DONE ? 10
+									   : 11,
+				    .incarnation = incarnation_name(given->incarnation),
+				    .action = actions[given->what],
+				    .from_step = given->what == WHAT_RETIRE ? to
+						 : on_file                  ? step_on(way, shape_of(given->expect))
+									    : 0,
+				    .to_step = to,
+				    .expect_hash = given->expect ? hash_of(given->expect) : NULL,
+				    .rescue = given->flags & FLAG_RESCUE,
+				    .aborted = given->flags & FLAG_ABORTED,
+				    .beat = 1,
+				    .good_for = FRESH_LOOK};
 	return order_judge_under(way.path, &order, &state, &agent.sight, ns(s->now), CHECKS_ALL & ~scenario->checks);
 }
 
@@ -1150,12 +1158,13 @@ static bool forge(struct model_state *s, size_t i, unsigned how)
 	uint8_t highest = s->claimed;
 	for (size_t a = 0; a < scenario->servers; a++)
 		highest = s->servers[a].epoch > highest ? s->servers[a].epoch : highest;
-	server->spec = (struct model_order){.what = WHAT_WRITE,
-					    .to = (uint8_t)to,
-					    .expect = how & 8 ? 0 : server->file,
-					    .epoch = (uint8_t)(how & 16 ? server->epoch : highest + 1),
-					    .incarnation = server->incarnation,
-					    .flags = (uint8_t)((how & 4 ? FLAG_RESCUE : 0) | (how & 32 ? FLAG_OTHER : 0))};
+	server->spec =
+		(struct model_order){.what = WHAT_WRITE,
+				     .to = (uint8_t)to,
+				     .expect = how & 8 ? 0 : server->file,
+				     .epoch = (uint8_t)(how & 16 ? server->epoch : highest + 1),
+				     .incarnation = server->incarnation,
+				     .flags = (uint8_t)((how & 4 ? FLAG_RESCUE : 0) | (how & 32 ? FLAG_OTHER : 0))};
 	s->interfered = 1;
 	return true;
 }

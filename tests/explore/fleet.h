@@ -82,8 +82,8 @@ enum budget {
 	BUDGET_WIPE,     /* an agent's state directory is */
 	BUDGET_STOP,     /* a server goes down */
 	BUDGET_EDIT,
-	BUDGET_ALONE,    /* an agent is served no orders for long */
-	BUDGET_FORGE,    /* an order by somebody who may write KeyServers */
+	BUDGET_ALONE, /* an agent is served no orders for long */
+	BUDGET_FORGE, /* an order by somebody who may write KeyServers */
 	BUDGETS
 };
 
