@@ -17,7 +17,8 @@ static const struct scenario scenarios[] = {
 	{.name = "plain", .servers = 3, .workers = true, .history = true},
 	{.name = "down", .servers = 3, .budgets = {[BUDGET_STOP] = 2}},
 	{.name = "down, an old file", .servers = 3, .budgets = {[BUDGET_STOP] = 1, [BUDGET_PUT_BACK] = 1}},
-	{.name = "stalled", .servers = 3, .budgets = {[BUDGET_STALL] = 1, [BUDGET_RESTART] = 1}},
+	{.name = "stalled", .servers = 3, .budgets = {[BUDGET_STALL] = 1}},
+	{.name = "killed", .servers = 3, .budgets = {[BUDGET_RESTART] = 1, [BUDGET_TAKEOVER] = 1}},
 	{.name = "taken over", .servers = 3, .budgets = {[BUDGET_TAKEOVER] = 1, [BUDGET_LATE] = 1}},
 	{.name = "aborted", .servers = 3, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_LATE] = 1}},
 	{.name = "aborted, workers", .servers = 3, .workers = true, .budgets = {[BUDGET_ABORT] = 1}},
@@ -53,4 +54,14 @@ static const struct scenario scenarios[] = {
 	{.name = "trusting, without SETTLED", .servers = 3, TRUSTING(SETTLED, 0)},
 	{.name = "trusting, without CENSUS", .servers = 3, TRUSTING(CENSUS, CHECK_CENSUS)},
 	{.name = "trusting, without HISTORY", .servers = 3, .history = true, TRUSTING(HISTORY, CHECK_CENSUS)},
+
+	/* Larger bounds. */
+	{.name = "all: stalled", .servers = 3, LARGE, .budgets = {[BUDGET_STALL] = 1, [BUDGET_RESTART] = 1, [BUDGET_LATE] = 1}},
+	{.name = "all: aborted", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1, [BUDGET_LATE] = 1}},
+	{.name = "all: aborted, down", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STOP] = 1}},
+	{.name = "all: wiped", .servers = 3, LARGE, .budgets = {[BUDGET_WIPE] = 1, [BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+	{.name = "all: restored", .servers = 3, LARGE, .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_STALL] = 1}},
+	{.name = "all: put back", .servers = 3, LARGE, .copies = true, .budgets = {[BUDGET_PUT_BACK] = 1}},
+	{.name = "all: put back, aborted", .servers = 3, LARGE, .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_ABORT] = 1}},
+	{.name = "all: alone", .servers = 3, LARGE, .budgets = {[BUDGET_PUT_BACK] = 2, [BUDGET_ALONE] = 1}},
 };

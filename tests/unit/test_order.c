@@ -13,11 +13,11 @@
 
 enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, SKIPPING, ROUTES };
 static const char *const routes[ROUTES][3] = {
-	[KEY] = {"secrets=a", "secrets=b"},          /* a | a,b | b,a | b */
-	[TURN_ON] = {"secrets=-", "secrets=k,-"},    /* - | -,k | k,- */
-	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"}, /* one step */
+	[KEY] = {"secrets=a", "secrets=b"},                /* a | a,b | b,a | b */
+	[TURN_ON] = {"secrets=-", "secrets=k,-"},          /* - | -,k | k,- */
+	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"},    /* one step */
 	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"}, /* a,c | a,b,c | a,b */
-	[SKIPPING] = {"secrets=a", "secrets=b,a"},   /* by hand: against rule 2 */
+	[SKIPPING] = {"secrets=a", "secrets=b,a"},         /* by hand: against rule 2 */
 };
 
 /* What a situation is made of; the pointers lead here. */
@@ -241,8 +241,11 @@ struct row {
 	struct verdict want;
 };
 
-#define VERDICT(ruling_, ground_, ...) \
-	{.ruling = RULING_##ruling_, .ground = GROUND_##ground_, .to_step = STEP_NONE, .peer = -1, .group = -1, __VA_ARGS__}
+#define VERDICT(ruling_, ground_, ...)                                                                                 \
+	{                                                                                                              \
+		.ruling = RULING_##ruling_, .ground = GROUND_##ground_, .to_step = STEP_NONE, .peer = -1, .group = -1, \
+		__VA_ARGS__                                                                                            \
+	}
 #define NOTHING(ground) VERDICT(NOTHING, ground)
 #define DO(to) VERDICT(CARRY_OUT, ALLOWED, .to_step = to)
 #define WAIT(ground, ...) VERDICT(WAIT, ground, __VA_ARGS__)
@@ -384,33 +387,87 @@ LEADER_CHANGE(back_to_step_1, l->decision.to_step = 1)
 
 static const struct sent_row sent_rows[] = {
 	{"a new leader begins an epoch", 0, {no_epoch_yet}, DISPATCH_NEW_EPOCH, -1, 6, false},
-	{"the first leader begins the first", 0, {no_epoch_yet, nobody_ever_acknowledged}, DISPATCH_NEW_EPOCH, -1, 1, false},
+	{"the first leader begins the first",
+	 0,
+	 {no_epoch_yet, nobody_ever_acknowledged},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 1,
+	 false},
 	{"even before a wait", 0, {no_epoch_yet, decides_to_wait}, DISPATCH_NEW_EPOCH, -1, 6, false},
 	{"a read key is added without waiting for anybody", 0, {one_has_not_acknowledged}, DISPATCH_SEND, 1, 5, false},
 	{"a promotion, too", 1, {0}, DISPATCH_SEND, 1, 5, false},
 	{"a key leaves: a new epoch first", 2, {0}, DISPATCH_NEW_EPOCH, -1, 6, true},
 	{"one was made for another step", 2, {fenced_for_step_1}, DISPATCH_NEW_EPOCH, -1, 6, true},
-	{"one was made for this step, but guards nothing", 2, {to_step_1_without_a_guard}, DISPATCH_NEW_EPOCH, -1, 6, true},
+	{"one was made for this step, but guards nothing",
+	 2,
+	 {to_step_1_without_a_guard},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 6,
+	 true},
 	{"one was made for a rescue", 2, {fenced_for_the_drop, fenced_for_a_rescue}, DISPATCH_NEW_EPOCH, -1, 6, true},
 	{"it is acknowledged by all", 2, {fenced_for_the_drop}, DISPATCH_SEND, 1, 5, true},
 	{"it is not by one", 2, {fenced_for_the_drop, one_has_not_acknowledged}, DISPATCH_WAIT, 1, 5, true},
 	{"one never reported", 2, {fenced_for_the_drop, one_never_reported}, DISPATCH_WAIT, 2, 5, true},
-	{"one acknowledged in another rotation", 2, {fenced_for_the_drop, one_is_in_another_rotation}, DISPATCH_WAIT, 0, 5, true},
+	{"one acknowledged in another rotation",
+	 2,
+	 {fenced_for_the_drop, one_is_in_another_rotation},
+	 DISPATCH_WAIT,
+	 0,
+	 5,
+	 true},
 	{"somebody has a higher epoch", 0, {one_is_ahead}, DISPATCH_NEW_EPOCH, -1, 9, false},
 	{"the rotation names a higher one still", 0, {one_is_ahead, claimed_higher}, DISPATCH_NEW_EPOCH, -1, 12, false},
-	{"the highest is of an agent, the rotation's went back", 0, {no_epoch_yet, one_is_ahead}, DISPATCH_NEW_EPOCH, -1, 9, false},
+	{"the highest is of an agent, the rotation's went back",
+	 0,
+	 {no_epoch_yet, one_is_ahead},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 9,
+	 false},
 	{"a wait is nothing for agents", 0, {decides_to_wait}, DISPATCH_NOTHING, -1, 5, false},
 	{"nor is rewriting", 2, {decides_to_rewrite}, DISPATCH_NOTHING, -1, 5, false},
 	{"a census is for all", 0, {decides_on_a_census}, DISPATCH_SEND, -1, 5, false},
 	{"a canary is for all", 2, {decides_on_a_canary}, DISPATCH_SEND, -1, 5, false},
 	{"compacting is for all", 2, {decides_to_compact}, DISPATCH_SEND, -1, 5, false},
 	{"retiring needs a new epoch", 3, {decides_to_retire}, DISPATCH_NEW_EPOCH, -1, 6, true},
-	{"an abort waits for all, whatever the decision", 0, {is_aborted, decides_to_wait, one_has_not_acknowledged}, DISPATCH_WAIT, 1, 5, false},
+	{"an abort waits for all, whatever the decision",
+	 0,
+	 {is_aborted, decides_to_wait, one_has_not_acknowledged},
+	 DISPATCH_WAIT,
+	 1,
+	 5,
+	 false},
 	{"an abort's epoch is good for all of it", 0, {is_aborted}, DISPATCH_SEND, 1, 5, false},
-	{"a rescue waits for all", 0, {decides_on_a_rescue, fenced_for_step_1, fenced_for_a_rescue, one_has_not_acknowledged}, DISPATCH_WAIT, 1, 5, true},
-	{"a rescue needs an epoch of its own", 0, {decides_on_a_rescue, fenced_for_step_1}, DISPATCH_NEW_EPOCH, -1, 6, true},
-	{"of a server that is down it does not wait", 0, {decides_on_a_rescue, of_a_server_that_is_down, one_has_not_acknowledged}, DISPATCH_SEND, 1, 5, false},
-	{"it does where a write key would change", 2, {decides_on_a_rescue, of_a_server_that_is_down, back_to_step_1}, DISPATCH_NEW_EPOCH, -1, 6, true},
+	{"a rescue waits for all",
+	 0,
+	 {decides_on_a_rescue, fenced_for_step_1, fenced_for_a_rescue, one_has_not_acknowledged},
+	 DISPATCH_WAIT,
+	 1,
+	 5,
+	 true},
+	{"a rescue needs an epoch of its own",
+	 0,
+	 {decides_on_a_rescue, fenced_for_step_1},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 6,
+	 true},
+	{"of a server that is down it does not wait",
+	 0,
+	 {decides_on_a_rescue, of_a_server_that_is_down, one_has_not_acknowledged},
+	 DISPATCH_SEND,
+	 1,
+	 5,
+	 false},
+	{"it does where a write key would change",
+	 2,
+	 {decides_on_a_rescue, of_a_server_that_is_down, back_to_step_1},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 6,
+	 true},
 	{"no rescue, though that server is down", 2, {of_a_server_that_is_down}, DISPATCH_NEW_EPOCH, -1, 6, true},
 };
 
@@ -419,11 +476,8 @@ static void leads_well(struct leader *l, int at)
 	*l = (struct leader){.claimed = 5};
 	for (size_t i = 0; i < 3; i++) {
 		server_goes_well(&l->servers[i], at);
-		l->agents[i] = (struct agent_report){.incarnation = "i1",
-						     .rotation = "r1",
-						     .epoch = 5,
-						     .beat = 20 + i,
-						     .beat_read_at = NOW - 3 * S};
+		l->agents[i] = (struct agent_report){
+			.incarnation = "i1", .rotation = "r1", .epoch = 5, .beat = 20 + i, .beat_read_at = NOW - 3 * S};
 	}
 	l->seen = (struct observation){.servers_known = FACT_KNOWN, .servers = l->servers, .server_count = 3};
 	l->fence = (struct fence){.rotation = "r1", .epoch = 5, .sequence = 6, .to_step = STEP_NONE};
@@ -444,17 +498,15 @@ static void sends(void **state)
 	for (size_t i = 0; i < CHANGES_MAX && row->but[i]; i++)
 		row->but[i](&l);
 	struct fence before = l.fence;
-	const struct dispatch got =
-		order_from_decision(path, &l.seen, &l.decision, &l.fence, l.agents, l.claimed);
+	const struct dispatch got = order_from_decision(path, &l.seen, &l.decision, &l.fence, l.agents, l.claimed);
 	path_free(path);
 	assert_int_equal(got.kind, row->want);
 	assert_int_equal(got.agent, row->agent);
 	assert_int_equal(got.fence.epoch, row->epoch);
 	assert_int_equal(got.fence.guards, row->guards);
-	assert_int_equal(got.fence.sequence,
-			 got.kind == DISPATCH_SEND        ? before.sequence + 1
-			 : got.kind == DISPATCH_NEW_EPOCH ? 0
-							  : before.sequence);
+	assert_int_equal(got.fence.sequence, got.kind == DISPATCH_SEND        ? before.sequence + 1
+					     : got.kind == DISPATCH_NEW_EPOCH ? 0
+									      : before.sequence);
 	if (got.kind == DISPATCH_NEW_EPOCH) {
 		assert_int_equal(got.fence.to_step, l.decision.to_step);
 		assert_int_equal(got.fence.rescue, l.decision.rescue);
@@ -561,10 +613,10 @@ static void an_order_is_not_sent_twice_unless_it_was_carried_out(void **state)
 	wanted.beat = 4;
 	wanted.good_for = 9;
 	assert_true(order_is_out(&out, &wanted, &agent));
-#define OTHER(field, value)                                        \
-	do {                                                       \
-		struct order other = wanted;                       \
-		other.field = value;                               \
+#define OTHER(field, value)                                       \
+	do {                                                      \
+		struct order other = wanted;                      \
+		other.field = value;                              \
 		assert_false(order_is_out(&out, &other, &agent)); \
 	} while (0)
 	OTHER(rotation, "r2");
@@ -662,8 +714,8 @@ static void can_be_switched_off(void **state)
 	for (size_t i = 0; i < CHANGES_MAX && row->but[i]; i++)
 		row->but[i](&scene);
 	const struct verdict on = order_judge(path, &scene.order, &scene.state, &scene.sight, NOW);
-	const struct verdict off = order_judge_under(path, &scene.order, &scene.state, &scene.sight, NOW,
-						     CHECKS_ALL & ~row->checks);
+	const struct verdict off =
+		order_judge_under(path, &scene.order, &scene.state, &scene.sight, NOW, CHECKS_ALL & ~row->checks);
 	path_free(path);
 	assert_string_equal(ground_name(on.ground), ground_name(row->with));
 	assert_string_equal(ground_name(off.ground), ground_name(row->without));
