@@ -58,10 +58,8 @@ static const struct scenario scenarios[] = {
 	{.name = "trusting, without HISTORY", .servers = 3, .history = true, TRUSTING(HISTORY, CHECK_CENSUS)},
 
 	/* Larger bounds. */
-	{.name = "all: stalled", .servers = 3, LARGE, .budgets = {[BUDGET_STALL] = 1, [BUDGET_RESTART] = 1, [BUDGET_LATE] = 1}},
-	{.name = "all: aborted", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1, [BUDGET_LATE] = 1}},
+	{.name = "all: stalled", .servers = 3, LARGE, .budgets = {[BUDGET_STALL] = 1, [BUDGET_RESTART] = 1}},
 	{.name = "all: aborted, down", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STOP] = 1}},
-	{.name = "all: wiped", .servers = 3, LARGE, .budgets = {[BUDGET_WIPE] = 1, [BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
 	{.name = "all: restored", .servers = 3, LARGE, .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_STALL] = 1}},
 	{.name = "all: put back", .servers = 3, LARGE, .copies = true, .budgets = {[BUDGET_PUT_BACK] = 1}},
 	{.name = "all: put back, aborted", .servers = 3, LARGE, .budgets = {[BUDGET_PUT_BACK] = 1, [BUDGET_ABORT] = 1}},
