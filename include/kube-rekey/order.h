@@ -65,6 +65,9 @@ struct peer_sight {
 	struct server_observation seen; /* what the report says; `answering`: the report is not old */
 	const char *rotation;           /* acknowledged */
 	uint64_t epoch;
+	/* It has an order in hand. Every agent reports that of itself before it reads what it judges a step by, unless the step
+	 * only adds read keys: so of two agents one at least sees the other. */
+	bool at_work;
 	/* the fingerprints of all keys that both have under one name, and of the trust key, are equal */
 	bool same_keys;
 };
@@ -127,6 +130,7 @@ enum ruling {
 	X(NOT_LOADED, "this node's API server has not loaded its file") \
 	X(PEERS_UNKNOWN, "what the other API servers have is not known") \
 	X(PEER_ELSEWHERE, "another API server does not run this step or the next") \
+	X(PEER_AT_WORK, "another agent is carrying out an order")                                    \
 	X(KEYS_DIFFER, "another node has other bytes under the name of a key, or another trust key") \
 	X(NOT_ACKNOWLEDGED, "another agent has not acknowledged the epoch") \
 	X(TOO_OLD, "what the order rests upon is older than 60 s, or from before this agent's start") \
@@ -185,6 +189,7 @@ struct agent_report {
 	const char *incarnation; /* NULL: it never reported */
 	const char *rotation;
 	uint64_t epoch;        /* acknowledged */
+	uint64_t sequence;     /* of that epoch, the highest that was carried out */
 	uint64_t beat;         /* number of the report */
 	uint64_t beat_read_at; /* when this process had read it */
 };
@@ -239,9 +244,10 @@ struct dispatch order_from_decision(const struct path *path, const struct observ
 /* Fills in what differs from agent to agent: incarnation, the hash that is expected, and how long the order is good. */
 void order_address(struct order *order, const struct server_observation *server, const struct agent_report *agent,
 		   uint64_t valid_until);
-/* Whether an order says what another one does: sequence, beat and good_for apart. Such a one is not sent again but to make
- * it good for longer. */
-bool order_repeats(const struct order *a, const struct order *b);
+/* Whether `wanted` need not be sent, since it is what lies there (`out`, but for sequence, beat and good_for) and has not
+ * been carried out yet: a file that somebody put back needs the same order once more. It may still be sent to make it good
+ * for longer. */
+bool order_is_out(const struct order *out, const struct order *wanted, const struct agent_report *agent);
 
 /* --- for the exploration alone: it switches off one at a time and must find what then goes wrong --- */
 

@@ -246,6 +246,7 @@ static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, s
 		fleet_observe(server, name, now, &peer->seen);
 		peer->rotation = report.rotation;
 		peer->epoch = report.epoch;
+		peer->at_work = server && server->last->status.at_work;
 		peer->same_keys = server && same_keys(agent, &server->last->status);
 	}
 	for (size_t i = 0; i < agent->fleet.count; i++) {
@@ -419,25 +420,51 @@ static int begin(struct agent *agent, struct error **err)
 	return rc;
 }
 
-static int turn(struct agent *agent, struct error **err)
+/* An order on the file that may be carried out in this turn. */
+static bool has_order(const struct agent *agent)
+{
+	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
+	enum order_action action;
+	return spec && agent->read_at && spec->epoch == agent->disk.epoch && spec->sequence > agent->disk.sequence &&
+	       spec->action && order_action_from_name(spec->action, &action) &&
+	       (action == ORDER_WRITE_STEP || action == ORDER_RETIRE);
+}
+
+static int publish(struct agent *agent, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
+	look(agent);
+	int rc = agent->self ? agent_publish(agent, &failed) : 0;
+	if (rc < 0)
+		trouble(agent, error_message(failed));
+	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+}
+
+static int turn(struct agent *agent, struct error **err)
+{
 	read_orders(agent);
 	int rc = leave(agent, err);
 	if (rc < 0)
 		return rc;
 	join(agent);
 	agent_take_keys(agent);
-	look(agent);
-	rc = act(agent, err);
-	if (rc < 0)
-		return rc;
+	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */
+	agent->at_work = has_order(agent);
+	bool said = true;
+	if (agent->at_work) {
+		uint64_t before = agent->beat;
+		rc = publish(agent, err);
+		said = agent->beat > before;
+		if (rc == 0)
+			read_orders(agent);
+	} else {
+		look(agent);
+	}
+	if (rc == 0 && said)
+		rc = act(agent, err);
+	agent->at_work = false;
 	/* What was done shows in the report that tells of it. */
-	look(agent);
-	rc = agent->self ? agent_publish(agent, &failed) : 0;
-	if (rc < 0)
-		trouble(agent, error_message(failed));
-	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+	return rc == 0 ? publish(agent, err) : rc;
 }
 
 static void agent_close(struct agent *agent)

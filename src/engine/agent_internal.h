@@ -23,6 +23,7 @@ struct agent {
 	uint64_t read_at;              /* when that was asked for; 0: not read */
 	uint64_t away_since;           /* since when nothing could be read; 0: it can */
 	struct fleet_server *self;     /* in the fleet; NULL: no KeyServer yet */
+	bool at_work;                  /* an order is in hand: reported before it is judged */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;

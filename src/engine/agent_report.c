@@ -119,6 +119,8 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	ret->incarnation = copy(agent->disk.incarnation);
 	ret->rotation = copy(agent->disk.rotation);
 	ret->epoch = agent->disk.epoch;
+	ret->sequence = agent->disk.sequence;
+	ret->at_work = agent->at_work;
 	ret->done.sequence = told->done.sequence;
 	ret->done.action = copy(told->done.action);
 	ret->done.result = copy(told->done.result);

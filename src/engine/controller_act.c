@@ -85,11 +85,13 @@ static int send_none_to_all(struct controller *c, struct error **err)
 }
 
 /* Whether the very same order is with the agent already, and not finished. */
-static bool is_under_way(const struct controller *c, size_t index, const struct order *order)
+static bool is_under_way(const struct controller *c, size_t index, const struct order *order,
+			 const struct agent_report *agent)
 {
 	const struct key_server_spec *sent = &c->servers[index].sent;
 	const struct order before = {.rotation = c->fence.rotation,
 				     .epoch = sent->epoch,
+				     .sequence = sent->sequence,
 				     .incarnation = sent->incarnation,
 				     .action = order->action,
 				     .from_step = sent->from_step,
@@ -97,8 +99,7 @@ static bool is_under_way(const struct controller *c, size_t index, const struct 
 				     .expect_hash = sent->expect_hash,
 				     .rescue = sent->rescue,
 				     .aborted = sent->aborted};
-	return text_equal(sent->action, order_action_name(order->action)) && order_repeats(&before, order) &&
-	       !controller_result(c, index, sent->epoch, sent->sequence);
+	return text_equal(sent->action, order_action_name(order->action)) && order_is_out(&before, order, agent);
 }
 
 static int send_order(struct controller *c, size_t index, const struct decision *d, const struct agent_report *agents,
@@ -120,7 +121,7 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 				       .good_for_milliseconds = order.good_for / NS_PER_MS};
 	if (spec.good_for_milliseconds > FRESH_LOOK / NS_PER_MS)
 		spec.good_for_milliseconds = FRESH_LOOK / NS_PER_MS;
-	if (is_under_way(c, index, &order)) {
+	if (is_under_way(c, index, &order, &agents[index])) {
 		/* The same once more, good for longer: what it rests upon was looked at again. */
 		spec.sequence = c->servers[index].sent.sequence;
 		if (order.beat == c->servers[index].sent.beat || d->valid_until == UINT64_MAX)
@@ -147,7 +148,7 @@ static bool under_way_anywhere(const struct controller *c, const struct dispatch
 		if (dispatch->agent >= 0 && (size_t)dispatch->agent != i)
 			continue;
 		order_address(&order, &c->seen.servers[i], &agents[i], valid_until);
-		if (is_under_way(c, i, &order))
+		if (is_under_way(c, i, &order, &agents[i]))
 			return true;
 	}
 	return false;

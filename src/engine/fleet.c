@@ -168,6 +168,7 @@ struct agent_report fleet_report(const struct fleet_server *server)
 	return (struct agent_report){.incarnation = status->incarnation,
 				     .rotation = status->rotation,
 				     .epoch = status->epoch,
+				     .sequence = status->sequence,
 				     .beat = status->beat,
 				     .beat_read_at = server->beat_read_at};
 }

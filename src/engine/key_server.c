@@ -118,6 +118,8 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, rotation, "rotation", 64),
 	OBJECT_NUMBER(STATUS, epoch, "epoch", OBJECT_NUMBER_MAX, 0),
 	OBJECT_WITHIN("done", &done_record),
+	OBJECT_NUMBER(STATUS, sequence, "sequence", OBJECT_NUMBER_MAX, 0),
+	OBJECT_BOOL(STATUS, at_work, "atWork"),
 	OBJECT_NUMBER(STATUS, beat, "beat", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(STATUS, refuses_file, "refusesFile"),
 	OBJECT_BOOL(STATUS, refused_before, "refusedBefore"),

@@ -76,6 +76,8 @@ struct key_server_status {
 		uint64_t sequence;
 		char *action, *result, *message; /* result: "ok", "failed", "refused" */
 	} done;
+	uint64_t sequence; /* of that epoch, the highest that was carried out */
+	bool at_work;      /* an order is in its hands */
 	uint64_t beat; /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;

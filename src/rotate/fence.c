@@ -158,10 +158,16 @@ void order_address(struct order *order, const struct server_observation *server,
 	order->good_for = valid_until > agent->beat_read_at ? valid_until - agent->beat_read_at : 0;
 }
 
-bool order_repeats(const struct order *a, const struct order *b)
+static bool same_words(const struct order *a, const struct order *b)
 {
 	return a->epoch == b->epoch && a->action == b->action && a->from_step == b->from_step &&
 	       a->to_step == b->to_step && a->rescue == b->rescue && a->aborted == b->aborted &&
 	       text_equal(a->rotation, b->rotation) && text_equal(a->incarnation, b->incarnation) &&
 	       text_equal(a->expect_hash, b->expect_hash);
+}
+
+bool order_is_out(const struct order *out, const struct order *wanted, const struct agent_report *agent)
+{
+	bool carried_out = agent->epoch == out->epoch && agent->sequence >= out->sequence;
+	return same_words(out, wanted) && (out->action == ORDER_NONE || !carried_out);
 }

@@ -240,14 +240,21 @@ static void find_position(struct view *v)
 	v->decision->step = (int)v->base;
 }
 
+static size_t base_of_files(const struct view *v)
+{
+	size_t base = v->path->count - 1;
+	for (size_t i = 0; i < v->seen->server_count; i++)
+		if ((size_t)v->seen->servers[i].file_step < base)
+			base = (size_t)v->seen->servers[i].file_step;
+	return base;
+}
+
 /* Where the server that is furthest behind is; what this one itself still runs does not count. */
 static size_t base_of_others(const struct view *v, size_t i)
 {
-	size_t base = v->path->count - 1;
+	size_t base = base_of_files(v);
 	for (size_t j = 0; j < v->seen->server_count; j++) {
 		const struct server_observation *other = &v->seen->servers[j];
-		if ((size_t)other->file_step < base)
-			base = (size_t)other->file_step;
 		if (j != i && on(v, RULE_LOADED) && (size_t)other->loaded_step < base)
 			base = (size_t)other->loaded_step;
 	}
@@ -264,14 +271,41 @@ static size_t furthest(const struct view *v, size_t i)
 	return step > base_of_others(v, i) + 1 ? base_of_others(v, i) + 1 : step;
 }
 
+static bool too_far_ahead(const struct view *v, size_t i)
+{
+	return furthest(v, i) < (size_t)v->seen->servers[i].file_step;
+}
+
+/* How far back a server that is too far ahead can go while it only gains read keys. */
+static size_t back_by_adding(const struct view *v, size_t i)
+{
+	size_t step = (size_t)v->seen->servers[i].file_step;
+	while (step > furthest(v, i) && path_writes_alike(v->path, step - 1, step))
+		step--;
+	return step;
+}
+
+/* Read keys first: a server that wrote under another key while others still lack it would make things worse. */
+static bool gain_read_keys(const struct view *v)
+{
+	const struct observation *seen = v->seen;
+	for (size_t i = 0; i < seen->server_count; i++)
+		if (back_by_adding(v, i) < (size_t)seen->servers[i].file_step)
+			return rescue(v, i, back_by_adding(v, i), REASON_BEHIND);
+	for (size_t i = 0; i < seen->server_count; i++)
+		if (base_of_files(v) == (size_t)seen->servers[i].file_step && only_adds_read_keys(v, base_of_files(v)))
+			return rescue(v, i, base_of_files(v) + 1, REASON_BEHIND);
+	return false;
+}
+
 /* Something outside put a file there that is more than one step from what another server has: they may not read one
  * another's writes. Those ahead come back, those behind go on, neither by a step in which a key leaves. */
 static bool too_far_apart(const struct view *v)
 {
 	const struct observation *seen = v->seen;
 	for (size_t i = 0; i < seen->server_count; i++)
-		if (furthest(v, i) < (size_t)seen->servers[i].file_step)
-			return rescue(v, i, furthest(v, i), REASON_BEHIND);
+		if (too_far_ahead(v, i))
+			return gain_read_keys(v) || rescue(v, i, furthest(v, i), REASON_BEHIND);
 	for (size_t i = 0; i < seen->server_count; i++) {
 		if (!on(v, RULE_LOADED) || (size_t)seen->servers[i].loaded_step <= v->base + 1)
 			continue;

@@ -240,6 +240,8 @@ static bool peers_in_the_way(const struct judge *j)
 			return wait_for_peer(j, i, GROUND_PEERS_UNKNOWN);
 		if (!peer_fits(j, &peer->seen))
 			return wait_for_peer(j, i, GROUND_PEER_ELSEWHERE);
+		if (peer->at_work && j->order->action == ORDER_WRITE_STEP)
+			return wait_for_peer(j, i, GROUND_PEER_AT_WORK);
 		if (!peer->same_keys)
 			return wait_for_peer(j, i, GROUND_KEYS_DIFFER);
 	}

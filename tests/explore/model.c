@@ -13,7 +13,7 @@
 #define SETTLE_TIME UINT64_C(60000000000)
 #define COMPACTION UINT64_C(60000000000)
 
-unsigned long model_actions[ACTION_DONE + 1], model_reasons[REASON_TOLD + 1];
+static unsigned long model_actions[ACTION_DONE + 1], model_reasons[REASON_TOLD + 1];
 
 static const struct scenario *scenario;
 static struct path *paths[2];        /* there, and back after an abort */
@@ -1176,6 +1176,22 @@ size_t model_initial(struct model_state *ret, size_t max)
 		ret[n++] = s;
 	}
 	return n;
+}
+
+bool model_reached(void)
+{
+	bool good = true;
+	for (enum action a = 0; a <= ACTION_DONE; a++) {
+		printf("%12lu  %s\n", model_actions[a], action_name(a));
+		good &= model_actions[a] > 0;
+	}
+	for (enum reason r = 0; r <= REASON_TOLD; r++) {
+		printf("%12lu  %s\n", model_reasons[r], reason_name(r));
+		good &= model_reasons[r] > 0;
+	}
+	if (!good)
+		printf("something above was never decided\n");
+	return good;
 }
 
 /* --- telling --- */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Whether the table of test_next_action.c notices when a branch of the decision is removed.
+"""Whether the tables of test_next_action.c and test_order.c notice when a branch of what they test is removed.
 
-Every condition of src/rotate/next_action.c is taken apart into its terms. One program is built in which each of them can
+Every condition of each source in SOURCES is taken apart into its terms. One program is built in which each of them can
 be replaced: a condition by false and by true, a term of && by true, one of || by false, < by <= and so on. The program is
 run once for each; some row has to fail. What cannot matter is listed below, with the reason.
 
@@ -13,15 +13,20 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+# Source, and the test whose rows have to notice.
+SOURCES = [("next_action.c", "test_next_action.c"), ("order.c", "test_order.c"), ("fence.c", "test_order.c")]
+
 # (function, term, what it becomes): why no row can notice.
 EQUIVALENT = {
     ("later", "a > b", "a >= b"): "of two equal times either",
     ("oldest_look", "v->seen->servers[i].looked_at < oldest", "v->seen->servers[i].looked_at <= oldest"): "the same time",
     ("find_position", "(size_t)server->file_step < v->base", "(size_t)server->file_step <= v->base"): "the same step",
     ("furthest", "step > base_of_others(v, i) + 1", "step >= base_of_others(v, i) + 1"): "the same step",
-    ("base_of_others", "(size_t)other->file_step < base", "(size_t)other->file_step <= base"): "the same step",
+    ("base_of_files", "(size_t)v->seen->servers[i].file_step < base", "(size_t)v->seen->servers[i].file_step <= base"):
+        "the same step",
     ("base_of_others", "(size_t)other->loaded_step < base", "(size_t)other->loaded_step <= base"): "the same step",
     ("find_position", "(size_t)server->loaded_step < v->base", "(size_t)server->loaded_step <= v->base"): "the same step",
+    ("epoch_next", "agents[i].epoch > highest", "agents[i].epoch >= highest"): "the same epoch",
 }
 
 BOUNDARY = {">=": ">", "<=": "<", ">": ">=", "<": "<="}
@@ -155,19 +160,18 @@ class Mutants:
         return head + out
 
 
-def main():
-    compiler, source_dir, library, work = sys.argv[1:5]
-    flags = sys.argv[5:]
-    os.makedirs(work, exist_ok=True)
-    with open(os.path.join(source_dir, "src/rotate/next_action.c"), encoding="utf-8") as file:
+def notices(compiler, source_dir, library, work, flags, name, test):
+    """Whether the rows of a test notice every mutant of a source; and which entries of EQUIVALENT it used."""
+    with open(os.path.join(source_dir, "src/rotate", name), encoding="utf-8") as file:
         mutants = Mutants(file.read())
     mutants.collect()
-    mutated, program = os.path.join(work, "mutants.c"), os.path.join(work, "mutants")
+    mutated = os.path.join(work, "mutants_" + name)
+    program = os.path.splitext(mutated)[0]
     with open(mutated, "w", encoding="utf-8") as file:
         file.write(mutants.source())
     subprocess.run([compiler, "-std=gnu17", "-D_GNU_SOURCE", "-O1", "-w", "-I", os.path.join(source_dir, "src"),
                     "-I", os.path.join(source_dir, "include"), "-I", os.path.join(source_dir, "tests/unit"), mutated,
-                    os.path.join(source_dir, "tests/unit/test_next_action.c"), library, "-o", program, *flags], check=True)
+                    os.path.join(source_dir, "tests/unit", test), library, "-o", program, *flags], check=True)
 
     def passes(number):
         try:
@@ -178,23 +182,34 @@ def main():
         return run.returncode == 0
 
     if not passes(-1):
-        sys.exit("the table fails without any change")
+        sys.exit(f"the table of {test} fails without any change")
     with ThreadPoolExecutor(max_workers=2) as pool:
         survived = {n for n, alive in enumerate(pool.map(passes, range(len(mutants.names)))) if alive}
-    unused = set(EQUIVALENT)
-    bad = 0
+    used, bad = set(), 0
     for number, (function, words, becomes, line) in enumerate(mutants.names):
-        known = (function, words, becomes) in EQUIVALENT
-        unused.discard((function, words, becomes) if number in survived else None)
-        if number in survived and not known:
+        if number not in survived:
+            continue
+        used.add((function, words, becomes))
+        if (function, words, becomes) not in EQUIVALENT:
             bad += 1
-            print(f"next_action.c:{line}: {function}: no row fails when\n\t{words}\nbecomes\n\t{becomes}")
+            print(f"{name}:{line}: {function}: no row fails when\n\t{words}\nbecomes\n\t{becomes}")
+    print(f"{name}: {len(mutants.names)} mutants, {len(mutants.names) - len(survived)} noticed, "
+          f"{len(survived)} survived, {len(survived) - bad} of them known to change nothing")
+    return bad == 0, used
+
+
+def main():
+    compiler, source_dir, library, work = sys.argv[1:5]
+    os.makedirs(work, exist_ok=True)
+    good, unused = True, set(EQUIVALENT)
+    for name, test in SOURCES:
+        all_noticed, used = notices(compiler, source_dir, library, work, sys.argv[5:], name, test)
+        good &= all_noticed
+        unused -= used
     for entry in sorted(unused):
-        bad += 1
+        good = False
         print(f"a row does fail, or it is no longer there: {entry}")
-    print(f"{len(mutants.names)} mutants, {len(mutants.names) - len(survived)} noticed, {len(survived)} survived, "
-          f"{len(EQUIVALENT)} of them known to change nothing")
-    sys.exit(1 if bad else 0)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

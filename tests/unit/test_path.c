@@ -294,6 +294,75 @@ static void freeing_nothing_is_fine(void **state)
 	path_free(NULL);
 }
 
+/* --- the way back --- */
+
+struct back {
+	const char *name;
+	const char *from, *to;
+	size_t reached;
+	bool promote_again;
+	const char *want; /* NULL: refused */
+};
+static const struct back back_rows[] = {
+	{"nothing was begun", "secrets=a", "secrets=b", 0, false, "secrets=a"},
+	{"the new key only reads", "secrets=a", "secrets=b", 1, false, "secrets=a,b -> secrets=a"},
+	{"the new key only reads, asked for more", "secrets=a", "secrets=b", 1, true, "secrets=a,b -> secrets=a"},
+	{"the new key writes", "secrets=a", "secrets=b", 2, false, NULL},
+	{"the new key writes, the old one is promoted again", "secrets=a", "secrets=b", 2, true,
+	 "secrets=b,a -> secrets=a,b -> secrets=a"},
+	{"the old key has left", "secrets=a", "secrets=b", 3, true, NULL},
+	{"the old key has left, not asked", "secrets=a", "secrets=b", 3, false, NULL},
+	{"encryption is being turned on", "secrets=-", "secrets=k,-", 1, false, "secrets=-,k -> secrets=-"},
+	{"encryption is on", "secrets=-", "secrets=k,-", 2, true, "secrets=k,- -> secrets=-,k -> secrets=-"},
+	{"a read key has left", "secrets=a,c", "secrets=a", 1, true, NULL},
+};
+
+static void goes_back(void **state)
+{
+	const struct back *row = *state;
+	struct path *path = path_parse(row->from, row->to), *back = NULL;
+	struct error *err = NULL;
+	int rc = path_abort(path, row->reached, row->promote_again, &back, &err);
+	path_free(path);
+	assert_int_equal(error_code(err), row->want ? ERROR_NONE : ERROR_REFUSED);
+	error_clear(&err);
+	if (!row->want) {
+		assert_int_equal(rc, -ERROR_REFUSED);
+		assert_null(back);
+		return;
+	}
+	assert_int_equal(rc, 0);
+	_cleanup_free_ char *got = path_text(back);
+	assert_string_equal(got, row->want);
+	for (size_t step = 0; step + 1 < back->count; step++)
+		assert_true(path_step_readable(back, step));
+	path_free(back);
+}
+
+/* Of the steps [a] [a,b] [b,a] [b]. */
+struct pair {
+	const char *name;
+	size_t a, b;
+	bool keeps, alike, readable;
+};
+static const struct pair pair_rows[] = {
+	{"[a] to itself", 0, 0, true, true, true},   {"[a] to [a,b]", 0, 1, true, true, true},
+	{"[a,b] to [a]", 1, 0, false, true, true},   {"[a] to [b,a]", 0, 2, true, false, false},
+	{"[a,b] to [b,a]", 1, 2, true, false, true}, {"[b,a] to [a,b]", 2, 1, true, false, true},
+	{"[b,a] to [b]", 2, 3, false, true, true},   {"[b] to [b,a]", 3, 2, true, true, true},
+	{"[b] to [a,b]", 3, 1, true, false, false},  {"[a] to [b]", 0, 3, false, false, false},
+};
+
+static void compares_any_two(void **state)
+{
+	const struct pair *row = *state;
+	struct path *path = path_parse("secrets=a", "secrets=b");
+	assert_int_equal(path_keeps_keys(path, row->a, row->b), row->keeps);
+	assert_int_equal(path_writes_alike(path, row->a, row->b), row->alike);
+	assert_int_equal(path_readable_between(path, row->a, row->b), row->readable);
+	path_free(path);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -304,6 +373,6 @@ int main(void)
 		cmocka_unit_test(freeing_nothing_is_fine),
 	};
 	return RUN_ROWS(goes_through, made_rows) + RUN_ROWS(is_refused, refused_rows) + RUN_ROWS(loses, loses_rows) +
-	       RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) +
-	       cmocka_run_group_tests(tests, NULL, NULL);
+	       RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) + RUN_ROWS(goes_back, back_rows) +
+	       RUN_ROWS(compares_any_two, pair_rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
