@@ -48,6 +48,9 @@ struct census_scan {
  * going on was
  * not allowed; then and on other errors the counts are worthless. */
 _must_check_ int census_scan_all(struct census_scan *scan, struct error **err);
+/* Keys at which the reading of one etcd (of one entry's prefix, where `only` is not NULL) is cut into ranges: in order,
+ * each once; none is fine. Waits. */
+void census_bounds(const struct census_scan *scan, size_t etcd, const struct map_entry *only, struct strings *ret);
 /* One value of etcd number `etcd`. `only`: the entry whose prefix is being read, NULL for the whole keyspace. */
 void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
 		       const struct map_entry **cache, const struct etcd_kv *kv);

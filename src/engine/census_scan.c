@@ -233,7 +233,6 @@ static int read_range(struct range *range, struct error **err)
 {
 	struct census *census = range->scan->census;
 	bool more = true;
-	range->limit = first_limit(range);
 	range->revision = census->etcds[range->index].revision;
 	while (more) {
 		int rc = read_page(range, &more, err);
@@ -249,6 +248,30 @@ static int read_range(struct range *range, struct error **err)
 	return 0;
 }
 
+/* From `start` to `end`, cut at the bounds between the two. */
+static int read_between(struct range *range, const void *start, size_t start_len, const void *end, size_t end_len,
+			const struct strings *bounds, struct error **err)
+{
+	bool endless = end_len == 1 && *(const char *)end == '\0';
+	int rc = 0;
+	set_bytes(&range->end, start, start_len);
+	for (size_t i = 0; rc == 0 && i <= bounds->count; i++) {
+		bool last = i == bounds->count;
+		const void *to = last ? end : bounds->items[i];
+		size_t to_len = last ? end_len : strlen(bounds->items[i]);
+		bool beyond = !last && !endless && compare(to, to_len, end, end_len) >= 0;
+		if (beyond || (!last && compare(to, to_len, range->end.data, range->end.len) <= 0))
+			continue;
+		/* The next range begins where the one before ended. */
+		set_bytes(&range->next, range->end.data, range->end.len);
+		set_bytes(&range->end, to, to_len);
+		range->seen = range->expected = 0;
+		range->counted = false;
+		rc = read_range(range, err);
+	}
+	return rc;
+}
+
 static int scan_range(struct census_scan *scan, size_t index, const struct map_entry *only, struct error **err)
 {
 	_cleanup_(range_clear) struct range range = {
@@ -259,16 +282,14 @@ static int scan_range(struct census_scan *scan, size_t index, const struct map_e
 		.next = BUF_INIT(ETCD_KEY_MAX + 1),
 		.end = BUF_INIT(ETCD_KEY_MAX + 1),
 	};
-	if (!only) {
-		set_bytes(&range.next, "", 1);
-		set_bytes(&range.end, "", 1);
-		return read_range(&range, err);
-	}
+	_cleanup_strings_ bounds = {0};
+	census_bounds(scan, index, only, &bounds);
+	range.limit = first_limit(&range);
+	if (!only)
+		return read_between(&range, "", 1, "", 1, &bounds, err);
 	size_t len = strlen(only->prefix);
 	_cleanup_free_ uint8_t *end = xmalloc(len + 1);
-	set_bytes(&range.next, only->prefix, len);
-	set_bytes(&range.end, end, etcd_prefix_end(only->prefix, len, end));
-	return read_range(&range, err);
+	return read_between(&range, only->prefix, len, end, etcd_prefix_end(only->prefix, len, end), &bounds, err);
 }
 
 int census_scan_all(struct census_scan *scan, struct error **err)

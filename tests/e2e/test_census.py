@@ -786,22 +786,49 @@ class Compaction(unittest.TestCase):
         self.assertEqual(census["outsidePlain"], 3000)
 
 
+def put_many(cluster, names):
+    """Small secrets in plaintext, put into etcd faster than an API server takes them."""
+    def one(number, namespace, name):
+        value = (f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"{namespace}",'
+                 f'"uid":"00000000-0000-0000-0000-{number:012}","creationTimestamp":"2026-01-01T00:00:00Z"}}}}')
+        return {"requestPut": {"key": b64(f"/registry/secrets/{namespace}/{name}"), "value": b64(value)}}
+    client = cluster.etcd.at(timeout=60)
+    puts = [one(number, *each) for number, each in enumerate(names)]
+    for start in range(0, len(puts), 125):  # etcd takes at most 128 at once
+        client.call("/v3/kv/txn", {"success": puts[start:start + 125]})
+
+
+class Many(unittest.TestCase):
+    """So many that the keyspace is read in ranges, cut between namespaces."""
+
+    def test_every_value_is_read_once(self):
+        with Cluster() as cluster:
+            namespaces = [f"ns{number:02}" for number in range(9)] + ["ns03-b", "zz"]
+            for namespace in namespaces:
+                cluster.api.namespace(namespace)
+            # Beside one another in etcd, far apart in what they hold; one namespace has no object of its own.
+            put_many(cluster, [(namespace, f"s{number:05}") for at, namespace in enumerate(namespaces)
+                               for number in range(at * 900)])
+            # What lies exactly at a bound, before all of them, and in no namespace that is there.
+            spoilt = [f"/registry/secrets/{each}" for each in ("ns04/", "ns07/", "", "nowhere/lost", "~")]
+            for key in spoilt:
+                cluster.etcd.at().put(key, "k8s:enc:aescbc:v1:key1:" + "x" * 64)
+            census = document(run(cluster, "-o", "json"), 1)
+            wanted = {key: value for key, (value, _) in cluster.etcd.at().get_prefix("/registry/").items()}
+            secrets = resources(census)["secrets"]
+            self.assertEqual(secrets["objects"] + sum(each["objects"] for each in census["resources"]
+                                                      if each["resource"] != "secrets")
+                             + census["outsidePlain"] + census["outsideCount"] + census["expectedPlain"], len(wanted))
+            self.assertEqual(sum(1 for key in wanted if key.startswith("/registry/secrets/")), 49500 + len(spoilt))
+            self.assertNotIn("sent", str(census["why"]))
+
+
 @unittest.skipUnless(os.environ.get("KUBE_REKEY_TEST_ALL"), "minutes")
 class TooManyForAesgcm(unittest.TestCase):
     """More objects than aesgcm is safe for; the judgement itself is in test_aesgcm.c."""
 
-    TXN = 125  # etcd takes at most 128 at once
-
     def put(self, cluster, numbers):
-        def one(number):
-            name = f"tiny-{number:06}"
-            value = (f'{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}","namespace":"default",'
-                     f'"uid":"00000000-0000-0000-0000-{number:012}","creationTimestamp":"2026-01-01T00:00:00Z"}}}}')
-            return {"requestPut": {"key": b64(f"/registry/secrets/default/{name}"), "value": b64(value)}}
-        client = cluster.etcd.at(timeout=60)
-        for start in range(numbers.start, numbers.stop, self.TXN):
-            client.call("/v3/kv/txn", {"success": [
-                one(number) for number in range(start, min(start + self.TXN, numbers.stop))]})
+        put_many(cluster, [("default", f"tiny-{number:06}") for number in numbers])
 
     def test_plan(self):
         with Cluster(encryption=configuration(
