@@ -78,7 +78,7 @@ struct key_server_status {
 	} done;
 	uint64_t sequence; /* of that epoch, the highest that was carried out */
 	bool at_work;      /* an order is in its hands */
-	uint64_t beat; /* number of this report; from 1 for each process of the agent */
+	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
 	char *trust_key;                       /* fingerprint */
