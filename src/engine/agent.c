@@ -103,6 +103,30 @@ static bool on_this_path(const struct journal *journal, const struct key_rotatio
 	return true;
 }
 
+/* Nothing that was encrypted is written in plaintext at its end. */
+static bool keeps_encrypting(const struct config_shape *from, const struct config_shape *to)
+{
+	for (size_t r = 0; r < from->rule_count; r++)
+		for (size_t i = 0; i < from->rules[r].resource_count; i++) {
+			const struct config_rule *after = config_shape_rule(to, from->rules[r].resources[i]);
+			bool encrypts = from->rules[r].keys[0].type != PROVIDER_IDENTITY;
+			if (!after || (encrypts && after->keys[0].type == PROVIDER_IDENTITY))
+				return false;
+		}
+	return true;
+}
+
+/* Whoever wrote the steps, they must be those that lead from the first to the last, and lead there lawfully. */
+static bool is_lawful(const struct key_rotation_status *status)
+{
+	_cleanup_(path_freep) struct path *path = NULL;
+	const struct config_shape *from = status->steps[0], *to = status->steps[status->step_count - 1];
+	bool same = path_make(from, to, &path, NULL) == 0 && path->count == status->step_count;
+	for (size_t i = 0; same && i < path->count; i++)
+		same = config_shape_equal(path->steps[i], status->steps[i]);
+	return same && keeps_encrypting(from, to);
+}
+
 /* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
 static void join(struct agent *agent)
 {
@@ -110,8 +134,13 @@ static void join(struct agent *agent)
 	struct rotation *node = agent->node;
 	struct target_content content = {0};
 	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
-	    on_this_path(node->journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation) ||
-	    target_read(node->target, &content, NULL) < 0)
+	    on_this_path(node->journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
+		return;
+	if (!is_lawful(&rotation->status)) {
+		trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		return;
+	}
+	if (target_read(node->target, &content, NULL) < 0)
 		return;
 	const struct key_rotation_status *status = &rotation->status;
 	struct journal *journal = xcalloc(1, sizeof(*journal));

@@ -189,7 +189,7 @@ static int nearest(uint64_t steps, int expect)
 void canary_marks_free(struct canary_mark *marks, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		free(marks[i].name);
+		free(steal(marks[i].name));
 }
 
 int canary_put(const struct canary_options *o, struct canary_mark ret[static CANARY_MARKS_MAX], size_t *ret_count,

@@ -2,13 +2,14 @@
 
 import contextlib
 import glob
+import json
 import os
 import re
 import time
 import unittest
 
-from fleet import ROTATIONS, SERVERS, Fleet
-from lib import Cluster, populate, snapshot_hash, wait_until
+from fleet import GROUP, ROTATIONS, SERVERS, Fleet
+from lib import Cluster, path_of, populate, snapshot_hash, wait_until
 from rotating import Writers
 
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
@@ -140,6 +141,45 @@ class Three(unittest.TestCase):
         down.restart()
         self.fleet.start_agent(2)
         self.expect_rotated("fifth", before, old)
+
+    def test_6_forged_orders(self):
+        """Whoever may write both objects, and knows all that is reported, gets no plaintext and no key out of agents."""
+        self.fleet.start_agent(0)
+        server = self.cluster.servers[0]
+        config = server.read_config()
+        if not self.api.list(SERVERS):  # a controller makes it
+            self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer",
+                                            "metadata": {"name": server.hostname}})
+
+        def patch(resource, name, change, part=""):
+            self.api.call("PATCH", path_of(resource, None, name) + part, json.dumps(change).encode(),
+                          {"Content-Type": "application/merge-patch+json"})
+        status = wait_until(lambda: next((each["status"] for each in self.api.list(SERVERS)
+                                          if "status" in each and each["metadata"]["name"] == server.hostname), None), 30, "a report")
+        present = status["configuration"]
+        (rule,) = present["rules"]
+        forged = {
+            "plaintext": {"rules": [{**rule, "keys": [rule["keys"][1], rule["keys"][0]]}]},
+            "lost": {"rules": [{**rule, "resources": ["secrets"]}]},
+            "key": {"rules": [{**rule, "keys": [*rule["keys"], {"provider": "aescbc", "name": "mine",
+                                                               "fingerprint": "0123456789ab"}]}]},
+        }
+        for number, (name, step) in enumerate(forged.items()):
+            made = self.fleet.rotate(f"forged-{name}")
+            patch(ROTATIONS, f"forged-{name}", {"status": {
+                "epoch": 1000 + number, "steps": [present, step], "startedAt": "2026-01-01T00:00:00Z",
+                "servers": [{"name": server.hostname}]}}, "/status")
+            patch(SERVERS, server.hostname, {"spec": {
+                "rotation": made["metadata"]["uid"], "rotationName": f"forged-{name}", "epoch": 1000 + number,
+                "sequence": 1, "incarnation": status["incarnation"], "action": "write-step", "fromStep": 0, "step": 1,
+                "expectHash": server.file_hash()}})
+            acknowledged = 1000 + number
+            wait_until(lambda: any(each["status"].get("epoch") == acknowledged for each in self.api.list(SERVERS)  # pylint: disable=cell-var-from-loop
+                                   if "status" in each), 30, "the epoch is acknowledged")
+            time.sleep(4)
+            self.assertEqual(server.read_config(), config, name)
+            patch(ROTATIONS, f"forged-{name}", {"status": {"outcome": "Forged"}}, "/status")
+        self.assertIn("no path that kube-rekey would go", self.fleet.said())
 
 
 if __name__ == "__main__":
