@@ -21,9 +21,9 @@ GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scri
 def exists(guard):
     if "/" in guard:
         return (ROOT / guard).exists()
-    if guard in ("mutation", "explore"):
+    if guard in ("mutation", "explore", "explore_fleet"):
         listed = (ROOT / "tests" / "explore" / "CMakeLists.txt").read_text()
-        return re.search(rf"add_test\(NAME {guard}\s", listed) is not None
+        return re.search(rf"(add_test\(NAME|kr_add_exploration\() ?{guard}\s", listed) is not None
     stem, suffix = (guard.removesuffix(".py"), "py") if guard.endswith(".py") else (guard, "c")
     return any(ROOT.glob(f"tests/*/{stem}.{suffix}"))
 
