@@ -22,7 +22,8 @@ static void find_namespaces(const struct census_scan *scan, struct strings *ret)
 		    etcd_probe_search(scan->options->etcds[entry->etcd], entry->prefix, 0, 0, &founds, NULL) < 0)
 			continue;
 		for (size_t k = 0; k < founds.count; k++)
-			strings_add(ret, founds.items[k].key + strlen(entry->prefix));
+			if (text_starts(founds.items[k].key, entry->prefix))
+				strings_add(ret, founds.items[k].key + strlen(entry->prefix));
 	}
 }
 
@@ -36,10 +37,11 @@ static void cut_resource(const struct map_entry *entry, const struct strings *na
 		parts = namespaces->count;
 	for (size_t i = 0; parts > 1 && i < namespaces->count; i++) {
 		_cleanup_free_ char *key = xasprintf("%s%s/", entry->prefix, namespaces->items[i]);
-		strings_add(&keys, key);
+		if (strlen(key) <= ETCD_KEY_MAX)
+			strings_add(&keys, key);
 	}
 	strings_sort_unique(&keys);
-	for (uint64_t part = 1; part < parts && ret->count < BOUNDS_MAX; part++)
+	for (uint64_t part = 1; part < parts && keys.count > 0 && ret->count < BOUNDS_MAX; part++)
 		strings_add(ret, keys.items[part * keys.count / parts]);
 }
 

@@ -49,9 +49,9 @@ static uint64_t before(uint64_t at, uint64_t milliseconds)
 }
 
 /* A report that the list before did not have was written after that list was asked for, and its look is as old as it
- * says. */
+ * says; and it was written before this list was answered, which may be long after that one was asked for. */
 static void take_report(struct fleet_server *now, const struct fleet_server *last, uint64_t list_before,
-			uint64_t asked_at)
+			uint64_t answered_at)
 {
 	const struct key_server_status *status = &now->last->status;
 	if (last && same_report(&last->last->status, status)) {
@@ -60,10 +60,10 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 		now->loaded_since = last->loaded_since;
 		return;
 	}
-	now->beat_read_at = asked_at;
+	now->beat_read_at = answered_at;
 	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
 	bool goes_on = last && last->loaded_since != 0 && says_the_same(&last->last->status, status);
-	now->loaded_since = goes_on ? last->loaded_since : status->loaded_is_file ? asked_at : 0;
+	now->loaded_since = goes_on ? last->loaded_since : status->loaded_is_file ? answered_at : 0;
 }
 
 struct list {
@@ -80,7 +80,7 @@ static int take_item(void *arg, const cJSON *item, struct error **err)
 	list->next.servers = xreallocarray(list->next.servers, list->next.count + 1, sizeof(*list->next.servers));
 	struct fleet_server *next = &list->next.servers[list->next.count++];
 	*next = (struct fleet_server){.last = server};
-	take_report(next, fleet_find(list->fleet, server->meta.name), list->fleet->read_at, list->next.read_at);
+	take_report(next, fleet_find(list->fleet, server->meta.name), list->fleet->read_at, clock_monotonic());
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 struct fleet_server {
 	struct key_server *last;
 	uint64_t looked_at;    /* monotonic ns; its look is not older than this. 0: not known yet */
-	uint64_t beat_read_at; /* when the list that first had this report was asked for */
+	uint64_t beat_read_at; /* when the list that first had this report was answered */
 	uint64_t
 		loaded_since; /* since when all reports say the same of file, loaded hash and process; 0: they do not */
 };
