@@ -15,6 +15,7 @@ import unittest
 from lib import (Cluster, FaultProxy, PLANTED, Rule, Terminal, configuration, faults, key_of_value,
                  kube_rekey, new_key, populate, snapshot_hash, wait_until)
 from lib.certificates import Authority
+from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 from rotating import Operator, Writers
 
 # Every way of writing that an administrator might have, to be kept.
@@ -539,15 +540,6 @@ class FateOfKeys(Case):
         self.operator.rotate("--old-key", "destroy")
 
 
-CRD = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "widgets.example.com"},
-    "spec": {"group": "example.com", "scope": "Namespaced",
-             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {
-                 "openAPIV3Schema": {"type": "object",
-                                     "x-kubernetes-preserve-unknown-fields": True}}}]}}
-WIDGETS = "example.com/v1/widgets"
 WIDGET_PREFIX = "example.com/widgets"
 
 
@@ -561,7 +553,7 @@ class Paths(Case):
     def setUpClass(cls):
         super().setUpClass()
         api = cls.cluster.api
-        api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, CRD)
+        api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, WIDGETS_DEFINITION)
         widget = {"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"size": 3}}
 
         def created():

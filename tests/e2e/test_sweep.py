@@ -14,16 +14,7 @@ from lib import (
     path_of, populate, snapshot_hash, start_kube_rekey, wait_until)
 from lib.cluster import LIMITED_TOKEN
 from lib.tool import link_tool
-
-WIDGETS = "example.com/v1/widgets"
-CRD = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "widgets.example.com"},
-    "spec": {
-        "group": "example.com", "scope": "Namespaced",
-        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-            "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 
 class Keys:
@@ -622,7 +613,7 @@ class Everything(SweepCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.api.call("POST", path_of("apiextensions.k8s.io/v1/customresourcedefinitions"), CRD)
+        cls.api.call("POST", path_of("apiextensions.k8s.io/v1/customresourcedefinitions"), WIDGETS_DEFINITION)
 
         def served():
             return cls.api.request("GET", path_of(WIDGETS)).status == 200

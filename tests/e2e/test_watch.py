@@ -10,16 +10,8 @@ from lib import Cluster, TcpProxy, bulk_secrets, wait_until
 from lib.cluster import ADMIN_TOKEN, LIMITED_TOKEN
 from lib.encryption import replace_file
 from lib.tool import Tool
+from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
-WIDGETS = "example.com/v1/widgets"
-CRD = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "widgets.example.com"},
-    "spec": {
-        "group": "example.com", "scope": "Namespaced",
-        "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
-        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-            "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
 # Under a sanitizer memory says nothing.
 INSTRUMENTED = any(word in os.environ.get("KUBE_REKEY", "") for word in ("asan", "tsan"))
 
@@ -158,7 +150,7 @@ class Watching(OneCluster):
             self.assertLess(facts["peak"] - before, 14 << 10)
 
     def test_whole_objects(self):
-        self.api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, CRD)
+        self.api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, WIDGETS_DEFINITION)
         wait_until(lambda: self.api.request("GET", f"/apis/{WIDGETS}").status == 200, 30,
                    "the custom resource served")
 
@@ -178,7 +170,7 @@ class Watching(OneCluster):
         self.api.delete("apiextensions.k8s.io/v1/customresourcedefinitions", None,
                         "widgets.example.com")
         watch.wait(lambda facts: not facts["synced"] and "404" in (facts["problem"] or ""), "gone")
-        self.api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, CRD)
+        self.api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, WIDGETS_DEFINITION)
         watch.wait(lambda facts: facts["synced"] and not facts["objects"], "back")
 
     def test_no_rights(self):

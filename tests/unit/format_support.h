@@ -1,6 +1,7 @@
 /* For the tests of src/format: bytes written as hex or as text with their length. */
 #pragma once
 #include <string.h>
+#include "base/secret.h"
 #include "test_support.h"
 #include "../fuzz/format_events.h"
 
@@ -22,6 +23,15 @@ static inline uint8_t *from_hex(const char *hex, size_t *ret_len)
 	}
 	*ret_len = len;
 	return bytes;
+}
+
+static inline struct secret *secret_from_hex(const char *hex)
+{
+	size_t len;
+	uint8_t *bytes = from_hex(hex, &len);
+	struct secret *secret = secret_from(bytes, len);
+	free(bytes);
+	return secret;
 }
 
 /* The events for the whole input are these, and no cut changes them. */

@@ -13,15 +13,6 @@
 	"sealed key %s: it was not sealed with this trust key for this cluster, rotation, epoch and key, or was " \
 	"changed"
 
-static struct secret *secret_from_hex(const char *hex)
-{
-	size_t len;
-	uint8_t *bytes = from_hex(hex, &len);
-	struct secret *secret = secret_from(bytes, len);
-	free(bytes);
-	return secret;
-}
-
 /* The trust key of a row. */
 static struct trust_key *trust_of(const struct sealed_vector *row)
 {

@@ -13,15 +13,6 @@ static struct secret *secret_of(const char *text)
 	return secret_from(text, strlen(text));
 }
 
-static struct secret *secret_from_hex(const char *hex)
-{
-	size_t len;
-	uint8_t *bytes = from_hex(hex, &len);
-	struct secret *secret = secret_from(bytes, len);
-	free(bytes);
-	return secret;
-}
-
 static struct trust_key *parse(const struct secret *content)
 {
 	_cleanup_error_ err = NULL;
