@@ -3,7 +3,6 @@
 #include "cmd/session.h"
 #include "engine/agent.h"
 
-#define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
 #define DEFAULT_TRUST_KEY "/etc/kubernetes/pki/sa.key"
 
 static void say(void *arg, const char *text)

@@ -1,7 +1,6 @@
 #include <stdio.h>
-#include <unistd.h>
 
-#include "base/secret.h"
+#include "client/kube/lock.h"
 #include "cmd/session.h"
 #include "engine/controller.h"
 
@@ -66,7 +65,6 @@ int cmd_controller(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_strings_ urls = {0};
 	_cleanup_(clients_free) struct clients clients = {0};
-	char host[256] = "";
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
 	int rc = session_open(context, SESSION_API, &session, err);
@@ -76,10 +74,7 @@ int cmd_controller(struct command_context *context, struct error **err)
 		rc = open_clients(session.cluster, &urls, &clients, err);
 	if (rc < 0)
 		return rc;
-	gethostname(host, sizeof(host) - 1);
-	_cleanup_secret_ random = secret_random(4);
-	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
-	_cleanup_free_ char *instance = xasprintf("%s-%ld-%s", host, (long)getpid(), nonce);
+	_cleanup_free_ char *instance = kube_lock_holder();
 	const struct controller_options options = {.cluster = session.cluster,
 						   .servers = clients.servers,
 						   .server_count = clients.count,

@@ -107,7 +107,7 @@ static int check_server(const struct session *session, struct error **err)
 		fprintf(stderr, "note: what %s has loaded is not known; it judges what is current by that, not by %s\n",
 			server.name, session->config_path);
 	}
-	present_free(&server);
+	server_observation_free(&server);
 	return rc;
 }
 

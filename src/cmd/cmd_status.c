@@ -139,7 +139,7 @@ static void print_text(const struct command_context *context, const struct sessi
 
 static void status_free(struct status *status)
 {
-	present_free(&status->server);
+	server_observation_free(&status->server);
 	census_free(status->census);
 	journal_free(status->journal);
 }

@@ -19,6 +19,8 @@ enum option_group {
 	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
 };
 
+#define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
+
 struct options {
 	bool json, help, yes;
 	const char *output;

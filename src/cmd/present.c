@@ -86,11 +86,3 @@ int present_verdict(const struct session *session, const struct server_observati
 	error_set_hint(err, "it looks at its file each minute where automatic reload is on; else restart it");
 	return rc;
 }
-
-void present_free(struct server_observation *server)
-{
-	struct observation holder = {.servers = xcalloc(1, sizeof(*server)), .server_count = 1};
-	holder.servers[0] = *server;
-	observation_free_contents(&holder);
-	*server = (struct server_observation){0};
-}

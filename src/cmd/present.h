@@ -14,4 +14,3 @@ _must_check_ int present_look(const struct session *session, struct journal **re
 /* 0 where the server runs the file, or where its version does not show what it runs; else -ERROR_FINDING. */
 _must_check_ int present_verdict(const struct session *session, const struct server_observation *server,
 				 struct error **err);
-void present_free(struct server_observation *server); /* the contents */

@@ -4,8 +4,6 @@
 
 #include "base/clock.h"
 
-#define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
-
 enum sweep_mode rotating_mode(const struct options *options)
 {
 	return text_equal(options->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE;

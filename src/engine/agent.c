@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/kube/custom.h"
+#include "engine/intent.h"
 
 #define AGENT_INTERVAL NS_PER_S
 #define IDENTITY_ASK (10 * NS_PER_S)
@@ -147,18 +148,10 @@ static void join(struct agent *agent)
 	journal->rotation = xstrdup(rotation->meta.uid);
 	journal->started = xstrdup(status->started_at ? status->started_at : "");
 	journal->request = xstrdup(rotation->meta.name);
-	journal->path = xcalloc(1, sizeof(*journal->path));
-	journal->path->steps = xcalloc(status->step_count, sizeof(struct config_shape *));
-	for (size_t i = 0; i < status->step_count; i++)
-		journal->path->steps[journal->path->count++] = config_shape_copy(status->steps[i]);
-	for (size_t i = 0; i < status->old_key_count; i++) {
-		_cleanup_free_ char *label = xasprintf("%s/%s", status->old_keys[i].provider, status->old_keys[i].name);
-		strings_add(&journal->old_keys, label);
-	}
-	for (size_t i = 0; i < status->new_key_count; i++) {
-		_cleanup_free_ char *label = xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
-		strings_add(&journal->new_keys, label);
-	}
+	journal->path = path_of_steps(status->steps, status->step_count);
+	const struct config_shape *from = status->steps[0], *to = status->steps[status->step_count - 1];
+	intent_old_keys(from, to, &journal->old_keys);
+	intent_new_keys(from, to, &journal->new_keys);
 	if (path_find(journal->path, encryption_config_shape(content.config)) == 0)
 		journal_add_hash(journal, 0, content.sha256);
 	keys_add_config(&node->keys, content.config);
@@ -335,11 +328,8 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 		sight.rotation_over = rotation_over(agent);
 	sight.peers_known = agent->rotation && agent->self ? find_peers(agent, peers, &sight.peer_count) : FACT_UNKNOWN;
 	struct verdict verdict = order_judge(node->journal->path, &order, &state, &sight, clock_monotonic());
-	for (size_t i = 0; i < sight.peer_count; i++) {
-		struct observation holder = {.servers = xmemdup(&peers[i].seen, sizeof(peers[i].seen)),
-					     .server_count = 1};
-		observation_free_contents(&holder);
-	}
+	for (size_t i = 0; i < sight.peer_count; i++)
+		server_observation_free(&peers[i].seen);
 	return verdict;
 }
 
@@ -390,7 +380,7 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }
 
-static int act(struct agent *agent, struct error **err)
+static int act(struct agent *agent, bool *ret_acted, struct error **err)
 {
 	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
 	if (!spec || agent->read_at == 0)
@@ -400,6 +390,7 @@ static int act(struct agent *agent, struct error **err)
 	case RULING_ACKNOWLEDGE:
 		return acknowledge(agent, spec, err);
 	case RULING_CARRY_OUT:
+		*ret_acted = true;
 		return carry_out(agent, spec, &verdict, err);
 	case RULING_REFUSE:
 		if (agent->told->status.done.sequence != spec->sequence ||
@@ -462,7 +453,6 @@ static bool has_order(const struct agent *agent)
 static int publish(struct agent *agent, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
-	look(agent);
 	int rc = agent->self ? agent_publish(agent, &failed) : 0;
 	if (rc < 0)
 		trouble(agent, error_message(failed));
@@ -479,20 +469,21 @@ static int turn(struct agent *agent, struct error **err)
 	agent_take_keys(agent);
 	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */
 	agent->at_work = has_order(agent);
-	bool said = true;
+	bool said = true, acted = false;
+	look(agent);
 	if (agent->at_work) {
 		uint64_t before = agent->beat;
 		rc = publish(agent, err);
 		said = agent->beat > before;
 		if (rc == 0)
 			read_orders(agent);
-	} else {
-		look(agent);
 	}
 	if (rc == 0 && said)
-		rc = act(agent, err);
+		rc = act(agent, &acted, err);
 	agent->at_work = false;
 	/* What was done shows in the report that tells of it. */
+	if (acted)
+		look(agent);
 	return rc == 0 ? publish(agent, err) : rc;
 }
 

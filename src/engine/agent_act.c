@@ -43,12 +43,7 @@ static int census(struct agent *agent, const struct key_server_spec *spec, struc
 
 static void forget_canaries(struct key_server_status *told)
 {
-	for (size_t i = 0; i < told->canary_count; i++) {
-		free(told->canaries[i].server);
-		free(told->canaries[i].resource);
-		free(told->canaries[i].name);
-	}
-	free(told->canaries);
+	object_release_list(&key_server_canary_record, told->canaries, told->canary_count);
 	told->canaries = NULL;
 	told->canary_count = 0;
 }

@@ -301,7 +301,7 @@ static int api_revision(const struct census_scan *scan, size_t etcd, uint64_t *r
 			continue;
 		tries--;
 		error_clear(err);
-		rc = api_probe_first(scan->options->kube, map->entries[i].resource, NULL, 0, &first, err);
+		rc = api_probe_first(scan->options->kube, map->entries[i].resource, 0, &first, err);
 		if (rc == 0)
 			*ret = first.revision;
 		if (rc != -ERROR_BUSY) /* busy: a value in it is unreadable, perhaps; another list will do */

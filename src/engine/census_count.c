@@ -43,7 +43,7 @@ static int ask_once_more(const struct census_scan *scan, struct api_ask *ask, st
 {
 	struct api_first first = {0};
 	_cleanup_error_ failed = NULL;
-	int rc = api_probe_first(scan->options->kube, ask->resource, NULL, ask->at, &first, &failed);
+	int rc = api_probe_first(scan->options->kube, ask->resource, ask->at, &first, &failed);
 	if (rc == -ERROR_INTERRUPTED)
 		return error_set(err, ERROR_INTERRUPTED, "interrupted");
 	if (rc < 0)

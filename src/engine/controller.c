@@ -74,9 +74,7 @@ static void forget_rotation(struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++) {
 		free(c->servers[i].name);
 		free(c->servers[i].loaded_hash);
-		free(c->servers[i].sent.action);
-		free(c->servers[i].sent.incarnation);
-		free(c->servers[i].sent.expect_hash);
+		object_release(&key_server_spec_record, &c->servers[i].sent);
 	}
 	free(c->servers);
 	c->servers = NULL;
@@ -246,6 +244,7 @@ static void controller_close(struct controller *c)
 	fleet_free(&c->fleet);
 	c->seen.census = (struct census_observation){0};
 	observation_free_contents(&c->seen);
+	census_observation_free(&c->census.seen);
 	free(c->set_why);
 	free(c->trouble);
 	if (c->record)

@@ -17,8 +17,7 @@ bool controller_leads(const struct controller *c)
 
 const char *controller_result(const struct controller *c, size_t index, uint64_t epoch, uint64_t sequence)
 {
-	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
-	const struct key_server_status *status = server ? &server->last->status : NULL;
+	const struct key_server_status *status = controller_status(c, index);
 	if (!status || status->epoch != epoch || status->done.sequence != sequence || sequence == 0)
 		return NULL;
 	return status->done.result;
@@ -26,9 +25,7 @@ const char *controller_result(const struct controller *c, size_t index, uint64_t
 
 static void remember(struct directed *server, const struct key_server_spec *spec)
 {
-	free(server->sent.action);
-	free(server->sent.incarnation);
-	free(server->sent.expect_hash);
+	object_release(&key_server_spec_record, &server->sent);
 	server->sent = (struct key_server_spec){.epoch = spec->epoch,
 						.sequence = spec->sequence,
 						.action = xstrdup(spec->action ? spec->action : ""),
@@ -134,12 +131,6 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 	return controller_send(c, index, &spec, err);
 }
 
-static void reports(const struct controller *c, struct agent_report *ret)
-{
-	for (size_t i = 0; i < c->server_count; i++)
-		ret[i] = fleet_report(fleet_find(&c->fleet, c->servers[i].name));
-}
-
 static bool under_way_anywhere(const struct controller *c, const struct dispatch *dispatch,
 			       const struct agent_report *agents, uint64_t valid_until)
 {
@@ -172,8 +163,7 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 /* Sends what agents have to do for a decision. *ret_sent: the order stands. */
 static int order(struct controller *c, const struct decision *d, bool *ret_sent, struct error **err)
 {
-	struct agent_report agents[KEY_SERVERS_MAX];
-	reports(c, agents);
+	_cleanup_free_ struct agent_report *agents = controller_reports(c);
 	struct dispatch dispatch =
 		order_from_decision(c->path, &c->seen, d, &c->fence, agents, c->rotation->status.epoch);
 	int rc = 0;
@@ -210,13 +200,12 @@ static void tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
-		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		const char *result = controller_result(c, i, sent->epoch, sent->sequence);
+		const struct key_server_status *status = controller_status(c, i);
 		if (!result || text_equal(result, "ok"))
 			continue;
-		_cleanup_free_ char *text = xasprintf(
-			"%s: order %s %s: %s", c->servers[i].name, sent->action, result,
-			server->last->status.done.message ? server->last->status.done.message : "no reason given");
+		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action, result,
+						      status->done.message ? status->done.message : "no reason given");
 		controller_trouble(c, text);
 	}
 }
@@ -246,12 +235,7 @@ static int census(struct controller *c, const struct decision *d, struct error *
 
 static void forget_canaries(struct controller *c)
 {
-	for (size_t i = 0; i < c->canary.count; i++) {
-		free(c->canary.asked[i].server);
-		free(c->canary.asked[i].resource);
-		free(c->canary.asked[i].name);
-	}
-	free(c->canary.asked);
+	object_release_list(&key_server_canary_record, c->canary.asked, c->canary.count);
 	c->canary.asked = NULL;
 	c->canary.count = 0;
 	c->canary.sequence = 0;
@@ -355,7 +339,7 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 		if (!result)
 			continue;
 		if (text_equal(result, "ok"))
-			take_canaries(c, d, &fleet_find(&c->fleet, c->servers[i].name)->last->status);
+			take_canaries(c, d, controller_status(c, i));
 		else
 			tell_results(c);
 		forget_canaries(c);
@@ -405,13 +389,8 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 static void take_quarantine(struct controller *c, const struct sweep_result *result)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	for (size_t i = 0; i < status->quarantined.item_count; i++) {
-		free(status->quarantined.items[i].resource);
-		free(status->quarantined.items[i].namespace_);
-		free(status->quarantined.items[i].name);
-		free(status->quarantined.items[i].why);
-	}
-	free(status->quarantined.items);
+	object_release_list(&key_rotation_quarantined_record, status->quarantined.items,
+			    status->quarantined.item_count);
 	status->quarantined.items = xcalloc(result->quarantine_named + 1, sizeof(*status->quarantined.items));
 	status->quarantined.item_count = 0;
 	status->quarantined.count = result->quarantined;

@@ -11,8 +11,6 @@
 #include "engine/key_rotation.h"
 #include "engine/look.h"
 
-#define CONTROLLER_NAME "kube-rekey controller"
-
 /* What is kept of one server of the rotation's set. */
 struct directed {
 	char *name;
@@ -53,13 +51,10 @@ struct controller {
 		uint64_t sequence, epoch; /* 0: no canary is looked for */
 		struct key_server_canary *asked;
 		size_t count;
-		bool settles;
 	} canary;
-	char *trouble, *told; /* told: the last status that was applied */
+	char *trouble;
 	uint64_t told_at;
 	struct kube_json_call *telling; /* progress, beside a sweep; NULL */
-	struct strings evidence;
-	bool retired;
 };
 
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -77,4 +72,8 @@ _must_check_ int controller_send(struct controller *controller, size_t index, co
 				 struct error **err);
 /* Whether the server's agent has finished the order with this number of this epoch, and how: "ok", "failed", "refused". */
 const char *controller_result(const struct controller *controller, size_t index, uint64_t epoch, uint64_t sequence);
+/* What the agent of server `index` reported last; NULL: no agent ever did. */
+const struct key_server_status *controller_status(const struct controller *controller, size_t index);
+/* The same of all, as orders are made from; to be freed, lends its strings. */
+struct agent_report *controller_reports(const struct controller *controller);
 bool controller_leads(const struct controller *controller);

@@ -145,6 +145,22 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 					c->options->server_count, c->server_count));
 }
 
+/* --- the agents' reports --- */
+
+const struct key_server_status *controller_status(const struct controller *c, size_t index)
+{
+	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
+	return server ? &server->last->status : NULL;
+}
+
+struct agent_report *controller_reports(const struct controller *c)
+{
+	struct agent_report *reports = xcalloc(c->server_count + 1, sizeof(*reports));
+	for (size_t i = 0; i < c->server_count; i++)
+		reports[i] = fleet_report(fleet_find(&c->fleet, c->servers[i].name));
+	return reports;
+}
+
 /* --- all of it --- */
 
 static void doubt(struct server_observation *seen, char *why)
@@ -228,18 +244,6 @@ static void observe_quiet(struct controller *c, uint64_t now)
 	c->seen.etcd_looked_at = all && looked > MEMBER_LOOK ? looked - MEMBER_LOOK : 0;
 }
 
-static void forget_census(struct census_observation *seen)
-{
-	for (size_t i = 0; i < seen->group_count; i++) {
-		free(seen->groups[i].resource);
-		free(seen->groups[i].name);
-		free(seen->groups[i].example);
-	}
-	free(seen->groups);
-	free(seen->why);
-	*seen = (struct census_observation){0};
-}
-
 static void take_groups(const struct key_server_status *status, struct census_observation *ret)
 {
 	ret->groups = xcalloc(status->census.group_count + 1, sizeof(*ret->groups));
@@ -266,8 +270,7 @@ static void observe_census(struct controller *c, uint64_t now)
 	if (c->census.sequence == 0)
 		return;
 	for (size_t i = 0; i < c->server_count; i++) {
-		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
-		const struct key_server_status *status = server ? &server->last->status : NULL;
+		const struct key_server_status *status = controller_status(c, i);
 		bool good = status && status->census.epoch == c->census.epoch &&
 			    status->census.sequence == c->census.sequence;
 		if (!good && !controller_result(c, i, c->census.epoch, c->census.sequence))
@@ -293,7 +296,7 @@ static void observe_census(struct controller *c, uint64_t now)
 	bool same = c->census.seen.begun == whole.begun;
 	whole.finished = same ? c->census.seen.finished : now;
 	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
-	forget_census(&c->census.seen);
+	census_observation_free(&c->census.seen);
 	c->census.seen = whole;
 }
 

@@ -14,8 +14,7 @@ static char *not_ready(const struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++) {
 		const char *name = c->servers[i].name;
 		const struct server_observation *seen = &c->seen.servers[i];
-		const struct fleet_server *server = fleet_find(&c->fleet, name);
-		const struct key_server_status *status = server ? &server->last->status : NULL;
+		const struct key_server_status *status = controller_status(c, i);
 		if (!seen->answering)
 			return xasprintf("%s: %s", name, seen->why ? seen->why : "it does not answer");
 		if (!status->configuration || seen->loaded != FACT_KNOWN || !seen->loaded_is_file)
@@ -31,12 +30,6 @@ static char *not_ready(const struct controller *c)
 	return c->seen.servers_known == FACT_KNOWN ? NULL : xstrdup(c->set_why ? c->set_why : "no API server is known");
 }
 
-static const struct key_server_status *status_of(const struct controller *c, size_t index)
-{
-	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
-	return server ? &server->last->status : NULL;
-}
-
 static int find_target(const struct controller *c, struct config_shape **ret, struct strings *ret_new,
 		       struct error **err)
 {
@@ -45,9 +38,7 @@ static int find_target(const struct controller *c, struct config_shape **ret, st
 	_cleanup_keys_ unused = {0}; /* an agent makes the real ones: of these only their kinds and places count */
 	const struct intent intent = {same ? NULL : spec->provider, &spec->drop_keys, spec->drop_identity,
 				      clock_wall()};
-	if (!spec->provider)
-		return error_set(err, ERROR_REFUSED, "only spec.provider is carried out by this version");
-	return intent_target(status_of(c, 0)->configuration, &intent, &unused, ret, ret_new, err);
+	return intent_target(controller_status(c, 0)->configuration, &intent, &unused, ret, ret_new, err);
 }
 
 static const struct object_sealed_key *made_key(const struct controller *c, enum provider_type type)
@@ -105,13 +96,15 @@ static void add_keys(const struct config_shape *of, const struct config_shape *o
 static int set_path(struct controller *c, const struct config_shape *to, struct error **err)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	const struct config_shape *from = status_of(c, 0)->configuration;
-	int rc = path_make(from, to, &c->path, err);
+	const struct config_shape *from = controller_status(c, 0)->configuration;
+	_cleanup_(path_freep) struct path *path = NULL;
+	int rc = path_make(from, to, &path, err);
 	if (rc < 0)
 		return rc;
-	status->steps = xcalloc(c->path->count, sizeof(struct config_shape *));
-	for (size_t i = 0; i < c->path->count; i++)
-		status->steps[status->step_count++] = config_shape_copy(c->path->steps[i]);
+	/* Followed once it is written there: agents go by nothing else. */
+	status->steps = steal(path->steps);
+	status->step_count = path->count;
+	path->count = 0;
 	add_keys(from, to, &status->old_keys, &status->old_key_count);
 	add_keys(to, from, &status->new_keys, &status->new_key_count);
 	return controller_apply(c, err);
@@ -143,7 +136,7 @@ static int order_keys(struct controller *c, const struct strings *labels, struct
 	if (c->fence.sequence > 0 && !result)
 		return 0; /* it is at it */
 	if (text_equal(result, "ok"))
-		return take_made_keys(c, status_of(c, 0), err);
+		return take_made_keys(c, controller_status(c, 0), err);
 	for (size_t i = 0; i < labels->count; i++) {
 		_cleanup_free_ char *provider =
 			xstrndup(labels->items[i], (size_t)(strchr(labels->items[i], '/') - labels->items[i]));
@@ -158,9 +151,7 @@ static int order_keys(struct controller *c, const struct strings *labels, struct
 
 static int claim_epoch(struct controller *c, struct error **err)
 {
-	struct agent_report reports[KEY_SERVERS_MAX] = {0};
-	for (size_t i = 0; i < c->server_count && i < KEY_SERVERS_MAX; i++)
-		reports[i] = fleet_report(fleet_find(&c->fleet, c->servers[i].name));
+	_cleanup_free_ struct agent_report *reports = controller_reports(c);
 	uint64_t epoch = epoch_next(reports, c->server_count, c->rotation->status.epoch);
 	c->rotation->status.epoch = epoch;
 	int rc = controller_apply(c, err);
@@ -169,24 +160,17 @@ static int claim_epoch(struct controller *c, struct error **err)
 	return rc;
 }
 
-static int follow_status(struct controller *c)
-{
-	const struct key_rotation_status *status = &c->rotation->status;
-	c->path = xcalloc(1, sizeof(*c->path));
-	c->path->steps = xcalloc(status->step_count, sizeof(struct config_shape *));
-	for (size_t i = 0; i < status->step_count; i++)
-		c->path->steps[c->path->count++] = config_shape_copy(status->steps[i]);
-	return 0;
-}
-
 int controller_find_path(struct controller *c, struct error **err)
 {
 	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
 	_cleanup_strings_ labels = {0};
 	if (c->path)
 		return 0;
-	if (c->rotation->status.step_count > 0)
-		return follow_status(c);
+	const struct key_rotation_status *status = &c->rotation->status;
+	if (status->step_count > 0) {
+		c->path = path_of_steps(status->steps, status->step_count);
+		return 0;
+	}
 	_cleanup_free_ char *why = not_ready(c);
 	controller_trouble(c, why);
 	if (why)

@@ -85,23 +85,17 @@ static bool forget_sealed(struct controller *c)
 	struct key_rotation_status *status = &c->rotation->status;
 	for (size_t k = 0; k < status->sealed_key_count; k++)
 		for (size_t i = 0; i < c->server_count; i++) {
-			const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+			const struct key_server_status *server = controller_status(c, i);
 			bool has = false;
-			for (size_t j = 0; server && j < server->last->status.key_count; j++)
-				has = has || text_equal(server->last->status.keys[j].fingerprint,
-							status->sealed_keys[k].fingerprint);
+			for (size_t j = 0; server && j < server->key_count; j++)
+				has = has ||
+				      text_equal(server->keys[j].fingerprint, status->sealed_keys[k].fingerprint);
 			if (!has)
 				return false;
 		}
 	if (status->sealed_key_count == 0 || status->step_count == 0)
 		return false;
-	for (size_t k = 0; k < status->sealed_key_count; k++) {
-		free(status->sealed_keys[k].provider);
-		free(status->sealed_keys[k].name);
-		free(status->sealed_keys[k].fingerprint);
-		free(status->sealed_keys[k].text);
-	}
-	free(status->sealed_keys);
+	object_release_list(&object_sealed_key_record, status->sealed_keys, status->sealed_key_count);
 	status->sealed_keys = NULL;
 	status->sealed_key_count = 0;
 	return true;

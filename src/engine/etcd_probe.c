@@ -159,32 +159,6 @@ static int take_end(struct kube *kube, const struct kube_resource *resource, con
 	return 0;
 }
 
-int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_, uint64_t at,
-		    struct api_first *ret, struct error **err)
-{
-	_cleanup_free_ char *token = NULL, *version = NULL, *exact = NULL;
-	struct api_first first = {0};
-	uint64_t remaining = 0;
-	if (at > 0)
-		exact = xasprintf("%" PRIu64, at);
-	struct kube_list_options options = {
-		.resource = resource,
-		.namespace_ = namespace_,
-		.limit = 1,
-		.resource_version = exact,
-		.resource_version_match = exact ? "Exact" : NULL,
-		.metadata_only = true,
-		.on_item = take_first,
-		.arg = &first,
-	};
-	int rc = kube_list_fetch(kube, &options, &token, &version, &remaining, err);
-	if (rc == 0)
-		rc = take_end(kube, resource, version, remaining, &first, err);
-	if (rc == 0)
-		*ret = first;
-	return rc;
-}
-
 struct one_first {
 	struct api_firsts *all;
 	struct api_ask *ask;
@@ -279,4 +253,20 @@ void api_firsts_free(struct api_firsts *firsts)
 void api_firsts_freep(struct api_firsts **firsts)
 {
 	api_firsts_free(*firsts);
+}
+
+int api_probe_first(struct kube *kube, const struct kube_resource *resource, uint64_t at, struct api_first *ret,
+		    struct error **err)
+{
+	struct api_ask ask = {.resource = resource, .at = at};
+	_cleanup_(api_firsts_freep) struct api_firsts *firsts = api_firsts_start(kube, &ask, 1);
+	int rc = api_firsts_wait(firsts, 0, err);
+	_cleanup_error_ failed = steal(ask.error);
+	if (rc == 0)
+		rc = ask.rc;
+	if (rc == 0)
+		*ret = ask.first;
+	else if (err && failed)
+		*err = steal(failed);
+	return rc;
 }

@@ -41,8 +41,8 @@ struct api_first {
 /* The first object of a collection, newest; or exactly at revision `at` (0: newest). A list that holds a value
  * which the server
  * cannot read takes it 3 s to refuse, with -ERROR_BUSY as for load: who asks again does so a few times. */
-_must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
-				 uint64_t at, struct api_first *ret, struct error **err);
+_must_check_ int api_probe_first(struct kube *kube, const struct kube_resource *resource, uint64_t at,
+				 struct api_first *ret, struct error **err);
 /* The same for many collections side by side: those of `asks` that have a resource. Each gets its own outcome; the
  * errors are the caller's to free. */
 struct api_ask {

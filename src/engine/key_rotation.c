@@ -72,8 +72,8 @@ static const struct object_field quarantined_fields[] = {
 	OBJECT_TEXT(struct key_rotation_quarantined, name, "name", KEY_NAME_MAX),
 	OBJECT_WORDS(struct key_rotation_quarantined, why, "why", KEY_WORDS_MAX),
 };
-static const struct object_record quarantined_record = {quarantined_fields, ELEMENTS(quarantined_fields),
-							sizeof(struct key_rotation_quarantined)};
+const struct object_record key_rotation_quarantined_record = {quarantined_fields, ELEMENTS(quarantined_fields),
+							      sizeof(struct key_rotation_quarantined)};
 
 #define STATUS struct key_rotation_status
 static const struct object_field keys_fields[] = {
@@ -94,7 +94,7 @@ static const struct object_record progress_record = {progress_fields, ELEMENTS(p
 static const struct object_field quarantine_fields[] = {
 	OBJECT_NUMBER(STATUS, quarantined.count, "count", OBJECT_NUMBER_MAX, 0),
 	OBJECT_LIST(STATUS, quarantined.items, quarantined.item_count, "items", KEY_ROTATION_QUARANTINE_MAX,
-		    &quarantined_record),
+		    &key_rotation_quarantined_record),
 };
 static const struct object_record quarantine_record = {quarantine_fields, ELEMENTS(quarantine_fields), 0};
 

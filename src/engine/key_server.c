@@ -11,8 +11,8 @@ static const struct object_field canary_fields[] = {
 	OBJECT_NUMBER(struct key_server_canary, revision, "revision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_STEP(struct key_server_canary, step, "step"),
 };
-static const struct object_record canary_record = {canary_fields, ELEMENTS(canary_fields),
-						   sizeof(struct key_server_canary)};
+const struct object_record key_server_canary_record = {canary_fields, ELEMENTS(canary_fields),
+						       sizeof(struct key_server_canary)};
 
 /* --- spec ------------------------------------------------------------------------------------------------------- */
 
@@ -33,7 +33,7 @@ static const struct object_field spec_fields[] = {
 	OBJECT_NUMBER(SPEC, good_for_milliseconds, "goodForMilliseconds", 86400000, 0),
 	OBJECT_NUMBER(SPEC, census_revision, "censusRevision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXTS(SPEC, providers, "providers", 8, 16),
-	OBJECT_LIST(SPEC, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &canary_record),
+	OBJECT_LIST(SPEC, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &key_server_canary_record),
 };
 #undef SPEC
 const struct object_record key_server_spec_record = {spec_fields, ELEMENTS(spec_fields),
@@ -133,7 +133,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_LIST(STATUS, members, member_count, "members", 16, &member_record),
 	OBJECT_BOOL(STATUS, members_behind_balancer, "membersBehindBalancer"),
 	OBJECT_WITHIN("census", &census_record),
-	OBJECT_LIST(STATUS, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &canary_record),
+	OBJECT_LIST(STATUS, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &key_server_canary_record),
 };
 #undef STATUS
 const struct object_record key_server_status_record = {status_fields, ELEMENTS(status_fields),

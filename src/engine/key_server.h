@@ -106,7 +106,7 @@ struct key_server {
 	struct key_server_spec spec;
 	struct key_server_status status;
 };
-extern const struct object_record key_server_spec_record, key_server_status_record;
+extern const struct object_record key_server_spec_record, key_server_status_record, key_server_canary_record;
 
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */

@@ -420,10 +420,10 @@ static void release_shapes(struct config_shape **shapes, size_t count)
 	free(shapes);
 }
 
-static void release_list(const struct object_record *record, char *items, size_t count)
+void object_release_list(const struct object_record *record, void *items, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		object_release(record, items + i * record->size);
+		object_release(record, (char *)items + i * record->size);
 	free(items);
 }
 
@@ -446,7 +446,7 @@ static void release_field(const struct object_field *field, void *what)
 		object_release(field->record, field_of(field, what));
 		break;
 	case FIELD_LIST:
-		release_list(field->record, pointer_in(field, what), count_in(field, what));
+		object_release_list(field->record, pointer_in(field, what), count_in(field, what));
 		break;
 	case FIELD_NUMBER:
 	case FIELD_STEP:

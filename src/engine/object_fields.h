@@ -132,6 +132,8 @@ _must_check_ int object_write(const struct object_record *record, const void *fr
 			      struct error **err);
 /* Frees what the struct points to and leaves it zero. */
 void object_release(const struct object_record *record, void *what);
+/* The same of each of `count` structs, and the array. */
+void object_release_list(const struct object_record *record, void *items, size_t count);
 
 /* What an absent object means. */
 void object_defaults(const struct object_record *record, void *ret);

@@ -357,7 +357,7 @@ static int ask_again(const struct builder *builder, struct api_ask *ask, struct 
 	error_clear(&ask->error);
 	int rc = read_revisions(builder, err);
 	if (rc == 0)
-		ask->rc = api_probe_first(builder->kube, ask->resource, NULL, 0, &ask->first, &ask->error);
+		ask->rc = api_probe_first(builder->kube, ask->resource, 0, &ask->first, &ask->error);
 	return rc;
 }
 

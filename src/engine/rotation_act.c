@@ -15,7 +15,6 @@
 int rotation_lock(struct rotation *r, struct error **err)
 {
 	_cleanup_free_ char *path = journal_lock_path(r->target->path);
-	char host[256] = "";
 	int rc = file_lock(path, &r->lock_fd, err);
 	if (rc == -ERROR_BUSY) {
 		error_clear(err);
@@ -23,11 +22,7 @@ int rotation_lock(struct rotation *r, struct error **err)
 	}
 	if (rc < 0)
 		return rc;
-	gethostname(host, sizeof(host) - 1);
-	/* Host and pid are not enough: two containers may have both in common. */
-	_cleanup_secret_ random = secret_random(4);
-	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
-	_cleanup_free_ char *holder = xasprintf("%s-%ld-%s", host, (long)getpid(), nonce);
+	_cleanup_free_ char *holder = kube_lock_holder();
 	return kube_lock_take(&r->cluster->kube, holder, &r->lock, err);
 }
 
@@ -100,8 +95,8 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	return 0;
 }
 
-/* An agent has no Lease: its orders are fenced. The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server
- * that restarts renews nothing) is waited for: *ret_late. */
+/* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server that
+ * restarts renews nothing) is waited for: *ret_late. An agent has none: its orders are fenced. */
 static int still_ours(struct rotation *r, bool *ret_late, struct error **err)
 {
 	bool held = !r->lock || kube_lock_deadline(r->lock) > clock_monotonic();
@@ -267,18 +262,6 @@ static void take_stale(void *arg, const struct kube_resource *resource, const ch
 		(struct sweep_object){resource, namespace_ ? xstrdup(namespace_) : NULL, xstrdup(name)};
 }
 
-static void forget_census_seen(struct census_observation *seen)
-{
-	for (size_t g = 0; g < seen->group_count; g++) {
-		free(seen->groups[g].resource);
-		free(seen->groups[g].name);
-		free(seen->groups[g].example);
-	}
-	free(seen->groups);
-	free(seen->why);
-	*seen = (struct census_observation){0};
-}
-
 uint64_t rotation_objects(const struct rotation *r)
 {
 	const struct path *path = r->journal->path;
@@ -295,7 +278,7 @@ uint64_t rotation_objects(const struct rotation *r)
 static void census_failed(struct rotation *r, const char *why)
 {
 	uint64_t now = loop_now(r->cluster->loop);
-	forget_census_seen(&r->census_seen);
+	census_observation_free(&r->census_seen);
 	r->census_seen = (struct census_observation){.begun = now, .finished = now, .why = xstrdup(why)};
 	r->seen.census = r->census_seen; /* lent: what it pointed to is gone */
 	rotation_trouble(r, why);
@@ -362,7 +345,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	}
 	census_free(r->census);
 	r->census = census;
-	forget_census_seen(&r->census_seen);
+	census_observation_free(&r->census_seen);
 	census_observe(census, &r->census_seen);
 	uint64_t interval = r->cluster->compaction_interval;
 	r->census_seen.compaction_expected = interval ? census->finished + 2 * interval + 60 * NS_PER_S : 0;

@@ -341,14 +341,33 @@ static int open_target(struct rotation *r, struct error **err)
 	return target_file(o->config_path, &r->target, err);
 }
 
-int rotation_open(const struct rotation_options *options, struct rotation **ret, struct error **err)
+static struct rotation *rotation_new(const struct rotation_options *options)
 {
-	_cleanup_(rotation_freep) struct rotation *r = xcalloc(1, sizeof(*r));
+	struct rotation *r = xcalloc(1, sizeof(*r));
 	r->options = *options;
 	r->cluster = options->cluster;
 	r->lock_fd = -1;
 	r->began = loop_now(r->cluster->loop);
 	r->sweep.step = STEP_NONE;
+	r->servers[0] = &r->cluster->kube;
+	return r;
+}
+
+static void begin_looking(struct rotation *r)
+{
+	const char *read = r->target->manual ? r->target->source : r->target->path;
+	r->look = (struct look){.kube = &r->cluster->kube,
+				.poll = DEFAULT_POLL,
+				.canary_step = STEP_NONE,
+				.name = xstrdup(r->cluster->kube.name),
+				.reloads_itself = !r->options.wait_restart,
+				.servers_own = node_reads_file(&r->cluster->node, read) == 1};
+	rotation_report_begin(r);
+}
+
+int rotation_open(const struct rotation_options *options, struct rotation **ret, struct error **err)
+{
+	_cleanup_(rotation_freep) struct rotation *r = rotation_new(options);
 	if (options->provider && options->to_path)
 		return error_set(err, ERROR_USAGE, "--provider and --to exclude each other");
 	int rc = open_target(r, err);
@@ -373,16 +392,7 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		return rc;
 	r->rescues_before = r->journal->rescues;
 	r->settle_time = settle_time(r);
-	r->servers[0] = &r->cluster->kube;
-	r->look = (struct look){.kube = &r->cluster->kube,
-				.poll = DEFAULT_POLL,
-				.canary_step = STEP_NONE,
-				.name = xstrdup(r->cluster->kube.name),
-				.reloads_itself = !options->wait_restart,
-				.servers_own =
-					node_reads_file(&r->cluster->node,
-							r->target->manual ? r->target->source : r->target->path) == 1};
-	rotation_report_begin(r);
+	begin_looking(r);
 	*ret = steal(r);
 	return 0;
 }
@@ -424,26 +434,15 @@ static int check_node_of_agent(struct rotation *r, struct error **err)
 int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory,
 		       struct rotation **ret, struct error **err)
 {
-	_cleanup_(rotation_freep) struct rotation *r = xcalloc(1, sizeof(*r));
-	r->options = (struct rotation_options){
+	const struct rotation_options options = {
 		.cluster = cluster, .config_path = config_path, .state_directory = state_directory};
-	r->cluster = cluster;
-	r->lock_fd = -1;
-	r->began = loop_now(cluster->loop);
-	r->sweep.step = STEP_NONE;
-	r->servers[0] = &cluster->kube;
+	_cleanup_(rotation_freep) struct rotation *r = rotation_new(&options);
 	int rc = target_file(config_path, &r->target, err);
 	if (rc == 0)
 		rc = check_node_of_agent(r, err);
 	if (rc < 0)
 		return rc;
-	r->look = (struct look){.kube = &cluster->kube,
-				.poll = DEFAULT_POLL,
-				.canary_step = STEP_NONE,
-				.name = xstrdup(cluster->kube.name),
-				.reloads_itself = true,
-				.servers_own = node_reads_file(&cluster->node, r->target->path) == 1};
-	rotation_report_begin(r);
+	begin_looking(r);
 	*ret = steal(r);
 	return 0;
 }
@@ -483,13 +482,7 @@ void rotation_free(struct rotation *r)
 	free(r->trouble);
 	observation_forget(&r->seen);
 	census_free(r->census);
-	for (size_t g = 0; g < r->census_seen.group_count; g++) {
-		free(r->census_seen.groups[g].resource);
-		free(r->census_seen.groups[g].name);
-		free(r->census_seen.groups[g].example);
-	}
-	free(r->census_seen.groups);
-	free(r->census_seen.why);
+	census_observation_free(&r->census_seen);
 	for (size_t i = 0; i < r->stale_count; i++) {
 		free(r->stale[i].namespace_);
 		free(r->stale[i].name);

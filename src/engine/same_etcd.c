@@ -125,11 +125,11 @@ static int compare_by(const struct witness *witness, const struct kube_resource 
 	struct api_first before, after;
 	struct etcd_probe probe;
 	struct etcd *etcd = witness->etcds[witness->etcd];
-	int rc = api_probe_first(witness->kube, resource, NULL, 0, &before, err);
+	int rc = api_probe_first(witness->kube, resource, 0, &before, err);
 	if (rc == 0)
 		rc = etcd_probe_key(etcd, "compact_rev_key", &probe, err);
 	if (rc == 0)
-		rc = api_probe_first(witness->kube, resource, NULL, 0, &after, err);
+		rc = api_probe_first(witness->kube, resource, 0, &after, err);
 	if (rc < 0)
 		return rc;
 	if (before.revision <= probe.revision && probe.revision <= after.revision)

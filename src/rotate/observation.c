@@ -2,13 +2,14 @@
 
 #include <stdlib.h>
 
-static void free_server(struct server_observation *server)
+void server_observation_free(struct server_observation *server)
 {
 	free(server->name);
 	free(server->why);
 	free(server->version);
 	free(server->file_hash);
 	free(server->loaded_hash);
+	*server = (struct server_observation){0};
 }
 
 static void free_member(struct member_observation *member)
@@ -24,18 +25,19 @@ static void free_group(struct census_group *group)
 	free(group->example);
 }
 
-static void free_census(struct census_observation *census)
+void census_observation_free(struct census_observation *census)
 {
 	for (size_t i = 0; i < census->group_count; i++)
 		free_group(&census->groups[i]);
 	free(census->groups);
 	free(census->why);
+	*census = (struct census_observation){0};
 }
 
 void observation_free_contents(struct observation *observation)
 {
 	for (size_t i = 0; i < observation->server_count; i++)
-		free_server(&observation->servers[i]);
+		server_observation_free(&observation->servers[i]);
 	for (size_t i = 0; i < observation->member_count; i++)
 		free_member(&observation->members[i]);
 	free(observation->servers);
@@ -43,6 +45,6 @@ void observation_free_contents(struct observation *observation)
 	free(observation->servers_why);
 	free(observation->members_why);
 	free(observation->blocked);
-	free_census(&observation->census);
+	census_observation_free(&observation->census);
 	*observation = (struct observation){0};
 }

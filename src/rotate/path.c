@@ -277,6 +277,15 @@ int path_abort(const struct path *path, size_t reached, bool promote_again, stru
 	return 0;
 }
 
+struct path *path_of_steps(struct config_shape *const *steps, size_t count)
+{
+	struct path *path = xcalloc(1, sizeof(*path));
+	path->steps = xcalloc(count, sizeof(struct config_shape *));
+	for (; path->count < count; path->count++)
+		path->steps[path->count] = config_shape_copy(steps[path->count]);
+	return path;
+}
+
 void path_free(struct path *path)
 {
 	if (!path)

@@ -1,8 +1,10 @@
 /* A Lease as client-go's leader election uses it (k8s.io/client-go/tools/leaderelection): the record's times are
  * for people, expiry is judged by how long we have seen it unchanged. */
+#include <unistd.h>
 #include "client/kube/lock.h"
 #include "base/clock.h"
 #include "base/json_read.h"
+#include "base/secret.h"
 #include "client/kube/kube_internal.h"
 
 #define LEASES "/apis/coordination.k8s.io/v1/namespaces/" LOCK_NAMESPACE "/leases"
@@ -294,6 +296,15 @@ static void renew(void *arg)
 	body = print(lock->lease);
 	lock->sent = loop_now(lock->kube->loop);
 	start(lock, write_request(lock->lease, body), false);
+}
+
+char *kube_lock_holder(void)
+{
+	char host[256] = "";
+	_cleanup_secret_ random = secret_random(4);
+	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
+	gethostname(host, sizeof(host) - 1);
+	return xasprintf("%s-%ld-%s", host, (long)getpid(), nonce);
 }
 
 int kube_lock_take(struct kube *kube, const char *holder, struct kube_lock **ret, struct error **err)

@@ -10,7 +10,10 @@
 #define LOCK_DURATION_S 15
 
 struct kube_lock;
-/* `holder` is unique to this process (host name and a random part). Renewals stand in the queue of kube->http like
+/* A name that no other process has: "<host>-<pid>-<8 hex digits>"; host and pid are not enough, for two containers may
+ * have both in common. New string. */
+char *kube_lock_holder(void);
+/* `holder`: kube_lock_holder. Renewals stand in the queue of kube->http like
  * any call: while a sweep fills that, `kube` here needs a client of its own. It must outlive the lock. Takes the
  * Lease, waiting out one that nobody renews (at most its duration + 2 s); -ERROR_BUSY naming the holder when it is
  * renewed. Renews by a loop timer from then on. Waits (top of a command). */
