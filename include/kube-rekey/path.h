@@ -24,6 +24,10 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
  * changed already, unless `promote_again`: then it goes by the old write key's second promotion; and when a key may
  * have left already: only forward. */
 int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err);
+/* Whether somebody else's path is one to go: what path_make makes of its ends; nothing that is encrypted by the first
+ * configuration, by a wildcard too, is written in plaintext by the last; and no KMS provider is new, which has no
+ * fingerprint to know it by. */
+bool path_is_lawful(const struct path *path);
 /* A path of copies of these configurations. */
 struct path *path_of_steps(struct config_shape *const *steps, size_t count);
 void path_free(struct path *path);

@@ -104,30 +104,6 @@ static bool on_this_path(const struct journal *journal, const struct key_rotatio
 	return true;
 }
 
-/* Nothing that was encrypted is written in plaintext at its end. */
-static bool keeps_encrypting(const struct config_shape *from, const struct config_shape *to)
-{
-	for (size_t r = 0; r < from->rule_count; r++)
-		for (size_t i = 0; i < from->rules[r].resource_count; i++) {
-			const struct config_rule *after = config_shape_rule(to, from->rules[r].resources[i]);
-			bool encrypts = from->rules[r].keys[0].type != PROVIDER_IDENTITY;
-			if (!after || (encrypts && after->keys[0].type == PROVIDER_IDENTITY))
-				return false;
-		}
-	return true;
-}
-
-/* Whoever wrote the steps, they must be those that lead from the first to the last, and lead there lawfully. */
-static bool is_lawful(const struct key_rotation_status *status)
-{
-	_cleanup_(path_freep) struct path *path = NULL;
-	const struct config_shape *from = status->steps[0], *to = status->steps[status->step_count - 1];
-	bool same = path_make(from, to, &path, NULL) == 0 && path->count == status->step_count;
-	for (size_t i = 0; same && i < path->count; i++)
-		same = config_shape_equal(path->steps[i], status->steps[i]);
-	return same && keeps_encrypting(from, to);
-}
-
 /* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
 static void join(struct agent *agent)
 {
@@ -137,7 +113,8 @@ static void join(struct agent *agent)
 	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
 	    on_this_path(node->journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
 		return;
-	if (!is_lawful(&rotation->status)) {
+	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	if (!path_is_lawful(path)) {
 		trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
 		return;
 	}
@@ -148,7 +125,7 @@ static void join(struct agent *agent)
 	journal->rotation = xstrdup(rotation->meta.uid);
 	journal->started = xstrdup(status->started_at ? status->started_at : "");
 	journal->request = xstrdup(rotation->meta.name);
-	journal->path = path_of_steps(status->steps, status->step_count);
+	journal->path = steal(path);
 	const struct config_shape *from = status->steps[0], *to = status->steps[status->step_count - 1];
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
@@ -450,10 +427,11 @@ static bool has_order(const struct agent *agent)
 	       (action == ORDER_WRITE_STEP || action == ORDER_RETIRE);
 }
 
-static int publish(struct agent *agent, struct error **err)
+static int publish(struct agent *agent, bool *ret_said, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
 	int rc = agent->self ? agent_publish(agent, &failed) : 0;
+	*ret_said = agent->self && rc == 0;
 	if (rc < 0)
 		trouble(agent, error_message(failed));
 	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
@@ -472,9 +450,7 @@ static int turn(struct agent *agent, struct error **err)
 	bool said = true, acted = false;
 	look(agent);
 	if (agent->at_work) {
-		uint64_t before = agent->beat;
-		rc = publish(agent, err);
-		said = agent->beat > before;
+		rc = publish(agent, &said, err);
 		if (rc == 0)
 			read_orders(agent);
 	}
@@ -484,7 +460,7 @@ static int turn(struct agent *agent, struct error **err)
 	/* What was done shows in the report that tells of it. */
 	if (acted)
 		look(agent);
-	return rc == 0 ? publish(agent, err) : rc;
+	return rc == 0 ? publish(agent, &said, err) : rc;
 }
 
 static void agent_close(struct agent *agent)

@@ -157,7 +157,9 @@ int agent_publish(struct agent *agent, struct error **err)
 	tell_orders(agent, status);
 	clock_format(clock_wall(), 1, heartbeat);
 	status->heartbeat = xstrdup(heartbeat);
-	status->beat = agent->beat + 1;
+	/* A number is used once: a report that seemed lost may have been read, and an order be good for so long after it. */
+	status->beat = ++agent->beat;
+	agent->published[agent->beat % AGENT_BEATS] = now;
 	status->observed_age_milliseconds = age(agent->looked_at, now) + 1;
 	int rc = key_server_status_body(report, &body, err);
 	if (rc < 0)
@@ -168,8 +170,5 @@ int agent_publish(struct agent *agent, struct error **err)
 						    .subresource = "status",
 						    .body = body,
 						    .timeout = 10 * NS_PER_S};
-	rc = kube_custom_fetch(&agent->node->cluster->kube, &request, NULL, err);
-	if (rc == 0)
-		agent->published[++agent->beat % AGENT_BEATS] = now;
-	return rc;
+	return kube_custom_fetch(&agent->node->cluster->kube, &request, NULL, err);
 }

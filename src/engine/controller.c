@@ -82,6 +82,8 @@ static void forget_rotation(struct controller *c)
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	c->census.sequence = 0;
+	c->seen.census = (struct census_observation){0}; /* lent */
+	census_observation_free(&c->census.seen);
 	c->canary.sequence = 0;
 }
 
@@ -96,6 +98,12 @@ static int choose_rotation(struct controller *c, struct error **err)
 	}
 	key_rotation_free(c->rotation);
 	c->rotation = choice.chosen;
+	/* Until it is written: what is told in this turn may be put off, or fail. */
+	if (c->rotation && !c->rotation->status.started_at) {
+		char now[28];
+		clock_format(clock_wall(), 0, now);
+		c->rotation->status.started_at = xstrdup(now);
+	}
 	if (c->rotation && text_equal(c->rotation->meta.uid, c->fence_rotation))
 		return 0;
 	forget_rotation(c);
@@ -103,11 +111,6 @@ static int choose_rotation(struct controller *c, struct error **err)
 		return 0;
 	c->fence_rotation = xstrdup(c->rotation->meta.uid);
 	c->fence.rotation = c->fence_rotation;
-	if (!c->rotation->status.started_at) {
-		char now[28];
-		clock_format(clock_wall(), 0, now);
-		c->rotation->status.started_at = xstrdup(now);
-	}
 	controller_note(c, "rotation %s", c->rotation->meta.name);
 	return 0;
 }

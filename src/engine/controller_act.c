@@ -81,7 +81,8 @@ static int send_none_to_all(struct controller *c, struct error **err)
 	return rc;
 }
 
-/* Whether the very same order is with the agent already, and not finished. */
+/* Whether the very same order is with the agent already, and not finished. Canaries are never the same: what is found of
+ * those before says nothing of those that were written since. */
 static bool is_under_way(const struct controller *c, size_t index, const struct order *order,
 			 const struct agent_report *agent)
 {
@@ -96,7 +97,8 @@ static bool is_under_way(const struct controller *c, size_t index, const struct 
 				     .expect_hash = sent->expect_hash,
 				     .rescue = sent->rescue,
 				     .aborted = sent->aborted};
-	return text_equal(sent->action, order_action_name(order->action)) && order_is_out(&before, order, agent);
+	return order->action != ORDER_FIND_CANARY && text_equal(sent->action, order_action_name(order->action)) &&
+	       order_is_out(&before, order, agent);
 }
 
 static int send_order(struct controller *c, size_t index, const struct decision *d, const struct agent_report *agents,

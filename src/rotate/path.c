@@ -277,6 +277,55 @@ int path_abort(const struct path *path, size_t reached, bool promote_again, stru
 	return 0;
 }
 
+static bool encrypts(const struct config_shape *shape, const char *pattern)
+{
+	const struct config_rule *rule = config_shape_rule(shape, pattern);
+	return rule && rule->keys[0].type != PROVIDER_IDENTITY;
+}
+
+/* Of what `named` names: the first configuration, or the last, which may take something out of a wildcard. */
+static bool stays_encrypted(const struct config_shape *from, const struct config_shape *to,
+			    const struct config_shape *named)
+{
+	for (size_t r = 0; r < named->rule_count; r++)
+		for (size_t i = 0; i < named->rules[r].resource_count; i++) {
+			const char *pattern = named->rules[r].resources[i];
+			if (encrypts(from, pattern) && !encrypts(to, pattern))
+				return false;
+		}
+	return true;
+}
+
+static bool has_key(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (config_key_equal(&shape->rules[r].keys[k], key))
+				return true;
+	return false;
+}
+
+static bool brings_kms(const struct config_shape *from, const struct config_shape *to)
+{
+	for (size_t r = 0; r < to->rule_count; r++)
+		for (size_t k = 0; k < to->rules[r].key_count; k++) {
+			const struct config_key *key = &to->rules[r].keys[k];
+			if (key->type == PROVIDER_KMS && !has_key(from, key))
+				return true;
+		}
+	return false;
+}
+
+bool path_is_lawful(const struct path *path)
+{
+	_cleanup_(path_freep) struct path *made = NULL;
+	const struct config_shape *from = path->steps[0], *to = path->steps[path->count - 1];
+	bool same = path_make(from, to, &made, NULL) == 0 && made->count == path->count;
+	for (size_t i = 0; same && i < path->count; i++)
+		same = config_shape_equal(made->steps[i], path->steps[i]);
+	return same && stays_encrypted(from, to, from) && stays_encrypted(from, to, to) && !brings_kms(from, to);
+}
+
 struct path *path_of_steps(struct config_shape *const *steps, size_t count)
 {
 	struct path *path = xcalloc(1, sizeof(*path));

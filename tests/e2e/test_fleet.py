@@ -163,6 +163,9 @@ class Three(unittest.TestCase):
             "lost": {"rules": [{**rule, "resources": ["secrets"]}]},
             "key": {"rules": [{**rule, "keys": [*rule["keys"], {"provider": "aescbc", "name": "mine",
                                                                "fingerprint": "0123456789ab"}]}]},
+            "kms": {"rules": [{**rule, "keys": [*rule["keys"], {
+                "provider": "kms", "name": "mine", "version": 2, "endpoint": "unix:///tmp/mine.sock",
+                "timeoutNs": 3000000000}]}]},
         }
         for number, (name, step) in enumerate(forged.items()):
             made = self.fleet.rotate(f"forged-{name}")

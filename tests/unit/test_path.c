@@ -123,6 +123,52 @@ static void is_refused(void **state)
 	assert_error(rc, err, ERROR_REFUSED, row->message);
 }
 
+/* --- somebody else's path --- */
+
+struct told {
+	const char *name;
+	const char *steps[5];
+	bool lawful;
+};
+static const struct told told_rows[] = {
+	{"a key by another", {"secrets=a,-", "secrets=a,b,-", "secrets=b,a,-", "secrets=b,-"}, true},
+	{"one configuration alone", {"secrets=a"}, true},
+	{"turning encryption on", {"secrets=-", "secrets=-,k", "secrets=k,-"}, true},
+	{"plaintext stays where it was",
+	 {"secrets=a; configmaps=-", "secrets=a,b; configmaps=-", "secrets=b,a; configmaps=-",
+	  "secrets=b; configmaps=-"},
+	 true},
+	{"a wildcard and what is taken out of it, both encrypted",
+	 {"*.*=a", "*.*=a,b", "secrets=b,a; *.*=a,b", "secrets=b; *.*=a"},
+	 true},
+	{"a KMS provider that was there", {"secrets=kms:v,a", "secrets=kms:v"}, true},
+	{"a step is left out", {"secrets=a", "secrets=b,a", "secrets=b"}, false},
+	{"a step too many", {"secrets=a", "secrets=a,b", "secrets=a,b", "secrets=b,a", "secrets=b"}, false},
+	{"a key leaves where another comes", {"secrets=a", "secrets=b"}, false},
+	{"a resource is lost", {"secrets,configmaps=a", "secrets=a"}, false},
+	{"plaintext in the end", {"secrets=a,-", "secrets=-,a"}, false},
+	{"plaintext for one of two",
+	 {"secrets=a; configmaps=a", "secrets=a; configmaps=a,-", "secrets=a; configmaps=-,a",
+	  "secrets=a; configmaps=-"},
+	 false},
+	{"plaintext out of a wildcard", {"*.*=a", "*.*=a,-", "secrets=-,a; *.*=a,-", "secrets=-; *.*=a"}, false},
+	{"into a KMS that nobody knows", {"secrets=a", "secrets=a,kms:v", "secrets=kms:v,a", "secrets=kms:v"}, false},
+	{"a KMS that nobody knows as a read key", {"secrets=a", "secrets=a,kms:v"}, false},
+};
+
+static void is_judged(void **state)
+{
+	const struct told *row = *state;
+	struct config_shape *steps[5];
+	size_t count = 0;
+	for (; count < 5 && row->steps[count]; count++)
+		steps[count] = shape_parse(row->steps[count]);
+	_cleanup_(path_freep) struct path *path = path_of_steps(steps, count);
+	for (size_t i = 0; i < count; i++)
+		config_shape_free(steps[i]);
+	assert_int_equal(path_is_lawful(path), row->lawful);
+}
+
 static void the_same_name_in_two_provider_types_is_two_keys(void **state)
 {
 	(void)state;
@@ -372,7 +418,8 @@ int main(void)
 		cmocka_unit_test(a_configuration_that_is_no_step_is_not_found),
 		cmocka_unit_test(freeing_nothing_is_fine),
 	};
-	return RUN_ROWS(goes_through, made_rows) + RUN_ROWS(is_refused, refused_rows) + RUN_ROWS(loses, loses_rows) +
-	       RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) + RUN_ROWS(goes_back, back_rows) +
-	       RUN_ROWS(compares_any_two, pair_rows) + cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_ROWS(goes_through, made_rows) + RUN_ROWS(is_refused, refused_rows) + RUN_ROWS(is_judged, told_rows) +
+	       RUN_ROWS(loses, loses_rows) + RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) +
+	       RUN_ROWS(goes_back, back_rows) + RUN_ROWS(compares_any_two, pair_rows) +
+	       cmocka_run_group_tests(tests, NULL, NULL);
 }
