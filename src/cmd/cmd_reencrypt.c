@@ -90,7 +90,8 @@ static void write_text(const struct sweep_result *result)
 	}
 }
 
-/* A server that still runs an older file calls every object current that this one would have rewritten. */
+/* A server that still runs an older file calls every object current that this one would have rewritten. Where nobody may
+ * read what it runs, rewriting does no harm: that is told, and a census says what came of it. */
 static int check_server(const struct session *session, struct error **err)
 {
 	_cleanup_(journal_freep) struct journal *begun = NULL;
@@ -99,13 +100,15 @@ static int check_server(const struct session *session, struct error **err)
 	int rc = present_look(session, &begun, &server, err);
 	if (rc < 0)
 		return rc;
-	if (present_verdict(session, &server, &why_not) < 0) {
+	bool is_told = server.answering || server.loaded == FACT_CONTRADICTORY;
+	if (is_told && present_verdict(session, &server, &why_not) < 0) {
 		rc = error_set(err, ERROR_REFUSED, "%s: what is current would be judged by another configuration",
 			       error_message(why_not));
 		error_set_hint(err, "wait until it does (kube-rekey status says so)");
 	} else if (server.loaded != FACT_KNOWN) {
-		fprintf(stderr, "note: what %s has loaded is not known; it judges what is current by that, not by %s\n",
-			server.name, session->config_path);
+		fprintf(stderr,
+			"note: what %s has loaded is not known%s%s; it judges what is current by that, not by %s\n",
+			server.name, server.why ? ": " : "", server.why ? server.why : "", session->config_path);
 	}
 	server_observation_free(&server);
 	return rc;

@@ -226,6 +226,16 @@ static inline bool fake_read(int fd, void *to, size_t len)
 	return true;
 }
 
+/* So that what was sent is read before the end is seen: closed with something unread, the kernel would throw it away. */
+static inline void fake_hang_up(int fd)
+{
+	uint8_t rest[512];
+
+	shutdown(fd, SHUT_WR);
+	while (read(fd, rest, sizeof(rest)) > 0)
+		continue;
+}
+
 struct fake_connection {
 	struct fake_etcd *etcd;
 	int fd;
@@ -266,7 +276,7 @@ static inline void *fake_talk(void *arg)
 		if (out.len > 0 && write(connection.fd, out.data, out.len) < 0)
 			break;
 		if (!more)
-			usleep(20000); /* so that what was sent is read before the end is seen */
+			fake_hang_up(connection.fd);
 		buf_reset(&request);
 	}
 	close(connection.fd);
