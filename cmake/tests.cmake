@@ -96,8 +96,9 @@ if(NOT KR_FOLDERS)
 	endforeach()
 endif()
 
-# They wait most of the time, so several run beside one another; each makes control planes of its own. The generated
-# matrices in full (scripts/test --all) take hours.
+# They wait most of the time, so several run beside one another, those first that take the longest; each makes control planes
+# of its own. The generated matrices in full (scripts/test --all) take hours.
+set(long_e2e_tests fleet faults findings bad_input rotate census sweep rotate_kill config_edits)
 if(NOT KR_FOLDERS)
 	file(GLOB e2e_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/e2e/test_*.py")
 	foreach(file IN LISTS e2e_tests)
@@ -105,5 +106,10 @@ if(NOT KR_FOLDERS)
 		add_test(NAME e2e_${name} COMMAND python3 -m unittest -v ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}/tests/e2e")
 		set_tests_properties(e2e_${name} PROPERTIES LABELS e2e TIMEOUT $<IF:$<BOOL:$ENV{KUBE_REKEY_TEST_ALL}>,14400,1800>
 			ENVIRONMENT "KUBE_REKEY=${CMAKE_BINARY_DIR}/kube-rekey")
+	endforeach()
+	set(cost 100)
+	foreach(name IN LISTS long_e2e_tests)
+		set_tests_properties(e2e_test_${name} PROPERTIES COST ${cost})
+		math(EXPR cost "${cost} - 1")
 	endforeach()
 endif()

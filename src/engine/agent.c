@@ -11,7 +11,10 @@
 #include "client/kube/custom.h"
 #include "engine/intent.h"
 
-#define AGENT_INTERVAL NS_PER_S
+/* Turns come when an order does; at these times whatever happens, sooner while something is awaited. */
+#define CALM_INTERVAL (3 * NS_PER_S)
+#define AWAKE_INTERVAL NS_PER_S
+#define TURN_SPACING (NS_PER_S / 5)
 #define IDENTITY_ASK (10 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
 #define READ_TIMEOUT (5 * NS_PER_S)
@@ -197,18 +200,31 @@ static void ask_for_compaction(struct agent *agent)
 		node->census_seen.compacted = false;
 }
 
+/* Silence is watched for a rotation only: it asks each member of etcd each second. */
+static void watch_etcd(struct agent *agent)
+{
+	struct rotation *node = agent->node;
+	if (agent->rotation && !agent->rotation->status.outcome) {
+		rotation_watch(node);
+	} else if (agent->read_at != 0) {
+		quiet_stop(node->quiet);
+		node->quiet = NULL;
+	}
+}
+
 static void look(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	observation_forget(&node->seen);
-	rotation_watch(node);
+	watch_etcd(agent);
 	ask_for_compaction(agent);
 	find_identity(agent);
 	agent->looked_at = clock_monotonic();
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
-	quiet_observe(node->quiet, &node->seen);
+	if (node->quiet)
+		quiet_observe(node->quiet, &node->seen);
 	node->seen.census = node->census_seen;
 }
 
@@ -363,6 +379,7 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 	if (!spec || agent->read_at == 0)
 		return 0;
 	struct verdict verdict = judge(agent, spec);
+	agent->awaits = verdict.ruling == RULING_WAIT;
 	switch (verdict.ruling) {
 	case RULING_ACKNOWLEDGE:
 		return acknowledge(agent, spec, err);
@@ -448,6 +465,7 @@ static int turn(struct agent *agent, struct error **err)
 	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */
 	agent->at_work = has_order(agent);
 	bool said = true, acted = false;
+	agent->awaits = false;
 	look(agent);
 	if (agent->at_work) {
 		rc = publish(agent, &said, err);
@@ -463,6 +481,13 @@ static int turn(struct agent *agent, struct error **err)
 	return rc == 0 ? publish(agent, &said, err) : rc;
 }
 
+static bool is_awake(const struct agent *agent)
+{
+	const struct observation *seen = &agent->node->seen;
+	bool rotates = agent->rotation && !agent->rotation->status.outcome;
+	return agent->read_at == 0 || (rotates && (agent->awaits || !seen->servers[0].loaded_is_file));
+}
+
 static void agent_close(struct agent *agent)
 {
 	rotation_free(agent->node);
@@ -470,6 +495,7 @@ static void agent_close(struct agent *agent)
 	fleet_free(&agent->fleet);
 	key_rotation_free(agent->rotation);
 	key_server_free(agent->told);
+	wake_stop(agent->wake);
 	free(agent->cluster_uid);
 	free(agent->identity);
 	free(agent->trouble);
@@ -481,14 +507,15 @@ int agent_run(const struct agent_options *options, struct error **err)
 {
 	_cleanup_(agent_close) struct agent agent = {
 		.options = options, .lock_fd = -1, .told = key_server_new(options->node_name)};
-	const bool never = false;
 	int rc = begin(&agent, err);
+	if (rc == 0)
+		rc = wake_start(options->cluster, options->node_name, &agent.wake, err);
 	while (rc == 0) {
-		uint64_t due = clock_monotonic() + AGENT_INTERVAL;
+		uint64_t begun = clock_monotonic();
 		rc = turn(&agent, err);
 		if (rc == 0)
-			rc = loop_run_until(options->cluster->loop, &never, due, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+			rc = wake_wait(agent.wake, begun + TURN_SPACING,
+				       begun + (is_awake(&agent) ? AWAKE_INTERVAL : CALM_INTERVAL), err);
 	}
 	return rc;
 }

@@ -6,6 +6,7 @@
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/rotation_internal.h"
+#include "engine/wake.h"
 
 #define AGENT_BEATS 128 /* of these it is known when they were published: two minutes of them */
 
@@ -23,12 +24,14 @@ struct agent {
 	uint64_t read_at;              /* when that was asked for; 0: not read */
 	uint64_t away_since;           /* since when nothing could be read; 0: it can */
 	struct fleet_server *self;     /* in the fleet; NULL: no KeyServer yet */
+	bool awaits;                   /* the order waits for something */
 	bool at_work;                  /* an order is in hand: reported before it is judged */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
 	char *trouble;
+	struct wake *wake;
 };
 
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */

@@ -9,7 +9,11 @@
 
 #include "rotate/record.h"
 
-#define IDLE_INTERVAL (2 * NS_PER_S)
+/* Turns come when something changed; at these times whatever happens. */
+#define TURN_INTERVAL (2 * NS_PER_S)
+#define TURN_SPACING (NS_PER_S / 2)
+#define IDLE_INTERVAL (10 * NS_PER_S)
+#define STAND_BY_INTERVAL (2 * NS_PER_S)
 #define ROTATIONS_MAX 1000
 
 void controller_note(const struct controller *c, const char *fmt, ...)
@@ -198,10 +202,9 @@ static bool may_pass(int rc)
 
 static int lead(struct controller *c, struct error **err)
 {
-	const bool never = false;
 	for (;;) {
 		_cleanup_error_ failed = NULL;
-		uint64_t due = clock_monotonic() + POLL_INTERVAL;
+		uint64_t begun = clock_monotonic();
 		const char *lost_to = kube_lock_lost_to(c->lock);
 		if (lost_to)
 			return error_set(err, ERROR_REFUSED, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " was lost%s%s",
@@ -213,10 +216,8 @@ static int lead(struct controller *c, struct error **err)
 		}
 		if (rc < 0)
 			controller_trouble(c, error_message(failed));
-		if (!c->rotation)
-			due = clock_monotonic() + IDLE_INTERVAL;
-		rc = loop_run_until(c->options->cluster->loop, &never, due, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+		rc = wake_wait(c->wake, begun + TURN_SPACING, begun + (c->rotation ? TURN_INTERVAL : IDLE_INTERVAL),
+			       err);
 		if (rc < 0)
 			return rc;
 	}
@@ -232,7 +233,7 @@ static int stand_by(struct controller *c, struct error **err)
 		if (!told)
 			controller_note(c, "standing by: %s", error_message(*err));
 		error_clear(err);
-		rc = loop_run_until(c->options->cluster->loop, &never, clock_monotonic() + IDLE_INTERVAL, err);
+		rc = loop_run_until(c->options->cluster->loop, &never, clock_monotonic() + STAND_BY_INTERVAL, err);
 		rc = error_forgive(err, rc, ERROR_DEADLINE);
 		if (rc < 0)
 			return rc;
@@ -241,8 +242,12 @@ static int stand_by(struct controller *c, struct error **err)
 
 static void controller_close(struct controller *c)
 {
+	wake_stop(c->wake);
 	kube_lock_release(c->lock);
 	forget_rotation(c);
+	for (size_t i = 0; c->scraped && i < c->options->server_count; i++)
+		apiserver_metrics_free(&c->scraped[i].metrics);
+	free(c->scraped);
 	key_rotation_free(c->rotation);
 	fleet_free(&c->fleet);
 	c->seen.census = (struct census_observation){0};
@@ -267,5 +272,7 @@ int controller_run(const struct controller_options *options, struct error **err)
 	if (rc < 0)
 		return rc;
 	controller_note(&c, "leading");
-	return lead(&c, err);
+	c.scraped = xcalloc(options->server_count + 1, sizeof(*c.scraped));
+	rc = wake_start(options->cluster, NULL, &c.wake, err);
+	return rc == 0 ? lead(&c, err) : rc;
 }

@@ -10,14 +10,16 @@
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/look.h"
+#include "engine/wake.h"
 
 /* What is kept of one server of the rotation's set. */
 struct directed {
 	char *name;
 	struct kube *kube;           /* its own address; NULL: not found yet */
 	struct key_server_spec sent; /* the last order */
-	/* by its own /metrics in this turn */
+	/* by its own /metrics */
 	bool scraped;
+	uint64_t scraped_at;
 	char *loaded_hash;
 	uint64_t process;
 	/* the last canary that was found, and the one that is looked for */
@@ -26,11 +28,20 @@ struct directed {
 	uint64_t written_at, written_process;
 };
 
+/* The /metrics of one address. */
+struct scraped {
+	struct apiserver_metrics metrics;
+	uint64_t at; /* when it was asked for */
+	bool good;
+};
+
 struct controller {
 	const struct controller_options *options;
 	struct kube_lock *lock;
 	FILE *record;
+	struct wake *wake;
 	struct fleet fleet;
+	struct scraped *scraped; /* of each of options->servers */
 	/* the rotation that goes on */
 	struct key_rotation *rotation; /* read past every cache in this turn; NULL: none */
 	struct path *path;             /* NULL until the new key is there */

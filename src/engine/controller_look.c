@@ -7,6 +7,7 @@
 #include "base/clock.h"
 
 #define MS NS_PER_MS
+#define SCRAPE_LIFE (3 * NS_PER_S)
 #define MEMBER_LOOK (5 * NS_PER_S) /* an agent whose etcd was not silent has asked each member within this */
 
 static void set_unsure(struct controller *c, char *why)
@@ -113,9 +114,15 @@ static struct directed *by_id_hash(const struct controller *c, const struct kube
 	return NULL;
 }
 
-static void take_metrics(struct controller *c, struct kube *kube, const struct apiserver_metrics *metrics,
+static uint64_t process_of(const struct apiserver_metrics *metrics)
+{
+	return metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
+}
+
+static void take_metrics(struct controller *c, struct kube *kube, const struct scraped *scraped,
 			 const struct kube_identities *identities)
 {
+	const struct apiserver_metrics *metrics = &scraped->metrics;
 	struct directed *server = metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
 	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
 		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them", kube->name));
@@ -128,17 +135,41 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct a
 	}
 	server->kube = kube;
 	server->scraped = true;
-	server->process = metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
+	server->scraped_at = scraped->at;
+	server->process = process_of(metrics);
 	server->loaded_hash = metrics->loaded_hash_count == 1 ? xstrdup(metrics->loaded_hashes[0]) : NULL;
+}
+
+/* What was seen a moment ago will do where the agent goes on saying the same: /metrics is the dearest page of a server. */
+static bool still_holds(const struct controller *c, const struct scraped *scraped,
+			const struct kube_identities *identities)
+{
+	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.id_hash_count != 1 ||
+	    scraped->metrics.loaded_hash_count > 1)
+		return false;
+	const struct directed *server = by_id_hash(c, identities, scraped->metrics.id_hashes[0]);
+	const struct fleet_server *reported = server ? fleet_find(&c->fleet, server->name) : NULL;
+	const char *loaded = scraped->metrics.loaded_hash_count == 1 ? scraped->metrics.loaded_hashes[0] : NULL;
+	return reported && text_equal(reported->last->status.loaded_hash, loaded) &&
+	       reported->last->status.process == process_of(&scraped->metrics);
+}
+
+static void scrape(struct kube *kube, struct scraped *ret)
+{
+	apiserver_metrics_free(&ret->metrics);
+	ret->metrics = (struct apiserver_metrics){0};
+	ret->at = clock_monotonic();
+	ret->good = kube_scrape(kube, &ret->metrics, NULL, NULL) == 0;
 }
 
 static void scrape_all(struct controller *c, const struct kube_identities *identities)
 {
 	for (size_t i = 0; i < c->options->server_count; i++) {
-		struct apiserver_metrics metrics = {0};
-		if (kube_scrape(c->options->servers[i], &metrics, NULL, NULL) == 0)
-			take_metrics(c, c->options->servers[i], &metrics, identities);
-		apiserver_metrics_free(&metrics);
+		struct scraped *scraped = &c->scraped[i];
+		if (!still_holds(c, scraped, identities))
+			scrape(c->options->servers[i], scraped);
+		if (scraped->good)
+			take_metrics(c, c->options->servers[i], scraped, identities);
 	}
 	if (c->options->server_count != c->server_count)
 		set_unsure(c, xasprintf("%zu addresses are given, and the cluster has %zu API servers",
@@ -178,6 +209,8 @@ static void compare(const struct directed *server, struct server_observation *se
 			seen->why = xstrdup("its own address does not answer");
 		return;
 	}
+	if (seen->looked_at > server->scraped_at)
+		seen->looked_at = server->scraped_at;
 	if (!seen->answering || seen->loaded != FACT_KNOWN)
 		return;
 	bool same = seen->process == server->process && server->process != 0 &&

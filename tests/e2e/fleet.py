@@ -94,5 +94,5 @@ class Fleet:
                 f"{yaml.safe_dump([each.get('status', {}) for each in self.api.list(SERVERS)])[-6000:]}\n"
                 f"{self.said()}") from error
 
-    def wait_done(self, name, timeout=180):
+    def wait_done(self, name, timeout=300):
         return self.wait_for(name, lambda status: status.get("outcome") == "Done", timeout, f"{name} is done")

@@ -465,7 +465,7 @@ class Rights(Bad):
                 proxy.on(None, "", maybe, times=0)
                 before = self.objects()
                 path = self.cluster.kubeconfig(url=proxy.url, name="proxy.conf")
-                result = kube_rekey([*self.flags(kubeconfig=path), "--deadline", "15s"], timeout=90)
+                result = kube_rekey([*self.flags(kubeconfig=path), "--deadline", "30s"], timeout=90)
                 self.assertIn(result.code, (1, 2, 4), result)
                 self.told(result, result.code, "401|Unauthorized")
                 self.assertEqual(self.objects(), before)

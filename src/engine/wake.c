@@ -1,0 +1,146 @@
+#include "engine/wake.h"
+
+#include <stdlib.h>
+
+#include "client/kube/watcher.h"
+#include "engine/key_api.h"
+
+#define KNOWN_MAX (2 * KEY_SERVERS_MAX) /* further objects wake each time they change */
+
+struct known {
+	char *uid;
+	uint64_t generation; /* counts changes of its spec alone */
+};
+
+struct followed {
+	struct wake *wake;
+	bool servers; /* else rotations */
+	struct kube_watch *watch;
+	struct known known[KNOWN_MAX];
+	size_t count;
+};
+
+struct wake {
+	struct cluster *cluster;
+	struct web *web;
+	char *node_name; /* NULL: the controller */
+	struct followed rotations, servers;
+	bool woken;
+};
+
+/* Whether its spec is another than was known; remembers it. */
+static bool spec_changed(struct followed *followed, const struct watch_object *object)
+{
+	uint64_t generation = 0;
+	json_u64_at(json_at(object->json, "metadata", NULL), "generation", &generation);
+	for (size_t i = 0; i < followed->count; i++)
+		if (text_equal(followed->known[i].uid, object->uid)) {
+			bool changed = followed->known[i].generation != generation;
+			followed->known[i].generation = generation;
+			return changed;
+		}
+	if (followed->count < KNOWN_MAX)
+		followed->known[followed->count++] = (struct known){xstrdup(object->uid), generation};
+	return true;
+}
+
+static void forget(struct followed *followed)
+{
+	for (size_t i = 0; i < followed->count; i++)
+		free(followed->known[i].uid);
+	followed->count = 0;
+}
+
+static void see(struct followed *followed, const struct watch_object *object)
+{
+	struct wake *wake = followed->wake;
+	bool changed = spec_changed(followed, object);
+	if (!followed->servers)
+		wake->woken |= changed;
+	else if (wake->node_name)
+		wake->woken |= changed && text_equal(object->name, wake->node_name);
+	else
+		wake->woken |= !changed; /* a report; orders are the controller's own */
+}
+
+static void on_relist(void *arg)
+{
+	forget(arg);
+}
+
+static void on_listed(void *arg, const struct watch_object *object)
+{
+	see(arg, object);
+}
+
+static void on_synced(void *arg)
+{
+	(void)arg;
+}
+
+static void on_event(void *arg, enum watch_event_type type, const struct watch_object *object)
+{
+	struct followed *followed = arg;
+	if (type == WATCH_DELETED)
+		followed->wake->woken = true;
+	else
+		see(followed, object);
+}
+
+static const struct watch_handler handler = {
+	.on_relist = on_relist, .on_listed = on_listed, .on_synced = on_synced, .on_event = on_event};
+
+static void follow(struct wake *wake, struct followed *followed, const struct kube_resource *resource)
+{
+	const struct kube_watch_options options = {.resource = resource, .objects = true};
+	followed->wake = wake;
+	followed->watch = kube_watch_start(&wake->cluster->kube, wake->web, &options, &handler, followed);
+}
+
+int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret, struct error **err)
+{
+	static char group[] = KEY_GROUP, version[] = KEY_VERSION, api_version[] = KEY_API_VERSION;
+	static char rotations[] = "keyrotations", servers[] = "keyservers";
+	static const struct kube_resource resources[] = {
+		{.group = group, .version = version, .api_version = api_version, .plural = rotations, .resource = rotations},
+		{.group = group, .version = version, .api_version = api_version, .plural = servers, .resource = servers}};
+	struct wake *wake = xcalloc(1, sizeof(*wake));
+	wake->cluster = cluster;
+	wake->node_name = node_name ? xstrdup(node_name) : NULL;
+	wake->servers.servers = true;
+	int rc = web_start(cluster->loop, &wake->web, err);
+	if (rc < 0) {
+		wake_stop(wake);
+		return rc;
+	}
+	follow(wake, &wake->rotations, &resources[0]);
+	follow(wake, &wake->servers, &resources[1]);
+	*ret = wake;
+	return 0;
+}
+
+void wake_stop(struct wake *wake)
+{
+	if (!wake)
+		return;
+	kube_watch_stop(wake->rotations.watch);
+	kube_watch_stop(wake->servers.watch);
+	web_stop(wake->web);
+	forget(&wake->rotations);
+	forget(&wake->servers);
+	free(wake->node_name);
+	free(wake);
+}
+
+int wake_wait(struct wake *wake, uint64_t not_before, uint64_t due, struct error **err)
+{
+	const bool never = false;
+	int rc = loop_run_until(wake->cluster->loop, &never, not_before, err);
+	rc = error_forgive(err, rc, ERROR_DEADLINE);
+	if (rc == 0 && due > not_before) {
+		rc = loop_run_until(wake->cluster->loop, &wake->woken, due, err);
+		rc = error_forgive(err, rc, ERROR_DEADLINE);
+	}
+	wake->woken = false;
+	return rc;
+}

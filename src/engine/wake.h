@@ -1,0 +1,14 @@
+/* Waiting for the next turn: until its time comes, or something of ours changed. What changed is not told: what is decided
+ * upon is read past every cache, in the turn. Without watches, where a proxy is in the way or rights are missing, turns come
+ * at their times alone. */
+#pragma once
+#include "engine/cluster.h"
+
+struct wake;
+/* Watches KeyRotations and KeyServers. For an agent, `node_name`: people's changes of KeyRotations, and orders to its own
+ * server. NULL, for the controller: people's changes of KeyRotations, and reports of all servers. -ERROR_IO. */
+_must_check_ int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret, struct error **err);
+void wake_stop(struct wake *wake); /* NULL is fine */
+/* Until it is woken, but not before `not_before`, or until `due` (monotonic ns). What woke it between two waits counts.
+ * -ERROR_INTERRUPTED. */
+_must_check_ int wake_wait(struct wake *wake, uint64_t not_before, uint64_t due, struct error **err);
