@@ -188,8 +188,12 @@ struct verdict agent_alone(const struct path *path, const struct agent_state *st
 struct agent_report {
 	const char *incarnation; /* NULL: it never reported */
 	const char *rotation;
-	uint64_t epoch;        /* acknowledged */
-	uint64_t sequence;     /* of that epoch, the highest that was carried out */
+	uint64_t epoch;    /* acknowledged */
+	uint64_t sequence; /* of that epoch, the highest that was carried out */
+	/* what came of the order with this number of that epoch, in KeyServer's words; 0: of none, since the process that
+	 * carried one out is gone, or none was */
+	uint64_t done;
+	const char *done_action, *done_result;
 	uint64_t beat;         /* number of the report */
 	uint64_t beat_read_at; /* when this process had read it */
 };
@@ -248,6 +252,18 @@ void order_address(struct order *order, const struct server_observation *server,
  * been carried out yet: a file that somebody put back needs the same order once more. It may still be sent to make it good
  * for longer. */
 bool order_is_out(const struct order *out, const struct order *wanted, const struct agent_report *agent);
+
+/* What came of an order that was sent. */
+enum outcome {
+	OUTCOME_OPEN, /* the agent has yet to say */
+	OUTCOME_OK,
+	OUTCOME_FAILED,
+	OUTCOME_REFUSED,
+	/* It will never be told: the agent that carried it out was started anew, or it went on to a newer epoch or with a new
+	 * state directory. As if it had failed: it is ordered once more, where it is still wanted. */
+	OUTCOME_LOST,
+};
+enum outcome order_outcome(const struct order *order, const struct agent_report *agent);
 
 /* --- for the exploration alone: it switches off one at a time and must find what then goes wrong --- */
 

@@ -312,12 +312,19 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 
 /* --- acting --- */
 
+static void forget_done(struct agent *agent)
+{
+	struct key_server_status *told = &agent->told->status;
+	free(steal(told->done.action));
+	free(steal(told->done.result));
+	free(steal(told->done.message));
+	told->done.sequence = 0;
+}
+
 static void tell_done(struct agent *agent, const struct key_server_spec *spec, const char *result, const char *message)
 {
 	struct key_server_status *told = &agent->told->status;
-	free(told->done.action);
-	free(told->done.result);
-	free(told->done.message);
+	forget_done(agent);
 	told->done.sequence = spec->sequence;
 	told->done.action = xstrdup(spec->action ? spec->action : "");
 	told->done.result = xstrdup(result);
@@ -334,6 +341,7 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 	disk->rotation_name = xstrdup(spec->rotation_name ? spec->rotation_name : "");
 	disk->epoch = spec->epoch;
 	disk->sequence = 0;
+	forget_done(agent); /* numbers begin again with an epoch */
 	if (other) {
 		disk->written_step = STEP_NONE;
 		disk->rescues = 0;
@@ -357,6 +365,13 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }
 
+/* It does not do for the drop: without it in the report the controller orders another. */
+static void forget_census(struct rotation *node)
+{
+	census_observation_free(&node->census_seen);
+	node->seen.census = node->census_seen; /* lent: what it pointed to is gone */
+}
+
 static int act(struct agent *agent, bool *ret_acted, struct error **err)
 {
 	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
@@ -377,6 +392,8 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 		tell_done(agent, spec, "refused", ground_text(verdict.ground));
 		break;
 	case RULING_WAIT:
+		if (verdict.ground == GROUND_NO_CENSUS)
+			forget_census(agent->node);
 		trouble(agent, ground_text(verdict.ground));
 		break;
 	case RULING_NOTHING:

@@ -15,12 +15,23 @@ bool controller_leads(const struct controller *c)
 	return kube_lock_deadline(c->lock) > clock_monotonic();
 }
 
-const char *controller_result(const struct controller *c, size_t index, uint64_t epoch, uint64_t sequence)
+enum outcome controller_outcome(const struct controller *c, size_t index, enum order_action action, uint64_t epoch,
+				uint64_t sequence)
 {
-	const struct key_server_status *status = controller_status(c, index);
-	if (!status || status->epoch != epoch || status->done.sequence != sequence || sequence == 0)
-		return NULL;
-	return status->done.result;
+	const struct directed *server = &c->servers[index];
+	const struct agent_report report = fleet_report(fleet_find(&c->fleet, server->name));
+	const struct order order = {
+		.epoch = epoch, .sequence = sequence, .action = action, .incarnation = server->sent.incarnation};
+	return order_outcome(&order, &report);
+}
+
+bool controller_awaits(const struct controller *c, size_t index, enum order_action action, uint64_t epoch,
+		       uint64_t sequence)
+{
+	const struct key_server_spec *sent = &c->servers[index].sent;
+	return sent->epoch == epoch && sent->sequence == sequence &&
+	       text_equal(sent->action, order_action_name(action)) &&
+	       controller_outcome(c, index, action, epoch, sequence) == OUTCOME_OPEN;
 }
 
 static void remember(struct directed *server, const struct key_server_spec *spec)
@@ -48,7 +59,7 @@ int controller_send(struct controller *c, size_t index, const struct key_server_
 	_cleanup_free_ char *incarnation = report.incarnation ? xstrdup(report.incarnation) : NULL;
 	/* Who lost the Lease orders nothing more; what was sent before is fenced by its epoch. */
 	if (!controller_leads(c))
-		return 0;
+		return error_set(err, ERROR_CONFLICT, "the Lease was lost");
 	whole.rotation = c->rotation->meta.uid;
 	whole.rotation_name = c->rotation->meta.name;
 	whole.incarnation = incarnation;
@@ -153,12 +164,12 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 	int rc = 0;
 	if (under_way_anywhere(c, dispatch, agents, d->valid_until))
 		dispatch->order.sequence = dispatch->fence.sequence = c->fence.sequence;
+	/* Before it is sent: some may get it and others not, and no other order has its number. */
+	c->fence = dispatch->fence;
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
 		bool addressed = dispatch->agent < 0 || (size_t)dispatch->agent == i;
 		rc = addressed ? send_order(c, i, d, agents, &dispatch->order, err) : send_none(c, i, err);
 	}
-	if (rc == 0)
-		c->fence = dispatch->fence;
 	return rc;
 }
 
@@ -202,11 +213,15 @@ static void tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
-		const char *result = controller_result(c, i, sent->epoch, sent->sequence);
 		const struct key_server_status *status = controller_status(c, i);
-		if (!result || text_equal(result, "ok"))
+		enum order_action action;
+		if (!sent->action || !order_action_from_name(sent->action, &action))
 			continue;
-		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action, result,
+		enum outcome outcome = controller_outcome(c, i, action, sent->epoch, sent->sequence);
+		if (outcome != OUTCOME_FAILED && outcome != OUTCOME_REFUSED)
+			continue;
+		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action,
+						      outcome == OUTCOME_REFUSED ? "refused" : "failed",
 						      status->done.message ? status->done.message : "no reason given");
 		controller_trouble(c, text);
 	}
@@ -219,8 +234,7 @@ static int census(struct controller *c, const struct decision *d, struct error *
 	bool sent, waits = false;
 	for (size_t i = 0; i < c->server_count && c->census.sequence; i++)
 		waits = waits || (c->census.epoch == c->fence.epoch &&
-				  !controller_result(c, i, c->census.epoch, c->census.sequence) &&
-				  text_equal(c->servers[i].sent.action, order_action_name(ORDER_CENSUS)));
+				  controller_awaits(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence));
 	if (waits)
 		return 0;
 	uint64_t now = clock_monotonic();
@@ -337,10 +351,10 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
 		return put_canaries(c, d, err);
 	for (size_t i = 0; i < c->server_count; i++) {
-		const char *result = controller_result(c, i, c->canary.epoch, c->canary.sequence);
-		if (!result)
+		enum outcome outcome = controller_outcome(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence);
+		if (outcome == OUTCOME_OPEN)
 			continue;
-		if (text_equal(result, "ok"))
+		if (outcome == OUTCOME_OK)
 			take_canaries(c, d, controller_status(c, i));
 		else
 			tell_results(c);
@@ -465,9 +479,8 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	bool sent, all = c->server_count > 0;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *was = &c->servers[i].sent;
-		const char *result = controller_result(c, i, was->epoch, was->sequence);
 		all = all && text_equal(was->action, order_action_name(ORDER_RETIRE)) && was->epoch == c->fence.epoch &&
-		      text_equal(result, "ok");
+		      controller_outcome(c, i, ORDER_RETIRE, was->epoch, was->sequence) == OUTCOME_OK;
 	}
 	if (!all)
 		return order(c, d, &sent, err);

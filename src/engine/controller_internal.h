@@ -67,11 +67,15 @@ _must_check_ int controller_look(struct controller *controller, struct error **e
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
-/* Sends one order (spec->action, ...) to server `index`, where it is not what that has already. */
+/* Sends one order (spec->action, ...) to server `index`. -ERROR_CONFLICT when the Lease was lost: nothing was sent. */
 _must_check_ int controller_send(struct controller *controller, size_t index, const struct key_server_spec *spec,
 				 struct error **err);
-/* Whether the server's agent has finished the order with this number of this epoch, and how: "ok", "failed", "refused". */
-const char *controller_result(const struct controller *controller, size_t index, uint64_t epoch, uint64_t sequence);
+/* What the agent of server `index` says of the order with this number of this epoch. */
+enum outcome controller_outcome(const struct controller *controller, size_t index, enum order_action action,
+				uint64_t epoch, uint64_t sequence);
+/* Whether that very order is what was sent there last, and nothing is known of it yet. */
+bool controller_awaits(const struct controller *controller, size_t index, enum order_action action, uint64_t epoch,
+		       uint64_t sequence);
 /* What the agent of server `index` reported last; NULL: no agent ever did. */
 const struct key_server_status *controller_status(const struct controller *controller, size_t index);
 /* The same of all, as orders are made from; to be freed, lends its strings. */
