@@ -74,7 +74,10 @@ struct peer_sight {
 
 struct agent_sight {
 	const struct server_observation *own; /* of this node, by this process */
-	bool at_work;                         /* an order was begun and is not finished */
+	const char *
+		path_of; /* the rotation whose path is passed, just as it says it now; NULL: of none. Steps that it counts
+			      * are other ones on any other path */
+	bool at_work;    /* an order was begun and is not finished */
 	const bool *has_keys; /* by step: the bytes of its keys are at hand, opened and checked; NULL: of none */
 	bool rotation_over;   /* the rotation of the state is finished or gone, by a read past every cache */
 
@@ -114,6 +117,7 @@ enum ruling {
 	X(AT_WORK, "an older order is still being carried out") \
 	X(NEW_EPOCH, "the epoch is new") \
 	X(LOWER_SEQUENCE, "a later order of this epoch was carried out") \
+	X(NO_PATH, "the steps of the order's rotation are not known here yet") \
 	X(FILE_UNKNOWN, "the configuration file cannot be read") \
 	X(FILE_EDITED, "the configuration file was changed by somebody else") \
 	X(NO_HASH, "the order does not say which file it expects") \

@@ -291,6 +291,9 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 	struct peer_sight peers[KEY_SERVERS_MAX];
 	bool has_keys[OBJECT_STEPS_MAX] = {false};
 	struct agent_sight sight = {.own = &node->seen.servers[0],
+				    .path_of = agent->rotation && on_this_path(node->journal, agent->rotation)
+						       ? agent->rotation->meta.uid
+						       : NULL,
 				    .has_keys = has_keys,
 				    .away = agent->read_at == 0,
 				    .away_since = agent->away_since,

@@ -89,6 +89,7 @@ static void goes_well(struct scene *s, int at)
 						.groups = s->groups,
 						.compacted = true};
 	s->sight = (struct agent_sight){.own = &s->own,
+					.path_of = "r1",
 					.has_keys = s->keys,
 					.read_at = NOW - S,
 					.beat_at = NOW - 5 * S,
@@ -118,6 +119,9 @@ CHANGE(of_a_higher_epoch, s->order.epoch = 6)
 CHANGE(of_another_rotation, s->order.rotation = "r2")
 CHANGE(nothing_acknowledged_yet, s->state.rotation = NULL; s->state.epoch = 0)
 CHANGE(the_old_one_is_over, s->sight.rotation_over = true)
+CHANGE(no_path_yet, s->sight.path_of = NULL)
+CHANGE(the_path_of_another_rotation, s->sight.path_of = "r0")
+CHANGE(of_making_keys, s->order.action = ORDER_MAKE_KEY)
 CHANGE(at_work, s->sight.at_work = true)
 CHANGE(sequence_done, s->state.sequence = 4)
 CHANGE(sequence_passed, s->state.sequence = 5)
