@@ -7,6 +7,7 @@
 #include "engine/sweep.h"
 
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
+#define TELLING_TIMEOUT (10 * NS_PER_S)
 
 /* --- orders --- */
 
@@ -366,40 +367,108 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 
 /* --- what needs the API alone --- */
 
+/* The rotation as it is now: changed by a person, or by what we told. Under another epoch, or another uid, it is no more
+ * ours, and what we had read stays: nothing can be applied on top of that. */
+static bool take_rotation(struct controller *c, const cJSON *json)
+{
+	struct key_rotation *now = NULL;
+	if (key_rotation_parse(json, &now, NULL) < 0)
+		return false;
+	bool ours = text_equal(now->meta.uid, c->rotation->meta.uid) &&
+		    now->status.epoch == c->rotation->status.epoch && !now->status.outcome && !now->meta.deleting;
+	if (ours) {
+		key_rotation_free(c->rotation);
+		c->rotation = steal(now);
+	}
+	key_rotation_free(now);
+	return ours;
+}
+
+static void on_read_again(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
+{
+	struct controller *c = arg;
+	(void)status, (void)error; /* it is read at the next telling */
+	c->superseded = rc == -ERROR_NOT_FOUND || (rc == 0 && !take_rotation(c, *answer));
+	c->telling = NULL;
+	c->told = true;
+}
+
+static struct kube_custom_request read_request(const struct controller *c)
+{
+	return (struct kube_custom_request){.verb = CUSTOM_GET,
+					    .collection = KEY_ROTATIONS_PATH,
+					    .name = c->rotation->meta.name,
+					    .timeout = TELLING_TIMEOUT};
+}
+
 static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
 {
 	struct controller *c = arg;
-	(void)rc, (void)status, (void)answer, (void)error; /* progress: the next one tells more */
+	(void)status, (void)error; /* progress: the next one tells more */
 	c->telling = NULL;
+	c->told = true;
+	if (rc == 0)
+		c->superseded = !take_rotation(c, *answer);
+	if (rc != -ERROR_CONFLICT)
+		return;
+	struct kube_custom_request request = read_request(c);
+	request.on_done = on_read_again;
+	request.arg = c;
+	c->told = false;
+	c->telling = kube_custom_start(&c->options->cluster->kube, &request);
 }
 
+/* On the very object that was read, as everything that is told: a leader that was stopped must not undo the next one's
+ * epoch. */
 static void show_progress(void *arg, const struct sweep_progress *progress)
 {
 	struct controller *c = arg;
 	struct key_rotation_status *status = &c->rotation->status;
-	_cleanup_free_ char *body = NULL, *version = NULL;
+	_cleanup_free_ char *body = NULL;
 	status->progress.total = progress->total;
 	status->progress.done = progress->done;
 	status->progress.per_second = progress->per_second;
 	status->progress.eta_seconds = progress->eta / NS_PER_S;
 	free(status->progress.namespace_);
 	status->progress.namespace_ = progress->namespace_ ? xstrdup(progress->namespace_) : NULL;
-	if (c->telling || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
+	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
 		return;
 	c->told_at = clock_monotonic();
-	/* Whoever changed it meanwhile: the next turn reads it. */
-	version = steal(c->rotation->meta.resource_version);
-	int rc = key_rotation_status_body(c->rotation, &body, NULL);
-	c->rotation->meta.resource_version = steal(version);
-	if (rc == 0)
-		c->telling = kube_custom_start(&c->options->cluster->kube,
-					       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
-									     .collection = KEY_ROTATIONS_PATH,
-									     .name = c->rotation->meta.name,
-									     .subresource = "status",
-									     .body = body,
-									     .on_done = on_told,
-									     .arg = c});
+	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
+		return;
+	c->told = false;
+	c->telling = kube_custom_start(&c->options->cluster->kube,
+				       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
+								     .collection = KEY_ROTATIONS_PATH,
+								     .name = c->rotation->meta.name,
+								     .subresource = "status",
+								     .body = body,
+								     .timeout = TELLING_TIMEOUT,
+								     .on_done = on_told,
+								     .arg = c});
+}
+
+static enum sweep_wish wish(void *arg)
+{
+	const struct controller *c = arg;
+	if (c->superseded || c->rotation->spec.aborted || !controller_leads(c))
+		return SWEEP_GIVE_UP;
+	return c->rotation->spec.paused ? SWEEP_HOLD : SWEEP_GO_ON;
+}
+
+/* What is under way may change the object that is told of next; and so may anybody: what the sweep came to is told on
+ * the object as it is now. */
+static void finish_telling(struct controller *c)
+{
+	_cleanup_json_ json = NULL;
+	const struct kube_custom_request request = read_request(c);
+	int rc = 0;
+	while (rc == 0 && c->telling)
+		rc = loop_run_until(c->options->cluster->loop, &c->told, 0, NULL);
+	kube_custom_cancel(steal(c->telling));
+	if (rc == 0 && kube_custom_fetch(&c->options->cluster->kube, &request, &json, NULL) == 0)
+		(void)take_rotation(c, json);
+	c->told_at = 0; /* at once */
 }
 
 static void take_quarantine(struct controller *c, const struct sweep_result *result)
@@ -435,11 +504,13 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.resource_count = count,
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
 		.speed = {.qps = spec->qps, .concurrency = (unsigned)spec->concurrency},
+		.wish = wish,
 		.on_progress = show_progress,
 		.arg = c,
 	};
+	c->superseded = false;
 	int rc = sweep_run(&options, &result, &failed);
-	kube_custom_cancel(steal(c->telling));
+	finish_telling(c);
 	if (result) {
 		c->sweep = (struct sweep_observation){.step = d->step,
 						      .begun = result->begun,
@@ -471,6 +542,7 @@ static int read_sample(struct controller *c, const struct decision *d, struct er
 		xasprintf("%llu objects in %llu namespaces read back past every cache",
 			  (unsigned long long)result.objects, (unsigned long long)result.namespaces);
 	strings_add(&c->rotation->status.evidence, line);
+	c->told_at = 0; /* at once: the next turn reads the object again */
 	return 0;
 }
 

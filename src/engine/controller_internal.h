@@ -54,7 +54,9 @@ struct controller {
 	} canary;
 	char *trouble;
 	uint64_t told_at;
-	struct kube_json_call *telling; /* progress, beside a sweep; NULL */
+	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
+	struct kube_json_call *telling; /* NULL: neither is under way */
+	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 };
 
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from fleet import GROUP, ROTATIONS, SERVERS, Fleet
-from lib import Cluster, path_of, populate, snapshot_hash, wait_until
+from lib import Cluster, bulk_secrets, path_of, populate, snapshot_hash, wait_until
 from rotating import Writers
 
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
@@ -183,6 +183,43 @@ class Three(unittest.TestCase):
             self.assertEqual(server.read_config(), config, name)
             patch(ROTATIONS, f"forged-{name}", {"status": {"outcome": "Forged"}}, "/status")
         self.assertIn("no path that kube-rekey would go", self.fleet.said())
+
+    def test_7_during_the_sweep(self):
+        """Paused it holds, and goes on from there; and what a newer leader has claimed is not undone by its progress."""
+        bulk_secrets(self.cluster, 300, namespaces=2)
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("seventh", qps=15)
+
+        def done():
+            return self.fleet.rotation("seventh").get("status", {}).get("progress", {}).get("done", 0)
+        self.fleet.wait_for("seventh", lambda _: done() >= 20, 180, "the sweep is under way")
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": True}})
+        time.sleep(7)
+        held = done()
+        self.assertLess(held, 250)
+        time.sleep(7)
+        self.assertEqual(done(), held)
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": False}})
+        self.assertGreater(wait_until(lambda: done() != held and done(), 20, "it goes on"), held)
+        epoch = self.fleet.rotation("seventh")["status"]["epoch"] + 1000
+        self.api.call("PATCH", path_of(ROTATIONS, None, "seventh") + "/status",
+                      json.dumps({"status": {"epoch": epoch}}).encode(),
+                      {"Content-Type": "application/merge-patch+json"})
+        time.sleep(7)
+        self.assertGreaterEqual(self.fleet.rotation("seventh")["status"]["epoch"], epoch)
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 0}})
+        self.expect_rotated("seventh", before, old)
+
+    def test_8_a_census_is_lost(self):
+        """An agent that is started anew between the census and the drop has none: another one is ordered."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("eighth", compact=False)
+        self.fleet.wait_for("eighth", lambda status: status.get("phase") == "AwaitCompaction", 180, "the census is taken")
+        self.fleet.agents[self.cluster.servers[1].hostname].kill()
+        self.fleet.start_agent(1)
+        self.expect_rotated("eighth", before, old)
 
 
 if __name__ == "__main__":
