@@ -13,6 +13,7 @@
 
 #define AGENT_INTERVAL NS_PER_S
 #define IDENTITY_ASK (10 * NS_PER_S)
+#define IDENTITY_GOOD (15 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
 #define READ_TIMEOUT (5 * NS_PER_S)
 
@@ -174,7 +175,12 @@ static void find_identity(struct agent *agent)
 	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK)
 		return;
 	agent->identity_asked = now;
-	if (kube_identities_fetch(kube, &identities, NULL) == 0 && kube_scrape(kube, &metrics, NULL, NULL) == 0)
+	if (kube_identities_fetch(kube, &identities, NULL) < 0)
+		return;
+	kube_identities_free(&agent->identities);
+	agent->identities = identities;
+	agent->identities_at = now;
+	if (kube_scrape(kube, &metrics, NULL, NULL) == 0)
 		for (size_t i = 0; i < identities.count; i++)
 			if (metrics.id_hash_count == 1 &&
 			    text_equal(identities.items[i].id_hash, metrics.id_hashes[0])) {
@@ -182,7 +188,6 @@ static void find_identity(struct agent *agent)
 				agent->identity = xstrdup(identities.items[i].lease_name);
 			}
 	apiserver_metrics_free(&metrics);
-	kube_identities_free(&identities);
 }
 
 static void ask_for_compaction(struct agent *agent)
@@ -214,48 +219,18 @@ static void look(struct agent *agent)
 
 /* --- judging --- */
 
-static bool same_keys(const struct agent *agent, const struct key_server_status *peer)
-{
-	const struct key_server_status *own = &agent->self->last->status;
-	if (!text_equal(peer->trust_key, trust_key_fingerprint(agent->options->trust)))
-		return false;
-	for (size_t i = 0; i < own->key_count; i++)
-		for (size_t k = 0; k < peer->key_count; k++)
-			if (text_equal(own->keys[i].provider, peer->keys[k].provider) &&
-			    text_equal(own->keys[i].name, peer->keys[k].name) &&
-			    !text_equal(own->keys[i].fingerprint, peer->keys[k].fingerprint))
-				return false;
-	return true;
-}
-
-/* The rotation's set and the reports are the same servers. */
 static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, size_t *ret_count)
 {
-	const struct key_rotation_status *status = &agent->rotation->status;
 	uint64_t now = clock_monotonic();
-	bool ours = false;
-	for (size_t i = 0; i < status->server_count; i++) {
-		const char *name = status->servers[i].name;
-		ours = ours || text_equal(name, agent->options->node_name);
-		if (status->servers[i].forgotten || text_equal(name, agent->options->node_name))
-			continue;
-		const struct fleet_server *server = fleet_find(&agent->fleet, name);
-		struct peer_sight *peer = &ret[(*ret_count)++];
-		struct agent_report report = fleet_report(server);
-		fleet_observe(server, name, now, &peer->seen);
-		peer->rotation = report.rotation;
-		peer->epoch = report.epoch;
-		peer->at_work = server && server->last->status.at_work;
-		peer->same_keys = server && same_keys(agent, &server->last->status);
-	}
-	for (size_t i = 0; i < agent->fleet.count; i++) {
-		bool named = false;
-		for (size_t k = 0; k < status->server_count; k++)
-			named = named || text_equal(status->servers[k].name, agent->fleet.servers[i].last->meta.name);
-		if (!named)
-			return FACT_UNKNOWN;
-	}
-	return ours ? FACT_KNOWN : FACT_UNKNOWN;
+	bool asked = agent->identities_at && now <= agent->identities_at + IDENTITY_GOOD;
+	const struct agent_peers peers = {.name = agent->options->node_name,
+					  .rotation = &agent->rotation->status,
+					  .fleet = &agent->fleet,
+					  .own = &agent->self->last->status,
+					  .trust_key = trust_key_fingerprint(agent->options->trust),
+					  .identities = asked ? &agent->identities : NULL,
+					  .now = now};
+	return agent_find_peers(&peers, ret, ret_count);
 }
 
 static struct order order_of(const struct key_server_spec *spec)
@@ -492,6 +467,7 @@ static void agent_close(struct agent *agent)
 	key_server_free(agent->told);
 	free(agent->cluster_uid);
 	free(agent->identity);
+	kube_identities_free(&agent->identities);
 	free(agent->trouble);
 	if (agent->lock_fd >= 0)
 		close(agent->lock_fd);

@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
+#include "engine/agent_peers.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/rotation_internal.h"
@@ -17,6 +18,8 @@ struct agent {
 	char *cluster_uid; /* of Namespace kube-system */
 	char *identity;    /* name of the server's identity Lease; NULL: not known yet */
 	uint64_t identity_asked;
+	struct kube_identities identities; /* of all servers, as asked for at: */
+	uint64_t identities_at;
 	/* read past every cache */
 	struct fleet fleet;
 	struct key_rotation *rotation; /* that the order names; NULL */
