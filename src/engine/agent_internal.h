@@ -45,4 +45,6 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 				 struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
+/* What the census came to, as far as there is room for it; where there is not, it is not complete. */
+void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret);
 void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
