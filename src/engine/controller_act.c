@@ -250,7 +250,7 @@ static int census(struct controller *c, const struct decision *d, struct error *
 
 /* --- canaries: written by the controller through each server, found by the agents --- */
 
-static void forget_canaries(struct controller *c)
+void controller_forget_canaries(struct controller *c)
 {
 	object_release_list(&key_server_canary_record, c->canary.asked, c->canary.count);
 	c->canary.asked = NULL;
@@ -332,7 +332,7 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 	_cleanup_error_ failed = NULL;
 	bool sent;
 	int rc = 0;
-	forget_canaries(c);
+	controller_forget_canaries(c);
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
 		rc = put_canary(c, i, d->step, &failed);
 	if (rc < 0) {
@@ -359,7 +359,7 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 			take_canaries(c, d, controller_status(c, i));
 		else
 			tell_results(c);
-		forget_canaries(c);
+		controller_forget_canaries(c);
 		return 0;
 	}
 	return 0;

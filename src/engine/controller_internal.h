@@ -82,4 +82,5 @@ bool controller_awaits(const struct controller *controller, size_t index, enum o
 const struct key_server_status *controller_status(const struct controller *controller, size_t index);
 /* The same of all, as orders are made from; to be freed, lends its strings. */
 struct agent_report *controller_reports(const struct controller *controller);
+void controller_forget_canaries(struct controller *controller); /* those that are looked for */
 bool controller_leads(const struct controller *controller);
