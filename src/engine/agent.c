@@ -406,6 +406,8 @@ static int begin(struct agent *agent, struct error **err)
 		rc = error_set(err, ERROR_REFUSED, "another agent is at work with %s", agent->options->state_directory);
 	}
 	if (rc == 0)
+		rc = target_clean(agent->node->target, false, err);
+	if (rc == 0)
 		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = read_cluster_uid(agent, err);

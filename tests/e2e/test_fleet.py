@@ -184,6 +184,20 @@ class Three(unittest.TestCase):
             patch(ROTATIONS, f"forged-{name}", {"status": {"outcome": "Forged"}}, "/status")
         self.assertIn("no path that kube-rekey would go", self.fleet.said())
 
+    def test_6_one_agent_a_node(self):
+        """Another one with the same state directory is refused, and touches nothing: not even what the first is writing."""
+        self.fleet.start_agent(0)
+        config = self.cluster.servers[0].config
+        wait_until(lambda: os.path.exists(self.cluster.path("state-0/agent.json")), 20, "the first has begun")
+        half = os.path.join(os.path.dirname(config), f".{os.path.basename(config)}.kube-rekey.tmp")
+        with open(half, "w", encoding="utf-8") as file:
+            file.write("half of a file")
+        os.chmod(half, 0o600)
+        second = self.fleet.start_agent(0)
+        self.assertEqual(second.wait(20).code, 3)
+        self.assertTrue(os.path.exists(half))
+        os.remove(half)
+
     def test_7_during_the_sweep(self):
         """Paused it holds, and goes on from there; and what a newer leader has claimed is not undone by its progress."""
         bulk_secrets(self.cluster, 300, namespaces=2)
