@@ -71,25 +71,32 @@ static void read_orders(struct agent *agent)
 	trouble(agent, rc < 0 ? error_message(failed) : NULL);
 }
 
+/* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
+static int read_acknowledged(struct agent *agent, struct key_rotation **ret, struct error **err)
+{
+	_cleanup_json_ json = NULL;
+	const struct kube_custom_request request = {.verb = CUSTOM_GET,
+						    .collection = KEY_ROTATIONS_PATH,
+						    .name = agent->disk.rotation_name,
+						    .timeout = READ_TIMEOUT};
+	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, err);
+	if (rc == -ERROR_NOT_FOUND && !error_hint(*err))
+		return error_forgive(err, rc, ERROR_NOT_FOUND);
+	if (rc == 0)
+		rc = key_rotation_parse(json, ret, err);
+	if (rc == 0 && !text_equal((*ret)->meta.uid, agent->disk.rotation))
+		key_rotation_free(steal(*ret));
+	return rc;
+}
+
 /* Whether the rotation of the state has ended: it says so, or another object has its name, or none has. */
 static bool rotation_over(struct agent *agent)
 {
-	const struct agent_disk *disk = &agent->disk;
-	_cleanup_json_ json = NULL;
-	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
-	if (!disk->rotation)
-		return true;
-	const struct kube_custom_request request = {.verb = CUSTOM_GET,
-						    .collection = KEY_ROTATIONS_PATH,
-						    .name = disk->rotation_name,
-						    .timeout = READ_TIMEOUT};
 	_cleanup_error_ failed = NULL;
-	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, &failed);
-	if (rc == -ERROR_NOT_FOUND)
-		return error_hint(failed) == NULL;
-	if (rc < 0 || key_rotation_parse(json, &rotation, NULL) < 0)
-		return false;
-	return !text_equal(rotation->meta.uid, disk->rotation) || rotation->status.outcome;
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
+	if (!agent->disk.rotation)
+		return true;
+	return read_acknowledged(agent, &rotation, &failed) == 0 && (!rotation || rotation->status.outcome);
 }
 
 /* --- the path of the rotation that was acknowledged --- */
@@ -139,13 +146,10 @@ static void join(struct agent *agent)
 }
 
 /* What a rotation needed on this disk goes with it; retired keys stay as they were treated. */
-static int leave(struct agent *agent, struct error **err)
+static int clean_up(struct agent *agent, struct error **err)
 {
 	struct rotation *node = agent->node;
-	const struct key_rotation *rotation = agent->rotation;
 	struct target_content content = {0};
-	if (!rotation || !rotation->status.outcome || !text_equal(node->journal->rotation, rotation->meta.uid))
-		return 0;
 	int rc = target_clean(node->target, true, err);
 	if (rc == 0)
 		rc = new_keys_let_go(node->held_directory, &node->journal->new_keys, err);
@@ -161,6 +165,35 @@ static int leave(struct agent *agent, struct error **err)
 	target_content_free(&content);
 	object_release(&key_server_status_record, &agent->told->status);
 	object_defaults(&key_server_status_record, &agent->told->status);
+	return 0;
+}
+
+static int leave(struct agent *agent, struct error **err)
+{
+	const struct key_rotation *rotation = agent->rotation;
+	bool ended =
+		rotation && rotation->status.outcome && text_equal(agent->node->journal->rotation, rotation->meta.uid);
+	return ended ? clean_up(agent, err) : 0;
+}
+
+/* The next rotation was ordered before the end of this one was seen. Of one that is gone the journal knows whether its
+ * keys were retired; if not, values may need the keys that are held here. *ret_left stays where the API does not say. */
+static int leave_late(struct agent *agent, bool *ret_left, struct error **err)
+{
+	const struct journal *journal = agent->node->journal;
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
+	_cleanup_error_ failed = NULL;
+	bool begun = agent->disk.rotation && text_equal(journal->rotation, agent->disk.rotation);
+	int rc = begun ? read_acknowledged(agent, &rotation, &failed) : 0;
+	*ret_left = rc == 0;
+	if (rc < 0)
+		trouble(agent, error_message(failed));
+	if (rc < 0 || !begun)
+		return 0;
+	if (journal->retired || (rotation && rotation->status.outcome))
+		return clean_up(agent, err);
+	agent_note(agent, "rotation %s is gone and was not finished: copies of its keys stay in %s",
+		   agent->disk.rotation_name, agent->node->held_directory);
 	return 0;
 }
 
@@ -313,6 +346,10 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 {
 	struct agent_disk *disk = &agent->disk;
 	bool other = !text_equal(disk->rotation, spec->rotation);
+	bool left = !other;
+	int rc = other ? leave_late(agent, &left, err) : 0;
+	if (rc < 0 || !left)
+		return rc;
 	free(disk->rotation);
 	free(disk->rotation_name);
 	disk->rotation = xstrdup(spec->rotation);

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import signal
 import time
 import unittest
 
@@ -234,6 +235,26 @@ class Three(unittest.TestCase):
         self.fleet.agents[self.cluster.servers[1].hostname].kill()
         self.fleet.start_agent(1)
         self.expect_rotated("eighth", before, old)
+
+    def test_9_the_next_one_comes_at_once(self):
+        """An agent that saw the end of a rotation only after the next one was ordered cleans up all the same."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("ninth-a")
+        self.fleet.rotate("ninth-b")
+        name = self.cluster.servers[0].hostname
+        deadline = time.monotonic() + 180
+        while not self.fleet.rotation("ninth-a").get("status", {}).get("retired"):
+            self.assertLess(time.monotonic(), deadline, self.fleet.said())
+            time.sleep(0.05)
+        held = set(os.listdir(self.cluster.path("state-0/rotating")))
+        self.assertTrue(held)
+        self.fleet.agents[name].signal(signal.SIGSTOP)
+        wait_until(lambda: self.api.get(SERVERS, None, name)["spec"].get("rotationName") == "ninth-b", 20, "ordered")
+        self.fleet.agents[name].signal(signal.SIGCONT)
+        self.fleet.wait_done("ninth-a")
+        self.expect_rotated("ninth-b", before, old)
+        wait_until(lambda: not os.listdir(self.cluster.path("state-0/rotating")), 20, "no copy of a key is held")
 
 
 if __name__ == "__main__":
