@@ -29,13 +29,23 @@ void agent_note(const struct agent *agent, const char *fmt, ...)
 	agent->options->on_note(agent->options->arg, text);
 }
 
-/* Told once as long as it stays the same. */
-static void trouble(struct agent *agent, const char *text)
+void agent_trouble(struct agent *agent, const char *text)
 {
-	if (text && !text_equal(text, agent->trouble))
+	if (agent->trouble)
+		return;
+	if (!text_equal(text, agent->noted))
 		agent_note(agent, "%s", text);
-	free(agent->trouble);
-	agent->trouble = text ? xstrdup(text) : NULL;
+	free(agent->noted);
+	agent->noted = xstrdup(text);
+	agent->trouble = xstrdup(text);
+}
+
+/* A turn begins. What the one before was noted for is noted again only after a turn without. */
+static void forget_trouble(struct agent *agent)
+{
+	if (!agent->trouble)
+		free(steal(agent->noted));
+	free(steal(agent->trouble));
 }
 
 /* --- what is ordered --- */
@@ -68,7 +78,8 @@ static void read_orders(struct agent *agent)
 		agent->away_since = 0;
 	else if (agent->away_since == 0)
 		agent->away_since = now;
-	trouble(agent, rc < 0 ? error_message(failed) : NULL);
+	if (rc < 0)
+		agent_trouble(agent, error_message(failed));
 }
 
 /* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
@@ -123,7 +134,7 @@ static void join(struct agent *agent)
 		return;
 	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
 	if (!path_is_lawful(path)) {
-		trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
 		return;
 	}
 	if (target_read(node->target, &content, NULL) < 0)
@@ -187,7 +198,7 @@ static int leave_late(struct agent *agent, bool *ret_left, struct error **err)
 	int rc = begun ? read_acknowledged(agent, &rotation, &failed) : 0;
 	*ret_left = rc == 0;
 	if (rc < 0)
-		trouble(agent, error_message(failed));
+		agent_trouble(agent, error_message(failed));
 	if (rc < 0 || !begun)
 		return 0;
 	if (journal->retired || (rotation && rotation->status.outcome))
@@ -409,7 +420,7 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 	case RULING_WAIT:
 		if (verdict.ground == GROUND_NO_CENSUS)
 			forget_census(agent->node);
-		trouble(agent, ground_text(verdict.ground));
+		agent_trouble(agent, ground_text(verdict.ground));
 		break;
 	case RULING_NOTHING:
 		break;
@@ -467,12 +478,13 @@ static int publish(struct agent *agent, bool *ret_said, struct error **err)
 	int rc = agent->self ? agent_publish(agent, &failed) : 0;
 	*ret_said = agent->self && rc == 0;
 	if (rc < 0)
-		trouble(agent, error_message(failed));
+		agent_trouble(agent, error_message(failed));
 	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 }
 
 static int turn(struct agent *agent, struct error **err)
 {
+	forget_trouble(agent);
 	read_orders(agent);
 	int rc = leave(agent, err);
 	if (rc < 0)
@@ -508,6 +520,7 @@ static void agent_close(struct agent *agent)
 	free(agent->identity);
 	kube_identities_free(&agent->identities);
 	free(agent->trouble);
+	free(agent->noted);
 	if (agent->lock_fd >= 0)
 		close(agent->lock_fd);
 }

@@ -31,7 +31,8 @@ struct agent {
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
-	char *trouble;
+	char *trouble;           /* of this turn, the first */
+	char *noted;             /* the last one that a person was told of */
 };
 
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
@@ -45,6 +46,8 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 				 struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
+/* What keeps it from going on: reported, and noted once as long as it stays the same. The first of a turn counts. */
+void agent_trouble(struct agent *agent, const char *text);
 /* What the census came to, as far as there is room for it; where there is not, it is not complete. */
 void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret);
 void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
