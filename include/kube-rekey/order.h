@@ -74,7 +74,10 @@ struct peer_sight {
 
 struct agent_sight {
 	const struct server_observation *own; /* of this node, by this process */
-	bool at_work;                         /* an order was begun and is not finished */
+	const char *
+		path_of; /* the rotation whose path is passed, just as it says it now; NULL: of none. Steps that it counts
+			      * are other ones on any other path */
+	bool at_work;    /* an order was begun and is not finished */
 	const bool *has_keys; /* by step: the bytes of its keys are at hand, opened and checked; NULL: of none */
 	bool rotation_over;   /* the rotation of the state is finished or gone, by a read past every cache */
 
@@ -114,6 +117,7 @@ enum ruling {
 	X(AT_WORK, "an older order is still being carried out") \
 	X(NEW_EPOCH, "the epoch is new") \
 	X(LOWER_SEQUENCE, "a later order of this epoch was carried out") \
+	X(NO_PATH, "the steps of the order's rotation are not known here yet") \
 	X(FILE_UNKNOWN, "the configuration file cannot be read") \
 	X(FILE_EDITED, "the configuration file was changed by somebody else") \
 	X(NO_HASH, "the order does not say which file it expects") \
@@ -188,8 +192,12 @@ struct verdict agent_alone(const struct path *path, const struct agent_state *st
 struct agent_report {
 	const char *incarnation; /* NULL: it never reported */
 	const char *rotation;
-	uint64_t epoch;        /* acknowledged */
-	uint64_t sequence;     /* of that epoch, the highest that was carried out */
+	uint64_t epoch;    /* acknowledged */
+	uint64_t sequence; /* of that epoch, the highest that was carried out */
+	/* what came of the order with this number of that epoch, in KeyServer's words; 0: of none, since the process that
+	 * carried one out is gone, or none was */
+	uint64_t done;
+	const char *done_action, *done_result;
 	uint64_t beat;         /* number of the report */
 	uint64_t beat_read_at; /* when this process had read it */
 };
@@ -248,6 +256,18 @@ void order_address(struct order *order, const struct server_observation *server,
  * been carried out yet: a file that somebody put back needs the same order once more. It may still be sent to make it good
  * for longer. */
 bool order_is_out(const struct order *out, const struct order *wanted, const struct agent_report *agent);
+
+/* What came of an order that was sent. */
+enum outcome {
+	OUTCOME_OPEN, /* the agent has yet to say */
+	OUTCOME_OK,
+	OUTCOME_FAILED,
+	OUTCOME_REFUSED,
+	/* It will never be told: the agent that carried it out was started anew, or it went on to a newer epoch or with a new
+	 * state directory. As if it had failed: it is ordered once more, where it is still wanted. */
+	OUTCOME_LOST,
+};
+enum outcome order_outcome(const struct order *order, const struct agent_report *agent);
 
 /* --- for the exploration alone: it switches off one at a time and must find what then goes wrong --- */
 

@@ -16,6 +16,7 @@
 #define AWAKE_INTERVAL NS_PER_S
 #define TURN_SPACING (NS_PER_S / 5)
 #define IDENTITY_ASK (10 * NS_PER_S)
+#define IDENTITY_GOOD (15 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
 #define READ_TIMEOUT (5 * NS_PER_S)
 
@@ -31,13 +32,23 @@ void agent_note(const struct agent *agent, const char *fmt, ...)
 	agent->options->on_note(agent->options->arg, text);
 }
 
-/* Told once as long as it stays the same. */
-static void trouble(struct agent *agent, const char *text)
+void agent_trouble(struct agent *agent, const char *text)
 {
-	if (text && !text_equal(text, agent->trouble))
+	if (agent->trouble)
+		return;
+	if (!text_equal(text, agent->noted))
 		agent_note(agent, "%s", text);
-	free(agent->trouble);
-	agent->trouble = text ? xstrdup(text) : NULL;
+	free(agent->noted);
+	agent->noted = xstrdup(text);
+	agent->trouble = xstrdup(text);
+}
+
+/* A turn begins. What the one before was noted for is noted again only after a turn without. */
+static void forget_trouble(struct agent *agent)
+{
+	if (!agent->trouble)
+		free(steal(agent->noted));
+	free(steal(agent->trouble));
 }
 
 /* --- what is ordered --- */
@@ -70,28 +81,36 @@ static void read_orders(struct agent *agent)
 		agent->away_since = 0;
 	else if (agent->away_since == 0)
 		agent->away_since = now;
-	trouble(agent, rc < 0 ? error_message(failed) : NULL);
+	if (rc < 0)
+		agent_trouble(agent, error_message(failed));
+}
+
+/* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
+static int read_acknowledged(struct agent *agent, struct key_rotation **ret, struct error **err)
+{
+	_cleanup_json_ json = NULL;
+	const struct kube_custom_request request = {.verb = CUSTOM_GET,
+						    .collection = KEY_ROTATIONS_PATH,
+						    .name = agent->disk.rotation_name,
+						    .timeout = READ_TIMEOUT};
+	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, err);
+	if (rc == -ERROR_NOT_FOUND && !error_hint(*err))
+		return error_forgive(err, rc, ERROR_NOT_FOUND);
+	if (rc == 0)
+		rc = key_rotation_parse(json, ret, err);
+	if (rc == 0 && !text_equal((*ret)->meta.uid, agent->disk.rotation))
+		key_rotation_free(steal(*ret));
+	return rc;
 }
 
 /* Whether the rotation of the state has ended: it says so, or another object has its name, or none has. */
 static bool rotation_over(struct agent *agent)
 {
-	const struct agent_disk *disk = &agent->disk;
-	_cleanup_json_ json = NULL;
-	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
-	if (!disk->rotation)
-		return true;
-	const struct kube_custom_request request = {.verb = CUSTOM_GET,
-						    .collection = KEY_ROTATIONS_PATH,
-						    .name = disk->rotation_name,
-						    .timeout = READ_TIMEOUT};
 	_cleanup_error_ failed = NULL;
-	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, &failed);
-	if (rc == -ERROR_NOT_FOUND)
-		return error_hint(failed) == NULL;
-	if (rc < 0 || key_rotation_parse(json, &rotation, NULL) < 0)
-		return false;
-	return !text_equal(rotation->meta.uid, disk->rotation) || rotation->status.outcome;
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
+	if (!agent->disk.rotation)
+		return true;
+	return read_acknowledged(agent, &rotation, &failed) == 0 && (!rotation || rotation->status.outcome);
 }
 
 /* --- the path of the rotation that was acknowledged --- */
@@ -118,7 +137,7 @@ static void join(struct agent *agent)
 		return;
 	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
 	if (!path_is_lawful(path)) {
-		trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
 		return;
 	}
 	if (target_read(node->target, &content, NULL) < 0)
@@ -141,13 +160,10 @@ static void join(struct agent *agent)
 }
 
 /* What a rotation needed on this disk goes with it; retired keys stay as they were treated. */
-static int leave(struct agent *agent, struct error **err)
+static int clean_up(struct agent *agent, struct error **err)
 {
 	struct rotation *node = agent->node;
-	const struct key_rotation *rotation = agent->rotation;
 	struct target_content content = {0};
-	if (!rotation || !rotation->status.outcome || !text_equal(node->journal->rotation, rotation->meta.uid))
-		return 0;
 	int rc = target_clean(node->target, true, err);
 	if (rc == 0)
 		rc = new_keys_let_go(node->held_directory, &node->journal->new_keys, err);
@@ -166,6 +182,35 @@ static int leave(struct agent *agent, struct error **err)
 	return 0;
 }
 
+static int leave(struct agent *agent, struct error **err)
+{
+	const struct key_rotation *rotation = agent->rotation;
+	bool ended =
+		rotation && rotation->status.outcome && text_equal(agent->node->journal->rotation, rotation->meta.uid);
+	return ended ? clean_up(agent, err) : 0;
+}
+
+/* The next rotation was ordered before the end of this one was seen. Of one that is gone the journal knows whether its
+ * keys were retired; if not, values may need the keys that are held here. *ret_left stays where the API does not say. */
+static int leave_late(struct agent *agent, bool *ret_left, struct error **err)
+{
+	const struct journal *journal = agent->node->journal;
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
+	_cleanup_error_ failed = NULL;
+	bool begun = agent->disk.rotation && text_equal(journal->rotation, agent->disk.rotation);
+	int rc = begun ? read_acknowledged(agent, &rotation, &failed) : 0;
+	*ret_left = rc == 0;
+	if (rc < 0)
+		agent_trouble(agent, error_message(failed));
+	if (rc < 0 || !begun)
+		return 0;
+	if (journal->retired || (rotation && rotation->status.outcome))
+		return clean_up(agent, err);
+	agent_note(agent, "rotation %s is gone and was not finished: copies of its keys stay in %s",
+		   agent->disk.rotation_name, agent->node->held_directory);
+	return 0;
+}
+
 /* --- looking --- */
 
 static void find_identity(struct agent *agent)
@@ -177,7 +222,12 @@ static void find_identity(struct agent *agent)
 	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK)
 		return;
 	agent->identity_asked = now;
-	if (kube_identities_fetch(kube, &identities, NULL) == 0 && kube_scrape(kube, &metrics, NULL, NULL) == 0)
+	if (kube_identities_fetch(kube, &identities, NULL) < 0)
+		return;
+	kube_identities_free(&agent->identities);
+	agent->identities = identities;
+	agent->identities_at = now;
+	if (kube_scrape(kube, &metrics, NULL, NULL) == 0)
 		for (size_t i = 0; i < identities.count; i++)
 			if (metrics.id_hash_count == 1 &&
 			    text_equal(identities.items[i].id_hash, metrics.id_hashes[0])) {
@@ -185,7 +235,6 @@ static void find_identity(struct agent *agent)
 				agent->identity = xstrdup(identities.items[i].lease_name);
 			}
 	apiserver_metrics_free(&metrics);
-	kube_identities_free(&identities);
 }
 
 static void ask_for_compaction(struct agent *agent)
@@ -230,48 +279,18 @@ static void look(struct agent *agent)
 
 /* --- judging --- */
 
-static bool same_keys(const struct agent *agent, const struct key_server_status *peer)
-{
-	const struct key_server_status *own = &agent->self->last->status;
-	if (!text_equal(peer->trust_key, trust_key_fingerprint(agent->options->trust)))
-		return false;
-	for (size_t i = 0; i < own->key_count; i++)
-		for (size_t k = 0; k < peer->key_count; k++)
-			if (text_equal(own->keys[i].provider, peer->keys[k].provider) &&
-			    text_equal(own->keys[i].name, peer->keys[k].name) &&
-			    !text_equal(own->keys[i].fingerprint, peer->keys[k].fingerprint))
-				return false;
-	return true;
-}
-
-/* The rotation's set and the reports are the same servers. */
 static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, size_t *ret_count)
 {
-	const struct key_rotation_status *status = &agent->rotation->status;
 	uint64_t now = clock_monotonic();
-	bool ours = false;
-	for (size_t i = 0; i < status->server_count; i++) {
-		const char *name = status->servers[i].name;
-		ours = ours || text_equal(name, agent->options->node_name);
-		if (status->servers[i].forgotten || text_equal(name, agent->options->node_name))
-			continue;
-		const struct fleet_server *server = fleet_find(&agent->fleet, name);
-		struct peer_sight *peer = &ret[(*ret_count)++];
-		struct agent_report report = fleet_report(server);
-		fleet_observe(server, name, now, &peer->seen);
-		peer->rotation = report.rotation;
-		peer->epoch = report.epoch;
-		peer->at_work = server && server->last->status.at_work;
-		peer->same_keys = server && same_keys(agent, &server->last->status);
-	}
-	for (size_t i = 0; i < agent->fleet.count; i++) {
-		bool named = false;
-		for (size_t k = 0; k < status->server_count; k++)
-			named = named || text_equal(status->servers[k].name, agent->fleet.servers[i].last->meta.name);
-		if (!named)
-			return FACT_UNKNOWN;
-	}
-	return ours ? FACT_KNOWN : FACT_UNKNOWN;
+	bool asked = agent->identities_at && now <= agent->identities_at + IDENTITY_GOOD;
+	const struct agent_peers peers = {.name = agent->options->node_name,
+					  .rotation = &agent->rotation->status,
+					  .fleet = &agent->fleet,
+					  .own = &agent->self->last->status,
+					  .trust_key = trust_key_fingerprint(agent->options->trust),
+					  .identities = asked ? &agent->identities : NULL,
+					  .now = now};
+	return agent_find_peers(&peers, ret, ret_count);
 }
 
 static struct order order_of(const struct key_server_spec *spec)
@@ -307,6 +326,9 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 	struct peer_sight peers[KEY_SERVERS_MAX];
 	bool has_keys[OBJECT_STEPS_MAX] = {false};
 	struct agent_sight sight = {.own = &node->seen.servers[0],
+				    .path_of = agent->rotation && on_this_path(node->journal, agent->rotation)
+						       ? agent->rotation->meta.uid
+						       : NULL,
 				    .has_keys = has_keys,
 				    .away = agent->read_at == 0,
 				    .away_since = agent->away_since,
@@ -328,12 +350,19 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 
 /* --- acting --- */
 
+static void forget_done(struct agent *agent)
+{
+	struct key_server_status *told = &agent->told->status;
+	free(steal(told->done.action));
+	free(steal(told->done.result));
+	free(steal(told->done.message));
+	told->done.sequence = 0;
+}
+
 static void tell_done(struct agent *agent, const struct key_server_spec *spec, const char *result, const char *message)
 {
 	struct key_server_status *told = &agent->told->status;
-	free(told->done.action);
-	free(told->done.result);
-	free(told->done.message);
+	forget_done(agent);
 	told->done.sequence = spec->sequence;
 	told->done.action = xstrdup(spec->action ? spec->action : "");
 	told->done.result = xstrdup(result);
@@ -344,12 +373,17 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 {
 	struct agent_disk *disk = &agent->disk;
 	bool other = !text_equal(disk->rotation, spec->rotation);
+	bool left = !other;
+	int rc = other ? leave_late(agent, &left, err) : 0;
+	if (rc < 0 || !left)
+		return rc;
 	free(disk->rotation);
 	free(disk->rotation_name);
 	disk->rotation = xstrdup(spec->rotation);
 	disk->rotation_name = xstrdup(spec->rotation_name ? spec->rotation_name : "");
 	disk->epoch = spec->epoch;
 	disk->sequence = 0;
+	forget_done(agent); /* numbers begin again with an epoch */
 	if (other) {
 		disk->written_step = STEP_NONE;
 		disk->rescues = 0;
@@ -373,6 +407,13 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }
 
+/* It does not do for the drop: without it in the report the controller orders another. */
+static void forget_census(struct rotation *node)
+{
+	census_observation_free(&node->census_seen);
+	node->seen.census = node->census_seen; /* lent: what it pointed to is gone */
+}
+
 static int act(struct agent *agent, bool *ret_acted, struct error **err)
 {
 	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
@@ -394,7 +435,9 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 		tell_done(agent, spec, "refused", ground_text(verdict.ground));
 		break;
 	case RULING_WAIT:
-		trouble(agent, ground_text(verdict.ground));
+		if (verdict.ground == GROUND_NO_CENSUS)
+			forget_census(agent->node);
+		agent_trouble(agent, ground_text(verdict.ground));
 		break;
 	case RULING_NOTHING:
 		break;
@@ -428,6 +471,8 @@ static int begin(struct agent *agent, struct error **err)
 		rc = error_set(err, ERROR_REFUSED, "another agent is at work with %s", agent->options->state_directory);
 	}
 	if (rc == 0)
+		rc = target_clean(agent->node->target, false, err);
+	if (rc == 0)
 		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = read_cluster_uid(agent, err);
@@ -450,12 +495,13 @@ static int publish(struct agent *agent, bool *ret_said, struct error **err)
 	int rc = agent->self ? agent_publish(agent, &failed) : 0;
 	*ret_said = agent->self && rc == 0;
 	if (rc < 0)
-		trouble(agent, error_message(failed));
+		agent_trouble(agent, error_message(failed));
 	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 }
 
 static int turn(struct agent *agent, struct error **err)
 {
+	forget_trouble(agent);
 	read_orders(agent);
 	int rc = leave(agent, err);
 	if (rc < 0)
@@ -498,7 +544,9 @@ static void agent_close(struct agent *agent)
 	wake_stop(agent->wake);
 	free(agent->cluster_uid);
 	free(agent->identity);
+	kube_identities_free(&agent->identities);
 	free(agent->trouble);
+	free(agent->noted);
 	if (agent->lock_fd >= 0)
 		close(agent->lock_fd);
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
+#include "engine/agent_peers.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/rotation_internal.h"
@@ -18,6 +19,8 @@ struct agent {
 	char *cluster_uid; /* of Namespace kube-system */
 	char *identity;    /* name of the server's identity Lease; NULL: not known yet */
 	uint64_t identity_asked;
+	struct kube_identities identities; /* of all servers, as asked for at: */
+	uint64_t identities_at;
 	/* read past every cache */
 	struct fleet fleet;
 	struct key_rotation *rotation; /* that the order names; NULL */
@@ -30,7 +33,8 @@ struct agent {
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
-	char *trouble;
+	char *trouble;           /* of this turn, the first */
+	char *noted;             /* the last one that a person was told of */
 	struct wake *wake;
 };
 
@@ -45,4 +49,8 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 				 struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
+/* What keeps it from going on: reported, and noted once as long as it stays the same. The first of a turn counts. */
+void agent_trouble(struct agent *agent, const char *text);
+/* What the census came to, as far as there is room for it; where there is not, it is not complete. */
+void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret);
 void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -47,7 +47,7 @@ void agent_take_keys(struct agent *agent)
 	for (size_t i = 0; i < rotation->status.sealed_key_count; i++) {
 		_cleanup_error_ failed = NULL;
 		if (open_one(agent, &rotation->status.sealed_keys[i], &failed) < 0)
-			agent_note(agent, "%s", error_message(failed));
+			agent_trouble(agent, error_message(failed));
 	}
 }
 

@@ -84,17 +84,17 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 		}
 }
 
-static void tell_census(const struct agent *agent, uint64_t now, struct key_server_status *ret)
+void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret)
 {
-	const struct census_observation *census = &agent->node->census_seen;
-	if (census->finished == 0)
-		return;
-	ret->census.epoch = agent->told->status.census.epoch;
-	ret->census.sequence = agent->told->status.census.sequence;
+	bool fits = census->group_count <= KEY_SERVER_GROUPS_MAX;
 	ret->census.revision = census->revision;
-	ret->census.complete = census->complete && census->group_count <= KEY_SERVER_GROUPS_MAX;
+	ret->census.complete = census->complete && fits;
 	ret->census.compacted = census->compacted;
-	ret->census.why = copy(census->why);
+	ret->census.why =
+		fits ? copy(census->why)
+		     : xasprintf("values under %zu pairs of resource and key: a report has room for %d, so nobody can "
+				 "tell what is still needed",
+				 census->group_count, KEY_SERVER_GROUPS_MAX);
 	ret->census.does_not_open = census->does_not_open;
 	ret->census.finished_age_milliseconds = age(census->finished, now);
 	ret->census.groups = xcalloc(census->group_count + 1, sizeof(*ret->census.groups));
@@ -111,6 +111,16 @@ static void tell_census(const struct agent *agent, uint64_t now, struct key_serv
 						  .foreign = group->foreign,
 						  .expected = group->expected};
 	}
+}
+
+static void tell_census(const struct agent *agent, uint64_t now, struct key_server_status *ret)
+{
+	const struct census_observation *census = &agent->node->census_seen;
+	if (census->finished == 0)
+		return;
+	ret->census.epoch = agent->told->status.census.epoch;
+	ret->census.sequence = agent->told->status.census.sequence;
+	agent_tell_census(census, now, ret);
 }
 
 static void tell_orders(const struct agent *agent, struct key_server_status *ret)

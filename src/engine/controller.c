@@ -88,7 +88,7 @@ static void forget_rotation(struct controller *c)
 	c->census.sequence = 0;
 	c->seen.census = (struct census_observation){0}; /* lent */
 	census_observation_free(&c->census.seen);
-	c->canary.sequence = 0;
+	controller_forget_canaries(c);
 }
 
 static int choose_rotation(struct controller *c, struct error **err)

@@ -7,6 +7,7 @@
 #include "engine/sweep.h"
 
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
+#define TELLING_TIMEOUT (10 * NS_PER_S)
 
 /* --- orders --- */
 
@@ -15,12 +16,23 @@ bool controller_leads(const struct controller *c)
 	return kube_lock_deadline(c->lock) > clock_monotonic();
 }
 
-const char *controller_result(const struct controller *c, size_t index, uint64_t epoch, uint64_t sequence)
+enum outcome controller_outcome(const struct controller *c, size_t index, enum order_action action, uint64_t epoch,
+				uint64_t sequence)
 {
-	const struct key_server_status *status = controller_status(c, index);
-	if (!status || status->epoch != epoch || status->done.sequence != sequence || sequence == 0)
-		return NULL;
-	return status->done.result;
+	const struct directed *server = &c->servers[index];
+	const struct agent_report report = fleet_report(fleet_find(&c->fleet, server->name));
+	const struct order order = {
+		.epoch = epoch, .sequence = sequence, .action = action, .incarnation = server->sent.incarnation};
+	return order_outcome(&order, &report);
+}
+
+bool controller_awaits(const struct controller *c, size_t index, enum order_action action, uint64_t epoch,
+		       uint64_t sequence)
+{
+	const struct key_server_spec *sent = &c->servers[index].sent;
+	return sent->epoch == epoch && sent->sequence == sequence &&
+	       text_equal(sent->action, order_action_name(action)) &&
+	       controller_outcome(c, index, action, epoch, sequence) == OUTCOME_OPEN;
 }
 
 static void remember(struct directed *server, const struct key_server_spec *spec)
@@ -48,7 +60,7 @@ int controller_send(struct controller *c, size_t index, const struct key_server_
 	_cleanup_free_ char *incarnation = report.incarnation ? xstrdup(report.incarnation) : NULL;
 	/* Who lost the Lease orders nothing more; what was sent before is fenced by its epoch. */
 	if (!controller_leads(c))
-		return 0;
+		return error_set(err, ERROR_CONFLICT, "the Lease was lost");
 	whole.rotation = c->rotation->meta.uid;
 	whole.rotation_name = c->rotation->meta.name;
 	whole.incarnation = incarnation;
@@ -153,12 +165,12 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 	int rc = 0;
 	if (under_way_anywhere(c, dispatch, agents, d->valid_until))
 		dispatch->order.sequence = dispatch->fence.sequence = c->fence.sequence;
+	/* Before it is sent: some may get it and others not, and no other order has its number. */
+	c->fence = dispatch->fence;
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
 		bool addressed = dispatch->agent < 0 || (size_t)dispatch->agent == i;
 		rc = addressed ? send_order(c, i, d, agents, &dispatch->order, err) : send_none(c, i, err);
 	}
-	if (rc == 0)
-		c->fence = dispatch->fence;
 	return rc;
 }
 
@@ -202,11 +214,15 @@ static void tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
-		const char *result = controller_result(c, i, sent->epoch, sent->sequence);
 		const struct key_server_status *status = controller_status(c, i);
-		if (!result || text_equal(result, "ok"))
+		enum order_action action;
+		if (!sent->action || !order_action_from_name(sent->action, &action))
 			continue;
-		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action, result,
+		enum outcome outcome = controller_outcome(c, i, action, sent->epoch, sent->sequence);
+		if (outcome != OUTCOME_FAILED && outcome != OUTCOME_REFUSED)
+			continue;
+		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action,
+						      outcome == OUTCOME_REFUSED ? "refused" : "failed",
 						      status->done.message ? status->done.message : "no reason given");
 		controller_trouble(c, text);
 	}
@@ -219,8 +235,7 @@ static int census(struct controller *c, const struct decision *d, struct error *
 	bool sent, waits = false;
 	for (size_t i = 0; i < c->server_count && c->census.sequence; i++)
 		waits = waits || (c->census.epoch == c->fence.epoch &&
-				  !controller_result(c, i, c->census.epoch, c->census.sequence) &&
-				  text_equal(c->servers[i].sent.action, order_action_name(ORDER_CENSUS)));
+				  controller_awaits(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence));
 	if (waits)
 		return 0;
 	uint64_t now = clock_monotonic();
@@ -235,7 +250,7 @@ static int census(struct controller *c, const struct decision *d, struct error *
 
 /* --- canaries: written by the controller through each server, found by the agents --- */
 
-static void forget_canaries(struct controller *c)
+void controller_forget_canaries(struct controller *c)
 {
 	object_release_list(&key_server_canary_record, c->canary.asked, c->canary.count);
 	c->canary.asked = NULL;
@@ -317,7 +332,7 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 	_cleanup_error_ failed = NULL;
 	bool sent;
 	int rc = 0;
-	forget_canaries(c);
+	controller_forget_canaries(c);
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
 		rc = put_canary(c, i, d->step, &failed);
 	if (rc < 0) {
@@ -337,14 +352,14 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
 		return put_canaries(c, d, err);
 	for (size_t i = 0; i < c->server_count; i++) {
-		const char *result = controller_result(c, i, c->canary.epoch, c->canary.sequence);
-		if (!result)
+		enum outcome outcome = controller_outcome(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence);
+		if (outcome == OUTCOME_OPEN)
 			continue;
-		if (text_equal(result, "ok"))
+		if (outcome == OUTCOME_OK)
 			take_canaries(c, d, controller_status(c, i));
 		else
 			tell_results(c);
-		forget_canaries(c);
+		controller_forget_canaries(c);
 		return 0;
 	}
 	return 0;
@@ -352,40 +367,108 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 
 /* --- what needs the API alone --- */
 
+/* The rotation as it is now: changed by a person, or by what we told. Under another epoch, or another uid, it is no more
+ * ours, and what we had read stays: nothing can be applied on top of that. */
+static bool take_rotation(struct controller *c, const cJSON *json)
+{
+	struct key_rotation *now = NULL;
+	if (key_rotation_parse(json, &now, NULL) < 0)
+		return false;
+	bool ours = text_equal(now->meta.uid, c->rotation->meta.uid) &&
+		    now->status.epoch == c->rotation->status.epoch && !now->status.outcome && !now->meta.deleting;
+	if (ours) {
+		key_rotation_free(c->rotation);
+		c->rotation = steal(now);
+	}
+	key_rotation_free(now);
+	return ours;
+}
+
+static void on_read_again(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
+{
+	struct controller *c = arg;
+	(void)status, (void)error; /* it is read at the next telling */
+	c->superseded = rc == -ERROR_NOT_FOUND || (rc == 0 && !take_rotation(c, *answer));
+	c->telling = NULL;
+	c->told = true;
+}
+
+static struct kube_custom_request read_request(const struct controller *c)
+{
+	return (struct kube_custom_request){.verb = CUSTOM_GET,
+					    .collection = KEY_ROTATIONS_PATH,
+					    .name = c->rotation->meta.name,
+					    .timeout = TELLING_TIMEOUT};
+}
+
 static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
 {
 	struct controller *c = arg;
-	(void)rc, (void)status, (void)answer, (void)error; /* progress: the next one tells more */
+	(void)status, (void)error; /* progress: the next one tells more */
 	c->telling = NULL;
+	c->told = true;
+	if (rc == 0)
+		c->superseded = !take_rotation(c, *answer);
+	if (rc != -ERROR_CONFLICT)
+		return;
+	struct kube_custom_request request = read_request(c);
+	request.on_done = on_read_again;
+	request.arg = c;
+	c->told = false;
+	c->telling = kube_custom_start(&c->options->cluster->kube, &request);
 }
 
+/* On the very object that was read, as everything that is told: a leader that was stopped must not undo the next one's
+ * epoch. */
 static void show_progress(void *arg, const struct sweep_progress *progress)
 {
 	struct controller *c = arg;
 	struct key_rotation_status *status = &c->rotation->status;
-	_cleanup_free_ char *body = NULL, *version = NULL;
+	_cleanup_free_ char *body = NULL;
 	status->progress.total = progress->total;
 	status->progress.done = progress->done;
 	status->progress.per_second = progress->per_second;
 	status->progress.eta_seconds = progress->eta / NS_PER_S;
 	free(status->progress.namespace_);
 	status->progress.namespace_ = progress->namespace_ ? xstrdup(progress->namespace_) : NULL;
-	if (c->telling || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
+	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
 		return;
 	c->told_at = clock_monotonic();
-	/* Whoever changed it meanwhile: the next turn reads it. */
-	version = steal(c->rotation->meta.resource_version);
-	int rc = key_rotation_status_body(c->rotation, &body, NULL);
-	c->rotation->meta.resource_version = steal(version);
-	if (rc == 0)
-		c->telling = kube_custom_start(&c->options->cluster->kube,
-					       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
-									     .collection = KEY_ROTATIONS_PATH,
-									     .name = c->rotation->meta.name,
-									     .subresource = "status",
-									     .body = body,
-									     .on_done = on_told,
-									     .arg = c});
+	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
+		return;
+	c->told = false;
+	c->telling = kube_custom_start(&c->options->cluster->kube,
+				       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
+								     .collection = KEY_ROTATIONS_PATH,
+								     .name = c->rotation->meta.name,
+								     .subresource = "status",
+								     .body = body,
+								     .timeout = TELLING_TIMEOUT,
+								     .on_done = on_told,
+								     .arg = c});
+}
+
+static enum sweep_wish wish(void *arg)
+{
+	const struct controller *c = arg;
+	if (c->superseded || c->rotation->spec.aborted || !controller_leads(c))
+		return SWEEP_GIVE_UP;
+	return c->rotation->spec.paused ? SWEEP_HOLD : SWEEP_GO_ON;
+}
+
+/* What is under way may change the object that is told of next; and so may anybody: what the sweep came to is told on
+ * the object as it is now. */
+static void finish_telling(struct controller *c)
+{
+	_cleanup_json_ json = NULL;
+	const struct kube_custom_request request = read_request(c);
+	int rc = 0;
+	while (rc == 0 && c->telling)
+		rc = loop_run_until(c->options->cluster->loop, &c->told, 0, NULL);
+	kube_custom_cancel(steal(c->telling));
+	if (rc == 0 && kube_custom_fetch(&c->options->cluster->kube, &request, &json, NULL) == 0)
+		(void)take_rotation(c, json);
+	c->told_at = 0; /* at once */
 }
 
 static void take_quarantine(struct controller *c, const struct sweep_result *result)
@@ -421,11 +504,13 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.resource_count = count,
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
 		.speed = {.qps = spec->qps, .concurrency = (unsigned)spec->concurrency},
+		.wish = wish,
 		.on_progress = show_progress,
 		.arg = c,
 	};
+	c->superseded = false;
 	int rc = sweep_run(&options, &result, &failed);
-	kube_custom_cancel(steal(c->telling));
+	finish_telling(c);
 	if (result) {
 		c->sweep = (struct sweep_observation){.step = d->step,
 						      .begun = result->begun,
@@ -457,6 +542,7 @@ static int read_sample(struct controller *c, const struct decision *d, struct er
 		xasprintf("%llu objects in %llu namespaces read back past every cache",
 			  (unsigned long long)result.objects, (unsigned long long)result.namespaces);
 	strings_add(&c->rotation->status.evidence, line);
+	c->told_at = 0; /* at once: the next turn reads the object again */
 	return 0;
 }
 
@@ -465,9 +551,8 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	bool sent, all = c->server_count > 0;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *was = &c->servers[i].sent;
-		const char *result = controller_result(c, i, was->epoch, was->sequence);
 		all = all && text_equal(was->action, order_action_name(ORDER_RETIRE)) && was->epoch == c->fence.epoch &&
-		      text_equal(result, "ok");
+		      controller_outcome(c, i, ORDER_RETIRE, was->epoch, was->sequence) == OUTCOME_OK;
 	}
 	if (!all)
 		return order(c, d, &sent, err);

@@ -65,7 +65,9 @@ struct controller {
 	} canary;
 	char *trouble;
 	uint64_t told_at;
-	struct kube_json_call *telling; /* progress, beside a sweep; NULL */
+	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
+	struct kube_json_call *telling; /* NULL: neither is under way */
+	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 };
 
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -78,13 +80,18 @@ _must_check_ int controller_look(struct controller *controller, struct error **e
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
-/* Sends one order (spec->action, ...) to server `index`, where it is not what that has already. */
+/* Sends one order (spec->action, ...) to server `index`. -ERROR_CONFLICT when the Lease was lost: nothing was sent. */
 _must_check_ int controller_send(struct controller *controller, size_t index, const struct key_server_spec *spec,
 				 struct error **err);
-/* Whether the server's agent has finished the order with this number of this epoch, and how: "ok", "failed", "refused". */
-const char *controller_result(const struct controller *controller, size_t index, uint64_t epoch, uint64_t sequence);
+/* What the agent of server `index` says of the order with this number of this epoch. */
+enum outcome controller_outcome(const struct controller *controller, size_t index, enum order_action action,
+				uint64_t epoch, uint64_t sequence);
+/* Whether that very order is what was sent there last, and nothing is known of it yet. */
+bool controller_awaits(const struct controller *controller, size_t index, enum order_action action, uint64_t epoch,
+		       uint64_t sequence);
 /* What the agent of server `index` reported last; NULL: no agent ever did. */
 const struct key_server_status *controller_status(const struct controller *controller, size_t index);
 /* The same of all, as orders are made from; to be freed, lends its strings. */
 struct agent_report *controller_reports(const struct controller *controller);
+void controller_forget_canaries(struct controller *controller); /* those that are looked for */
 bool controller_leads(const struct controller *controller);

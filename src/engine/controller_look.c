@@ -296,25 +296,43 @@ static void take_groups(const struct key_server_status *status, struct census_ob
 	}
 }
 
-/* One that all agents took by the last order: what any of them doubts is in doubt. */
+static const char *why_no_census(const struct controller *c, size_t i)
+{
+	const struct key_server_status *status = controller_status(c, i);
+	switch (controller_outcome(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence)) {
+	case OUTCOME_FAILED:
+	case OUTCOME_REFUSED:
+		return status->done.message ? status->done.message : "not taken";
+	case OUTCOME_OK:
+	case OUTCOME_OPEN:
+	case OUTCOME_LOST:
+		break;
+	}
+	return "its agent has it no more";
+}
+
+/* One that all agents took by the last order: what any of them doubts is in doubt. One that an agent no longer has, since
+ * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
 static void observe_census(struct controller *c, uint64_t now)
 {
 	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};
+	bool taken = c->census.seen.begun == whole.begun;
 	if (c->census.sequence == 0)
 		return;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_status *status = controller_status(c, i);
 		bool good = status && status->census.epoch == c->census.epoch &&
 			    status->census.sequence == c->census.sequence;
-		if (!good && !controller_result(c, i, c->census.epoch, c->census.sequence))
+		if (!good && !taken &&
+		    controller_outcome(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence) == OUTCOME_OPEN)
 			return; /* not yet: the one before stands */
 		if (!good || !status->census.complete) {
 			whole.complete = false;
 			if (!whole.why)
 				whole.why = xasprintf("%s: %s", c->servers[i].name,
-						      !good && status->done.message ? status->done.message
-						      : status->census.why          ? status->census.why
-										    : "not taken");
+						      !good                ? why_no_census(c, i)
+						      : status->census.why ? status->census.why
+									   : "not taken");
 		}
 		whole.compacted = whole.compacted && good && status->census.compacted;
 		whole.does_not_open = good && status->census.does_not_open > whole.does_not_open
@@ -326,8 +344,7 @@ static void observe_census(struct controller *c, uint64_t now)
 		}
 	}
 	uint64_t interval = c->options->cluster->compaction_interval;
-	bool same = c->census.seen.begun == whole.begun;
-	whole.finished = same ? c->census.seen.finished : now;
+	whole.finished = taken ? c->census.seen.finished : now;
 	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
 	census_observation_free(&c->census.seen);
 	c->census.seen = whole;

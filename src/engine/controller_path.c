@@ -132,10 +132,11 @@ static int order_keys(struct controller *c, const struct strings *labels, struct
 	_cleanup_free_ char *action = xstrdup(order_action_name(ORDER_MAKE_KEY));
 	struct key_server_spec spec = {
 		.action = action, .epoch = c->fence.epoch, .step = STEP_NONE, .from_step = STEP_NONE};
-	const char *result = controller_result(c, 0, c->fence.epoch, c->fence.sequence);
-	if (c->fence.sequence > 0 && !result)
+	const struct key_server_spec *sent = &c->servers[0].sent;
+	if (controller_awaits(c, 0, ORDER_MAKE_KEY, c->fence.epoch, sent->sequence))
 		return 0; /* it is at it */
-	if (text_equal(result, "ok"))
+	if (sent->epoch == c->fence.epoch && text_equal(sent->action, action) &&
+	    controller_outcome(c, 0, ORDER_MAKE_KEY, sent->epoch, sent->sequence) == OUTCOME_OK)
 		return take_made_keys(c, controller_status(c, 0), err);
 	for (size_t i = 0; i < labels->count; i++) {
 		_cleanup_free_ char *provider =

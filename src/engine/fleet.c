@@ -169,6 +169,9 @@ struct agent_report fleet_report(const struct fleet_server *server)
 				     .rotation = status->rotation,
 				     .epoch = status->epoch,
 				     .sequence = status->sequence,
+				     .done = status->done.sequence,
+				     .done_action = status->done.action,
+				     .done_result = status->done.result,
 				     .beat = status->beat,
 				     .beat_read_at = server->beat_read_at};
 }

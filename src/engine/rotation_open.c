@@ -426,9 +426,7 @@ static int check_node_of_agent(struct rotation *r, struct error **err)
 		rc = open_seals(r, err);
 	if (rc == 0)
 		rc = read_node(r, err);
-	if (rc == 0)
-		rc = check_evidence(r, err);
-	return rc == 0 ? target_clean(r->target, false, err) : rc;
+	return rc == 0 ? check_evidence(r, err) : rc;
 }
 
 int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory,

@@ -47,7 +47,7 @@ void sweep_pump(struct sweep *sweep)
 	sweep->pumping = true;
 	if (sweep->stop != 0) {
 		sweep_list_cancel(sweep);
-	} else if (!sweep->full) {
+	} else if (!sweep->full && !sweep->on_hold) {
 		sweep_list_pump(sweep, now);
 		sweep_write_pump(sweep, now, &again);
 		/* Writing has shortened the queue, perhaps. */
@@ -56,7 +56,7 @@ void sweep_pump(struct sweep *sweep)
 	due = sweep_list_due(sweep, now);
 	if (again < due)
 		due = again;
-	if (due == UINT64_MAX || sweep->stop != 0 || sweep->full)
+	if (due == UINT64_MAX || sweep->stop != 0 || sweep->full || sweep->on_hold)
 		loop_timer_cancel(sweep->options->loop, &sweep->wake);
 	else
 		sweep_wake(sweep, due);
@@ -97,6 +97,19 @@ static void stop_away(struct sweep *sweep)
 	sweep_stop(sweep, -ERROR_NETWORK, &error);
 }
 
+static void ask_whether_wanted(struct sweep *sweep)
+{
+	const struct sweep_options *o = sweep->options;
+	enum sweep_wish wish = o->wish != NULL ? o->wish(o->arg) : SWEEP_GO_ON;
+
+	if (wish == SWEEP_GIVE_UP)
+		stop_for(sweep, ERROR_CONFLICT, "it is no longer wanted");
+	/* The server is not away while we do not ask it. */
+	if (wish == SWEEP_HOLD || sweep->on_hold)
+		sweep->useful = loop_now(o->loop);
+	sweep->on_hold = wish == SWEEP_HOLD;
+}
+
 /* What no call-back says: signals and the clock. */
 static void look_up(struct sweep *sweep)
 {
@@ -106,6 +119,7 @@ static void look_up(struct sweep *sweep)
 
 	if (sweep->stop != 0)
 		return;
+	ask_whether_wanted(sweep);
 	if (number != 0) {
 		_cleanup_free_ char *why = xasprintf("interrupted by SIG%s", sigabbrev_np(number));
 

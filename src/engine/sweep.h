@@ -64,6 +64,13 @@ struct sweep_progress {
 	const char *waiting;
 };
 
+/* Whether it is still wanted. */
+enum sweep_wish {
+	SWEEP_GO_ON,
+	SWEEP_HOLD, /* what is under way is finished, nothing else is begun; it goes on from there */
+	SWEEP_GIVE_UP,
+};
+
 struct sweep_options {
 	struct loop *loop;
 	/* Its http_client needs one connection more than speed.concurrency: a list that waits for room must not
@@ -89,6 +96,8 @@ struct sweep_options {
 	size_t etcd_count;
 	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
 	uint64_t totals_hint;
+	/* Asked every 100 ms, also while nothing moves; NULL: it goes on. */
+	enum sweep_wish (*wish)(void *arg);
 	/* At most every 100 ms, and at the end. */
 	void (*on_progress)(void *arg, const struct sweep_progress *progress);
 	void *arg;
@@ -122,7 +131,7 @@ struct sweep_result {
  * finished first), -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the
  * server stays
  * away for 10 minutes, -ERROR_BUSY when a list says for a minute that storage is initializing: a value that the server
- * cannot decrypt; -ERROR_PROTOCOL when lists are no lists, many times in a row. *ret is set in every case. Waits
+ * cannot decrypt; -ERROR_CONFLICT when it is to be given up; -ERROR_PROTOCOL when lists are no lists, many times in a row. *ret is set in every case. Waits
  * (top of a
  * command). */
 _must_check_ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, struct error **err);

@@ -93,6 +93,7 @@ struct sweep {
 	struct error *error;        /* why */
 	struct error *last_error;   /* what kept us from going on last */
 	bool full;                  /* etcd is: wait */
+	bool on_hold;               /* by whoever ordered it: wait */
 	struct sweep_quota *quotas; /* one per etcd */
 	char *waiting;              /* for people; NULL */
 	uint64_t waiting_until;

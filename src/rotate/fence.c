@@ -171,3 +171,16 @@ bool order_is_out(const struct order *out, const struct order *wanted, const str
 	bool carried_out = agent->epoch == out->epoch && agent->sequence >= out->sequence;
 	return same_words(out, wanted) && (out->action == ORDER_NONE || !carried_out);
 }
+
+enum outcome order_outcome(const struct order *order, const struct agent_report *agent)
+{
+	if (!text_equal(agent->incarnation, order->incarnation) || agent->epoch > order->epoch)
+		return OUTCOME_LOST;
+	if (agent->epoch < order->epoch)
+		return OUTCOME_OPEN;
+	if (agent->done == order->sequence && text_equal(agent->done_action, order_action_name(order->action)))
+		return text_equal(agent->done_result, "ok")        ? OUTCOME_OK
+		       : text_equal(agent->done_result, "refused") ? OUTCOME_REFUSED
+								   : OUTCOME_FAILED;
+	return agent->sequence >= order->sequence ? OUTCOME_LOST : OUTCOME_OPEN;
+}

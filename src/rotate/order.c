@@ -104,6 +104,13 @@ static bool not_for_us(const struct judge *j)
 	return j->sight->at_work && wait_for(j, GROUND_AT_WORK);
 }
 
+/* An agent acknowledges a rotation before it knows its path. Keys are made before there is one. */
+static bool no_path(const struct judge *j)
+{
+	return j->order->action != ORDER_MAKE_KEY && !text_equal(j->sight->path_of, j->order->rotation) &&
+	       wait_for(j, GROUND_NO_PATH);
+}
+
 /* --- is the file the one that the order is about? --- */
 
 static bool other_file(const struct judge *j)
@@ -328,7 +335,7 @@ static bool not_safe(const struct judge *j)
 static void judge(struct judge *j)
 {
 	bool on_file = j->order->action == ORDER_WRITE_STEP || j->order->action == ORDER_RETIRE;
-	if (not_for_us(j))
+	if (not_for_us(j) || no_path(j))
 		return;
 	if (on_file && (other_file(j) || wrong_step(j) || not_safe(j)))
 		return;

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from fleet import GROUP, ROTATIONS, SERVERS, Fleet
-from lib import Cluster, path_of, populate, snapshot_hash, wait_until
+from lib import Cluster, bulk_secrets, path_of, populate, snapshot_hash, wait_until
 from rotating import Writers
 
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
@@ -180,7 +180,9 @@ class Three(unittest.TestCase):
             made = self.fleet.rotate(f"forged-{name}")
             patch(ROTATIONS, f"forged-{name}", {"status": {
                 "epoch": 1000 + number, "steps": [present, step], "startedAt": "2026-01-01T00:00:00Z",
-                "servers": [{"name": server.hostname}]}}, "/status")
+                "servers": [{"name": server.hostname}],
+                "sealedKeys": [{"provider": "aescbc", "keyName": "mine", "fingerprint": "0123456789ab",
+                                "epoch": 1000 + number, "text": "AAAA"}]}}, "/status")
             patch(SERVERS, server.hostname, {"spec": {
                 "rotation": made["metadata"]["uid"], "rotationName": f"forged-{name}", "epoch": 1000 + number,
                 "sequence": 1, "incarnation": status["incarnation"], "action": "write-step", "fromStep": 0, "step": 1,
@@ -191,7 +193,86 @@ class Three(unittest.TestCase):
             time.sleep(4)
             self.assertEqual(server.read_config(), config, name)
             patch(ROTATIONS, f"forged-{name}", {"status": {"outcome": "Forged"}}, "/status")
-        self.assertIn("no path that kube-rekey would go", self.fleet.said())
+        said = self.fleet.said()
+        self.assertIn("no path that kube-rekey would go", said)
+        self.assertLessEqual(said.count("sealed key aescbc/mine"), len(forged), "what stays the same is said once")
+
+    def test_6_one_agent_a_node(self):
+        """Another one with the same state directory is refused, and touches nothing: not even what the first is writing."""
+        self.fleet.start_agent(0)
+        config = self.cluster.servers[0].config
+        wait_until(lambda: os.path.exists(self.cluster.path("state-0/agent.json")), 20, "the first has begun")
+        half = os.path.join(os.path.dirname(config), f".{os.path.basename(config)}.kube-rekey.tmp")
+        with open(half, "w", encoding="utf-8") as file:
+            file.write("half of a file")
+        os.chmod(half, 0o600)
+        second = self.fleet.start_agent(0)
+        self.assertEqual(second.wait(20).code, 3)
+        self.assertTrue(os.path.exists(half))
+        os.remove(half)
+
+    def test_7_during_the_sweep(self):
+        """Paused it holds, and goes on from there; and what a newer leader has claimed is not undone by its progress."""
+        bulk_secrets(self.cluster, 300, namespaces=2)
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("seventh", qps=25)
+
+        def done():
+            return self.fleet.rotation("seventh").get("status", {}).get("progress", {}).get("done", 0)
+        self.fleet.wait_for("seventh", lambda _: done() >= 20, 180, "the sweep is under way")
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": True}})
+        time.sleep(7)
+        held = done()
+        self.assertLess(held, 250)
+        time.sleep(7)
+        self.assertEqual(done(), held)
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": False}})
+        self.assertGreater(wait_until(lambda: done() != held and done(), 20, "it goes on"), held)
+        epoch = self.fleet.rotation("seventh")["status"]["epoch"] + 1000
+        self.api.call("PATCH", path_of(ROTATIONS, None, "seventh") + "/status",
+                      json.dumps({"status": {"epoch": epoch}}).encode(),
+                      {"Content-Type": "application/merge-patch+json"})
+        time.sleep(7)
+        self.assertGreaterEqual(self.fleet.rotation("seventh")["status"]["epoch"], epoch)
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 0}})
+        self.expect_rotated("seventh", before, old)
+
+    def test_8_a_census_is_lost(self):
+        """An agent that is started anew between the census and the drop has none: another one is ordered."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("eighth", compact=False)
+        self.fleet.wait_for("eighth", lambda status: status.get("phase") == "AwaitCompaction", 180, "the census is taken")
+        self.fleet.agents[self.cluster.servers[1].hostname].kill()
+        self.fleet.start_agent(1)
+        self.expect_rotated("eighth", before, old)
+
+    def test_9_the_next_one_comes_at_once(self):
+        """An agent that sees the end of a rotation only when the next one is ordered cleans up all the same."""
+        before = snapshot_hash(self.api)
+        controller = self.fleet.start()
+        self.fleet.rotate("ninth-a")
+        self.fleet.wait_for("ninth-a", lambda status: status.get("step") == 3, 180, "the old key left")
+        controller.kill()
+        (old,) = self.keys()[0]
+        self.assertTrue(os.listdir(self.cluster.path("state-0/rotating")))
+        following = self.fleet.rotate("ninth-b")
+        name = self.cluster.servers[0].hostname
+        server = self.api.get(SERVERS, None, name)
+        epoch = server["status"]["epoch"] + 1
+        self.api.patch(SERVERS, None, name, {"spec": {
+            "rotation": following["metadata"]["uid"], "rotationName": "ninth-b", "epoch": epoch, "sequence": 0,
+            "incarnation": server["status"]["incarnation"], "action": ""}})
+        time.sleep(3)
+        self.assertTrue(os.listdir(self.cluster.path("state-0/rotating")), "the old one is not over")
+        self.api.call("PATCH", path_of(ROTATIONS, None, "ninth-a") + "/status",
+                      json.dumps({"status": {"outcome": "Done"}}).encode(),
+                      {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.api.get(SERVERS, None, name)["status"]["epoch"] == epoch, 20, "acknowledged")
+        self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
+        self.fleet.start_controller()
+        self.expect_rotated("ninth-b", before, old)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,17 @@ enum event {
 /* How an agent comes to its order. */
 enum reading { READ_FRESH, READ_CACHED, READ_AWAY, READ_LATE, READ_LATE_AWAY, READINGS };
 /* What its look fails to tell. */
-enum glance { LOOK_WELL, BLIND_FILE, BLIND_LOADED, BLIND_PEERS, BLIND_PEER, BLIND_KEYS, BLIND_BYTES, GLANCES };
+enum glance {
+	LOOK_WELL,
+	BLIND_FILE,
+	BLIND_LOADED,
+	BLIND_PEERS,
+	BLIND_PEER,
+	BLIND_KEYS,
+	BLIND_BYTES,
+	BLIND_PATH,
+	GLANCES
+};
 
 static struct {
 	unsigned long grounds[GROUND_UNREADABLE + 1], rulings[RULING_REFUSE + 1], dispatches[DISPATCH_SEND + 1];
@@ -947,6 +957,7 @@ static void look_as_agent(const struct model_state *s, size_t i, struct way way,
 	ret->census = observe_census(s, ret->groups);
 	ret->sight = (struct agent_sight){
 		.own = &ret->own,
+		.path_of = glance == BLIND_PATH ? NULL : ROTATION,
 		.at_work = s->servers[i].hand.what != WHAT_NOTHING,
 		.has_keys = glance == BLIND_BYTES ? NULL : all_keys,
 		.rotation_over = false,

@@ -40,6 +40,16 @@ static const struct row rows[] = {
 	{"a later one than this census was done", KEY, 0, {sequence_passed, of_a_census}, REFUSE(LOWER_SEQUENCE)},
 	{"another one in hand", KEY, 0, {at_work}, WAIT(AT_WORK)},
 
+	/* On which path. */
+	{"its path is not known yet", KEY, 0, {no_path_yet}, WAIT(NO_PATH)},
+	{"the path at hand is another rotation's", KEY, 0, {the_path_of_another_rotation}, WAIT(NO_PATH)},
+	{"the path at hand is another rotation's, the file no step of it", KEY, 0, {the_path_of_another_rotation, file_of_no_step}, WAIT(NO_PATH)},
+	{"retire on another rotation's path", KEY, 3, {the_path_of_another_rotation}, WAIT(NO_PATH)},
+	{"a canary is of a step, too", KEY, 2, {of_a_canary, no_path_yet}, WAIT(NO_PATH)},
+	{"a census is of the rotation's keys", KEY, 2, {of_a_census, the_path_of_another_rotation}, WAIT(NO_PATH)},
+	{"keys are made before there is a path", KEY, 0, {of_making_keys, no_path_yet}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"an epoch is acknowledged before there is a path", KEY, 0, {of_a_higher_epoch, no_path_yet}, VERDICT(ACKNOWLEDGE, NEW_EPOCH)},
+
 	/* The file. */
 	{"the file is unknown", KEY, 0, {file_unknown}, WAIT(FILE_UNKNOWN)},
 	{"the file is contradictory", KEY, 2, {file_contradictory}, WAIT(FILE_UNKNOWN)},

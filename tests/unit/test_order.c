@@ -89,6 +89,7 @@ static void goes_well(struct scene *s, int at)
 						.groups = s->groups,
 						.compacted = true};
 	s->sight = (struct agent_sight){.own = &s->own,
+					.path_of = "r1",
 					.has_keys = s->keys,
 					.read_at = NOW - S,
 					.beat_at = NOW - 5 * S,
@@ -118,6 +119,9 @@ CHANGE(of_a_higher_epoch, s->order.epoch = 6)
 CHANGE(of_another_rotation, s->order.rotation = "r2")
 CHANGE(nothing_acknowledged_yet, s->state.rotation = NULL; s->state.epoch = 0)
 CHANGE(the_old_one_is_over, s->sight.rotation_over = true)
+CHANGE(no_path_yet, s->sight.path_of = NULL)
+CHANGE(the_path_of_another_rotation, s->sight.path_of = "r0")
+CHANGE(of_making_keys, s->order.action = ORDER_MAKE_KEY)
 CHANGE(at_work, s->sight.at_work = true)
 CHANGE(sequence_done, s->state.sequence = 4)
 CHANGE(sequence_passed, s->state.sequence = 5)
@@ -639,6 +643,43 @@ static void an_order_is_not_sent_twice_unless_it_was_carried_out(void **state)
 	assert_true(order_is_out(&none, &none, &done));
 }
 
+/* --- what came of an order: number 4 of epoch 5, to take a census --- */
+
+#define TOLD(action, result) .done_action = (action), .done_result = (result)
+struct told {
+	const char *name;
+	struct agent_report agent;
+	enum outcome want;
+};
+/* clang-format off */ /* it would put each field on a line of its own */
+static const struct told told_rows[] = {
+	{"not acknowledged yet", {.incarnation = "i1", .epoch = 4, .sequence = 9}, OUTCOME_OPEN},
+	{"acknowledged", {.incarnation = "i1", .epoch = 5, .sequence = 3}, OUTCOME_OPEN},
+	{"another one told", {.incarnation = "i1", .epoch = 5, .sequence = 3, .done = 3, TOLD("census", "ok")}, OUTCOME_OPEN},
+	{"done", {.incarnation = "i1", .epoch = 5, .sequence = 4, .done = 4, TOLD("census", "ok")}, OUTCOME_OK},
+	{"failed", {.incarnation = "i1", .epoch = 5, .sequence = 4, .done = 4, TOLD("census", "failed")}, OUTCOME_FAILED},
+	{"refused", {.incarnation = "i1", .epoch = 5, .sequence = 3, .done = 4, TOLD("census", "refused")}, OUTCOME_REFUSED},
+	{"in words of another version", {.incarnation = "i1", .epoch = 5, .sequence = 4, .done = 4, TOLD("census", "?")}, OUTCOME_FAILED},
+	{"done, and what came of it is lost", {.incarnation = "i1", .epoch = 5, .sequence = 4}, OUTCOME_LOST},
+	{"a later one done", {.incarnation = "i1", .epoch = 5, .sequence = 5, .done = 5, TOLD("census", "ok")}, OUTCOME_LOST},
+	{"this number was another order", {.incarnation = "i1", .epoch = 5, .sequence = 4, .done = 4, TOLD("find-canary", "ok")}, OUTCOME_LOST},
+	{"this number of another epoch", {.incarnation = "i1", .epoch = 4, .sequence = 4, .done = 4, TOLD("census", "ok")}, OUTCOME_OPEN},
+	{"a newer epoch", {.incarnation = "i1", .epoch = 6}, OUTCOME_LOST},
+	{"a newer epoch, this number of it", {.incarnation = "i1", .epoch = 6, .sequence = 4, .done = 4, TOLD("census", "ok")}, OUTCOME_LOST},
+	{"a new state directory", {.incarnation = "i2"}, OUTCOME_LOST},
+	{"a new state directory, acknowledged", {.incarnation = "i2", .epoch = 5}, OUTCOME_LOST},
+	{"no report any more", {0}, OUTCOME_LOST},
+};
+/* clang-format on */
+
+static void tells_what_came_of_it(void **state)
+{
+	const struct told *row = *state;
+	const struct order order = {
+		.rotation = "r1", .epoch = 5, .sequence = 4, .incarnation = "i1", .action = ORDER_CENSUS};
+	assert_int_equal(order_outcome(&order, &row->agent), row->want);
+}
+
 /* --- the tables as a whole --- */
 
 static unsigned few_of(unsigned count, const char *name)
@@ -734,6 +775,7 @@ int main(void)
 		cmocka_unit_test(an_order_is_not_sent_twice_unless_it_was_carried_out),
 	};
 	int failed = RUN_ROWS(judges, rows) + RUN_ROWS(helps_alone, alone_rows) + RUN_ROWS(sends, sent_rows) +
-		     RUN_ROWS(can_be_switched_off, offs) + cmocka_run_group_tests(tests, NULL, NULL);
+		     RUN_ROWS(can_be_switched_off, offs) + RUN_ROWS(tells_what_came_of_it, told_rows) +
+		     cmocka_run_group_tests(tests, NULL, NULL);
 	return failed ? 1 : 0; /* 256 of them would be an exit status of 0 */
 }

@@ -1,0 +1,77 @@
+/* The other API servers of a rotation, as an agent may count on them: what KeyRotation.status says of the set is held
+ * against the identity Leases, which each server renews itself, and against the reports of all agents. */
+#include "engine/agent_peers.h"
+
+#include "base/text.h"
+
+static bool same_keys(const struct agent_peers *in, const struct key_server_status *peer)
+{
+	const struct key_server_status *own = in->own;
+	if (!own || !text_equal(peer->trust_key, in->trust_key))
+		return false;
+	for (size_t i = 0; i < own->key_count; i++)
+		for (size_t k = 0; k < peer->key_count; k++)
+			if (text_equal(own->keys[i].provider, peer->keys[k].provider) &&
+			    text_equal(own->keys[i].name, peer->keys[k].name) &&
+			    !text_equal(own->keys[i].fingerprint, peer->keys[k].fingerprint))
+				return false;
+	return true;
+}
+
+static void see(const struct agent_peers *in, const char *name, struct peer_sight *ret)
+{
+	const struct fleet_server *server = fleet_find(in->fleet, name);
+	struct agent_report report = fleet_report(server);
+	*ret = (struct peer_sight){.rotation = report.rotation,
+				   .epoch = report.epoch,
+				   .at_work = server && server->last->status.at_work,
+				   .same_keys = server && same_keys(in, &server->last->status)};
+	fleet_observe(server, name, in->now, &ret->seen);
+}
+
+static const struct key_rotation_server *in_set(const struct agent_peers *in, const char *name)
+{
+	for (size_t i = 0; i < in->rotation->server_count; i++)
+		if (text_equal(in->rotation->servers[i].name, name))
+			return &in->rotation->servers[i];
+	return NULL;
+}
+
+/* A Lease that is there is one that counts: who renewed it when, only clocks of others could tell. */
+static bool leases_match(const struct agent_peers *in)
+{
+	for (size_t i = 0; i < in->identities->count; i++) {
+		const struct kube_identity *lease = &in->identities->items[i];
+		const char *name = text_empty(lease->hostname) ? lease->lease_name : lease->hostname;
+		const struct key_rotation_server *server = in_set(in, name);
+		if (!server || server->forgotten || !text_equal(server->identity, lease->lease_name))
+			return false;
+	}
+	return in->identities->count > 0;
+}
+
+/* Every report is of a server of the set; and none that is forgotten has just reported: only a person can forget one that
+ * is gone for good, and whoever writes that of a server that is there wants it to be passed over. */
+static bool reports_match(const struct agent_peers *in)
+{
+	for (size_t i = 0; i < in->fleet->count; i++) {
+		const struct fleet_server *reporter = &in->fleet->servers[i];
+		const struct key_rotation_server *server = in_set(in, reporter->last->meta.name);
+		bool reports = reporter->last->status.beat > 0 && in->now <= reporter->beat_read_at + FLEET_SILENCE;
+		if (!server || (server->forgotten && reports))
+			return false;
+	}
+	return true;
+}
+
+enum fact agent_find_peers(const struct agent_peers *in, struct peer_sight *ret, size_t *ret_count)
+{
+	const struct key_rotation_server *own = in_set(in, in->name);
+	for (size_t i = 0; i < in->rotation->server_count; i++) {
+		const struct key_rotation_server *server = &in->rotation->servers[i];
+		if (!server->forgotten && !text_equal(server->name, in->name))
+			see(in, server->name, &ret[(*ret_count)++]);
+	}
+	bool match = own && !own->forgotten && in->identities && leases_match(in) && reports_match(in);
+	return match ? FACT_KNOWN : FACT_UNKNOWN;
+}
