@@ -1,5 +1,5 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
- * sealed keys, agent_report.c tells what is seen. */
+ * sealed keys, agent_report.c tells what is seen, agent_show.c shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
@@ -29,6 +29,11 @@ struct agent {
 	uint64_t looked_at;
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
 	char *trouble;
+	/* what monitoring is shown */
+	struct agent_view view;
+	bool turned; /* once at least */
+	char *not_ready;
+	struct loop_timer show;
 };
 
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
@@ -42,4 +47,9 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 				 struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
+/* Shows it each second from now on, where anybody looks. */
+void agent_show_start(struct agent *agent);
+void agent_show_stop(struct agent *agent);
+/* A turn is over: `said` that its report was taken, or that there is nothing to report to yet. */
+void agent_turned(struct agent *agent, bool said);
 void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
