@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/agent.h"
 
@@ -9,6 +10,22 @@ static void say(void *arg, const char *text)
 {
 	(void)arg;
 	fprintf(stderr, "%s\n", text);
+}
+
+struct shown {
+	struct monitor *monitor;
+	const struct kube *kube;
+};
+
+static void show(void *arg, const struct agent_view *view)
+{
+	const struct shown *shown = arg;
+	struct metrics_text text = METRICS_TEXT_INIT;
+	const struct request_source source = {"work", shown->kube->name, http_client_counts(shown->kube->http)};
+	agent_metrics_write(&text, view);
+	request_metrics_write(&text, &source, 1);
+	monitor_publish(shown->monitor, &text, view->not_ready);
+	metrics_text_free(&text);
 }
 
 static int check(const struct options *o, struct error **err)
@@ -24,6 +41,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 {
 	struct options *o = &context->options;
 	_cleanup_session_ session = {0};
+	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	_cleanup_(trust_key_freep) struct trust_key *trust = NULL;
 	int rc = check(o, err);
 	if (rc == 0)
@@ -33,8 +51,11 @@ int cmd_agent(struct command_context *context, struct error **err)
 	if (o->apiservers.count == 1)
 		o->server = o->apiservers.items[0];
 	rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	if (rc == 0)
+		rc = monitor_open(o, session.cluster->loop, &monitor, err);
 	if (rc < 0)
 		return rc;
+	struct shown shown = {monitor, &session.cluster->kube};
 	/* The agent has its own copies of keys. */
 	encryption_config_free(steal(session.config));
 	const struct agent_options options = {.cluster = session.cluster,
@@ -42,6 +63,8 @@ int cmd_agent(struct command_context *context, struct error **err)
 					      .node_name = o->node_name,
 					      .state_directory = o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY,
 					      .trust = trust,
-					      .on_note = say};
+					      .on_note = say,
+					      .on_view = monitor ? show : NULL,
+					      .arg = &shown};
 	return agent_run(&options, err);
 }

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "client/kube/lock.h"
+#include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/controller.h"
 
@@ -49,14 +50,39 @@ static int find_urls(struct cluster *cluster, const struct options *o, struct st
 	_cleanup_strings_ addresses = {0};
 	int rc = 0;
 	for (size_t i = 0; i < o->apiservers.count; i++)
-		strings_add(ret, o->apiservers.items[i]);
+		if (!strings_has(ret, o->apiservers.items[i]))
+			strings_add(ret, o->apiservers.items[i]);
 	if (ret->count == 0)
 		rc = kube_endpoints_fetch(&cluster->kube, &addresses, err);
 	for (size_t i = 0; i < addresses.count; i++) {
 		_cleanup_free_ char *url = xasprintf("https://%s", addresses.items[i]);
-		strings_add(ret, url);
+		if (!strings_has(ret, url))
+			strings_add(ret, url);
 	}
 	return rc;
+}
+
+/* --- what monitoring sees --- */
+
+static struct request_source source_of(const char *use, const struct kube *kube)
+{
+	return (struct request_source){use, kube->name, http_client_counts(kube->http)};
+}
+
+static void show(void *arg, const struct controller_view *view)
+{
+	struct monitor *monitor = arg;
+	const struct controller_options *options = view->options;
+	struct metrics_text text = METRICS_TEXT_INIT;
+	_cleanup_free_ struct request_source *sources = xcalloc(options->server_count + 2, sizeof(*sources));
+	sources[0] = source_of("work", &options->cluster->kube);
+	sources[1] = source_of("lease", options->leases);
+	for (size_t i = 0; i < options->server_count; i++)
+		sources[i + 2] = source_of("server", options->servers[i]);
+	controller_metrics_write(&text, view);
+	request_metrics_write(&text, sources, options->server_count + 2);
+	monitor_publish(monitor, &text, view->not_ready);
+	metrics_text_free(&text);
 }
 
 int cmd_controller(struct command_context *context, struct error **err)
@@ -65,6 +91,7 @@ int cmd_controller(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_strings_ urls = {0};
 	_cleanup_(clients_free) struct clients clients = {0};
+	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
 	int rc = session_open(context, SESSION_API, &session, err);
@@ -72,6 +99,8 @@ int cmd_controller(struct command_context *context, struct error **err)
 		rc = find_urls(session.cluster, o, &urls, err);
 	if (rc == 0)
 		rc = open_clients(session.cluster, &urls, &clients, err);
+	if (rc == 0)
+		rc = monitor_open(o, session.cluster->loop, &monitor, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *instance = kube_lock_holder();
@@ -83,6 +112,8 @@ int cmd_controller(struct command_context *context, struct error **err)
 						   .settle = o->settle,
 						   .has_settle = o->has_settle,
 						   .record_path = o->record,
-						   .on_note = say};
+						   .on_note = say,
+						   .on_view = monitor ? show : NULL,
+						   .arg = monitor};
 	return controller_run(&options, err);
 }

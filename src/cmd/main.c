@@ -42,10 +42,10 @@ static const struct command commands[] = {
 	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state "
 	 "directory. Safe "
 	 "to stop at any moment.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT, cmd_agent},
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT | OPTIONS_SERVE, cmd_agent},
 	{"controller", "", "direct the rotations that KeyRotation objects ask for",
 	 "Orders steps of agents, rewrites objects unchanged. Safe to stop at any moment.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD, cmd_controller},
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD | OPTIONS_SERVE, cmd_controller},
 	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,
 	 cmd_replay},
 	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},

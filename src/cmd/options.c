@@ -95,6 +95,11 @@ static const struct option table[] = {
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
 	 "/etc/kubernetes/pki/sa.key)"},
+	{"--listen", NULL, KIND_TEXT, FIELD(listen), OPTIONS_SERVE, "ADDR:PORT",
+	 "serve /metrics, /healthz and /readyz there (default: nowhere)"},
+	{"--tls-cert-file", NULL, KIND_TEXT, FIELD(tls_cert), OPTIONS_SERVE, "FILE",
+	 "certificate to serve with, and its chain (PEM; read again when it changes; default: plain HTTP)"},
+	{"--tls-private-key-file", NULL, KIND_TEXT, FIELD(tls_key), OPTIONS_SERVE, "FILE", "its key"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -168,6 +173,9 @@ static int check(struct options *o, struct error **err)
 		rc = error_set(err, ERROR_USAGE, "--concurrency is 1 to %d", CONCURRENCY_MAX);
 	if (rc == 0 && !o->etcd_cert != !o->etcd_key)
 		rc = error_set(err, ERROR_USAGE, "--etcd-cert and --etcd-key go together");
+	if (rc == 0 && (!o->tls_cert != !o->tls_key || (o->tls_cert && !o->listen)))
+		rc = error_set(err, ERROR_USAGE,
+			       "--tls-cert-file and --tls-private-key-file go together, and with --listen");
 	if (rc == 0 && text_equal(o->target, "manual") && !o->out)
 		rc = error_set(err, ERROR_USAGE, "--target manual needs --out DIR");
 	if (rc == 0 && o->out && !text_equal(o->target, "manual"))

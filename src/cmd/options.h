@@ -17,6 +17,7 @@ enum option_group {
 	OPTIONS_FLEET = 1 << 8,   /* the API servers by their own addresses */
 	OPTIONS_AGENT = 1 << 9,   /* the node that an agent stands for */
 	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
+	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -36,6 +37,7 @@ struct options {
 	const char *mode;
 	const char *provider, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply, *new_key_copy, *record,
 		*state_dir;
+	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
 	bool drop_identity, compact, allow_aesgcm;
 	/* what is left: "secret/app", "drop", a file */

@@ -402,6 +402,8 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	}
 	if (rc < 0)
 		agent_note(agent, "order %s: %s", spec->action, error_message(failed));
+	agent->view.orders.ok += rc == 0;
+	agent->view.orders.failed += rc < 0;
 	tell_done(agent, spec, rc == 0 ? "ok" : "failed", rc == 0 ? NULL : error_message(failed));
 	agent->disk.sequence = spec->sequence;
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
@@ -429,9 +431,11 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 		return carry_out(agent, spec, &verdict, err);
 	case RULING_REFUSE:
 		if (agent->told->status.done.sequence != spec->sequence ||
-		    !text_equal(agent->told->status.done.result, "refused"))
+		    !text_equal(agent->told->status.done.result, "refused")) {
+			agent->view.orders.refused++;
 			agent_note(agent, "order %s refused: %s", spec->action ? spec->action : "none",
 				   ground_text(verdict.ground));
+		}
 		tell_done(agent, spec, "refused", ground_text(verdict.ground));
 		break;
 	case RULING_WAIT:
@@ -524,7 +528,11 @@ static int turn(struct agent *agent, struct error **err)
 	/* What was done shows in the report that tells of it. */
 	if (acted)
 		look(agent);
-	return rc == 0 ? publish(agent, &said, err) : rc;
+	if (rc == 0)
+		rc = publish(agent, &said, err);
+	if (rc == 0)
+		agent_turned(agent, said || !agent->self);
+	return rc;
 }
 
 static bool is_awake(const struct agent *agent)
@@ -536,6 +544,7 @@ static bool is_awake(const struct agent *agent)
 
 static void agent_close(struct agent *agent)
 {
+	agent_show_stop(agent);
 	rotation_free(agent->node);
 	agent_disk_free(&agent->disk);
 	fleet_free(&agent->fleet);
@@ -555,6 +564,7 @@ int agent_run(const struct agent_options *options, struct error **err)
 {
 	_cleanup_(agent_close) struct agent agent = {
 		.options = options, .lock_fd = -1, .told = key_server_new(options->node_name)};
+	agent_show_start(&agent);
 	int rc = begin(&agent, err);
 	if (rc == 0)
 		rc = wake_start(options->cluster, options->node_name, &agent.wake, err);

@@ -2,6 +2,7 @@
  * controller orders; refuses every other (order.h). Keeps its state in the state directory; may be stopped and begun
  * again at any moment. */
 #pragma once
+#include "engine/agent_view.h"
 #include "engine/rotation.h"
 #include "engine/trust_key.h"
 
@@ -9,7 +10,8 @@ struct agent_options {
 	struct cluster *cluster; /* `kube` is this node's own API server; the etcds are those beside it */
 	const char *config_path, *node_name, *state_directory;
 	const struct trust_key *trust;
-	void (*on_note)(void *arg, const char *text); /* what a person should know; may be NULL */
+	void (*on_note)(void *arg, const char *text);              /* what a person should know; may be NULL */
+	void (*on_view)(void *arg, const struct agent_view *view); /* each second, whatever it is doing; may be NULL */
 	void *arg;
 };
 /* Runs until a signal: -ERROR_INTERRUPTED. -ERROR_REFUSED where it may not even begin (owner of the file, state directory,

@@ -1,5 +1,5 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
- * sealed keys, agent_report.c tells what is seen. */
+ * sealed keys, agent_report.c tells what is seen, agent_show.c shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
@@ -36,6 +36,11 @@ struct agent {
 	char *trouble;           /* of this turn, the first */
 	char *noted;             /* the last one that a person was told of */
 	struct wake *wake;
+	/* what monitoring is shown */
+	struct agent_view view;
+	bool turned; /* once at least */
+	char *not_ready;
+	struct loop_timer show;
 };
 
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
@@ -53,4 +58,9 @@ _must_check_ int agent_publish(struct agent *agent, struct error **err);
 void agent_trouble(struct agent *agent, const char *text);
 /* What the census came to, as far as there is room for it; where there is not, it is not complete. */
 void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret);
+/* Shows it each second from now on, where anybody looks. */
+void agent_show_start(struct agent *agent);
+void agent_show_stop(struct agent *agent);
+/* A turn is over: `said` that its report was taken, or that there is nothing to report to yet. */
+void agent_turned(struct agent *agent, bool said);
 void agent_note(const struct agent *agent, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

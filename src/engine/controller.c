@@ -153,7 +153,10 @@ static int decide_and_act(struct controller *c, struct error **err)
 	uint64_t now = clock_monotonic();
 	struct decision d = next_action(c->path, &c->seen, now);
 	write_record(c, &d, now);
-	int rc = c->rotation->spec.paused ? 0 : controller_act(c, &d, err);
+	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
+	int rc = d.action == ACTION_REENCRYPT ? controller_tell(c, &d, err) : 0;
+	if (rc == 0 && !c->rotation->spec.paused)
+		rc = controller_act(c, &d, err);
 	if (rc == 0 && d.action == ACTION_DONE)
 		delete_canaries(c);
 	return rc == 0 ? controller_tell(c, &d, err) : rc;
@@ -210,6 +213,7 @@ static int lead(struct controller *c, struct error **err)
 			return error_set(err, ERROR_REFUSED, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " was lost%s%s",
 					 *lost_to ? " to " : "", lost_to);
 		int rc = turn(c, &failed);
+		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, error_message(failed));
 		if (rc < 0 && !may_pass(rc)) {
 			*err = steal(failed);
 			return rc;
@@ -228,6 +232,7 @@ static int stand_by(struct controller *c, struct error **err)
 	const bool never = false;
 	for (bool told = false;; told = true) {
 		int rc = kube_lock_take(c->options->leases, c->options->instance, &c->lock, err);
+		controller_turned(c, rc != -ERROR_NETWORK, error_message(*err));
 		if (rc != -ERROR_BUSY && rc != -ERROR_NETWORK && rc != -ERROR_CONFLICT)
 			return rc;
 		if (!told)
@@ -243,6 +248,8 @@ static int stand_by(struct controller *c, struct error **err)
 static void controller_close(struct controller *c)
 {
 	wake_stop(c->wake);
+	controller_show_stop(c);
+	controller_events_stop(c);
 	kube_lock_release(c->lock);
 	forget_rotation(c);
 	for (size_t i = 0; c->scraped && i < c->options->server_count; i++)
@@ -268,6 +275,7 @@ int controller_run(const struct controller_options *options, struct error **err)
 		if (!c.record)
 			return error_set_errno(err, ERROR_IO, errno, "flight recorder %s", options->record_path);
 	}
+	controller_show_start(&c);
 	int rc = stand_by(&c, err);
 	if (rc < 0)
 		return rc;

@@ -5,6 +5,8 @@
 #include "engine/cluster.h"
 #include "base/text.h"
 
+struct controller_view; /* controller_view.h */
+
 struct controller_options {
 	struct cluster *cluster;     /* etcd is not needed */
 	struct kube *const *servers; /* every API server by its own address */
@@ -15,6 +17,8 @@ struct controller_options {
 	bool has_settle;                              /* --settle; ns. Else the request timeout, at least 15 s */
 	const char *record_path;                      /* flight recorder; NULL */
 	void (*on_note)(void *arg, const char *text); /* NULL: nobody */
+	/* Each second, whatever it is doing; NULL: nobody looks. */
+	void (*on_view)(void *arg, const struct controller_view *view);
 	void *arg;
 };
 /* Runs until a signal: -ERROR_INTERRUPTED; or until the Lease is lost to another: -ERROR_REFUSED (begin again to stand

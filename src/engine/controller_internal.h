@@ -1,5 +1,6 @@
 /* Between the controller's own files: controller.c leads and decides, controller_look.c observes, controller_act.c orders
- * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes. */
+ * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
+ * controller_event.c tells events, controller_show.c shows monitoring how it is. */
 #pragma once
 #include <stdio.h>
 #include "client/kube/custom.h"
@@ -7,10 +8,12 @@
 #include "base/clock.h"
 #include "engine/canary.h"
 #include "engine/controller.h"
+#include "engine/controller_view.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/look.h"
 #include "engine/wake.h"
+#include "kube-rekey/next_action.h"
 
 /* What is kept of one server of the rotation's set. */
 struct directed {
@@ -33,6 +36,31 @@ struct scraped {
 	struct apiserver_metrics metrics;
 	uint64_t at; /* when it was asked for */
 	bool good;
+};
+
+#define CONTROLLER_EVENTS 8 /* on their way at once; what is more is not told */
+
+/* What was told in events, so that none is told again and again. */
+struct controller_events {
+	char *rotation;                /* uid of the one that this is about */
+	char *phase;                   /* the last one */
+	uint64_t told[PHASE_DONE + 1]; /* when each phase was; 0: it was not */
+	char *hindrance;               /* what stands in the way now; NULL */
+	uint64_t hindrance_since;
+	char *warned; /* the hindrance that was told last */
+	uint64_t warned_at;
+	struct controller_event_call {
+		struct controller *controller;
+		struct kube_json_call *call; /* NULL: free */
+	} calls[CONTROLLER_EVENTS];
+	uint64_t sent, failed;
+};
+
+struct controller_show {
+	struct loop_timer timer;
+	bool turned;     /* once at least */
+	char *not_ready; /* what the last turn failed with; NULL: it did not */
+	uint64_t turned_at, turns, failed_turns, done;
 };
 
 struct controller {
@@ -68,6 +96,8 @@ struct controller {
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
 	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
+	struct controller_events events;
+	struct controller_show show;
 };
 
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -95,3 +125,12 @@ const struct key_server_status *controller_status(const struct controller *contr
 struct agent_report *controller_reports(const struct controller *controller);
 void controller_forget_canaries(struct controller *controller); /* those that are looked for */
 bool controller_leads(const struct controller *controller);
+/* Before controller->rotation's status says `phase`, too. `words`: the decision for people. Waits for nothing. */
+void controller_event(struct controller *controller, const struct decision *decision, const char *phase,
+		      const char *words, uint64_t now);
+void controller_events_stop(struct controller *controller);
+/* Shows it each second from now on, where anybody looks. */
+void controller_show_start(struct controller *controller);
+void controller_show_stop(struct controller *controller);
+/* A turn is over. `why`: where it did not succeed. */
+void controller_turned(struct controller *controller, bool succeeded, const char *why);

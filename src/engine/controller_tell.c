@@ -110,6 +110,7 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 		c->trouble ? xasprintf("%s%s%s%s", text, *text ? " (" : "", c->trouble, *text ? ")" : "")
 			   : xstrdup(text);
 	const char *phase = c->path ? phase_name(d->phase) : "AddReadKey";
+	controller_event(c, d, phase, whole, clock.now);
 	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED;
 	bool changed = !text_equal(status->phase, phase) || (c->path && status->step != d->step);
 	replace(&status->phase, phase);

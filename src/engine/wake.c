@@ -101,9 +101,16 @@ int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret
 {
 	static char group[] = KEY_GROUP, version[] = KEY_VERSION, api_version[] = KEY_API_VERSION;
 	static char rotations[] = "keyrotations", servers[] = "keyservers";
-	static const struct kube_resource resources[] = {
-		{.group = group, .version = version, .api_version = api_version, .plural = rotations, .resource = rotations},
-		{.group = group, .version = version, .api_version = api_version, .plural = servers, .resource = servers}};
+	static const struct kube_resource resources[] = {{.group = group,
+							  .version = version,
+							  .api_version = api_version,
+							  .plural = rotations,
+							  .resource = rotations},
+							 {.group = group,
+							  .version = version,
+							  .api_version = api_version,
+							  .plural = servers,
+							  .resource = servers}};
 	struct wake *wake = xcalloc(1, sizeof(*wake));
 	wake->cluster = cluster;
 	wake->node_name = node_name ? xstrdup(node_name) : NULL;

@@ -62,6 +62,7 @@ struct http_client {
 	unsigned slot_count;
 	struct http_call *queue, **queue_end;
 	struct loop_timer kick;
+	struct http_counts counts;
 };
 
 struct http_call {
@@ -976,6 +977,30 @@ static bool was_sent(const struct http_call *call)
 	return call->retried || bytes > 0 || call->answer.status != 0;
 }
 
+const uint64_t http_latency_bounds[HTTP_LATENCY_BOUNDS] = {
+	2 * NS_PER_MS,   5 * NS_PER_MS,   10 * NS_PER_MS,   25 * NS_PER_MS, 50 * NS_PER_MS,
+	100 * NS_PER_MS, 250 * NS_PER_MS, 1000 * NS_PER_MS, 5 * NS_PER_S,   30 * NS_PER_S,
+};
+
+static void count(struct http_counts *counts, const struct http_result *result)
+{
+	size_t bucket = 0;
+
+	while (bucket < HTTP_LATENCY_BOUNDS && result->elapsed > http_latency_bounds[bucket])
+		bucket++;
+	counts->buckets[bucket]++;
+	counts->sum += result->elapsed;
+	if (result->rc < 0)
+		counts->failed++;
+	else
+		counts->status[result->status < 600 ? result->status / 100 : 0]++;
+}
+
+const struct http_counts *http_client_counts(const struct http_client *client)
+{
+	return &client->counts;
+}
+
 /* The easy handle is out of the CURLM. */
 static void call_finish(struct http_call *call, CURLcode code)
 {
@@ -993,6 +1018,7 @@ static void call_finish(struct http_call *call, CURLcode code)
 	result.peer_process_start = answer->process_start ? answer->process_start : "";
 	result.elapsed = loop_now(call->client->loop) - call->started;
 	result.body = &call->body;
+	count(&call->client->counts, &result);
 	call_detach(call);
 	if (call->request.on_done != NULL)
 		call->request.on_done(call->request.arg, &result);

@@ -53,6 +53,17 @@ void http_client_free(struct http_client *client); /* cancels calls still under 
 void http_client_freep(struct http_client **client);
 const char *http_client_url(const struct http_client *client);
 struct loop *http_client_loop(const struct http_client *client);
+/* What its calls came to, for monitoring. One that was cancelled does not count. */
+#define HTTP_LATENCY_BOUNDS 10
+extern const uint64_t http_latency_bounds[HTTP_LATENCY_BOUNDS]; /* ns, rising */
+struct http_counts {
+	uint64_t failed;    /* without a whole answer */
+	uint64_t status[6]; /* whole answers, by the first digit of their status; [0]: of none that HTTP knows */
+	/* How long they took from when they got their connection, whatever came of it: buckets[i] at most
+	 * http_latency_bounds[i] and more than the bound before; the last one above all bounds. */
+	uint64_t buckets[HTTP_LATENCY_BOUNDS + 1], sum;
+};
+const struct http_counts *http_client_counts(const struct http_client *client);
 /* Drops kept connections, so that the next call opens a fresh one. Those in use are closed when their call is done. */
 void http_client_disconnect(struct http_client *client);
 

@@ -40,14 +40,14 @@ class Fleet:
                 return None
         wait_until(served, 30, "the definitions are served")
 
-    def start_agent(self, index):
+    def start_agent(self, index, *more):
         server = self.cluster.servers[index]
         name = server.hostname
         kubeconfig = self.cluster.kubeconfig(url=server.url, name=f"agent-{index}.conf")
         agent = start_kube_rekey([
             "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", server.url,
             "--kubeconfig", kubeconfig, "--state-dir", self.cluster.path(f"state-{index}"),
-            "--trust-key", self.cluster.pki.signing[0], *self.cluster.etcd.flags()])
+            "--trust-key", self.cluster.pki.signing[0], *self.cluster.etcd.flags(), *more])
         self.test.addCleanup(agent.kill)
         self.agents[name] = agent
         return agent

@@ -188,6 +188,28 @@ static void test_answer(void **state)
 	free(get_text(client, "/plain", 200));
 }
 
+static void test_counts(void **state)
+{
+	_cleanup_(http_client_freep) struct http_client *client = plain_client(1);
+	const struct http_counts *counts = http_client_counts(client);
+	static const char *const paths[] = {"/plain", "/empty", "/status/404", "/reset", "/cut_length"};
+	uint64_t timed = 0;
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(paths); i++) {
+		struct seen seen = perform(client, (struct http_request){.path = paths[i]});
+
+		free(seen.text);
+	}
+	assert_int_equal(counts->status[2], 2);
+	assert_int_equal(counts->status[4], 1);
+	assert_int_equal(counts->failed, 2);
+	for (size_t i = 0; i <= HTTP_LATENCY_BOUNDS; i++)
+		timed += counts->buckets[i];
+	assert_int_equal(timed, 5);
+	assert_true(counts->sum > 0);
+}
+
 static void test_headers_of_an_answer(void **state)
 {
 	_cleanup_(http_client_freep) struct http_client *client = plain_client(1);
@@ -1057,6 +1079,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_headers_of_an_answer),
+		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_request_line_and_headers),
 		cmocka_unit_test(test_connections_are_kept),
 		cmocka_unit_test(test_dead_kept_connection),
