@@ -66,8 +66,9 @@ static const struct option table[] = {
 	 "a further key that shall leave; repeatable"},
 	{"--drop-identity", NULL, KIND_FLAG, FIELD(drop_identity), OPTIONS_ROTATE, NULL,
 	 "plaintext shall no longer be readable"},
-	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "file|manual",
-	 "who changes the server's file (default: file, that is kube-rekey)"},
+	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "auto|file|agents|manual",
+	 "who changes the servers' files (default: auto: agents if any KeyServer exists, else file, that is this "
+	 "kube-rekey)"},
 	{"--out", NULL, KIND_TEXT, FIELD(out), OPTIONS_ROTATE, "DIR",
 	 "manual: where the next configuration is written"},
 	{"--out-seal", NULL, KIND_TEXT, FIELD(out_seal), OPTIONS_ROTATE, "CERT",
@@ -95,6 +96,10 @@ static const struct option table[] = {
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
 	 "/etc/kubernetes/pki/sa.key)"},
+	{"--name", NULL, KIND_TEXT, FIELD(name), OPTIONS_FOLLOW, "NAME",
+	 "agents: name of the KeyRotation; one that goes on is followed (default: made of time and chance)"},
+	{"--no-wait", NULL, KIND_FLAG, FIELD(no_wait), OPTIONS_FOLLOW, NULL,
+	 "agents: ask for the rotation and do not follow it"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -138,6 +143,7 @@ static int store(const struct option *option, const char *value, struct options 
 	}
 	if (option->at == FIELD(settle))
 		options->has_settle = true;
+	strings_add(&options->given, option->name);
 	return 0;
 }
 
@@ -161,7 +167,8 @@ static int check(struct options *o, struct error **err)
 	if (rc == 0)
 		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", NULL}, err);
 	if (rc == 0)
-		rc = check_one_of("--target", o->target, (const char *const[]){"file", "manual", NULL}, err);
+		rc = check_one_of("--target", o->target,
+				  (const char *const[]){"auto", "file", "agents", "manual", NULL}, err);
 	if (rc == 0)
 		rc = check_one_of("--apply", o->apply, (const char *const[]){"reload", "wait-restart", NULL}, err);
 	if (rc == 0 && (o->concurrency < 1 || o->concurrency > CONCURRENCY_MAX))
@@ -222,7 +229,13 @@ void options_free(struct options *options)
 	strings_free(&options->namespaces);
 	strings_free(&options->resources);
 	strings_free(&options->drop_keys);
+	strings_free(&options->given);
 	free(options->arguments);
+}
+
+bool options_given(const struct options *options, const char *name)
+{
+	return strings_has(&options->given, name);
 }
 
 void options_help(FILE *out, unsigned groups)
