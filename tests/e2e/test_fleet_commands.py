@@ -125,7 +125,7 @@ class Objects(unittest.TestCase):
             self.rotation(name)
             following[name] = start_kube_rekey(["rotate", "--yes", "--name", name, "--kubeconfig", self.config])
         for name, code, words, status in ends:
-            wait_until(lambda: f"KeyRotation {name} asks for this already" in following[name].err, 20, "it follows")  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: f"KeyRotation {name} asks for this already" in following[name].err, 60, "it follows")  # pylint: disable=cell-var-from-loop
             self.put(ROTATIONS, name, status)
         for name, code, words, status in ends:
             with self.subTest(name):
@@ -135,7 +135,7 @@ class Objects(unittest.TestCase):
                 self.assertEqual("Quarantine: secrets a/db: no" in result.out, "quarantined" in status)
         self.rotation("gone")
         follower = start_kube_rekey(["rotate", "--yes", "--name", "gone", "--kubeconfig", self.config])
-        wait_until(lambda: "waits for a controller" in follower.err, 20, "it follows")
+        wait_until(lambda: "waits for a controller" in follower.err, 60, "it follows")
         self.api.delete(ROTATIONS, None, "gone")
         result = follower.wait(30)
         self.assertEqual(result.code, 2, result)
@@ -146,7 +146,7 @@ class Objects(unittest.TestCase):
         self.rotation("long")
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             following = start_kube_rekey(["rotate", "--yes", "--name", "long", "--kubeconfig", self.config])
-            wait_until(lambda f=following: "asks for this already" in f.err, 20, "it follows")
+            wait_until(lambda f=following: "asks for this already" in f.err, 60, "it follows")
             time.sleep(0.5)
             following.signal(number)
             result = following.wait(20)
@@ -315,7 +315,7 @@ class Driven(unittest.TestCase):
         # A controller makes the KeyServers by the first rotation: here nothing names the target before.
         following = start_kube_rekey(["rotate", "--target", "agents", "--yes", "--provider", "secretbox", "--compact", "--settle", "3s", "--qps",
                                       "0", "--name", "driven", "--kubeconfig", config])
-        wait_until(lambda: cluster.api.list(ROTATIONS), 20, "it is created")
+        wait_until(lambda: cluster.api.list(ROTATIONS), 60, "it is created")
         again = ["rotate", "--yes", "--provider", "secretbox", "--compact", "--settle", "3s", "--name", "driven",
                  "--kubeconfig", config, "-o", "json"]
         fleet.wait_for("driven", lambda status: status.get("step") == 1, what="step 1")
@@ -326,7 +326,7 @@ class Driven(unittest.TestCase):
         left.signal(signal.SIGINT)
         self.assertEqual(left.wait(20).code, 130)
         second = start_kube_rekey(again)
-        result = following.wait(80)
+        result = following.wait(170)
         self.assertEqual(result.code, 0, f"{result}\n{fleet.said()}")
         lines = result.err.splitlines()
         self.assertTrue(lines[0].startswith("target agents"), lines)
@@ -336,7 +336,7 @@ class Driven(unittest.TestCase):
         for name in names:
             self.assertTrue(any(name in line and "step 3 in its file, loaded" in line for line in lines), result)
         self.assertRegex(result.out, r"^Done in .* objects under secretbox/rekey-\S+; aescbc/key1 left the configuration\.")
-        report = second.wait(30)
+        report = second.wait(60)
         self.assertEqual(report.code, 0, report)
         document = report.json()
         self.assertEqual((document["kind"], document["outcome"], document["target"]), ("RotationReport", "Done", "agents"))
