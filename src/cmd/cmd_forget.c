@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/json_writer.h"
-#include "cmd/command.h"
+#include "cmd/fleet_forget.h"
 #include "engine/journal.h"
 
 #define FORGET_JSON_MAX (64u << 10)
@@ -88,8 +88,7 @@ int cmd_forget(struct command_context *context, struct error **err)
 	if (o->argument_count != 1)
 		return error_set(err, ERROR_USAGE, "forget takes the name of one API server");
 	if (!o->encryption_config)
-		return error_set(err, ERROR_USAGE,
-				 "forget needs --encryption-config FILE: the rotation's journal lies beside it");
+		return fleet_forget(context, o->arguments[0], err);
 	/* Before the lock, so that a file without a rotation gets none beside it. */
 	int lock_fd = -1, rc = read_journal(o->encryption_config, &seen, err);
 	if (rc == 0)

@@ -4,10 +4,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/json_writer.h"
+#include "cmd/fleet_rotate.h"
 #include "cmd/rotating.h"
 
-#define REPORT_JSON_MAX (16u << 20)
 #define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
 
 /* What the screen shows of a run: one line a phase when it ends, the running one drawn again. */
@@ -63,20 +62,6 @@ static int check_confirmable(const struct command_context *context, struct error
 	return rc;
 }
 
-/* The loop takes the signals: Control-C at the question is an answer, too. */
-static int wait_for_answer(struct loop *loop, struct error **err)
-{
-	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-	const bool never = false;
-	int rc = 0;
-	while (rc == 0 && poll(&in, 1, 0) == 0) {
-		rc = loop_run_until(loop, &never, loop_now(loop) + ANSWER_INTERVAL, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
-	}
-	return rc;
-}
-
-/* On stderr: stdout is the report's. */
 static int confirm(struct command_context *context, struct loop *loop, const struct rotation *rotation,
 		   struct error **err)
 {
@@ -86,63 +71,52 @@ static int confirm(struct command_context *context, struct loop *loop, const str
 	if (context->options.yes)
 		return 0;
 	rotating_print_path(stderr, rotation_path(rotation), rotation_position(rotation));
-	fprintf(stderr, "Old: %s. New: %s. Go on? [y/N] ", *old_keys ? old_keys : "none",
-		*new_keys ? new_keys : "none");
-	fflush(stderr);
-	int rc = wait_for_answer(loop, err);
-	if (rc < 0)
-		return error_wrap(err, rc, "not begun");
-	char answer[16] = "";
-	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
-		return 0;
-	return error_set(err, ERROR_REFUSED, "not begun, as you said; nothing was changed");
+	fprintf(stderr, "Old: %s. New: %s. ", *old_keys ? old_keys : "none", *new_keys ? new_keys : "none");
+	return rotating_ask(loop, err);
 }
 
-static void print_report(struct command_context *context, const struct rotation_report *report, int rc)
+static int rotate_file(struct command_context *context, struct session *session, struct error **err)
 {
-	if (context->options.json) {
-		struct json_writer w = JSON_WRITER_INIT(REPORT_JSON_MAX);
-		rotation_report_write_json(report, &w);
-		const char *text = json_text(&w);
-		if (text)
-			puts(text);
-		json_writer_free(&w);
-		context->printed_document = true;
-	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0) {
-		_cleanup_free_ char *text = rotation_report_text(report);
-		fputs(text, stdout);
-	}
-	fflush(stdout);
-}
-
-int cmd_rotate(struct command_context *context, struct error **err)
-{
-	_cleanup_session_ session = {0};
 	_cleanup_(rotation_freep) struct rotation *rotation = NULL;
 	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
-	int rc = check_confirmable(context, err);
-	if (rc == 0)
-		rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
-	if (rc < 0)
-		return rc;
 	struct run_view view = {.context = context};
-	struct rotation_options options = rotating_options(context, &session);
+	struct rotation_options options = rotating_options(context, session);
 	options.on_decision = show_decision;
 	options.on_phase = show_phase;
 	options.on_sweep = show_sweep;
 	options.on_census = show_census;
 	options.on_note = show_note;
 	options.arg = &view;
-	rc = rotation_open(&options, &rotation, err);
+	int rc = rotation_open(&options, &rotation, err);
 	/* The rotation has its own copies of keys, and wipes them when they are no longer needed. */
-	encryption_config_free(steal(session.config));
+	encryption_config_free(steal(session->config));
 	if (rc == 0)
-		rc = confirm(context, session.cluster->loop, rotation, err);
+		rc = confirm(context, session->cluster->loop, rotation, err);
 	if (rc < 0)
 		return rc;
 	rc = rotation_run(rotation, &report, err);
 	screen_clear(&context->screen);
 	if (report)
-		print_report(context, report, rc);
+		rotating_print_report(context, report, rc);
 	return rc;
+}
+
+int cmd_rotate(struct command_context *context, struct error **err)
+{
+	const struct options *o = &context->options;
+	_cleanup_session_ session = {0};
+	int rc = check_confirmable(context, err);
+	if (rc == 0)
+		rc = session_open(context, SESSION_ETCD | SESSION_CONFIG | SESSION_AGENTS, &session, err);
+	if (rc < 0)
+		return rc;
+	if (session.agents)
+		return fleet_rotate(context, &session, err);
+	if (o->name || o->no_wait)
+		return error_set(err, ERROR_USAGE,
+				 "--name and --no-wait are for --target agents, and no KeyServer exists");
+	screen_line(&context->screen, "target %s: one API server%s",
+		    text_equal(o->target, "manual") ? "manual" : "file",
+		    !o->target || text_equal(o->target, "auto") ? ", for no KeyServer exists" : "");
+	return rotate_file(context, &session, err);
 }

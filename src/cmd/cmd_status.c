@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/json_writer.h"
+#include "cmd/fleet_status.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
 
@@ -144,26 +145,39 @@ static void status_free(struct status *status)
 	journal_free(status->journal);
 }
 
-int cmd_status(struct command_context *context, struct error **err)
+static int status_of_one(struct command_context *context, struct session *session, struct error **err)
 {
-	_cleanup_session_ session = {0};
 	_cleanup_(status_free) struct status status = {0};
-	int rc = session_open(context, SESSION_ETCD, &session, err);
-	if (rc < 0)
-		return rc;
-	struct census_options options = present_census_options(context, &session);
-	rc = census_take(&options, &status.census, err);
-	if (rc == 0 && session.config)
-		rc = present_look(&session, &status.journal, &status.server, err);
+	struct census_options options = present_census_options(context, session);
+	int rc = census_take(&options, &status.census, err);
+	if (rc == 0 && session->config)
+		rc = present_look(session, &status.journal, &status.server, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
-	count_members(&session, &status);
+	count_members(session, &status);
 	if (context->options.json)
-		write_json(&session, &status);
+		write_json(session, &status);
 	else
-		print_text(context, &session, &status);
+		print_text(context, session, &status);
 	context->printed_document = true;
 	rc = census_verdict(status.census, err);
-	return rc == 0 && session.config ? present_verdict(&session, &status.server, err) : rc;
+	return rc == 0 && session->config ? present_verdict(session, &status.server, err) : rc;
+}
+
+int cmd_status(struct command_context *context, struct error **err)
+{
+	const struct options *o = &context->options;
+	_cleanup_session_ session = {0};
+	if (o->argument_count > 1)
+		return error_set(err, ERROR_USAGE, "status takes the name of one KeyRotation");
+	int rc = session_open(context, SESSION_ETCD | SESSION_AGENTS, &session, err);
+	if (rc < 0)
+		return rc;
+	if (session.agents)
+		return fleet_status(context, &session, err);
+	if (o->argument_count)
+		return error_set(err, ERROR_USAGE, "status %s: no KeyServer exists, so no KeyRotation either",
+				 o->arguments[0]);
+	return status_of_one(context, &session, err);
 }

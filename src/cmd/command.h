@@ -29,4 +29,7 @@ int cmd_forget(struct command_context *context, struct error **err);
 int cmd_replay(struct command_context *context, struct error **err);
 int cmd_agent(struct command_context *context, struct error **err);
 int cmd_controller(struct command_context *context, struct error **err);
+int cmd_pause(struct command_context *context, struct error **err);
+int cmd_resume(struct command_context *context, struct error **err);
+int cmd_abort(struct command_context *context, struct error **err);
 int cmd_version(struct command_context *context, struct error **err);

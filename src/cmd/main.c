@@ -21,7 +21,7 @@
 #define ALL_OF_A_CLUSTER (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_CONFIG)
 
 static const struct command commands[] = {
-	{"status", "", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
+	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SELECT, cmd_census},
@@ -29,15 +29,23 @@ static const struct command commands[] = {
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
-	 "interrupt: the same command goes on.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_rotate},
+	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM, cmd_rotate},
+	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
+	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
+	{"resume", "[NAME]", "let it go on", "Changes the KeyRotation.", OPTIONS_OUTPUT | OPTIONS_API, cmd_resume},
+	{"abort", "[NAME]", "give it up, before the new key writes",
+	 "Changes the KeyRotation, for good. Refused when values may be under the new key.",
+	 OPTIONS_OUTPUT | OPTIONS_API, cmd_abort},
 	{"reencrypt", "", "rewrite objects under the write key, nothing else",
 	 "Rewrites objects unchanged. Safe to interrupt.", ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED,
 	 cmd_reencrypt},
 	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now",
 	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
-	{"forget", "SERVER", "say that an API server is gone for good", "Changes the rotation's journal.",
-	 OPTIONS_CONFIG | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
+	{"forget", "SERVER", "say that an API server is gone for good",
+	 "Changes the status of the KeyRotation that is under way; with --encryption-config, the journal beside that "
+	 "file.",
+	 OPTIONS_CONFIG | OPTIONS_API | OPTIONS_CONFIRM | OPTIONS_OUTPUT, cmd_forget},
 	{"agent", "", "stand beside one of several API servers: report, and carry out ordered steps",
 	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state "
 	 "directory. Safe "

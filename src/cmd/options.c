@@ -66,8 +66,9 @@ static const struct option table[] = {
 	 "a further key that shall leave; repeatable"},
 	{"--drop-identity", NULL, KIND_FLAG, FIELD(drop_identity), OPTIONS_ROTATE, NULL,
 	 "plaintext shall no longer be readable"},
-	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "file|manual",
-	 "who changes the server's file (default: file, that is kube-rekey)"},
+	{"--target", NULL, KIND_TEXT, FIELD(target), OPTIONS_ROTATE, "auto|file|agents|manual",
+	 "who changes the servers' files (default: auto: agents if any KeyServer exists, else file, that is this "
+	 "kube-rekey)"},
 	{"--out", NULL, KIND_TEXT, FIELD(out), OPTIONS_ROTATE, "DIR",
 	 "manual: where the next configuration is written"},
 	{"--out-seal", NULL, KIND_TEXT, FIELD(out_seal), OPTIONS_ROTATE, "CERT",
@@ -100,6 +101,10 @@ static const struct option table[] = {
 	{"--tls-cert-file", NULL, KIND_TEXT, FIELD(tls_cert), OPTIONS_SERVE, "FILE",
 	 "certificate to serve with, and its chain (PEM; read again when it changes; default: plain HTTP)"},
 	{"--tls-private-key-file", NULL, KIND_TEXT, FIELD(tls_key), OPTIONS_SERVE, "FILE", "its key"},
+	{"--name", NULL, KIND_TEXT, FIELD(name), OPTIONS_FOLLOW, "NAME",
+	 "agents: name of the KeyRotation; one that goes on is followed (default: made of time and chance)"},
+	{"--no-wait", NULL, KIND_FLAG, FIELD(no_wait), OPTIONS_FOLLOW, NULL,
+	 "agents: ask for the rotation and do not follow it"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -143,6 +148,7 @@ static int store(const struct option *option, const char *value, struct options 
 	}
 	if (option->at == FIELD(settle))
 		options->has_settle = true;
+	strings_add(&options->given, option->name);
 	return 0;
 }
 
@@ -166,7 +172,8 @@ static int check(struct options *o, struct error **err)
 	if (rc == 0)
 		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", NULL}, err);
 	if (rc == 0)
-		rc = check_one_of("--target", o->target, (const char *const[]){"file", "manual", NULL}, err);
+		rc = check_one_of("--target", o->target,
+				  (const char *const[]){"auto", "file", "agents", "manual", NULL}, err);
 	if (rc == 0)
 		rc = check_one_of("--apply", o->apply, (const char *const[]){"reload", "wait-restart", NULL}, err);
 	if (rc == 0 && (o->concurrency < 1 || o->concurrency > CONCURRENCY_MAX))
@@ -230,7 +237,13 @@ void options_free(struct options *options)
 	strings_free(&options->namespaces);
 	strings_free(&options->resources);
 	strings_free(&options->drop_keys);
+	strings_free(&options->given);
 	free(options->arguments);
+}
+
+bool options_given(const struct options *options, const char *name)
+{
+	return strings_has(&options->given, name);
 }
 
 void options_help(FILE *out, unsigned groups)

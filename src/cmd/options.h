@@ -18,6 +18,7 @@ enum option_group {
 	OPTIONS_AGENT = 1 << 9,   /* the node that an agent stands for */
 	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
 	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
+	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -40,6 +41,9 @@ struct options {
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
 	bool drop_identity, compact, allow_aesgcm;
+	const char *name; /* of a KeyRotation */
+	bool no_wait;
+	struct strings given; /* the long names of all options that were said */
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;
 	size_t argument_count;
@@ -48,4 +52,6 @@ struct options {
  * what is wrong. */
 _must_check_ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, struct error **err);
 void options_free(struct options *options);
+/* Whether it was said: "--qps". */
+bool options_given(const struct options *options, const char *name);
 void options_help(FILE *out, unsigned groups);

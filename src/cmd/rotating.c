@@ -1,8 +1,14 @@
 #include "cmd/rotating.h"
 
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_writer.h"
+
+#define REPORT_JSON_MAX (16u << 20)
+#define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
 
 enum sweep_mode rotating_mode(const struct options *options)
 {
@@ -100,4 +106,48 @@ void rotating_print_path(FILE *out, const struct path *path, int here)
 {
 	for (size_t i = 0; i < path->count; i++)
 		print_step(out, path->steps[i], i, (int)i == here);
+}
+
+void rotating_print_report(struct command_context *context, const struct rotation_report *report, int rc)
+{
+	if (context->options.json) {
+		struct json_writer w = JSON_WRITER_INIT(REPORT_JSON_MAX);
+		rotation_report_write_json(report, &w);
+		const char *text = json_text(&w);
+		if (text)
+			puts(text);
+		json_writer_free(&w);
+		context->printed_document = true;
+	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0) {
+		_cleanup_free_ char *text = rotation_report_text(report);
+		fputs(text, stdout);
+	}
+	fflush(stdout);
+}
+
+/* The loop takes the signals: Control-C at the question is an answer, too. */
+static int wait_for_answer(struct loop *loop, struct error **err)
+{
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+	const bool never = false;
+	int rc = 0;
+	while (rc == 0 && poll(&in, 1, 0) == 0) {
+		rc = loop_run_until(loop, &never, loop_now(loop) + ANSWER_INTERVAL, err);
+		rc = error_forgive(err, rc, ERROR_DEADLINE);
+	}
+	return rc;
+}
+
+/* On stderr: stdout is the report's. */
+int rotating_ask(struct loop *loop, struct error **err)
+{
+	fprintf(stderr, "Go on? [y/N] ");
+	fflush(stderr);
+	int rc = wait_for_answer(loop, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "not begun");
+	char answer[16] = "";
+	if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
+		return 0;
+	return error_set(err, ERROR_REFUSED, "not begun, as you said; nothing was changed");
 }

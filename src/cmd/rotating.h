@@ -13,3 +13,7 @@ void rotating_show_census(void *arg, uint64_t done, uint64_t total);
 void rotating_show_note(void *arg, const char *text);
 /* "0  [aescbc/key1, plaintext]" for each step; `here` is marked. */
 void rotating_print_path(FILE *out, const struct path *path, int here);
+/* At the end, however it came to it: rc is what the run returned. */
+void rotating_print_report(struct command_context *context, const struct rotation_report *report, int rc);
+/* "Go on? [y/N]" to whoever sits there. -ERROR_REFUSED where it is not yes, -ERROR_INTERRUPTED. */
+_must_check_ int rotating_ask(struct loop *loop, struct error **err);

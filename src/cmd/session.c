@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "client/kube/custom.h"
+#include "engine/key_api.h"
 
 #define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
 #define DEFAULT_KUBECONFIG "/etc/kubernetes/admin.conf"
@@ -248,12 +250,21 @@ static int read_config(struct session *session, struct error **err)
 	return rc == 0 ? encryption_config_parse(session->config_path, text, &session->config, err) : rc;
 }
 
+static int open_api_alone(struct command_context *context, struct cluster *cluster, struct error **err)
+{
+	int rc = take_times(&context->options, cluster, err);
+	cluster->etcd_prefix = xstrdup("/registry");
+	return rc == 0 ? open_api(context, cluster, err) : rc;
+}
+
 static int open_all(struct command_context *context, unsigned needs, struct session *session, struct error **err)
 {
 	const struct options *o = &context->options;
 	struct cluster *cluster = session->cluster;
 	int rc = loop_new(&cluster->loop, err);
-	if (rc == 0 && !(needs & SESSION_API))
+	if (rc == 0 && (needs & SESSION_API))
+		return open_api_alone(context, cluster, err);
+	if (rc == 0)
 		rc = find_node(o, cluster, err);
 	if (rc < 0)
 		return rc;
@@ -276,22 +287,72 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	/* etcd first: an API server whose etcd is down only says that it is busy. */
 	if (rc == 0)
 		rc = open_etcds(o, cluster, err);
+	if (rc == 0 && (needs & SESSION_ETCD) && cluster->etcd_count == 0) {
+		rc = error_set(err, ERROR_USAGE, "no etcd is known");
+		error_set_hint(err, "say --etcd-endpoints URL,... (and --etcd-cacert, --etcd-cert, --etcd-key)");
+	}
 	if (rc == 0) {
 		rc = open_api(context, cluster, err);
 		if (rc < 0)
 			name_silent_members(cluster, err);
 	}
-	if (rc == 0 && (needs & SESSION_ETCD) && cluster->etcd_count == 0) {
-		rc = error_set(err, ERROR_USAGE, "no etcd is known");
-		error_set_hint(err, "say --etcd-endpoints URL,... (and --etcd-cacert, --etcd-cert, --etcd-key)");
-	}
 	return rc;
+}
+
+/* --- one server or several --- */
+
+static int any_key_server(struct cluster *cluster, bool *ret, struct error **err)
+{
+	_cleanup_json_ list = NULL;
+	const struct kube_custom_request request = {.verb = CUSTOM_LIST, .collection = KEY_SERVERS_PATH, .limit = 1};
+	*ret = false;
+	if (!kube_resources_find(&cluster->resources, "keyservers." KEY_GROUP))
+		return 0;
+	int rc = kube_custom_fetch(&cluster->kube, &request, &list, err);
+	if (rc < 0) {
+		rc = error_wrap(err, rc, "one API server or several?");
+		error_set_hint(err, "--target file or --target agents says it");
+		return rc;
+	}
+	*ret = cJSON_GetArraySize(json_at(list, "items", NULL)) > 0;
+	return 0;
+}
+
+/* A person need not be on a node, nor reach etcd, where agents are and do. */
+static int open_either(struct command_context *context, unsigned needs, struct session *session, struct error **err)
+{
+	_cleanup_error_ first = NULL;
+	_cleanup_error_ second = NULL;
+	struct cluster *cluster = session->cluster;
+	int rc = open_all(context, needs, session, &first);
+	if (rc == 0)
+		return any_key_server(cluster, &session->agents, err);
+	/* Where the API was not asked yet, or could not answer for want of what it needs itself, nothing is known. */
+	bool asked = !cluster->loop || cluster->access || rc == -ERROR_INTERRUPTED;
+	if (!asked && open_api(context, cluster, &second) == 0 &&
+	    any_key_server(cluster, &session->agents, &second) == 0 && session->agents)
+		return 0;
+	*err = steal(first);
+	return rc;
+}
+
+static int open_for_target(struct command_context *context, unsigned needs, struct session *session, struct error **err)
+{
+	const char *target = context->options.target;
+	if (text_equal(target, "agents") && !(needs & SESSION_AGENTS))
+		return error_set(err, ERROR_USAGE, "--target agents is for rotate and status");
+	session->agents = text_equal(target, "agents");
+	if (session->agents)
+		return open_all(context, SESSION_API, session, err);
+	if ((needs & SESSION_AGENTS) && (!target || text_equal(target, "auto")))
+		return open_either(context, needs, session, err);
+	return open_all(context, needs, session, err);
 }
 
 int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err)
 {
 	*ret = (struct session){.context = context, .cluster = xcalloc(1, sizeof(struct cluster))};
-	int rc = open_all(context, needs, ret, err);
+	int rc = open_for_target(context, needs, ret, err);
 	if (rc < 0)
 		session_close(ret);
 	return rc;

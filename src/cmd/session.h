@@ -8,10 +8,13 @@ enum session_need {
 	SESSION_ETCD = 1 << 0,   /* etcd must be reachable */
 	SESSION_CONFIG = 1 << 1, /* the EncryptionConfiguration must be known */
 	SESSION_API = 1 << 2,    /* the API alone: what this node has is not looked at */
+	/* With several API servers the API alone, and ret->agents: by --target, else if any KeyServer exists. */
+	SESSION_AGENTS = 1 << 3,
 };
 struct session {
 	struct command_context *context;
 	struct cluster *cluster;
+	bool agents;                      /* the target is the agents */
 	char *config_path;                /* NULL when not known */
 	struct encryption_config *config; /* parsed; NULL when not known or not readable here */
 };

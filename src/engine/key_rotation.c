@@ -52,8 +52,8 @@ static const struct object_field server_fields[] = {
 	OBJECT_WORDS(struct key_rotation_server, forgotten_by, "forgottenBy", 253),
 	OBJECT_TEXT(struct key_rotation_server, forgotten_at, "forgottenAt", 64),
 };
-static const struct object_record server_record = {server_fields, ELEMENTS(server_fields),
-						   sizeof(struct key_rotation_server)};
+const struct object_record key_rotation_server_record = {server_fields, ELEMENTS(server_fields),
+							 sizeof(struct key_rotation_server)};
 
 static const struct object_field condition_fields[] = {
 	OBJECT_TEXT(struct key_rotation_condition, type, "type", 64),
@@ -111,7 +111,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_BOOL(STATUS, retired, "retired"),
 	OBJECT_LIST(STATUS, conditions, condition_count, "conditions", 8, &condition_record),
 	OBJECT_WITHIN("keys", &keys_record),
-	OBJECT_LIST(STATUS, servers, server_count, "servers", KEY_SERVERS_MAX, &server_record),
+	OBJECT_LIST(STATUS, servers, server_count, "servers", KEY_SERVERS_MAX, &key_rotation_server_record),
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),
 	OBJECT_WITHIN("progress", &progress_record),
 	OBJECT_WITHIN("quarantined", &quarantine_record),

@@ -83,7 +83,8 @@ struct key_rotation {
 	struct key_rotation_spec spec;
 	struct key_rotation_status status;
 };
-extern const struct object_record key_rotation_spec_record, key_rotation_status_record, key_rotation_quarantined_record;
+extern const struct object_record key_rotation_spec_record, key_rotation_status_record, key_rotation_quarantined_record,
+	key_rotation_server_record;
 
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */

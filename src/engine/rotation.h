@@ -51,7 +51,12 @@ struct rotation_phase {
 	enum phase phase;
 	uint64_t ns;
 };
+struct rotation_server {
+	char *name, *loaded_hash; /* loaded_hash NULL: its version shows none, or it was not seen */
+	bool forgotten;           /* a person said that it is gone for good */
+};
 struct rotation_report {
+	const char *target;                  /* who changed the files: "file", "manual", "agents" */
 	const char *outcome;                 /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed" */
 	char *rotation, *started, *finished; /* RFC 3339 */
 	struct strings old_keys, new_keys;   /* labels */
@@ -67,7 +72,9 @@ struct rotation_report {
 	struct rotation_phase *phases;
 	size_t phase_count;
 	uint64_t revision, objects, ns;
-	char *server, *loaded_hash;
+	char *server, *loaded_hash; /* of one; NULL with several */
+	struct rotation_server *servers;
+	size_t server_count;
 };
 
 struct rotation;
@@ -95,6 +102,8 @@ _must_check_ int rotation_run(struct rotation *rotation, struct rotation_report 
 /* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is
  * allowed. */
 _must_check_ int rotation_gate(struct rotation *rotation, bool drop, uint64_t *ret_valid_until, struct error **err);
+void rotation_report_add_server(struct rotation_report *report, const char *name, const char *loaded_hash,
+				bool forgotten);
 void rotation_report_free(struct rotation_report *report);
 void rotation_report_freep(struct rotation_report **report);
 void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w);

@@ -22,6 +22,7 @@ static void copy_strings(struct strings *to, const struct strings *from)
 void rotation_report_begin(struct rotation *r)
 {
 	struct rotation_report *report = xcalloc(1, sizeof(*report));
+	report->target = r->options.manual ? "manual" : "file";
 	report->rotation = xstrdup(r->journal->rotation);
 	report->started = xstrdup(r->journal->started);
 	copy_strings(&report->old_keys, &r->journal->old_keys);
@@ -138,6 +139,16 @@ static void tell_census(struct rotation *r)
 	strings_add(&report->evidence, line);
 }
 
+void rotation_report_add_server(struct rotation_report *report, const char *name, const char *loaded_hash,
+				bool forgotten)
+{
+	report->servers = xreallocarray(report->servers, report->server_count + 1, sizeof(*report->servers));
+	report->servers[report->server_count++] =
+		(struct rotation_server){.name = xstrdup(name),
+					 .loaded_hash = loaded_hash ? xstrdup(loaded_hash) : NULL,
+					 .forgotten = forgotten};
+}
+
 static void tell_server(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
@@ -146,6 +157,7 @@ static void tell_server(struct rotation *r)
 	const struct server_observation *server = &r->seen.servers[0];
 	report->server = xstrdup(server->name);
 	report->loaded_hash = server->loaded_hash ? xstrdup(server->loaded_hash) : NULL;
+	rotation_report_add_server(report, server->name, server->loaded_hash, false);
 	if (server->loaded != FACT_KNOWN)
 		return;
 	_cleanup_free_ char *line =
@@ -203,6 +215,7 @@ static void tell_gaps(struct rotation *r)
 		_cleanup_free_ char *line = xasprintf("%s does not count: a person said that it is gone for good",
 						      r->journal->forgotten.items[i]);
 		strings_add(&r->report->evidence, line);
+		rotation_report_add_server(r->report, r->journal->forgotten.items[i], NULL, true);
 	}
 	if (r->journal->rescues > 0)
 		strings_add(&r->report->evidence, "a key had to be put back once (Rescue)");
@@ -326,6 +339,20 @@ static void write_counts(struct json_writer *w, const struct rotation_report *re
 	json_array_end(w);
 }
 
+static void write_servers(struct json_writer *w, const struct rotation_report *report)
+{
+	json_key(w, "servers");
+	json_array_begin(w);
+	for (size_t i = 0; i < report->server_count; i++) {
+		json_object_begin(w);
+		json_member_string(w, "name", report->servers[i].name);
+		json_member_string(w, "loaded", report->servers[i].loaded_hash);
+		json_member_bool(w, "forgotten", report->servers[i].forgotten);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
 static void write_outside(struct json_writer *w, const struct rotation_report *report)
 {
 	json_key(w, "outside");
@@ -346,6 +373,7 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_object_begin(w);
 	json_member_string(w, "kind", "RotationReport");
 	json_member_u64(w, "version", 1);
+	json_member_string(w, "target", report->target);
 	json_member_string(w, "outcome", report->outcome);
 	json_member_string(w, "rotation", report->rotation);
 	json_member_string(w, "started", report->started);
@@ -359,6 +387,7 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_member_u64(w, "objects", report->objects);
 	json_member_string(w, "server", report->server);
 	json_member_string(w, "loaded", report->loaded_hash);
+	write_servers(w, report);
 	write_counts(w, report);
 	write_outside(w, report);
 	write_list(w, "evidence", &report->evidence);
@@ -440,6 +469,11 @@ void rotation_report_free(struct rotation_report *report)
 	free(report->resources);
 	forget_quarantine(report);
 	free(report->phases);
+	for (size_t i = 0; i < report->server_count; i++) {
+		free(report->servers[i].name);
+		free(report->servers[i].loaded_hash);
+	}
+	free(report->servers);
 	free(report->server);
 	free(report->loaded_hash);
 	free(report);

@@ -1,0 +1,100 @@
+#include <string.h>
+
+#include "base/clock.h"
+#include "cmd/fleet_follow.h"
+
+static const struct kube_resource not_served = {.resource = "(a resource that is not served now)"};
+
+static void add_labels(struct strings *to, const struct object_key *keys, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		_cleanup_free_ char *label = rotation_keys(&keys[i], 1);
+		strings_add(to, label);
+	}
+}
+
+static void take_quarantine(struct rotation_report *report, const struct key_rotation_status *status,
+			    const struct kube_resources *resources)
+{
+	report->quarantined = status->quarantined.count;
+	report->quarantine = xcalloc(status->quarantined.item_count + 1, sizeof(*report->quarantine));
+	for (size_t i = 0; i < status->quarantined.item_count; i++) {
+		const struct key_rotation_quarantined *q = &status->quarantined.items[i];
+		const struct kube_resource *resource = q->resource ? kube_resources_find(resources, q->resource) : NULL;
+		report->quarantine[report->quarantine_count++] =
+			(struct sweep_quarantined){.resource = resource ? resource : &not_served,
+						   .namespace_ = xstrdup(q->namespace_ ? q->namespace_ : ""),
+						   .name = xstrdup(q->name ? q->name : "?"),
+						   .why = xstrdup(q->why ? q->why : "no reason is given")};
+	}
+}
+
+static void take_servers(struct rotation_report *report, const struct key_rotation_status *status,
+			 const struct fleet *fleet)
+{
+	for (size_t i = 0; i < status->server_count; i++) {
+		const struct key_rotation_server *server = &status->servers[i];
+		const struct fleet_server *known = fleet_find(fleet, server->name);
+		const char *hash = known && !server->forgotten ? known->last->status.loaded_hash : NULL;
+		rotation_report_add_server(report, server->name, hash, server->forgotten);
+		if (server->forgotten) {
+			_cleanup_free_ char *line =
+				xasprintf("%s does not count: %s said that it is gone for good", server->name,
+					  server->forgotten_by ? server->forgotten_by : "a person");
+			strings_add(&report->evidence, line);
+		}
+		if (known && known->last->status.census.revision > report->revision)
+			report->revision = known->last->status.census.revision;
+	}
+}
+
+static void tell_remains(struct rotation_report *report, const struct key_rotation *rotation)
+{
+	_cleanup_free_ char *backups = xasprintf(
+		"backups of etcd made before %s need the old key, and so do free pages of etcd's database until "
+		"it is defragmented",
+		report->finished);
+	if (!text_equal(report->outcome, "Done") || rotation->status.old_key_count == 0)
+		return;
+	strings_add(&report->remains, backups);
+	if (text_equal(rotation->spec.old_key, "keep"))
+		strings_add(&report->remains,
+			    "the old key lies on each control-plane node, in its agent's state directory "
+			    "(retired), until you remove it");
+}
+
+static uint64_t wall_of(const char *text, uint64_t otherwise)
+{
+	uint64_t wall;
+	return text && clock_parse(text, &wall) == 0 ? wall : otherwise;
+}
+
+static char *printable_or(const char *text, const char *otherwise)
+{
+	return text ? text_printable(text, strlen(text), 64) : xstrdup(otherwise);
+}
+
+struct rotation_report *key_rotation_report(const struct key_rotation *rotation, const struct fleet *fleet,
+					    const struct kube_resources *resources, uint64_t wall)
+{
+	const struct key_rotation_status *status = &rotation->status;
+	struct rotation_report *report = xcalloc(1, sizeof(*report));
+	char now[28];
+	clock_format(wall, 0, now);
+	report->target = "agents";
+	report->outcome = status->outcome ? status->outcome : "Running";
+	report->rotation = xstrdup(rotation->meta.name);
+	report->started = printable_or(status->started_at, now);
+	report->finished = printable_or(status->completed_at, now);
+	uint64_t began = wall_of(status->started_at, wall), ended = wall_of(status->completed_at, wall);
+	report->ns = ended > began ? ended - began : 0;
+	add_labels(&report->old_keys, status->old_keys, status->old_key_count);
+	add_labels(&report->new_keys, status->new_keys, status->new_key_count);
+	report->objects = status->progress.total;
+	for (size_t i = 0; i < status->evidence.count; i++)
+		strings_add(&report->evidence, status->evidence.items[i]);
+	take_servers(report, status, fleet);
+	take_quarantine(report, status, resources);
+	tell_remains(report, rotation);
+	return report;
+}

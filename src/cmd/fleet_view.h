@@ -1,0 +1,32 @@
+/* What a person sees of a rotation of several API servers: the KeyRotation and the KeyServers, and nothing that they do
+ * not say. Pure: objects in, text or JSON out; words of others are made printable. */
+#pragma once
+#include <stdio.h>
+#include "cmd/rotations.h"
+
+struct viewed_server {
+	const char *name;
+	const struct key_server_status *status; /* NULL: it has no KeyServer, or no agent ever reported */
+	bool reporting;                         /* its agent was seen to report just now */
+	const struct key_rotation_server *set;  /* as the rotation knows it; NULL: not yet */
+	bool on_path;                           /* its steps are counted on the path of this rotation */
+};
+struct fleet_view {
+	const struct key_rotation *rotation; /* NULL: there is none */
+	const struct viewed_server *servers;
+	size_t server_count;
+	const struct rotations *all;
+	const char *invoked_as;
+};
+/* The servers of both, in the order of their names: to be freed, lends everything. `reports` (of fleet->count bools) says
+ * whose agent reports. */
+struct viewed_server *fleet_view_servers(const struct key_rotation *rotation, const struct fleet *fleet,
+					 const bool *reports, size_t *ret_count);
+void fleet_view_print(FILE *out, const struct fleet_view *view);
+/* The objects as they are, without sealed keys. -ERROR_LIMIT where one is not within its caps; then the writer holds half a
+ * document. */
+_must_check_ int fleet_view_write_json(const struct fleet_view *view, struct json_writer *w, struct error **err);
+/* "step 2 in its file, step 1 loaded", "does not answer: ...": one line. New string. */
+char *viewed_server_words(const struct viewed_server *server);
+/* Something that a person should look at; NULL where nothing is. New string. */
+char *fleet_view_finding(const struct fleet_view *view);

@@ -1,0 +1,229 @@
+/* What a person is shown of a rotation of several API servers: what the objects say, made printable. */
+#include "object_support.h"
+#include "cmd/fleet_view.h"
+
+/* The samples of both objects, as a view. */
+struct scene {
+	struct key_rotation *rotation;
+	struct key_server *server;
+	struct fleet_server listed;
+	struct fleet fleet;
+	struct rotations all;
+	struct viewed_server *servers;
+	struct fleet_view view;
+};
+
+static void open_scene(struct scene *s, bool reports)
+{
+	_cleanup_json_ rotation = sample("rotation"), *server = sample("server");
+	struct error *err = NULL;
+	*s = (struct scene){0};
+	assert_ok(key_rotation_parse(rotation, &s->rotation, &err), err);
+	assert_ok(key_server_parse(server, &s->server, &err), err);
+	/* As while it goes on. */
+	free(s->rotation->status.outcome);
+	s->rotation->status.outcome = NULL;
+	s->listed.last = s->server;
+	s->fleet = (struct fleet){.servers = &s->listed, .count = 1};
+	s->all = (struct rotations){.items = &s->rotation, .count = 1};
+	s->view = (struct fleet_view){.rotation = s->rotation, .all = &s->all, .invoked_as = "kubectl rekey"};
+	s->servers = fleet_view_servers(s->rotation, &s->fleet, &reports, &s->view.server_count);
+	s->view.servers = s->servers;
+}
+
+static void close_scene(struct scene *s)
+{
+	free(s->servers);
+	key_server_free(s->server);
+	key_rotation_free(s->rotation);
+}
+
+static char *printed(const struct scene *s)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	assert_non_null(out);
+	fleet_view_print(out, &s->view);
+	fclose(out);
+	return text;
+}
+
+#define assert_says(text, words)                                        \
+	do {                                                            \
+		if (!strstr(text, words))                               \
+			fail_msg("%s\nis not in\n%s", (words), (text)); \
+	} while (0)
+
+static void test_what_is_printed(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->spec.paused = true;
+	_cleanup_free_ char *text = printed(&s);
+	assert_says(text, "KeyRotation rekey-20261122   aescbc/key1 -> secretbox/rekey-20261122T1103Z-3f9a1c\n");
+	assert_says(text, "phase      Reencrypt (paused), begun 2026-11-22T11:03:20Z");
+	assert_says(text, "rewritten  1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a\n");
+	assert_says(text, "quarantine secrets team-b/db: 422 Invalid: no\n");
+	assert_says(text, "proof      every server runs configuration 2");
+	assert_says(text, "Go on: kubectl rekey resume rekey-20261122");
+	/* A condition's words have a character that turns the line around. */
+	assert_says(text, "progresses True (Reencrypt, since 2026-11-22T11:04:00Z): 1,204 of 10,412 objects ü");
+	assert_null(strstr(text, "\u202e"));
+	/* Both servers of the rotation, and why the second no longer counts. */
+	assert_says(text, "forgotten as gone for good, by jane at 2026-11-22T11:10:00Z");
+	assert_null(strstr(text, "c2VhbGVk"));
+	close_scene(&s);
+}
+
+static void test_servers(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	size_t mine = 0;
+	while (!s.servers[mine].status)
+		mine++;
+	assert_string_equal(s.servers[mine].name, s.server->meta.name);
+	s.server->status.refuses_file = false;
+	_cleanup_free_ char *loaded = viewed_server_words(&s.servers[mine]);
+	assert_string_equal(loaded, "step 1 in its file, loaded; slow");
+	s.server->status.loaded_is_file = false;
+	s.server->status.answering = false;
+	_cleanup_free_ char *down = viewed_server_words(&s.servers[mine]);
+	assert_string_equal(down, "step 1 in its file, step 0 loaded; does not answer: slow");
+	/* On the path of another rotation a step says nothing here. */
+	s.servers[mine].on_path = false;
+	_cleanup_free_ char *other = viewed_server_words(&s.servers[mine]);
+	assert_says(other, "sha256:012345678");
+	s.servers[mine].on_path = true;
+	s.servers[mine].reporting = false;
+	_cleanup_free_ char *silent = viewed_server_words(&s.servers[mine]);
+	assert_says(silent, "its agent does not report; last at 2026-11-22T11:03:20Z by its own clock");
+	s.servers[mine].status = NULL;
+	_cleanup_free_ char *never = viewed_server_words(&s.servers[mine]);
+	assert_string_equal(never, "no agent has reported from its node");
+	close_scene(&s);
+}
+
+static void test_canaries(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	_cleanup_free_ char *found = printed(&s);
+	assert_says(found, "CANARY               through cp-1         through cp-2");
+	assert_says(found, "found by cp-1        -                    step 2");
+	s.server->status.canaries[0].step = STEP_NONE;
+	_cleanup_free_ char *lost = printed(&s);
+	assert_says(lost, "found by cp-1        -                    not found");
+	close_scene(&s);
+}
+
+static void test_json(void **state)
+{
+	struct scene s;
+	struct json_writer w = JSON_WRITER_INIT(1u << 20);
+	struct error *err = NULL;
+	_cleanup_json_ want = sample("rotation");
+	(void)state;
+	open_scene(&s, true);
+	assert_ok(fleet_view_write_json(&s.view, &w, &err), err);
+	_cleanup_json_ json = document(json_text(&w));
+	/* As the object has it, without what only nodes can use. */
+	cJSON *status = cJSON_GetObjectItemCaseSensitive(want, "status");
+	cJSON_DeleteItemFromObjectCaseSensitive(status, "sealedKeys");
+	cJSON_DeleteItemFromObjectCaseSensitive(status, "outcome");
+	assert_true(cJSON_Compare(json_at(json, "rotation", "status", NULL), status, true));
+	assert_true(cJSON_Compare(json_at(json, "rotation", "spec", NULL), json_at(want, "spec", NULL), true));
+	assert_null(strstr(json_text(&w), "c2VhbGVk"));
+	assert_int_equal(cJSON_GetArraySize(json_at(json, "servers", NULL)), 2);
+	assert_int_equal(cJSON_GetArraySize(json_at(json, "others", NULL)), 0);
+	json_writer_free(&w);
+	/* What the definition would not have let pass is an error, and no crash. */
+	struct json_writer again = JSON_WRITER_INIT(1u << 20);
+	free(s.rotation->status.phase);
+	s.rotation->status.phase = xstrdup("a phase that is longer than any that there is");
+	assert_int_equal(fleet_view_write_json(&s.view, &again, &err), -ERROR_LIMIT);
+	error_free(err);
+	json_writer_free(&again);
+	close_scene(&s);
+}
+
+static void test_findings(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	_cleanup_free_ char *quarantine = fleet_view_finding(&s.view);
+	assert_string_equal(quarantine, "1 objects could not be rewritten");
+	s.rotation->status.quarantined.count = 0;
+	assert_null(fleet_view_finding(&s.view)); /* the forgotten one is none */
+	free(s.rotation->status.conditions[0].type);
+	s.rotation->status.conditions[0].type = xstrdup("Degraded");
+	_cleanup_free_ char *degraded = fleet_view_finding(&s.view);
+	assert_says(degraded, "KeyRotation rekey-20261122 is degraded: 1,204 of 10,412");
+	close_scene(&s);
+	open_scene(&s, false);
+	s.rotation->status.quarantined.count = 0;
+	_cleanup_free_ char *silent = fleet_view_finding(&s.view);
+	assert_says(silent, "cp-1: its agent does not report");
+	close_scene(&s);
+}
+
+/* No rotation at all: the servers, and how to ask for one. */
+static void test_none(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->status.outcome = xstrdup("Done");
+	s.view.rotation = NULL;
+	_cleanup_free_ char *text = printed(&s);
+	assert_says(text, "Other KeyRotations\n  rekey-20261122: Done\n");
+	assert_says(text, "No rotation was asked for. To ask for one: kubectl rekey rotate\n");
+	close_scene(&s);
+}
+
+static void test_which_is_under_way(void **state)
+{
+	struct scene s;
+	struct key_rotation *found = NULL;
+	struct error *err = NULL;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->status.outcome = xstrdup("Done");
+	assert_int_equal(rotations_under_way(&s.all, NULL, &found, &err), -ERROR_NOT_FOUND);
+	assert_string_equal(error_message(err), "no KeyRotation is under way");
+	error_clear(&err);
+	assert_int_equal(rotations_under_way(&s.all, "rekey-20261122", &found, &err), -ERROR_INPUT);
+	assert_string_equal(error_message(err), "KeyRotation rekey-20261122 is over (Done): nothing was changed");
+	error_clear(&err);
+	assert_int_equal(rotations_under_way(&s.all, "other", &found, &err), -ERROR_NOT_FOUND);
+	error_clear(&err);
+	free(s.rotation->status.outcome);
+	s.rotation->status.outcome = NULL;
+	assert_ok(rotations_under_way(&s.all, NULL, &found, &err), err);
+	assert_ptr_equal(found, s.rotation);
+	struct key_rotation *two[] = {s.rotation, s.rotation};
+	const struct rotations several = {.items = two, .count = 2};
+	assert_int_equal(rotations_under_way(&several, NULL, &found, &err), -ERROR_USAGE);
+	assert_says(error_message(err), "say which: rekey-20261122, rekey-20261122");
+	error_clear(&err);
+	/* The sample's path writes with its new key from its second configuration on. */
+	assert_int_equal(rotation_promotion(s.rotation), 1);
+	close_scene(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_is_printed),    cmocka_unit_test(test_servers),
+		cmocka_unit_test(test_canaries),           cmocka_unit_test(test_json),
+		cmocka_unit_test(test_findings),           cmocka_unit_test(test_none),
+		cmocka_unit_test(test_which_is_under_way),
+	};
+	json_install_hooks();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
