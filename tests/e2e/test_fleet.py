@@ -120,7 +120,7 @@ class Three(unittest.TestCase):
         self.fleet.rotate("fourth")
         for step in (1, 2, 3):
             index = step % 3
-            wait_until(lambda: self.steps()[index] == step, 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: self.steps()[index:index + 1] == [step], 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
             self.fleet.agents[self.cluster.servers[index].hostname].kill()
             time.sleep(2)
             self.fleet.start_agent(index)
