@@ -129,7 +129,7 @@ class Three(unittest.TestCase):
         self.fleet.rotate("fourth")
         for step in (1, 2, 3):
             index = step % 3
-            wait_until(lambda: (self.steps()[index] or 0) >= step, 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: any(each >= step for each in self.steps()[index:index + 1] if each), 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
             self.fleet.agents[self.cluster.servers[index].hostname].kill()
             time.sleep(2)
             self.fleet.start_agent(index)
