@@ -91,6 +91,17 @@ static void forget_rotation(struct controller *c)
 	controller_forget_canaries(c);
 }
 
+/* Then all is begun anew, as another leader would: under an epoch of its own. */
+static bool directs_forgotten(const struct controller *c)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	for (size_t i = 0; i < c->server_count; i++)
+		for (size_t k = 0; k < status->server_count; k++)
+			if (status->servers[k].forgotten && text_equal(status->servers[k].name, c->servers[i].name))
+				return true;
+	return false;
+}
+
 static int choose_rotation(struct controller *c, struct error **err)
 {
 	struct choice choice = {0};
@@ -108,7 +119,7 @@ static int choose_rotation(struct controller *c, struct error **err)
 		clock_format(clock_wall(), 0, now);
 		c->rotation->status.started_at = xstrdup(now);
 	}
-	if (c->rotation && text_equal(c->rotation->meta.uid, c->fence_rotation))
+	if (c->rotation && text_equal(c->rotation->meta.uid, c->fence_rotation) && !directs_forgotten(c))
 		return 0;
 	forget_rotation(c);
 	if (!c->rotation)
@@ -179,7 +190,9 @@ static const char *not_carried_out(const struct key_rotation_spec *spec)
 static int turn(struct controller *c, struct error **err)
 {
 	int rc = choose_rotation(c, err);
-	if (rc < 0 || !c->rotation)
+	if (rc == 0 && !c->rotation)
+		return controller_look_for_servers(c, err);
+	if (rc < 0)
 		return rc;
 	const char *no = not_carried_out(&c->rotation->spec);
 	rc = controller_look(c, err);

@@ -106,6 +106,8 @@ void controller_trouble(struct controller *controller, const char *text); /* NUL
 _must_check_ int controller_apply(struct controller *controller, struct error **err);
 /* Reads who leads what, and the agents' reports; then fills controller->seen. */
 _must_check_ int controller_look(struct controller *controller, struct error **err);
+/* Where nothing is rotated: each server has its KeyServer, so that its agent reports. */
+_must_check_ int controller_look_for_servers(struct controller *controller, struct error **err);
 /* Orders the new keys, and sets the path once they are there. */
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);

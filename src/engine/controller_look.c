@@ -82,23 +82,33 @@ static int make_key_server(struct controller *c, const char *name, struct error 
 	return error_forgive(err, rc, ERROR_CONFLICT);
 }
 
-static int find_servers(struct controller *c, const struct kube_identities *identities, struct error **err)
+static const char *name_of(const struct kube_identity *identity)
+{
+	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
+}
+
+static int make_key_servers(struct controller *c, const struct kube_identities *identities, struct error **err)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < identities->count; i++) {
+		const char *name = name_of(&identities->items[i]);
+		rc = fleet_find(&c->fleet, name) ? 0 : make_key_server(c, name, err);
+	}
+	return rc;
+}
+
+static void find_servers(struct controller *c, const struct kube_identities *identities)
 {
 	for (size_t i = 0; i < identities->count; i++) {
-		const struct kube_identity *identity = &identities->items[i];
-		const char *name = text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
+		const char *name = name_of(&identities->items[i]);
 		const struct key_rotation_server *known = in_set(c, name);
 		if (known && known->forgotten)
 			set_unsure(c, xasprintf("%s was forgotten as gone for good, but has an identity Lease", name));
-		grow_set(c, name, identity->lease_name);
-		int rc = fleet_find(&c->fleet, name) ? 0 : make_key_server(c, name, err);
-		if (rc < 0)
-			return rc;
+		grow_set(c, name, identities->items[i].lease_name);
 	}
 	for (size_t i = 0; i < c->fleet.count; i++)
 		grow_set(c, c->fleet.servers[i].last->meta.name, c->fleet.servers[i].last->status.identity);
 	follow_set(c);
-	return 0;
 }
 
 /* --- every server's own /metrics --- */
@@ -109,7 +119,7 @@ static struct directed *by_id_hash(const struct controller *c, const struct kube
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
 		if (text_equal(identity->id_hash, id_hash))
-			return directed(c, text_empty(identity->hostname) ? identity->lease_name : identity->hostname);
+			return directed(c, name_of(identity));
 	}
 	return NULL;
 }
@@ -362,6 +372,18 @@ static uint64_t settle_time(const struct controller *c)
 	return c->seen.members_behind_balancer && time < balancer ? balancer : time;
 }
 
+int controller_look_for_servers(struct controller *c, struct error **err)
+{
+	struct kube_identities identities = {0};
+	int rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
+	if (rc == 0)
+		rc = kube_identities_fetch(&c->options->cluster->kube, &identities, err);
+	if (rc == 0)
+		rc = make_key_servers(c, &identities, err);
+	kube_identities_free(&identities);
+	return rc;
+}
+
 int controller_look(struct controller *c, struct error **err)
 {
 	struct kube_identities identities = {0};
@@ -373,9 +395,11 @@ int controller_look(struct controller *c, struct error **err)
 	if (rc == 0 && identities.count == 0)
 		set_unsure(c, xstrdup("no identity Leases name the API servers"));
 	if (rc == 0)
-		rc = find_servers(c, &identities, err);
-	if (rc == 0)
+		rc = make_key_servers(c, &identities, err);
+	if (rc == 0) {
+		find_servers(c, &identities);
 		scrape_all(c, &identities);
+	}
 	kube_identities_free(&identities);
 	if (rc < 0)
 		return rc;
