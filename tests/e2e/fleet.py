@@ -1,16 +1,20 @@
 """A control plane of several API servers with an agent beside each, and controllers: what the tests of KeyRotations
 share."""
 
+import glob
 import os
+import re
 import signal
+import unittest
 
 import yaml
 
-from lib import parts, start_kube_rekey, wait_until
+from lib import Cluster, parts, populate, snapshot_hash, start_kube_rekey, wait_until
 
 MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
 ROTATIONS, SERVERS = f"{GROUP}/keyrotations", f"{GROUP}/keyservers"
+KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
 DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
@@ -40,23 +44,28 @@ class Fleet:
                 return None
         wait_until(served, 30, "the definitions are served")
 
-    def start_agent(self, index, *more):
+    def start_agent(self, index, *more, url=None, under=()):
+        """`url`: by which it reaches its server."""
         server = self.cluster.servers[index]
         name = server.hostname
-        kubeconfig = self.cluster.kubeconfig(url=server.url, name=f"agent-{index}.conf")
+        url = url or server.url
+        kubeconfig = self.cluster.kubeconfig(url=url, name=f"agent-{index}.conf")
         agent = start_kube_rekey([
-            "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", server.url,
+            "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", url,
             "--kubeconfig", kubeconfig, "--state-dir", self.cluster.path(f"state-{index}"),
-            "--trust-key", self.cluster.pki.signing[0], *self.cluster.etcd.flags(), *more])
+            "--trust-key", self.cluster.pki.signing[0], *self.cluster.etcd.flags(), *more], under=under)
         self.test.addCleanup(agent.kill)
         self.agents[name] = agent
         return agent
 
-    def start_controller(self, *more):
+    def start_controller(self, *more, urls=None):
+        """`urls`: by which it reaches the servers, the first one for all that needs one only."""
+        urls = urls or [each.url for each in self.cluster.servers]
         record = self.cluster.path(f"controller-{len(self.controllers)}.record")
         controller = start_kube_rekey([
-            "controller", "--kubeconfig", self.cluster.kubeconfig(name=f"controller-{len(self.controllers)}.conf"),
-            "--record", record, *[word for each in self.cluster.servers for word in ("--apiserver", each.url)],
+            "controller", "--kubeconfig", self.cluster.kubeconfig(
+                url=urls[0], name=f"controller-{len(self.controllers)}.conf"),
+            "--record", record, *[word for url in urls for word in ("--apiserver", url)],
             *more])
         controller.record = record
         self.test.addCleanup(stop, controller)
@@ -96,3 +105,55 @@ class Fleet:
 
     def wait_done(self, name, timeout=300):
         return self.wait_for(name, lambda status: status.get("outcome") == "Done", timeout, f"{name} is done")
+
+
+class FleetCase(unittest.TestCase):
+    """One cluster of three API servers on which rotation follows rotation, and what must be true after each."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(servers=3, request_timeout="3s", compaction="5s"))
+        populate(cls.cluster, namespaces=("default", "team-a"), big=False)
+        Fleet(cls, cls.cluster).install()
+
+    def setUp(self):
+        self.fleet = Fleet(self, self.cluster)
+        self.api = self.cluster.api
+
+    def keys(self):
+        """[{name: bytes} of each server's file]."""
+        return [dict(KEYS.findall(server.read_config())) for server in self.cluster.servers]
+
+    def steps(self):
+        return [each.get("status", {}).get("fileStep") for each in self.api.list(SERVERS)]
+
+    def expect_rotated(self, name, before, old):
+        """Done: everything is readable and under the new key alone, on every server."""
+        status = self.fleet.wait_done(name)
+        new = status["keys"]["new"][0]
+        self.assertEqual(snapshot_hash(self.api), before)
+        for resource in ("secrets", "configmaps"):
+            self.assertEqual(list(self.cluster.etcd.prefix_counts(f"/registry/{resource}/")),
+                             [f"{new['provider']}:{new['name']}"])
+        for keys in self.keys():
+            self.assertEqual(list(keys), [new["name"]])
+        self.assertEqual(len({tuple(keys.items()) for keys in self.keys()}), 1)
+        self.assertNotIn("sealedKeys", status)
+        for server in self.cluster.servers:
+            index = self.cluster.servers.index(server)
+            with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:
+                self.assertIn(f"/{old}", file.read())
+            wait_until(lambda: not glob.glob(os.path.join(
+                os.path.dirname(server.config), ".*.kube-rekey.*[!k]")), 20, "no left-overs")  # pylint: disable=cell-var-from-loop
+        self.expect_no_key_bytes()
+        return status
+
+    def expect_no_key_bytes(self):
+        """Neither in an object nor in a record nor in what was said."""
+        told = "".join(str(self.api.list(each)) for each in (ROTATIONS, SERVERS)) + self.fleet.said()
+        for path in glob.glob(self.cluster.path("*.record")):
+            with open(path, encoding="utf-8") as file:
+                told += file.read()
+        for keys in self.keys():
+            for secret in keys.values():
+                self.assertNotIn(secret, told)

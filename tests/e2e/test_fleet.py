@@ -1,70 +1,17 @@
 """Rotations of three API servers, each with its own file, by agents and a controller."""
 
 import contextlib
-import glob
 import json
 import os
-import re
 import time
 import unittest
 
-from fleet import GROUP, ROTATIONS, SERVERS, Fleet
-from lib import Cluster, bulk_secrets, path_of, populate, snapshot_hash, wait_until
+from fleet import GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
+from lib import bulk_secrets, path_of, snapshot_hash, wait_until
 from rotating import Writers
 
-KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
-
-
-class Three(unittest.TestCase):
+class Three(FleetCase):
     """One cluster on which rotation follows rotation, in the order of the tests' names."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.cluster = cls.enterClassContext(Cluster(servers=3, request_timeout="3s", compaction="5s"))
-        populate(cls.cluster, namespaces=("default", "team-a"), big=False)
-        Fleet(cls, cls.cluster).install()
-
-    def setUp(self):
-        self.fleet = Fleet(self, self.cluster)
-        self.api = self.cluster.api
-
-    def keys(self):
-        """[{name: bytes} of each server's file]."""
-        return [dict(KEYS.findall(server.read_config())) for server in self.cluster.servers]
-
-    def steps(self):
-        return [each.get("status", {}).get("fileStep") for each in self.api.list(SERVERS)]
-
-    def expect_rotated(self, name, before, old):
-        """Done: everything is readable and under the new key alone, on every server."""
-        status = self.fleet.wait_done(name)
-        new = status["keys"]["new"][0]
-        self.assertEqual(snapshot_hash(self.api), before)
-        for resource in ("secrets", "configmaps"):
-            self.assertEqual(list(self.cluster.etcd.prefix_counts(f"/registry/{resource}/")),
-                             [f"{new['provider']}:{new['name']}"])
-        for keys in self.keys():
-            self.assertEqual(list(keys), [new["name"]])
-        self.assertEqual(len({tuple(keys.items()) for keys in self.keys()}), 1)
-        self.assertNotIn("sealedKeys", status)
-        for server in self.cluster.servers:
-            index = self.cluster.servers.index(server)
-            with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:
-                self.assertIn(f"/{old}", file.read())
-            wait_until(lambda: not glob.glob(os.path.join(
-                os.path.dirname(server.config), ".*.kube-rekey.*[!k]")), 20, "no left-overs")  # pylint: disable=cell-var-from-loop
-        self.expect_no_key_bytes()
-        return status
-
-    def expect_no_key_bytes(self):
-        """Neither in an object nor in a record nor in what was said."""
-        told = "".join(str(self.api.list(each)) for each in (ROTATIONS, SERVERS)) + self.fleet.said()
-        for path in glob.glob(self.cluster.path("*.record")):
-            with open(path, encoding="utf-8") as file:
-                told += file.read()
-        for keys in self.keys():
-            for secret in keys.values():
-                self.assertNotIn(secret, told)
 
     def expect_watched(self):
         """Beside each server somebody waits for its events: nobody has to ask again and again."""
@@ -73,6 +20,12 @@ class Three(unittest.TestCase):
             for plural in ("keyrotations", "keyservers"):
                 self.assertRegex(told, rf'apiserver_longrunning_requests{{[^}}]*resource="{plural}"[^}}]*verb="WATCH"'
                                        r'[^}]*} [1-9]')
+
+    def test_0_reports_before_anything_is_asked(self):
+        self.fleet.start()
+        wait_until(lambda: [each["metadata"]["name"] for each in self.api.list(SERVERS)
+                            if each.get("status", {}).get("answering")] == sorted(
+                                each.hostname for each in self.cluster.servers), 30, "every agent reports")
 
     def test_1_a_whole_rotation(self):
         """A writer for each server reads what it wrote through the next one."""

@@ -15,7 +15,6 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 import unittest
 
@@ -26,6 +25,8 @@ from lib.faultproxy import FaultProxy, _Close
 ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
 SEED = int(os.environ.get("KUBE_REKEY_TEST_SEED") or random.SystemRandom().randrange(10 ** 6))
 SAMPLE = 20             # deaths at least
+A_ROTATION = 12         # in one rotation at most
+TOGETHER = 12           # of one process that may come next
 ROTATIONS_AT_MOST = 400 if ALL else 8
 STILL = 240             # seconds after the last death within which a rotation must be done
 
@@ -61,9 +62,7 @@ class Watcher(FaultProxy):
     def __init__(self, cluster, server):
         super().__init__(cluster, server)
         self.seen = []
-        self.victim = None       # its pid, by a function
-        self.armed = None        # (label, after)
-        self.killed = threading.Event()
+        self.process = None      # the one behind it
         self.on(None, "", self._pass_or_kill, times=0)
 
     def _pass_or_kill(self, exchange):
@@ -73,16 +72,26 @@ class Watcher(FaultProxy):
             return
         if label not in self.seen:
             self.seen.append(label)
-        armed = self.armed
-        if not armed or armed[0] != label:
+        death = self.process.hit(label)
+        if not death:
             exchange.pass_on()
             return
-        self.armed = None
-        if armed[1]:
+        if death.after:
             exchange.whole()
-        os.kill(self.victim(), signal.SIGKILL)
-        self.killed.set()
+        os.kill(self.process.running.pid, signal.SIGKILL)
         raise _Close(reset=True)
+
+
+class Death:
+    """The last moment of a process: before or `after` something it says to its API server (a label), or before an Effect
+    on its disk."""
+
+    def __init__(self, name, step, after=False):
+        self.name, self.step, self.after = name, step, after
+        self.on_disk = isinstance(step, killer.Effect)
+
+    def __str__(self):
+        return f"{self.name} {'after' if self.after else 'before'} {self.step}{' on disk' if self.on_disk else ''}"
 
 
 class Process:
@@ -90,25 +99,46 @@ class Process:
 
     def __init__(self, name, start, proxies):
         self.name, self._start, self.proxies = name, start, proxies
-        self.running, self.under, self.death = None, (), None
+        self.running, self.under = None, ()
+        self.armed = []          # deaths, of which the first that comes is the one
+        self.died_by = None
         for proxy in proxies:
-            proxy.victim = lambda: self.running.pid
+            proxy.process = self
 
-    def keep(self):
-        """Starts it where it does not run; whether it had been killed. A controller ends by itself where it lost its
-        Lease, and nobody else ever does."""
-        if self.running and self.running.running():
-            return False
-        code = self.running.wait().code if self.running else None
-        if code not in (None, -signal.SIGKILL) and self.name != "controller":
+    def arm(self, deaths):
+        """For the next time it is started: strace kills at one step of the disk, which is then the only one."""
+        self.armed, self.died_by = deaths, None
+        on_disk = next((death for death in deaths if death.on_disk), None)
+        if on_disk:
+            self.armed = [on_disk]
+            call = on_disk.step.call
+            self.under = ["strace", "-I2", "-f", "-qq", "-o", os.devnull, "-e", "trace=" + call,
+                          "-e", f"inject={call}:signal=KILL:when={on_disk.step.ordinal}"]
+
+    def hit(self, label):
+        """The death that this label is, or None; there is one."""
+        death = next((each for each in self.armed if each.step == label), None)
+        if death:
+            self.armed, self.died_by = [], death
+        return death
+
+    def death(self):
+        """That it died; None: a controller ends by itself where it lost its Lease, and nobody else ever does."""
+        code = self.running.wait().code
+        if code == -signal.SIGKILL:
+            return self.died_by or self.armed[0]
+        if self.name != "controller":
             raise AssertionError(f"{self.name} ended with code {code}: {self.running.err}")
+        return None
+
+    def start(self):
         under, self.under = self.under, ()
         self.running = self._start(under)
-        return code == -signal.SIGKILL
 
     def stop(self):
         if self.running:
             self.running.kill()
+        self.running = None
 
 
 class Deaths(FleetCase):
@@ -117,7 +147,7 @@ class Deaths(FleetCase):
         super().setUp()
         if not killer.available():
             self.skipTest("strace is not there")
-        self.number = 0
+        self.number, self.chance = 0, random.Random(SEED)
         self.processes = [self.process(index) for index in range(3)] + [self.controller()]
 
     def proxy(self, index):
@@ -137,54 +167,54 @@ class Deaths(FleetCase):
         return [os.path.dirname(self.cluster.servers[index].config), self.cluster.path(f"state-{index}")]
 
     def rotate(self, pending):
-        """One rotation, in which processes die as it comes to that: `pending` {process: [death]} loses those that were
-        died, and the first of each that never came. How many there were."""
+        """One rotation, in which processes die as it comes to that. `pending` loses the deaths that were died, and one on
+        disk that did not come. How many there were."""
         self.number += 1
         name = f"rotation-{self.number}"
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         died, last = [], time.monotonic()
         for process in self.processes:
             process.stop()
-            process.running = None
-            self.next_death(process, pending)
+            self.next_deaths(process, pending)
         for process in self.processes:
-            process.keep()
+            process.start()
         self.fleet.rotate(name, provider=("secretbox", "aescbc", "aesgcm")[self.number % 3])
         while self.fleet.rotation(name).get("status", {}).get("outcome") != "Done":
             for process in self.processes:
-                if process.keep():
-                    died.append(self.words(process))
+                if process.running.running():
+                    continue
+                death = process.death()
+                if death:
+                    died.append(str(death))
                     last = time.monotonic()
-                    self.next_death(process, pending)
+                    if death in pending[process.name]:
+                        pending[process.name].remove(death)
+                    self.free_the_lease(process)
+                self.next_deaths(process, pending if len(died) < A_ROTATION else {})
+                process.start()
             if time.monotonic() > last + STILL:
                 self.fail(f"{name} stands still after {died}\n{self.fleet.said()}")
             time.sleep(0.5)
         for process in self.processes:
-            for proxy in process.proxies:
-                proxy.armed = None
+            process.armed = []
         self.expect_rotated(name, before, old)
         print(f"{name}: " + "; ".join(died or ["nobody died"]), flush=True)
         return len(died)
 
-    @staticmethod
-    def words(process):
-        kind, what, after = process.death
-        return f"{process.name} {'after' if after else 'before'} {what}" + (" on disk" if kind == "disk" else "")
+    def free_the_lease(self, process):
+        """Now and then, as if its time had run out: the next leader waits 15 s for that otherwise."""
+        if process.name == "controller" and self.chance.random() < 0.7:
+            self.api.request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
 
-    def next_death(self, process, pending):
-        """Arms the next one. One that was armed and has not come is not tried again."""
-        process.death = None
-        if not pending.get(process.name):
-            return
-        death = pending[process.name].pop(0)
-        process.death = death
-        kind, what, after = death
-        if kind == "disk":
-            process.under = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=" + what.call,
-                             "-e", f"inject={what.call}:signal=KILL:when={what.ordinal}"]
+    def next_deaths(self, process, pending):
+        """A step of the disk, or one of some labels: whichever comes first."""
+        some = pending.get(process.name, [])[:TOGETHER]
+        on_disk = [death for death in some if death.on_disk]
+        if on_disk and self.chance.random() < 0.5:
+            pending[process.name].remove(on_disk[0])
+            process.arm(on_disk[:1])
         else:
-            for proxy in process.proxies:
-                proxy.armed = (what, after)
+            process.arm([death for death in some if not death.on_disk])
 
     def steps_of_disk(self, index):
         """What agent `index` changes on disk in a rotation, as strace saw it."""
@@ -193,19 +223,18 @@ class Deaths(FleetCase):
     def all_deaths(self):
         """Of a rotation that nobody kills."""
         for index, process in enumerate(self.processes[:3]):
-            process.under = ["strace", "-f", "-qq", "-y", "-s", "0", "-o", self.cluster.path(f"trace-{index}"),
+            process.under = ["strace", "-I2", "-f", "-qq", "-y", "-s", "0", "-o", self.cluster.path(f"trace-{index}"),
                              "-e", "trace=" + ",".join(killer.CALLS)]
         self.rotate({})
         deaths = collections.defaultdict(list)
         for index, process in enumerate(self.processes):
             for label in dict.fromkeys(label for proxy in process.proxies for label in proxy.seen):
-                deaths[process.name] += [("network", label, after) for after in (False, True)]
+                deaths[process.name] += [Death(process.name, label, after) for after in (False, True)]
             if process.name != "controller":
-                deaths[process.name] += [("disk", effect, False) for effect in self.steps_of_disk(index)]
+                deaths[process.name] += [Death(process.name, effect) for effect in self.steps_of_disk(index)]
         return deaths
 
     def test_everybody_dies(self):
-        chance = random.Random(SEED)
         deaths = self.all_deaths()
         count = sum(map(len, deaths.values()))
         self.assertGreater(count, 100, deaths)
@@ -213,7 +242,7 @@ class Deaths(FleetCase):
         died = rotations = 0
         while any(deaths.values()) and (ALL or died < SAMPLE):
             for each in deaths.values():
-                chance.shuffle(each)
+                self.chance.shuffle(each)
             died += self.rotate(deaths)
             rotations += 1
             self.assertLess(rotations, ROTATIONS_AT_MOST)

@@ -34,13 +34,15 @@ class Result:
 class Running:
     """A run in the background, its output collected as it comes."""
 
-    def __init__(self, arguments, env=None):
+    def __init__(self, arguments, env=None, under=()):
+        """`under`: words before the command (strace and its own)."""
         self.arguments = [str(argument) for argument in arguments]
+        self._under = under
         self._start = time.monotonic()
         if not os.access(binary(), os.X_OK):
             raise FileNotFoundError(f"no {binary()}: build it, or set KUBE_REKEY")
         self.process = processes.start(
-            [binary(), *self.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*under, binary(), *self.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})})
         self.pid = self.process.pid
         self._collected = {"out": [], "err": []}
@@ -71,7 +73,7 @@ class Running:
             os.kill(self.pid, number)
 
     def kill(self):
-        self.signal(signal.SIGKILL)
+        self.signal(signal.SIGTERM if self._under else signal.SIGKILL)  # strace -I2 hands it on
         return self.wait()
 
     def wait(self, timeout=120):
@@ -91,8 +93,8 @@ class Running:
         return result
 
 
-def start_kube_rekey(arguments, env=None):
-    return Running(arguments, env)
+def start_kube_rekey(arguments, env=None, under=()):
+    return Running(arguments, env, under)
 
 
 def kube_rekey(arguments, env=None, timeout=120):
