@@ -144,7 +144,8 @@ int cmd_abort(struct command_context *context, struct error **err)
 {
 	static const struct steering abort_it = {
 		.verb = "abort",
-		.done = "is given up: the new key is taken away again before it writes; this cannot be taken back",
+		.done = "takes no further step: its new key stays where it is, and other rotations wait until this "
+			"KeyRotation is deleted; this cannot be taken back",
 		.already = "is given up already",
 		.spec = "{\"aborted\":true}",
 		.is_so = is_aborted,

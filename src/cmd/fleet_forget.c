@@ -11,7 +11,6 @@
 #define FORGET_JSON_MAX (64u << 10)
 #define STATUS_JSON_MAX (1u << 20)
 #define LEASE_WATCH (25 * NS_PER_S) /* identity Leases are renewed each 10 s: two renewals and a half */
-#define AGENT_WATCH (3 * NS_PER_S)  /* an agent reports each second */
 #define LOOK_INTERVAL (500 * NS_PER_MS)
 #define REVIEWS "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -93,7 +92,8 @@ static int check_gone(struct command_context *context, struct session *session, 
 	_cleanup_(life_free) struct life first = {0};
 	const bool never = false;
 	int rc = look(session, server, &first, err);
-	uint64_t until = clock_monotonic() + (first.has_lease ? LEASE_WATCH : AGENT_WATCH);
+	/* Without a Lease, too: one that is just starting has none yet. */
+	uint64_t until = clock_monotonic() + LEASE_WATCH;
 	while (rc == 0 && clock_monotonic() < until) {
 		_cleanup_(life_free) struct life now = {0};
 		screen_running(&context->screen, clock_monotonic(), false, "looking whether %s shows any life", server);
@@ -235,6 +235,8 @@ static void print_forgotten(struct command_context *context, const char *server,
 	context->printed_document = true;
 	if (!context->options.json) {
 		printf("%s no longer counts in KeyRotation %s; the report will say so, and that %s said it.\n"
+		       "An identity Lease that it left behind counts for up to two hours more, unless it is deleted: "
+		       "kubectl -n kube-system get leases\n"
 		       "Its KeyServer stays: once the node is gone, kubectl delete keyserver %s, or the next rotation "
 		       "counts "
 		       "it again.\n",

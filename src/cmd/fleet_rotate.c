@@ -298,6 +298,9 @@ int fleet_rotate(struct command_context *context, struct session *session, struc
 	print_target(context);
 	object_release(&key_rotation_spec_record, &asked->spec);
 	int rc = fleet_rotate_spec(o, &asked->spec, err);
+	const char *no = rc == 0 ? key_rotation_not_carried_out(&asked->spec) : NULL;
+	if (no)
+		rc = error_set(err, ERROR_REFUSED, "%s", no);
 	if (rc == 0)
 		rc = begin_or_find(context, session, asked, err);
 	if (rc < 0 || o->no_wait)

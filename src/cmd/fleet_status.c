@@ -7,7 +7,7 @@
 #include "cmd/fleet_view.h"
 
 #define STATUS_JSON_MAX (64u << 20)
-#define REPORT_WAIT (3 * NS_PER_S) /* an agent reports each second */
+#define REPORT_WAIT (2 * FLEET_INTERVAL + NS_PER_S)
 #define LOOK_INTERVAL (300 * NS_PER_MS)
 
 /* --- whose agent reports --- */

@@ -11,8 +11,7 @@
 #include "client/kube/custom.h"
 #include "engine/intent.h"
 
-/* Turns come when an order does; at these times whatever happens, sooner while something is awaited. */
-#define CALM_INTERVAL (3 * NS_PER_S)
+/* Turns come when an order does; at these times, or FLEET_INTERVAL, whatever happens, sooner while something is awaited. */
 #define AWAKE_INTERVAL NS_PER_S
 #define TURN_SPACING (NS_PER_S / 5)
 #define IDENTITY_ASK (10 * NS_PER_S)
@@ -249,13 +248,22 @@ static void ask_for_compaction(struct agent *agent)
 		node->census_seen.compacted = false;
 }
 
+/* Without it in the report the controller orders another. */
+static void forget_census(struct rotation *node)
+{
+	census_observation_free(&node->census_seen);
+	node->seen.census = node->census_seen; /* lent: what it pointed to is gone */
+}
+
 /* Silence is watched for a rotation only: it asks each member of etcd each second. */
 static void watch_etcd(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	if (agent->rotation && !agent->rotation->status.outcome) {
 		rotation_watch(node);
-	} else if (agent->read_at != 0) {
+	} else if (agent->read_at != 0 && node->quiet) {
+		/* With it goes what etcd had shown: that it went back afterwards, nobody would see. */
+		forget_census(node);
 		quiet_stop(node->quiet);
 		node->quiet = NULL;
 	}
@@ -272,8 +280,10 @@ static void look(struct agent *agent)
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
-	if (node->quiet)
+	if (node->quiet) {
 		quiet_observe(node->quiet, &node->seen);
+		rotation_ask_for_members(node);
+	}
 	node->seen.census = node->census_seen;
 }
 
@@ -409,13 +419,6 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }
 
-/* It does not do for the drop: without it in the report the controller orders another. */
-static void forget_census(struct rotation *node)
-{
-	census_observation_free(&node->census_seen);
-	node->seen.census = node->census_seen; /* lent: what it pointed to is gone */
-}
-
 static int act(struct agent *agent, bool *ret_acted, struct error **err)
 {
 	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
@@ -440,7 +443,7 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 		break;
 	case RULING_WAIT:
 		if (verdict.ground == GROUND_NO_CENSUS)
-			forget_census(agent->node);
+			forget_census(agent->node); /* it does not do for the drop */
 		agent_trouble(agent, ground_text(verdict.ground));
 		break;
 	case RULING_NOTHING:
@@ -573,7 +576,7 @@ int agent_run(const struct agent_options *options, struct error **err)
 		rc = turn(&agent, err);
 		if (rc == 0)
 			rc = wake_wait(agent.wake, begun + TURN_SPACING,
-				       begun + (is_awake(&agent) ? AWAKE_INTERVAL : CALM_INTERVAL), err);
+				       begun + (is_awake(&agent) ? AWAKE_INTERVAL : FLEET_INTERVAL), err);
 	}
 	return rc;
 }

@@ -85,6 +85,7 @@ static void forget_rotation(struct controller *c)
 	c->server_count = 0;
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
+	free(steal(c->settled_members));
 	c->census.sequence = 0;
 	c->seen.census = (struct census_observation){0}; /* lent */
 	census_observation_free(&c->census.seen);
@@ -159,6 +160,12 @@ static void delete_canaries(struct controller *c)
 	}
 }
 
+/* Nothing that was ordered is begun any more. */
+static int withdraw(struct controller *c, struct error **err)
+{
+	return c->fence.epoch ? controller_withdraw(c, err) : 0;
+}
+
 static int decide_and_act(struct controller *c, struct error **err)
 {
 	uint64_t now = clock_monotonic();
@@ -166,25 +173,11 @@ static int decide_and_act(struct controller *c, struct error **err)
 	write_record(c, &d, now);
 	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
 	int rc = d.action == ACTION_REENCRYPT ? controller_tell(c, &d, err) : 0;
-	if (rc == 0 && !c->rotation->spec.paused)
-		rc = controller_act(c, &d, err);
+	if (rc == 0)
+		rc = c->rotation->spec.paused ? withdraw(c, err) : controller_act(c, &d, err);
 	if (rc == 0 && d.action == ACTION_DONE)
 		delete_canaries(c);
 	return rc == 0 ? controller_tell(c, &d, err) : rc;
-}
-
-/* What is asked for and not carried out yet is waited with, not half done: NULL where all of it is. */
-static const char *not_carried_out(const struct key_rotation_spec *spec)
-{
-	if (!spec->provider)
-		return "this version carries out spec.provider only";
-	if (!text_equal(spec->old_key, "keep"))
-		return "this version leaves old keys on the nodes only: spec.oldKey keep";
-	if (spec->aborted)
-		return "this version does not abort a rotation of several servers: it stays where it is";
-	if (spec->foreign_prefixes.count > 0)
-		return "this version does not pass spec.foreignPrefixes to agents";
-	return NULL;
 }
 
 static int turn(struct controller *c, struct error **err)
@@ -194,7 +187,7 @@ static int turn(struct controller *c, struct error **err)
 		return controller_look_for_servers(c, err);
 	if (rc < 0)
 		return rc;
-	const char *no = not_carried_out(&c->rotation->spec);
+	const char *no = key_rotation_not_carried_out(&c->rotation->spec);
 	rc = controller_look(c, err);
 	if (rc == 0 && !no)
 		rc = controller_find_path(c, err);
@@ -202,8 +195,12 @@ static int turn(struct controller *c, struct error **err)
 		return rc;
 	if (c->path && !no)
 		return decide_and_act(c, err);
-	if (no)
+	if (no) {
 		controller_trouble(c, no);
+		rc = withdraw(c, err);
+		if (rc < 0)
+			return rc;
+	}
 	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
 	return controller_tell(c, &nothing, err);
 }

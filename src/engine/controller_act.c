@@ -85,7 +85,7 @@ static int send_none(struct controller *c, size_t index, struct error **err)
 	return controller_send(c, index, &none, err);
 }
 
-static int send_none_to_all(struct controller *c, struct error **err)
+int controller_withdraw(struct controller *c, struct error **err)
 {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
@@ -163,7 +163,15 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 		const struct agent_report *agents, struct error **err)
 {
 	int rc = 0;
-	if (under_way_anywhere(c, dispatch, agents, d->valid_until))
+	bool under_way = under_way_anywhere(c, dispatch, agents, d->valid_until);
+	/* Counted before it is ordered, whatever becomes of us. */
+	if (dispatch->order.rescue && !under_way) {
+		c->rotation->status.rescues++;
+		rc = controller_apply(c, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (under_way)
 		dispatch->order.sequence = dispatch->fence.sequence = c->fence.sequence;
 	/* Before it is sent: some may get it and others not, and no other order has its number. */
 	c->fence = dispatch->fence;
@@ -191,14 +199,14 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 		if (rc == 0)
 			c->fence = dispatch.fence;
 		if (rc == 0)
-			rc = send_none_to_all(c, err);
+			rc = controller_withdraw(c, err);
 		break;
 	case DISPATCH_WAIT: {
 		_cleanup_free_ char *why =
 			xasprintf("the agent of %s has not acknowledged epoch %llu", c->servers[dispatch.agent].name,
 				  (unsigned long long)c->fence.epoch);
 		controller_trouble(c, why);
-		return send_none_to_all(c, err);
+		return controller_withdraw(c, err);
 	}
 	case DISPATCH_SEND:
 		rc = send(c, d, &dispatch, agents, err);
@@ -315,12 +323,16 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		server->canary_step = found_step(status, server->name);
 		server->canary_at = server->written_at;
 		server->canary_process = server->written_process;
-		settled = settled && server->canary_step == d->step;
+		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
 		first = server->written_at < first ? server->written_at : first;
 	}
 	if (d->phase == PHASE_SETTLE && settled) {
+		/* No longer than all agents have seen it: what they report is older than the canaries. */
+		uint64_t seen_until = c->seen.etcd_looked_at < first ? c->seen.etcd_looked_at : first;
 		c->settled_began = c->seen.quiet_since;
-		c->settled_ended = c->seen.quiet_since ? first : 0;
+		c->settled_ended = c->seen.quiet_since ? seen_until : 0;
+		free(c->settled_members);
+		c->settled_members = controller_members(c);
 	}
 	controller_trouble(c, settled || d->phase != PHASE_SETTLE
 				      ? NULL
@@ -349,6 +361,9 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 
 static int canary(struct controller *c, const struct decision *d, struct error **err)
 {
+	/* Silence is over when the agents have seen it to its end, a little later. */
+	if (d->phase == PHASE_SETTLE && c->seen.etcd_looked_at < c->seen.quiet_since + c->seen.settle_time)
+		return 0;
 	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
 		return put_canaries(c, d, err);
 	for (size_t i = 0; i < c->server_count; i++) {
@@ -461,11 +476,11 @@ static enum sweep_wish wish(void *arg)
 static void finish_telling(struct controller *c)
 {
 	_cleanup_json_ json = NULL;
-	const struct kube_custom_request request = read_request(c);
 	int rc = 0;
 	while (rc == 0 && c->telling)
 		rc = loop_run_until(c->options->cluster->loop, &c->told, 0, NULL);
 	kube_custom_cancel(steal(c->telling));
+	const struct kube_custom_request request = read_request(c); /* of the rotation that was taken meanwhile */
 	if (rc == 0 && kube_custom_fetch(&c->options->cluster->kube, &request, &json, NULL) == 0)
 		(void)take_rotation(c, json);
 	c->told_at = 0; /* at once */

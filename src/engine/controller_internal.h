@@ -82,6 +82,7 @@ struct controller {
 	/* what was done by this process */
 	struct sweep_observation sweep;
 	uint64_t settled_began, settled_ended, reads_checked_at;
+	char *settled_members; /* of etcd, that were watched meanwhile */
 	struct {
 		uint64_t sequence, epoch, sent_at; /* of the order that asked for it; 0: none was */
 		struct census_observation seen;
@@ -112,6 +113,10 @@ _must_check_ int controller_look_for_servers(struct controller *controller, stru
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* Takes back what is ordered and not carried out yet. */
+_must_check_ int controller_withdraw(struct controller *controller, struct error **err);
+/* The names of etcd's members as they are reported; new string. */
+char *controller_members(const struct controller *controller);
 /* Sends one order (spec->action, ...) to server `index`. -ERROR_CONFLICT when the Lease was lost: nothing was sent. */
 _must_check_ int controller_send(struct controller *controller, size_t index, const struct key_server_spec *spec,
 				 struct error **err);

@@ -111,6 +111,22 @@ static void find_servers(struct controller *c, const struct kube_identities *ide
 	follow_set(c);
 }
 
+/* An order that is not in the KeyServer any more, which somebody deleted or put back, was never sent. */
+static void forget_lost_orders(struct controller *c)
+{
+	for (size_t i = 0; i < c->server_count; i++) {
+		struct key_server_spec *sent = &c->servers[i].sent;
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		const struct key_server_spec *spec = server ? &server->last->spec : NULL;
+		if (sent->epoch == 0 ||
+		    (spec && text_equal(spec->rotation, c->fence_rotation) && spec->epoch == sent->epoch &&
+		     spec->sequence == sent->sequence && text_equal(spec->action ? spec->action : "", sent->action)))
+			continue;
+		object_release(&key_server_spec_record, sent);
+		*sent = (struct key_server_spec){0};
+	}
+}
+
 /* --- every server's own /metrics --- */
 
 static struct directed *by_id_hash(const struct controller *c, const struct kube_identities *identities,
@@ -273,6 +289,8 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		bool fresh = server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
 		uint64_t quiet = fresh ? server->last->status.quiet_milliseconds * MS : 0;
+		if (fresh && c->seen.members_known != FACT_KNOWN)
+			observe_members(c, &server->last->status);
 		if (quiet == 0 || quiet > server->beat_read_at) {
 			all = false;
 			continue;
@@ -280,11 +298,23 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		uint64_t began = server->beat_read_at - quiet;
 		since = began > since ? began : since;
 		looked = server->looked_at < looked ? server->looked_at : looked;
-		if (c->seen.members_known != FACT_KNOWN)
-			observe_members(c, &server->last->status);
 	}
 	c->seen.quiet_since = all ? since : 0;
 	c->seen.etcd_looked_at = all && looked > MEMBER_LOOK ? looked - MEMBER_LOOK : 0;
+	/* A member that joined since then was never watched. */
+	_cleanup_free_ char *members = controller_members(c);
+	if (c->seen.members_known == FACT_KNOWN && !text_equal(members, c->settled_members))
+		c->settled_began = c->settled_ended = 0;
+}
+
+char *controller_members(const struct controller *c)
+{
+	struct strings names = {0};
+	for (size_t i = 0; i < c->seen.member_count; i++)
+		strings_add(&names, c->seen.members[i].name);
+	char *text = strings_join(&names, " ");
+	strings_free(&names);
+	return text;
 }
 
 static void take_groups(const struct key_server_status *status, struct census_observation *ret)
@@ -335,7 +365,7 @@ static void observe_census(struct controller *c, uint64_t now)
 			    status->census.sequence == c->census.sequence;
 		if (!good && !taken &&
 		    controller_outcome(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence) == OUTCOME_OPEN)
-			return; /* not yet: the one before stands */
+			goto not_yet;
 		if (!good || !status->census.complete) {
 			whole.complete = false;
 			if (!whole.why)
@@ -358,12 +388,20 @@ static void observe_census(struct controller *c, uint64_t now)
 	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
 	census_observation_free(&c->census.seen);
 	c->census.seen = whole;
+	return;
+not_yet: /* the one before stands */
+	census_observation_free(&whole);
 }
 
 static uint64_t settle_time(const struct controller *c)
 {
 	const uint64_t least = 15 * NS_PER_S, balancer = 15 * 60 * NS_PER_S;
 	uint64_t time = c->options->cluster->request_timeout;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		uint64_t own = status ? status->request_timeout_milliseconds * MS : 0;
+		time = own > time ? own : time;
+	}
 	if (c->rotation->spec.settle_seconds > 0)
 		return c->rotation->spec.settle_seconds * NS_PER_S;
 	if (c->options->has_settle)
@@ -403,6 +441,11 @@ int controller_look(struct controller *c, struct error **err)
 	kube_identities_free(&identities);
 	if (rc < 0)
 		return rc;
+	if (c->rotation->spec.servers && c->rotation->spec.servers != c->rotation->status.server_count)
+		set_unsure(c,
+			   xasprintf("spec.servers says %llu, and %zu are known",
+				     (unsigned long long)c->rotation->spec.servers, c->rotation->status.server_count));
+	forget_lost_orders(c);
 	/* The census is lent: it outlives many looks. */
 	c->seen.census = (struct census_observation){0};
 	observation_free_contents(&c->seen);

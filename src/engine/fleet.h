@@ -5,7 +5,8 @@
 #include "engine/key_server.h"
 #include "kube-rekey/order.h"
 
-#define FLEET_SILENCE UINT64_C(10000000000) /* ns: an agent reports each second; what is older shows nothing */
+#define FLEET_INTERVAL UINT64_C(3000000000) /* ns: an agent reports at least as often */
+#define FLEET_SILENCE UINT64_C(10000000000) /* ns: what is older shows nothing */
 
 struct fleet_server {
 	struct key_server *last;

@@ -167,3 +167,18 @@ int key_rotation_status_body(const struct key_rotation *rotation, char **ret, st
 {
 	return object_body(KIND, &rotation->meta, "status", &key_rotation_status_record, &rotation->status, ret, err);
 }
+
+const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)
+{
+	if (!spec->provider)
+		return "this version carries out spec.provider only";
+	if (!text_equal(spec->old_key, "keep"))
+		return "this version leaves old keys on the nodes only: spec.oldKey keep";
+	if (spec->aborted)
+		return "this version does not abort a rotation of several servers: it stays where it is";
+	if (spec->foreign_prefixes.count > 0)
+		return "this version does not pass spec.foreignPrefixes to agents";
+	if (spec->allow_aesgcm)
+		return "this version does not pass spec.allowAesgcm to agents";
+	return NULL;
+}

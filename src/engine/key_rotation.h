@@ -86,6 +86,8 @@ struct key_rotation {
 extern const struct object_record key_rotation_spec_record, key_rotation_status_record, key_rotation_quarantined_record,
 	key_rotation_server_record;
 
+/* What is asked for and not carried out yet is waited with, not half done: why. NULL where all of it is. */
+const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */
 _must_check_ int key_rotation_parse(const cJSON *json, struct key_rotation **ret, struct error **err);

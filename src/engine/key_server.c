@@ -127,6 +127,8 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, heartbeat, "heartbeat", 64),
 	OBJECT_NUMBER(STATUS, observed_age_milliseconds, "observedAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, quiet_milliseconds, "quietMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, loaded_since_milliseconds, "loadedSinceMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXT(STATUS, trust_key, "trustKey", 64),
 	OBJECT_TEXTS(STATUS, retired, "retired", 256, KEY_FINGERPRINT_LEN),
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),

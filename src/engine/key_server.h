@@ -81,6 +81,8 @@ struct key_server_status {
 	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
+	uint64_t loaded_since_milliseconds; /* of the agent's own clock: another one where it saw something else run */
+	uint64_t request_timeout_milliseconds;
 	char *trust_key;                       /* fingerprint */
 	struct strings retired;                /* fingerprints */
 	struct object_sealed_key *sealed_keys; /* make-key: to be carried to KeyRotation.status */

@@ -227,7 +227,7 @@ static void ask_for_compaction(struct rotation *r)
 }
 
 /* A member that is silent may have been removed from its etcd: that is how a person ends the wait for one that is gone. */
-static void ask_for_members(struct rotation *r)
+void rotation_ask_for_members(struct rotation *r)
 {
 	uint64_t now = loop_now(r->cluster->loop);
 	bool doubt = r->seen.members_known != FACT_KNOWN;
@@ -257,7 +257,7 @@ void rotation_observe(struct rotation *r)
 	seen->servers_known = r->set_known ? FACT_KNOWN : FACT_UNKNOWN;
 	seen->servers_why = r->set_known || !r->set_why ? NULL : xstrdup(r->set_why);
 	quiet_observe(r->quiet, seen);
-	ask_for_members(r);
+	rotation_ask_for_members(r);
 	/* A balancer may show itself late, by the first answer of another member. */
 	if (seen->members_behind_balancer && !r->options.has_settle && r->settle_time < SETTLE_BALANCER)
 		r->settle_time = SETTLE_BALANCER;

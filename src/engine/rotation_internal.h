@@ -79,6 +79,8 @@ void rotation_block(struct rotation *rotation, char *why);
 void rotation_observe(struct rotation *rotation);
 /* Begins the watch over silence, once. */
 void rotation_watch(struct rotation *rotation);
+/* A member of etcd that is silent may have been removed: asks etcd who its members are, now and then. */
+void rotation_ask_for_members(struct rotation *rotation);
 void observation_forget(struct observation *seen); /* frees what a look has made */
 /* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
 _must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);

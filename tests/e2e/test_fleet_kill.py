@@ -28,7 +28,7 @@ SAMPLE = 20             # deaths at least
 A_ROTATION = 12         # in one rotation at most
 TOGETHER = 12           # of one process that may come next
 ROTATIONS_AT_MOST = 400 if ALL else 8
-STILL = 240             # seconds after the last death within which a rotation must be done
+STILL = 400             # seconds after the last death within which a rotation must be done
 
 
 def label_of(exchange):
@@ -112,7 +112,7 @@ class Process:
         if on_disk:
             self.armed = [on_disk]
             call = on_disk.step.call
-            self.under = ["strace", "-I2", "-f", "-qq", "-o", os.devnull, "-e", "trace=" + call,
+            self.under = ["strace", "-I2", "-f", "--seccomp-bpf", "-qq", "-o", os.devnull, "-e", "trace=" + call,
                           "-e", f"inject={call}:signal=KILL:when={on_disk.step.ordinal}"]
 
     def hit(self, label):
@@ -223,7 +223,7 @@ class Deaths(FleetCase):
     def all_deaths(self):
         """Of a rotation that nobody kills."""
         for index, process in enumerate(self.processes[:3]):
-            process.under = ["strace", "-I2", "-f", "-qq", "-y", "-s", "0", "-o", self.cluster.path(f"trace-{index}"),
+            process.under = ["strace", "-I2", "-f", "--seccomp-bpf", "-qq", "-y", "-s", "0", "-o", self.cluster.path(f"trace-{index}"),
                              "-e", "trace=" + ",".join(killer.CALLS)]
         self.rotate({})
         deaths = collections.defaultdict(list)
