@@ -69,7 +69,7 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 		      struct key_server_status *ret)
 {
 	const struct cluster *cluster = agent->node->cluster;
-	ret->loaded_since_milliseconds = seen->servers[0].loaded_since / MS;
+	ret->reloads = agent->node->look.successes_now;
 	ret->request_timeout_milliseconds = cluster->request_timeout / MS;
 	ret->quiet_milliseconds = age(seen->quiet_since, now);
 	ret->members_behind_balancer = seen->members_behind_balancer;

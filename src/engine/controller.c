@@ -163,6 +163,7 @@ static void delete_canaries(struct controller *c)
 /* Nothing that was ordered is begun any more. */
 static int withdraw(struct controller *c, struct error **err)
 {
+	controller_forget_canaries(c); /* no agent looks for them any more */
 	return c->fence.epoch ? controller_withdraw(c, err) : 0;
 }
 

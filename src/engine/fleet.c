@@ -38,9 +38,9 @@ static bool same_report(const struct key_server_status *a, const struct key_serv
 
 static bool says_the_same(const struct key_server_status *a, const struct key_server_status *b)
 {
-	return a->loaded_is_file && b->loaded_is_file && a->process == b->process &&
-	       a->loaded_since_milliseconds == b->loaded_since_milliseconds && text_equal(a->file_hash, b->file_hash) &&
-	       text_equal(a->loaded_hash, b->loaded_hash) && text_equal(a->incarnation, b->incarnation);
+	return a->loaded_is_file && b->loaded_is_file && a->process == b->process && a->reloads == b->reloads &&
+	       text_equal(a->file_hash, b->file_hash) && text_equal(a->loaded_hash, b->loaded_hash) &&
+	       text_equal(a->incarnation, b->incarnation);
 }
 
 static uint64_t before(uint64_t at, uint64_t milliseconds)

@@ -127,7 +127,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, heartbeat, "heartbeat", 64),
 	OBJECT_NUMBER(STATUS, observed_age_milliseconds, "observedAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, quiet_milliseconds, "quietMilliseconds", OBJECT_NUMBER_MAX, 0),
-	OBJECT_NUMBER(STATUS, loaded_since_milliseconds, "loadedSinceMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, reloads, "reloads", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXT(STATUS, trust_key, "trustKey", 64),
 	OBJECT_TEXTS(STATUS, retired, "retired", 256, KEY_FINGERPRINT_LEN),

@@ -81,7 +81,7 @@ struct key_server_status {
 	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
-	uint64_t loaded_since_milliseconds; /* of the agent's own clock: another one where it saw something else run */
+	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;
 	char *trust_key;                       /* fingerprint */
 	struct strings retired;                /* fingerprints */

@@ -1,0 +1,111 @@
+/* The API servers as their agents report them: what two reports in a row say of the time between them. */
+#include "kube_server.h"
+#include "base/json_read.h"
+#include "engine/fleet.h"
+
+static struct loop *loop;
+static struct kube_server server;
+static struct kube kube;
+
+static char *list_of(const char *status)
+{
+	return xasprintf("{\"kind\":\"KeyServerList\",\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"metadata\":"
+			 "{\"resourceVersion\":\"7\"},\"items\":[{\"apiVersion\":\"kube-rekey.dev/v1alpha1\",\"kind\":"
+			 "\"KeyServer\",\"metadata\":{\"name\":\"cp-1\",\"uid\":\"u-1\",\"resourceVersion\":\"6\"},"
+			 "\"spec\":{},\"status\":{\"beat\":%s}}]}",
+			 status);
+}
+
+static void read_list(struct fleet *fleet, const char *status)
+{
+	_cleanup_free_ char *list = list_of(status);
+	const struct served_answer script[] = {{.status = 200, .body = list}};
+	struct error *err = NULL;
+	kube_server_play(&server, script, 1);
+	assert_ok(fleet_read(fleet, &kube, &err), err);
+	kube_server_play(&server, NULL, 0);
+}
+
+#define HASH "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define OTHER "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+#define REPORT(beat, incarnation, process, reloads, file, loaded, is_file)                                       \
+	beat ",\"incarnation\":\"" incarnation "\",\"answering\":true,\"process\":" process ",\"reloads\":" reloads \
+	     ",\"fileHash\":\"" file "\",\"fileStep\":1,\"loadedHash\":\"" loaded                                  \
+	     "\",\"loadedStep\":1,\"loadedIsFile\":" is_file ",\"observedAgeMilliseconds\":1"
+
+static const char first[] = REPORT("1", "a", "100", "3", HASH, HASH, "true");
+
+/* What comes after `first`: whether it has run this file ever since. */
+static const struct {
+	const char *name, *report;
+	bool goes_on;
+} rows[] = {
+	{"the same, later", REPORT("2", "a", "100", "3", HASH, HASH, "true"), true},
+	{"the very same report", REPORT("1", "a", "100", "3", HASH, HASH, "true"), true},
+	{"another file ran in between, and this one again", REPORT("9", "a", "100", "5", HASH, HASH, "true"), false},
+	{"its process began anew", REPORT("2", "a", "200", "3", HASH, HASH, "true"), false},
+	{"another file, which it runs", REPORT("2", "a", "100", "4", OTHER, OTHER, "true"), false},
+	{"the agent has another state directory", REPORT("2", "b", "100", "3", HASH, HASH, "true"), false},
+};
+
+static void test_loaded_since(void **state)
+{
+	const __typeof__(rows[0]) *row = *state;
+	struct fleet fleet = {0};
+	read_list(&fleet, first);
+	uint64_t since = fleet.servers[0].loaded_since;
+	assert_true(since > 0);
+	usleep(2000);
+	read_list(&fleet, row->report);
+	assert_true(fleet.servers[0].loaded_since >= since);
+	assert_int_equal(fleet.servers[0].loaded_since == since, row->goes_on);
+	fleet_free(&fleet);
+}
+
+static void test_not_its_file(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, first);
+	read_list(&fleet, REPORT("2", "a", "100", "3", OTHER, HASH, "false"));
+	assert_int_equal(fleet.servers[0].loaded_since, 0);
+	fleet_free(&fleet);
+}
+
+/* Of a report that was there already nobody knows how old it is. */
+static void test_looked_at(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, first);
+	assert_int_equal(fleet.servers[0].looked_at, 0);
+	uint64_t asked = fleet.read_at;
+	read_list(&fleet, first);
+	assert_int_equal(fleet.servers[0].looked_at, 0);
+	asked = fleet.read_at;
+	read_list(&fleet, REPORT("2", "a", "100", "3", HASH, HASH, "true"));
+	assert_int_equal(fleet.servers[0].looked_at, asked - 1000000);
+	assert_true(fleet.servers[0].beat_read_at >= fleet.read_at);
+	fleet_free(&fleet);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_not_its_file),
+		cmocka_unit_test(test_looked_at),
+	};
+	int failed;
+
+	json_install_hooks();
+	if (loop_new(&loop, NULL) < 0)
+		return 1;
+	kube_server_start(&server);
+	kube = kube_of(&server, loop);
+	failed = RUN_ROWS(test_loaded_since, rows);
+	failed += cmocka_run_group_tests(tests, NULL, NULL);
+	http_client_free(kube.http);
+	kube_server_stop(&server);
+	loop_free(loop);
+	return failed;
+}
