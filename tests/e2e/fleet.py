@@ -96,7 +96,7 @@ class Fleet:
             status = self.rotation(name).get("status", {})
             return found(status) and status
         try:
-            return wait_until(look, timeout, what)
+            return wait_until(look, timeout, what, 0.5)
         except Exception as error:
             raise AssertionError(
                 f"{what}: {yaml.safe_dump(self.rotation(name).get('status'))}\n"
