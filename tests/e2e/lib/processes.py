@@ -125,7 +125,7 @@ def _kill_all():
             process.wait()
 
 
-def wait_until(condition, timeout, what, every=0.05):
+def wait_until(condition, timeout, what, every=0.1):
     """The first true answer of `condition`, or TimeoutError naming `what`."""
     deadline = time.monotonic() + timeout
     while True:
