@@ -65,6 +65,12 @@ static inline bool serve_read(FILE *in, struct served_request *ret)
 	return ret->body_len == len;
 }
 
+static inline void serve_forget(struct served_request *request)
+{
+	free(request->headers);
+	free(request->body);
+}
+
 static inline void serve_write(int fd, const struct served_answer *answer)
 {
 	size_t len = answer->len;
@@ -92,10 +98,13 @@ static inline void *serve_connection(void *arg)
 		struct served_request request;
 		struct served_answer answer = {.drop = true};
 
-		if (!serve_read(in, &request))
+		if (!serve_read(in, &request)) {
+			serve_forget(&request);
 			break;
+		}
 		pthread_mutex_lock(&server->lock);
-		if (server->seen_count < SERVED_MAX)
+		bool kept = server->seen_count < SERVED_MAX;
+		if (kept)
 			server->seen[server->seen_count++] = request;
 		if (server->answer != NULL)
 			answer = server->answer(server->arg, &request);
@@ -113,6 +122,8 @@ static inline void *serve_connection(void *arg)
 		if (answer.len > 0)
 			answer.body = body = xmemdup(answer.body, answer.len);
 		pthread_mutex_unlock(&server->lock);
+		if (!kept)
+			serve_forget(&request);
 		if (answer.delay_ms)
 			usleep(answer.delay_ms * 1000);
 		if (!answer.drop)
@@ -163,10 +174,8 @@ static inline void kube_server_start(struct kube_server *server)
 static inline void kube_server_play(struct kube_server *server, const struct served_answer *script, size_t count)
 {
 	pthread_mutex_lock(&server->lock);
-	for (size_t i = 0; i < server->seen_count; i++) {
-		free(server->seen[i].headers);
-		free(server->seen[i].body);
-	}
+	for (size_t i = 0; i < server->seen_count; i++)
+		serve_forget(&server->seen[i]);
 	server->seen_count = 0;
 	server->script = script;
 	server->script_count = count;

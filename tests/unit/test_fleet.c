@@ -28,9 +28,9 @@ static void read_list(struct fleet *fleet, const char *status)
 
 #define HASH "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER "sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
-#define REPORT(beat, incarnation, process, reloads, file, loaded, is_file)                                       \
+#define REPORT(beat, incarnation, process, reloads, file, loaded, is_file)                                          \
 	beat ",\"incarnation\":\"" incarnation "\",\"answering\":true,\"process\":" process ",\"reloads\":" reloads \
-	     ",\"fileHash\":\"" file "\",\"fileStep\":1,\"loadedHash\":\"" loaded                                  \
+	     ",\"fileHash\":\"" file "\",\"fileStep\":1,\"loadedHash\":\"" loaded                                   \
 	     "\",\"loadedStep\":1,\"loadedIsFile\":" is_file ",\"observedAgeMilliseconds\":1"
 
 static const char first[] = REPORT("1", "a", "100", "3", HASH, HASH, "true");
