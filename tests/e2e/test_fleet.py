@@ -152,15 +152,22 @@ class Three(FleetCase):
 
     def test_6_one_agent_a_node(self):
         """Another one with the same state directory is refused, and touches nothing: not even what the first is writing."""
+        name, config = self.cluster.servers[0].hostname, self.cluster.servers[0].config
+
+        def heartbeat():
+            return next((each.get("status", {}).get("heartbeat") for each in self.api.list(SERVERS)
+                         if each["metadata"]["name"] == name), None)
+        if not self.api.list(SERVERS):  # a controller makes it
+            self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer", "metadata": {"name": name}})
+        before = heartbeat()
         self.fleet.start_agent(0)
-        config = self.cluster.servers[0].config
-        wait_until(lambda: os.path.exists(self.cluster.path("state-0/agent.json")), 20, "the first has begun")
+        wait_until(lambda: heartbeat() != before, 60, "the first reports", 0.5)
         half = os.path.join(os.path.dirname(config), f".{os.path.basename(config)}.kube-rekey.tmp")
         with open(half, "w", encoding="utf-8") as file:
             file.write("half of a file")
         os.chmod(half, 0o600)
         second = self.fleet.start_agent(0)
-        self.assertEqual(second.wait(20).code, 3)
+        self.assertEqual(second.wait(60).code, 3)
         self.assertTrue(os.path.exists(half))
         os.remove(half)
 
