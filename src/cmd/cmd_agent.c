@@ -41,6 +41,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 {
 	struct options *o = &context->options;
 	_cleanup_session_ session = {0};
+	_cleanup_(web_stopp) struct web *web = NULL; /* its one thread watches, and serves */
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	_cleanup_(trust_key_freep) struct trust_key *trust = NULL;
 	int rc = check(o, err);
@@ -52,13 +53,16 @@ int cmd_agent(struct command_context *context, struct error **err)
 		o->server = o->apiservers.items[0];
 	rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
 	if (rc == 0)
-		rc = monitor_open(o, session.cluster->loop, &monitor, err);
+		rc = web_start(session.cluster->loop, &web, err);
+	if (rc == 0)
+		rc = monitor_open(o, web, &monitor, err);
 	if (rc < 0)
 		return rc;
 	struct shown shown = {monitor, &session.cluster->kube};
 	/* The agent has its own copies of keys. */
 	encryption_config_free(steal(session.config));
 	const struct agent_options options = {.cluster = session.cluster,
+					      .web = web,
 					      .config_path = session.config_path,
 					      .node_name = o->node_name,
 					      .state_directory = o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY,

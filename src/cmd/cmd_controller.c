@@ -91,6 +91,7 @@ int cmd_controller(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_strings_ urls = {0};
 	_cleanup_(clients_free) struct clients clients = {0};
+	_cleanup_(web_stopp) struct web *web = NULL; /* its one thread watches, and serves */
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
@@ -100,11 +101,14 @@ int cmd_controller(struct command_context *context, struct error **err)
 	if (rc == 0)
 		rc = open_clients(session.cluster, &urls, &clients, err);
 	if (rc == 0)
-		rc = monitor_open(o, session.cluster->loop, &monitor, err);
+		rc = web_start(session.cluster->loop, &web, err);
+	if (rc == 0)
+		rc = monitor_open(o, web, &monitor, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *instance = kube_lock_holder();
 	const struct controller_options options = {.cluster = session.cluster,
+						   .web = web,
 						   .servers = clients.servers,
 						   .server_count = clients.count,
 						   .leases = &clients.leases,

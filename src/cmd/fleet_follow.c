@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cmd/rotating.h"
+#include "engine/key_rotation_fetch.h"
 
 #define LOOK_INTERVAL NS_PER_S
 #define BLOCKED_LOOKS 3 /* in a row: what one look shows may have passed by the next */
@@ -47,7 +48,7 @@ static void follower_close(struct follower *f)
 /* The controller's own words are for this moment; "progresses" is why it waits. */
 static char *why(const struct key_rotation *rotation)
 {
-	const struct key_rotation_condition *condition = rotation_condition(rotation, "Progressing");
+	const struct key_rotation_condition *condition = key_rotation_condition(&rotation->status, "Progressing");
 	const char *text = condition && condition->message ? condition->message : "";
 	return text_printable(text, strlen(text), WORDS_MAX);
 }
@@ -184,7 +185,7 @@ static int look(struct follower *f, struct error **err)
 	struct kube *kube = &f->session->cluster->kube;
 	_cleanup_error_ failed = NULL;
 	struct key_rotation *rotation = NULL;
-	int rc = rotations_get(kube, f->name, &rotation, &failed);
+	int rc = key_rotation_fetch(kube, f->name, 0, &rotation, &failed);
 	if (rc == 0) {
 		key_rotation_free(f->rotation);
 		f->rotation = rotation;
@@ -209,7 +210,7 @@ static int look(struct follower *f, struct error **err)
 
 static bool only_objects(const struct key_rotation *rotation)
 {
-	const struct key_rotation_condition *degraded = rotation_condition(rotation, "Degraded");
+	const struct key_rotation_condition *degraded = key_rotation_condition(&rotation->status, "Degraded");
 	return degraded && (text_equal(degraded->reason, reason_name(REASON_QUARANTINED)) ||
 			    text_equal(degraded->reason, reason_name(REASON_OUTSIDE)));
 }

@@ -7,6 +7,7 @@
 #include "base/json_writer.h"
 #include "client/kube/custom.h"
 #include "client/kube/object.h"
+#include "engine/key_rotation_fetch.h"
 
 #define FORGET_JSON_MAX (64u << 10)
 #define STATUS_JSON_MAX (1u << 20)
@@ -265,7 +266,7 @@ static int mark_all(struct kube *kube, const struct strings *names, const char *
 		for (unsigned try = 0; rc == -ERROR_CONFLICT && try < tries; try++) {
 			_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
 			error_clear(err);
-			rc = rotations_get(kube, names->items[i], &rotation, err);
+			rc = key_rotation_fetch(kube, names->items[i], 0, &rotation, err);
 			struct key_rotation_server *it = rc == 0 ? known(rotation, server) : NULL;
 			if (it && !it->forgotten && !rotation_is_over(rotation))
 				rc = mark(kube, rotation, server, who, err);

@@ -173,7 +173,8 @@ static void print_conditions(FILE *out, const struct key_rotation *rotation)
 		const char *type, *label;
 	} shown[] = {{"Progressing", "progresses"}, {"Converged", "converged"}, {"Degraded", "degraded"}};
 	for (size_t i = 0; i < ELEMENTS(shown); i++) {
-		const struct key_rotation_condition *condition = rotation_condition(rotation, shown[i].type);
+		const struct key_rotation_condition *condition =
+			key_rotation_condition(&rotation->status, shown[i].type);
 		if (condition)
 			print_condition(out, shown[i].label, condition);
 	}
@@ -406,8 +407,8 @@ char *fleet_view_finding(const struct fleet_view *view)
 	if (rotation && rotation->status.quarantined.count > 0)
 		return xasprintf("%llu objects could not be rewritten",
 				 (unsigned long long)rotation->status.quarantined.count);
-	if (rotation && !rotation_is_over(rotation) && rotation_condition_holds(rotation, "Degraded")) {
-		const struct key_rotation_condition *degraded = rotation_condition(rotation, "Degraded");
+	if (rotation && !rotation_is_over(rotation) && key_rotation_holds(rotation, "Degraded")) {
+		const struct key_rotation_condition *degraded = key_rotation_condition(&rotation->status, "Degraded");
 		return xasprintf("KeyRotation %s is degraded: %s", rotation->meta.name,
 				 degraded->message ? degraded->message : "no reason is given");
 	}

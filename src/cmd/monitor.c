@@ -9,21 +9,18 @@
 #define ALIVE_WITHIN (30 * NS_PER_S)
 
 struct monitor {
-	struct web *web;
 	struct serve *serve;
 	char *problem; /* that was told */
 };
 
-int monitor_open(const struct options *o, struct loop *loop, struct monitor **ret, struct error **err)
+int monitor_open(const struct options *o, struct web *web, struct monitor **ret, struct error **err)
 {
 	const struct serve_options options = {
 		.listen = o->listen, .cert_file = o->tls_cert, .key_file = o->tls_key, .alive_within = ALIVE_WITHIN};
 	if (!o->listen)
 		return 0;
 	struct monitor *monitor = xcalloc(1, sizeof(*monitor));
-	int rc = web_start(loop, &monitor->web, err);
-	if (rc == 0)
-		rc = serve_start(monitor->web, &options, &monitor->serve, err);
+	int rc = serve_start(web, &options, &monitor->serve, err);
 	if (rc < 0) {
 		monitor_close(monitor);
 		return rc;
@@ -55,7 +52,6 @@ void monitor_close(struct monitor *monitor)
 	if (!monitor)
 		return;
 	serve_stop(monitor->serve);
-	web_stop(monitor->web);
 	free(monitor->problem);
 	free(monitor);
 }

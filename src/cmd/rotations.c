@@ -38,14 +38,6 @@ void rotations_free(struct rotations *rotations)
 	*rotations = (struct rotations){0};
 }
 
-int rotations_get(struct kube *kube, const char *name, struct key_rotation **ret, struct error **err)
-{
-	const struct kube_custom_request request = {.verb = CUSTOM_GET, .collection = KEY_ROTATIONS_PATH, .name = name};
-	_cleanup_json_ answer = NULL;
-	int rc = kube_custom_fetch(kube, &request, &answer, err);
-	return rc == 0 ? key_rotation_parse(answer, ret, err) : rc;
-}
-
 int rotations_patch(struct kube *kube, const struct key_rotation *rotation, const char *spec, struct error **err)
 {
 	_cleanup_free_ char *body = kube_custom_spec_patch(rotation->meta.resource_version, spec);
@@ -116,20 +108,6 @@ int rotations_under_way(const struct rotations *rotations, const char *name, str
 		return error_set(err, ERROR_USAGE, "several KeyRotations are under way or queued, say which: %s",
 				 names);
 	return named(rotations, names, ret, err);
-}
-
-const struct key_rotation_condition *rotation_condition(const struct key_rotation *rotation, const char *type)
-{
-	for (size_t i = 0; i < rotation->status.condition_count; i++)
-		if (text_equal(rotation->status.conditions[i].type, type))
-			return &rotation->status.conditions[i];
-	return NULL;
-}
-
-bool rotation_condition_holds(const struct key_rotation *rotation, const char *type)
-{
-	const struct key_rotation_condition *condition = rotation_condition(rotation, type);
-	return condition && text_equal(condition->status, "True");
 }
 
 int rotation_promotion(const struct key_rotation *rotation)

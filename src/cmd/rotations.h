@@ -11,8 +11,6 @@ struct rotations {
 /* All of them, past every cache. Waits. */
 _must_check_ int rotations_read(struct kube *kube, struct rotations *ret, struct error **err);
 void rotations_free(struct rotations *rotations); /* the contents */
-/* One by its name. -ERROR_NOT_FOUND. Waits. */
-_must_check_ int rotations_get(struct kube *kube, const char *name, struct key_rotation **ret, struct error **err);
 bool rotation_is_over(const struct key_rotation *rotation);
 /* "Done", "Reencrypt", "waits for a controller", "Reencrypt (paused)": in a few words. New string. */
 char *rotation_words(const struct key_rotation *rotation);
@@ -23,9 +21,6 @@ _must_check_ int rotations_under_way(const struct rotations *rotations, const ch
 /* Changes some of the spec of the very object that was read; `spec` is JSON. Waits. */
 _must_check_ int rotations_patch(struct kube *kube, const struct key_rotation *rotation, const char *spec,
 				 struct error **err);
-/* What the status says of condition `type`; NULL: nothing. */
-const struct key_rotation_condition *rotation_condition(const struct key_rotation *rotation, const char *type);
-bool rotation_condition_holds(const struct key_rotation *rotation, const char *type);
 /* The step from which on a new key writes; STEP_NONE where none does, or the path is not known yet. */
 int rotation_promotion(const struct key_rotation *rotation);
 /* Whether the steps that a KeyServer reports are counted on the path of this rotation: NULL, one that is over and another one

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "client/kube/custom.h"
 #include "engine/intent.h"
+#include "engine/key_rotation_fetch.h"
 
 /* Turns come when an order does; at these times, or FLEET_INTERVAL, whatever happens, sooner while something is awaited. */
 #define AWAKE_INTERVAL NS_PER_S
@@ -55,15 +56,10 @@ static void forget_trouble(struct agent *agent)
 static int read_rotation(struct agent *agent, struct error **err)
 {
 	const char *name = agent->self ? agent->self->last->spec.rotation_name : NULL;
-	_cleanup_json_ json = NULL;
 	key_rotation_free(steal(agent->rotation));
 	if (!name)
 		return 0;
-	const struct kube_custom_request request = {
-		.verb = CUSTOM_GET, .collection = KEY_ROTATIONS_PATH, .name = name, .timeout = READ_TIMEOUT};
-	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, err);
-	if (rc == 0)
-		rc = key_rotation_parse(json, &agent->rotation, err);
+	int rc = key_rotation_fetch(&agent->node->cluster->kube, name, READ_TIMEOUT, &agent->rotation, err);
 	return error_forgive(err, rc, ERROR_NOT_FOUND);
 }
 
@@ -87,16 +83,9 @@ static void read_orders(struct agent *agent)
 /* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
 static int read_acknowledged(struct agent *agent, struct key_rotation **ret, struct error **err)
 {
-	_cleanup_json_ json = NULL;
-	const struct kube_custom_request request = {.verb = CUSTOM_GET,
-						    .collection = KEY_ROTATIONS_PATH,
-						    .name = agent->disk.rotation_name,
-						    .timeout = READ_TIMEOUT};
-	int rc = kube_custom_fetch(&agent->node->cluster->kube, &request, &json, err);
+	int rc = key_rotation_fetch(&agent->node->cluster->kube, agent->disk.rotation_name, READ_TIMEOUT, ret, err);
 	if (rc == -ERROR_NOT_FOUND && !error_hint(*err))
 		return error_forgive(err, rc, ERROR_NOT_FOUND);
-	if (rc == 0)
-		rc = key_rotation_parse(json, ret, err);
 	if (rc == 0 && !text_equal((*ret)->meta.uid, agent->disk.rotation))
 		key_rotation_free(steal(*ret));
 	return rc;
@@ -216,7 +205,7 @@ static void find_identity(struct agent *agent)
 {
 	struct kube *kube = &agent->node->cluster->kube;
 	struct kube_identities identities = {0};
-	struct apiserver_metrics metrics = {0};
+	const char *id_hash = agent->node->look.seen_id_hash;
 	uint64_t now = clock_monotonic();
 	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK)
 		return;
@@ -226,14 +215,11 @@ static void find_identity(struct agent *agent)
 	kube_identities_free(&agent->identities);
 	agent->identities = identities;
 	agent->identities_at = now;
-	if (kube_scrape(kube, &metrics, NULL, NULL) == 0)
-		for (size_t i = 0; i < identities.count; i++)
-			if (metrics.id_hash_count == 1 &&
-			    text_equal(identities.items[i].id_hash, metrics.id_hashes[0])) {
-				free(agent->identity);
-				agent->identity = xstrdup(identities.items[i].lease_name);
-			}
-	apiserver_metrics_free(&metrics);
+	for (size_t i = 0; id_hash && i < identities.count; i++)
+		if (text_equal(identities.items[i].id_hash, id_hash)) {
+			free(agent->identity);
+			agent->identity = xstrdup(identities.items[i].lease_name);
+		}
 }
 
 static void ask_for_compaction(struct agent *agent)
@@ -275,11 +261,11 @@ static void look(struct agent *agent)
 	observation_forget(&node->seen);
 	watch_etcd(agent);
 	ask_for_compaction(agent);
-	find_identity(agent);
 	agent->looked_at = clock_monotonic();
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
+	find_identity(agent);
 	if (node->quiet) {
 		quiet_observe(node->quiet, &node->seen);
 		rotation_ask_for_members(node);
@@ -570,7 +556,7 @@ int agent_run(const struct agent_options *options, struct error **err)
 	agent_show_start(&agent);
 	int rc = begin(&agent, err);
 	if (rc == 0)
-		rc = wake_start(options->cluster, options->node_name, &agent.wake, err);
+		agent.wake = wake_start(options->cluster, options->web, options->node_name);
 	while (rc == 0) {
 		uint64_t begun = clock_monotonic();
 		rc = turn(&agent, err);

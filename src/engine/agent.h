@@ -8,6 +8,7 @@
 
 struct agent_options {
 	struct cluster *cluster; /* `kube` is this node's own API server; the etcds are those beside it */
+	struct web *web;         /* for watches */
 	const char *config_path, *node_name, *state_directory;
 	const struct trust_key *trust;
 	void (*on_note)(void *arg, const char *text);              /* what a person should know; may be NULL */

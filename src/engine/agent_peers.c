@@ -42,7 +42,7 @@ static bool leases_match(const struct agent_peers *in)
 {
 	for (size_t i = 0; i < in->identities->count; i++) {
 		const struct kube_identity *lease = &in->identities->items[i];
-		const char *name = text_empty(lease->hostname) ? lease->lease_name : lease->hostname;
+		const char *name = kube_identity_name(lease);
 		const struct key_rotation_server *server = in_set(in, name);
 		if (!server || server->forgotten || !text_equal(server->identity, lease->lease_name))
 			return false;

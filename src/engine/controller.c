@@ -292,6 +292,6 @@ int controller_run(const struct controller_options *options, struct error **err)
 		return rc;
 	controller_note(&c, "leading");
 	c.scraped = xcalloc(options->server_count + 1, sizeof(*c.scraped));
-	rc = wake_start(options->cluster, NULL, &c.wake, err);
-	return rc == 0 ? lead(&c, err) : rc;
+	c.wake = wake_start(options->cluster, options->web, NULL);
+	return lead(&c, err);
 }

@@ -9,6 +9,7 @@ struct controller_view; /* controller_view.h */
 
 struct controller_options {
 	struct cluster *cluster;     /* etcd is not needed */
+	struct web *web;             /* for watches */
 	struct kube *const *servers; /* every API server by its own address */
 	size_t server_count;
 	struct kube *leases;  /* a client of its own for the Lease, which a sweep must not hold up */

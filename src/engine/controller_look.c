@@ -82,16 +82,11 @@ static int make_key_server(struct controller *c, const char *name, struct error 
 	return error_forgive(err, rc, ERROR_CONFLICT);
 }
 
-static const char *name_of(const struct kube_identity *identity)
-{
-	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
-}
-
 static int make_key_servers(struct controller *c, const struct kube_identities *identities, struct error **err)
 {
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < identities->count; i++) {
-		const char *name = name_of(&identities->items[i]);
+		const char *name = kube_identity_name(&identities->items[i]);
 		rc = fleet_find(&c->fleet, name) ? 0 : make_key_server(c, name, err);
 	}
 	return rc;
@@ -100,7 +95,7 @@ static int make_key_servers(struct controller *c, const struct kube_identities *
 static void find_servers(struct controller *c, const struct kube_identities *identities)
 {
 	for (size_t i = 0; i < identities->count; i++) {
-		const char *name = name_of(&identities->items[i]);
+		const char *name = kube_identity_name(&identities->items[i]);
 		const struct key_rotation_server *known = in_set(c, name);
 		if (known && known->forgotten)
 			set_unsure(c, xasprintf("%s was forgotten as gone for good, but has an identity Lease", name));
@@ -135,7 +130,7 @@ static struct directed *by_id_hash(const struct controller *c, const struct kube
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
 		if (text_equal(identity->id_hash, id_hash))
-			return directed(c, name_of(identity));
+			return directed(c, kube_identity_name(identity));
 	}
 	return NULL;
 }
@@ -410,14 +405,21 @@ static uint64_t settle_time(const struct controller *c)
 	return c->seen.members_behind_balancer && time < balancer ? balancer : time;
 }
 
+/* Who reports, and who leads what. */
+static int read_servers(struct controller *c, struct kube_identities *ret, struct error **err)
+{
+	int rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
+	if (rc == 0)
+		rc = kube_identities_fetch(&c->options->cluster->kube, ret, err);
+	if (rc == 0)
+		rc = make_key_servers(c, ret, err);
+	return rc;
+}
+
 int controller_look_for_servers(struct controller *c, struct error **err)
 {
 	struct kube_identities identities = {0};
-	int rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
-	if (rc == 0)
-		rc = kube_identities_fetch(&c->options->cluster->kube, &identities, err);
-	if (rc == 0)
-		rc = make_key_servers(c, &identities, err);
+	int rc = read_servers(c, &identities, err);
 	kube_identities_free(&identities);
 	return rc;
 }
@@ -425,15 +427,11 @@ int controller_look_for_servers(struct controller *c, struct error **err)
 int controller_look(struct controller *c, struct error **err)
 {
 	struct kube_identities identities = {0};
-	int rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
-	if (rc == 0)
-		rc = kube_identities_fetch(&c->options->cluster->kube, &identities, err);
+	int rc = read_servers(c, &identities, err);
 	free(c->set_why);
 	c->set_why = NULL;
 	if (rc == 0 && identities.count == 0)
 		set_unsure(c, xstrdup("no identity Leases name the API servers"));
-	if (rc == 0)
-		rc = make_key_servers(c, &identities, err);
 	if (rc == 0) {
 		find_servers(c, &identities);
 		scrape_all(c, &identities);

@@ -34,9 +34,9 @@ int controller_apply(struct controller *c, struct error **err)
 
 static struct key_rotation_condition *condition(struct key_rotation_status *status, const char *type)
 {
-	for (size_t i = 0; i < status->condition_count; i++)
-		if (text_equal(status->conditions[i].type, type))
-			return &status->conditions[i];
+	struct key_rotation_condition *found = key_rotation_condition(status, type);
+	if (found)
+		return found;
 	status->conditions =
 		xreallocarray(status->conditions, status->condition_count + 1, sizeof(*status->conditions));
 	struct key_rotation_condition *added = &status->conditions[status->condition_count++];

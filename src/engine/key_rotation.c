@@ -182,3 +182,17 @@ const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)
 		return "this version does not pass spec.allowAesgcm to agents";
 	return NULL;
 }
+
+struct key_rotation_condition *key_rotation_condition(const struct key_rotation_status *status, const char *type)
+{
+	for (size_t i = 0; i < status->condition_count; i++)
+		if (text_equal(status->conditions[i].type, type))
+			return &status->conditions[i];
+	return NULL;
+}
+
+bool key_rotation_holds(const struct key_rotation *rotation, const char *type)
+{
+	const struct key_rotation_condition *condition = key_rotation_condition(&rotation->status, type);
+	return condition && text_equal(condition->status, "True");
+}

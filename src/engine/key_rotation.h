@@ -91,6 +91,9 @@ const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */
 _must_check_ int key_rotation_parse(const cJSON *json, struct key_rotation **ret, struct error **err);
+/* NULL where the status has none of this type. */
+struct key_rotation_condition *key_rotation_condition(const struct key_rotation_status *status, const char *type);
+bool key_rotation_holds(const struct key_rotation *rotation, const char *type); /* it is "True" */
 /* All that is not said, as an API server would fill it in. `name` is copied. */
 struct key_rotation *key_rotation_new(const char *name);
 void key_rotation_free(struct key_rotation *rotation); /* NULL is fine */

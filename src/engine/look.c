@@ -137,6 +137,8 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	if (rc == 0)
 		rc = kube_version(look->kube, &ret->version, &failed);
 	ret->answering = rc == 0;
+	free(look->seen_id_hash);
+	look->seen_id_hash = metrics.id_hash_count == 1 ? xstrdup(metrics.id_hashes[0]) : NULL;
 	if (rc < 0) {
 		free(ret->why);
 		ret->why = xstrdup(error_message(failed));
@@ -277,6 +279,7 @@ void look_free(struct look *look)
 	free(look->name);
 	free(look->deployed);
 	free(look->id_hash);
+	free(look->seen_id_hash);
 	free(look->ran_file);
 	free(look->ran_hash);
 	free(look->replaced_hash);

@@ -16,6 +16,7 @@ struct look {
 	char *deployed; /* hash of the present file as its server shall have it: ours, or what a pipeline makes of it */
 	uint64_t poll;  /* ns between two looks of the server at its file: 60 s upstream */
 	/* from the look before */
+	char *seen_id_hash; /* that its metrics showed, alone; NULL */
 	uint64_t process, loaded_since, writes_since;
 	char *ran_file, *ran_hash; /* the file that it was seen to run last, and the hash that it showed for it */
 	int ran_step;

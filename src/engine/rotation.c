@@ -57,11 +57,6 @@ void rotation_block(struct rotation *r, char *why)
 	r->blocked = why;
 }
 
-static const char *identity_name(const struct kube_identity *identity)
-{
-	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
-}
-
 static size_t count_servers(const struct rotation *r)
 {
 	size_t known = r->journal->servers.count;
@@ -73,7 +68,7 @@ static size_t count_servers(const struct rotation *r)
 static bool has_lease(const struct kube_identities *identities, const char *server)
 {
 	for (size_t i = 0; i < identities->count; i++)
-		if (text_equal(identity_name(&identities->items[i]), server))
+		if (text_equal(kube_identity_name(&identities->items[i]), server))
 			return true;
 	return false;
 }
@@ -129,12 +124,13 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	const char *back = NULL; /* a server that was forgotten, and is alive */
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
-		if (strings_has(&r->journal->forgotten, identity_name(identity))) {
-			back = clock_wall() < identity->renewed_wall + LEASE_ALIVE ? identity_name(identity) : back;
+		if (strings_has(&r->journal->forgotten, kube_identity_name(identity))) {
+			back = clock_wall() < identity->renewed_wall + LEASE_ALIVE ? kube_identity_name(identity)
+										   : back;
 			continue;
 		}
-		if (!strings_has(&r->journal->servers, identity_name(identity))) {
-			strings_add(&r->journal->servers, identity_name(identity));
+		if (!strings_has(&r->journal->servers, kube_identity_name(identity))) {
+			strings_add(&r->journal->servers, kube_identity_name(identity));
 			r->set_grew = true;
 		}
 		ours = identity;
@@ -158,14 +154,14 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 			xasprintf("identity Leases name %s alone, and no control-plane Node or kube-apiserver pod is "
 				  "there that would name a server that was stopped: say --servers 1 if it is the only "
 				  "API server",
-				  identity_name(ours)));
+				  kube_identity_name(ours)));
 	if (r->options.servers > 1)
 		rotation_block(r, xasprintf("--servers %llu, but the cluster shows one API server",
 					    (unsigned long long)r->options.servers));
 	r->set_known = true;
 	r->set_seen_at = loop_now(r->cluster->loop);
 	free(r->look.name);
-	r->look.name = xstrdup(identity_name(ours));
+	r->look.name = xstrdup(kube_identity_name(ours));
 	free(r->look.id_hash);
 	r->look.id_hash = xstrdup(ours->id_hash);
 	if (clock_wall() > ours->renewed_wall + LEASE_SILENT) {

@@ -97,7 +97,7 @@ static void follow(struct wake *wake, struct followed *followed, const struct ku
 	followed->watch = kube_watch_start(&wake->cluster->kube, wake->web, &options, &handler, followed);
 }
 
-int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret, struct error **err)
+struct wake *wake_start(struct cluster *cluster, struct web *web, const char *node_name)
 {
 	static char group[] = KEY_GROUP, version[] = KEY_VERSION, api_version[] = KEY_API_VERSION;
 	static char rotations[] = "keyrotations", servers[] = "keyservers";
@@ -113,17 +113,12 @@ int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret
 							  .resource = servers}};
 	struct wake *wake = xcalloc(1, sizeof(*wake));
 	wake->cluster = cluster;
+	wake->web = web;
 	wake->node_name = node_name ? xstrdup(node_name) : NULL;
 	wake->servers.servers = true;
-	int rc = web_start(cluster->loop, &wake->web, err);
-	if (rc < 0) {
-		wake_stop(wake);
-		return rc;
-	}
 	follow(wake, &wake->rotations, &resources[0]);
 	follow(wake, &wake->servers, &resources[1]);
-	*ret = wake;
-	return 0;
+	return wake;
 }
 
 void wake_stop(struct wake *wake)
@@ -132,7 +127,6 @@ void wake_stop(struct wake *wake)
 		return;
 	kube_watch_stop(wake->rotations.watch);
 	kube_watch_stop(wake->servers.watch);
-	web_stop(wake->web);
 	forget(&wake->rotations);
 	forget(&wake->servers);
 	free(wake->node_name);

@@ -3,11 +3,13 @@
  * at their times alone. */
 #pragma once
 #include "engine/cluster.h"
+#include "net/web.h"
 
 struct wake;
 /* Watches KeyRotations and KeyServers. For an agent, `node_name`: people's changes of KeyRotations, and orders to its own
- * server. NULL, for the controller: people's changes of KeyRotations, and reports of all servers. -ERROR_IO. */
-_must_check_ int wake_start(struct cluster *cluster, const char *node_name, struct wake **ret, struct error **err);
+ * server. NULL, for the controller: people's changes of KeyRotations, and reports of all servers. `cluster` and `web` must
+ * outlive it. */
+struct wake *wake_start(struct cluster *cluster, struct web *web, const char *node_name);
 void wake_stop(struct wake *wake); /* NULL is fine */
 /* Until it is woken, but not before `not_before`, or until `due` (monotonic ns). What woke it between two waits counts.
  * -ERROR_INTERRUPTED. */

@@ -177,3 +177,8 @@ struct loop *web_loop(const struct web *web)
 {
 	return web->loop;
 }
+
+void web_stopp(struct web **web)
+{
+	web_stop(*web);
+}

@@ -15,4 +15,5 @@ struct web;
 _must_check_ int web_start(struct loop *loop, struct web **ret, struct error **err);
 /* Ends it; the websockets and servers were closed before. From the loop's thread; NULL is fine. */
 void web_stop(struct web *web);
+void web_stopp(struct web **web);
 struct loop *web_loop(const struct web *web);

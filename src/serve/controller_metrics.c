@@ -29,14 +29,6 @@ static void write_turns(struct metrics_text *w, const struct controller_view *vi
 
 /* --- the rotation --- */
 
-static bool holds(const struct key_rotation *rotation, const char *type)
-{
-	for (size_t i = 0; i < rotation->status.condition_count; i++)
-		if (text_equal(rotation->status.conditions[i].type, type))
-			return text_equal(rotation->status.conditions[i].status, "True");
-	return false;
-}
-
 static void write_phase(struct metrics_text *w, const char *phase)
 {
 	bool named = false;
@@ -73,9 +65,9 @@ static void write_rotation(struct metrics_text *w, const struct key_rotation *ro
 	write_of(w, "kube_rekey_rotation_paused", "Whether a person paused it.", status,
 		 rotation && rotation->spec.paused);
 	write_of(w, "kube_rekey_rotation_degraded", "Whether something stands in its way: condition Degraded.", status,
-		 rotation && holds(rotation, "Degraded"));
+		 rotation && key_rotation_holds(rotation, "Degraded"));
 	write_of(w, "kube_rekey_converged", "Whether every API server was seen to run one configuration.", status,
-		 rotation && holds(rotation, "Converged"));
+		 rotation && key_rotation_holds(rotation, "Converged"));
 }
 
 /* --- servers --- */

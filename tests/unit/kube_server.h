@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "test_support.h"
+#include "base/json_read.h"
 #include "client/kube/kube.h"
 
 struct served_request {
@@ -200,4 +201,25 @@ static inline struct kube kube_of(struct kube_server *server, struct loop *loop)
 
 	assert_ok(http_client_new(loop, &options, &kube.http, &err), err);
 	return kube;
+}
+
+/* Starts it, and a loop with a kube that asks it: for a whole test program. */
+static inline struct kube kube_server_open(struct kube_server *server)
+{
+	struct error *err = NULL;
+	struct loop *loop;
+
+	json_install_hooks();
+	assert_ok(loop_new(&loop, &err), err);
+	kube_server_start(server);
+	return kube_of(server, loop);
+}
+
+static inline void kube_server_close(struct kube_server *server, struct kube *kube)
+{
+	struct loop *loop = kube->loop;
+
+	http_client_free(kube->http);
+	kube_server_stop(server);
+	loop_free(loop);
 }

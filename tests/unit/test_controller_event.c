@@ -9,7 +9,6 @@ static const struct served_answer made = {.status = 201, .body = "{}"};
 static const struct served_answer refused = {
 	.status = 403, .body = "{\"kind\":\"Status\",\"reason\":\"Forbidden\",\"message\":\"no\"}"};
 
-static struct loop *loop;
 static struct kube_server server;
 static struct cluster cluster;
 static struct controller_options options;
@@ -60,7 +59,7 @@ static void settle(struct controller *c)
 		for (size_t i = 0; i < CONTROLLER_EVENTS; i++)
 			busy = busy || c->events.calls[i].call;
 		if (busy)
-			loop_step(loop, until);
+			loop_step(cluster.loop, until);
 	}
 	assert_false(busy);
 }
@@ -218,15 +217,10 @@ int main(void)
 	};
 	int failed;
 
-	json_install_hooks();
-	if (loop_new(&loop, NULL) < 0)
-		return 1;
-	kube_server_start(&server);
-	cluster = (struct cluster){.loop = loop, .kube = kube_of(&server, loop)};
+	cluster.kube = kube_server_open(&server);
+	cluster.loop = cluster.kube.loop;
 	options = (struct controller_options){.cluster = &cluster, .instance = "cp-1"};
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_client_free(cluster.kube.http);
-	kube_server_stop(&server);
-	loop_free(loop);
+	kube_server_close(&server, &cluster.kube);
 	return failed;
 }

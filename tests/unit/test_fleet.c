@@ -1,9 +1,7 @@
 /* The API servers as their agents report them: what two reports in a row say of the time between them. */
 #include "kube_server.h"
-#include "base/json_read.h"
 #include "engine/fleet.h"
 
-static struct loop *loop;
 static struct kube_server server;
 static struct kube kube;
 
@@ -97,15 +95,9 @@ int main(void)
 	};
 	int failed;
 
-	json_install_hooks();
-	if (loop_new(&loop, NULL) < 0)
-		return 1;
-	kube_server_start(&server);
-	kube = kube_of(&server, loop);
+	kube = kube_server_open(&server);
 	failed = RUN_ROWS(test_loaded_since, rows);
 	failed += cmocka_run_group_tests(tests, NULL, NULL);
-	http_client_free(kube.http);
-	kube_server_stop(&server);
-	loop_free(loop);
+	kube_server_close(&server, &kube);
 	return failed;
 }

@@ -6,7 +6,6 @@
 #define SERVERS "/apis/kube-rekey.dev/v1alpha1/keyservers"
 #define HINT "are the CustomResourceDefinitions installed, and those of this version? kubectl apply -k manifests/base"
 
-static struct loop *loop;
 static struct kube_server server;
 static struct kube kube;
 
@@ -195,7 +194,7 @@ static void test_from_the_loop(void **state)
 	request.arg = &heard;
 	kube_custom_start(&kube, &request);
 	assert_false(heard.done);
-	assert_ok(loop_run_until(loop, &heard.done, clock_monotonic() + 10 * NS_PER_S, &err), err);
+	assert_ok(loop_run_until(kube.loop, &heard.done, clock_monotonic() + 10 * NS_PER_S, &err), err);
 	assert_int_equal(heard.rc, 0);
 	assert_int_equal(heard.status, 200);
 	assert_non_null(heard.answer);
@@ -284,15 +283,9 @@ int main(void)
 	};
 	int failed;
 
-	json_install_hooks();
-	if (loop_new(&loop, NULL) < 0)
-		return 1;
-	kube_server_start(&server);
-	kube = kube_of(&server, loop);
+	kube = kube_server_open(&server);
 	failed = RUN_ROWS(test_request, rows) + RUN_ROWS(test_refused, refusals);
 	failed += cmocka_run_group_tests(tests, NULL, NULL);
-	http_client_free(kube.http);
-	kube_server_stop(&server);
-	loop_free(loop);
+	kube_server_close(&server, &kube);
 	return failed;
 }

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "client/kube/event.h"
 
-static struct loop *loop;
 static struct kube_server server;
 static struct kube kube;
 
@@ -27,7 +26,7 @@ static int tell(const struct kube_event *event, const struct served_answer *answ
 
 	kube_server_play(&server, answer, 1);
 	kube_event_start(&kube, event, on_done, &heard);
-	assert_ok(loop_run_until(loop, &heard.done, clock_monotonic() + 10 * NS_PER_S, &err), err);
+	assert_ok(loop_run_until(kube.loop, &heard.done, clock_monotonic() + 10 * NS_PER_S, &err), err);
 	return heard.rc;
 }
 
@@ -104,14 +103,8 @@ int main(void)
 	};
 	int failed;
 
-	json_install_hooks();
-	if (loop_new(&loop, NULL) < 0)
-		return 1;
-	kube_server_start(&server);
-	kube = kube_of(&server, loop);
+	kube = kube_server_open(&server);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_client_free(kube.http);
-	kube_server_stop(&server);
-	loop_free(loop);
+	kube_server_close(&server, &kube);
 	return failed;
 }

@@ -66,6 +66,8 @@ struct kube_identities {
  * kube_get_metadata of one. */
 _must_check_ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err);
 void kube_identities_free(struct kube_identities *identities);
+/* What its server is called everywhere: the host's name, else the Lease's. Lent. */
+const char *kube_identity_name(const struct kube_identity *identity);
 /* host:port of each ready address in EndpointSlice default/kubernetes. -ERROR_NOT_FOUND where there is none. */
 _must_check_ int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **err);
 /* Whether we may: SelfSubjectAccessReview. */

@@ -167,3 +167,8 @@ int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **
 	flaw = kube_endpoints_read(answer, ret);
 	return flaw != NULL ? fail(kube, object, flaw, err) : 0;
 }
+
+const char *kube_identity_name(const struct kube_identity *identity)
+{
+	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;
+}
