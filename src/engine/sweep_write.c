@@ -265,7 +265,8 @@ static void on_write(void *arg, struct kube_write_result *result)
 	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
 
 	if (verdict == SWEEP_DONE) {
-		bool moved = item->maybe_written || !text_equal(result->resource_version, item->resource_version);
+		bool moved = item->written || item->maybe_written ||
+			     !text_equal(result->resource_version, item->resource_version);
 
 		sweep->written++;
 		end(item, moved ? SWEEP_ENDED_REWRITTEN : SWEEP_ENDED_CURRENT);
@@ -286,8 +287,9 @@ static bool take(struct sweep_item *item, struct kube_read_result *result)
 		return false;
 	free(item->uid);
 	item->uid = xstrdup(result->uid);
-	if (item->maybe_written && text_equal(item->resource_version, result->resource_version))
-		item->maybe_written = false;
+	if (item->maybe_written && !text_equal(item->resource_version, result->resource_version))
+		item->written = true;
+	item->maybe_written = false;
 	free(item->resource_version);
 	item->resource_version = xstrdup(result->resource_version);
 	item->read_first = false;

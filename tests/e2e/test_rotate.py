@@ -473,6 +473,19 @@ class FateOfKeys(Case):
                                                                       "identity"])))
         return path
 
+    def killed_when_retiring(self, before=lambda: None):
+        """Rotates, and dies after it decided to destroy the old key and before it forgot the rotation; the keys that
+        were in the file `before`. It has little time for that: one that got through is followed by the next."""
+        for _ in range(9):
+            before()
+            keys = keys_of_file(self.server.read_config())
+            begun = self.operator.begin("--old-key", "destroy")
+            begun.wait_for("retire")
+            begun.running.kill()
+            if self.operator.journal():
+                return keys
+        self.fail("each rotation ended before it could be killed")
+
     def test_w_a_retired_key_does_not_come_back(self):
         """A key is remembered as retired when it is, not before: until then a person may still go
         back to it. From then on no rotation takes its bytes for a new key, whatever their name."""
@@ -491,9 +504,7 @@ class FateOfKeys(Case):
         self.assertNotIn(fingerprint(key), self.retired())
 
         # Killed right when it retires the key: the same command still ends it.
-        begun = self.operator.begin("--old-key", "destroy")
-        begun.wait_for("retire")
-        begun.running.kill()
+        (old, key), *_ = self.killed_when_retiring()
         self.operator.rotate("--old-key", "destroy")
         self.assertEqual(self.retired()[fingerprint(key)], f"aescbc/{old}")
         config, values = self.server.read_config(), keys_in_etcd(self.cluster, "secrets")
@@ -522,11 +533,9 @@ class FateOfKeys(Case):
         nothing else is tried."""
         self.cluster.api.create("secrets", "default", {"metadata": {"name": "late"}})
         path, etcd = "/registry/secrets/default/late", self.cluster.etcd.at()
-        value, _ = etcd.get(path)
-        (old, _), *_ = keys_of_file(self.server.read_config())
-        begun = self.operator.begin("--old-key", "destroy")
-        begun.wait_for("retire")
-        begun.running.kill()
+        values = []
+        (old, _), *_ = self.killed_when_retiring(lambda: values.append(etcd.get(path)[0]))
+        value = values[-1]
         retired = os.path.join(self.operator.state, "retired")
         for each in os.listdir(retired):
             if old in each:  # killed before it was destroyed

@@ -66,7 +66,7 @@ static struct grpc_request request_for(const char *name, struct buf *message)
 	*message = BUF_INIT(1000);
 	assert_int_equal(buf_append_text(message, name), 0);
 	return (struct grpc_request){
-		.method = "/test.Service/Method", .message = message, .timeout = 2 * NS_PER_S, .max_message = 2000000};
+		.method = "/test.Service/Method", .message = message, .timeout = 60 * NS_PER_S, .max_message = 2000000};
 }
 
 static void assert_answer(struct http_client *to, const struct answer_row *row)
