@@ -221,9 +221,11 @@ class Counting(unittest.TestCase):
     def test_events_have_their_own_etcd(self):
         census = document(run(self.cluster, "--resource", "events", "-o", "json"))
         events = resources(census)["events"]
-        self.assertEqual((events["objects"], events["etcd"], events["prefix"]), (1, 1, "/registry/events/"))
+        # A busy server may have written one of its own.
+        self.assertEqual((events["objects"], events["etcd"], events["prefix"]),
+                         (self.count("events"), 1, "/registry/events/"))
         same = document(run(self.cluster, "--resource", "events.events.k8s.io", "-o", "json"))
-        self.assertEqual(next(iter(resources(same).values()))["objects"], 1)
+        self.assertEqual(next(iter(resources(same).values()))["objects"], self.count("events"))
 
     def test_an_etcd_that_was_not_given(self):
         """Without the events' etcd nobody knows what lies there."""
