@@ -90,7 +90,7 @@ class ApiServer:
         """Starts the process; wait_ready() waits for it."""
         self.child = processes.Child(
             self.name, [parts.binary("kube-apiserver", self.version), *self.arguments()],
-            self._log, {"KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname)
+            self._log, {**parts.GO_ENVIRONMENT, "KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname)
         return self
 
     def wait_ready(self, timeout=60):

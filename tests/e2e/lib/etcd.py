@@ -20,7 +20,8 @@ class Member:
 
     def start(self):
         self.child = processes.Child(
-            self.name, self._command, os.path.join(self._folder, "logs", self.name + ".log"))
+            self.name, self._command, os.path.join(self._folder, "logs", self.name + ".log"),
+            parts.GO_ENVIRONMENT)
 
     def stop(self):
         self.child.terminate()

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+# The servers collect garbage less often: a fifth less of processor time for memory that tests have.
+GO_ENVIRONMENT = {"GOGC": "400"}
 _TESTBED = os.path.join(ROOT, "scripts", "testbed")
 
 
