@@ -958,6 +958,7 @@ static void look_as_agent(const struct model_state *s, size_t i, struct way way,
 	ret->sight = (struct agent_sight){
 		.own = &ret->own,
 		.path_of = glance == BLIND_PATH ? NULL : ROTATION,
+		.going_back = way.reached >= 0,
 		.at_work = s->servers[i].hand.what != WHAT_NOTHING,
 		.has_keys = glance == BLIND_BYTES ? NULL : all_keys,
 		.rotation_over = false,
