@@ -102,22 +102,25 @@ static void offer(struct controller *c, const char *no)
 	_cleanup_free_ char *back =
 		c->rotation->spec.promote_old_key
 			? xasprintf("It cannot go back either: %s", no)
-			: xasprintf("To have the old key write again, everything rewritten under it, and then the new one "
+			: xasprintf("To have the old key write again, everything rewritten under it, and then the new "
+				    "one "
 				    "taken away: spec.promoteOldKey (kubectl rekey abort %s --promote-old-key)",
 				    name);
 	free(c->seen.blocked);
-	c->seen.blocked = xasprintf("the new key writes on an API server, or was about to: values may be under it, so it "
-				    "cannot just be taken away. %s. To go forward: spec.aborted false (kubectl rekey resume "
-				    "%s)",
-				    back, name);
+	c->seen.blocked =
+		xasprintf("the new key writes on an API server, or was about to: values may be under it, so it "
+			  "cannot just be taken away. %s. To go forward: spec.aborted false (kubectl rekey resume "
+			  "%s)",
+			  back, name);
 }
 
 static void go_forward(struct controller *c, const char *server)
 {
 	if (c->fence.aborted)
 		begin_anew(c, false);
-	controller_remark(c, xasprintf("an abort was asked for, but the old key left %s already, so the only way is forward",
-				       server));
+	controller_remark(
+		c, xasprintf("an abort was asked for, but the old key left %s already, so the only way is forward",
+			     server));
 }
 
 /* All have acknowledged that nothing of before is carried out any more. */

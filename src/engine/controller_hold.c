@@ -27,8 +27,8 @@ static bool finishes(const struct observation *seen, const struct decision *d)
 	return taken;
 }
 
-enum hold controller_hold(const struct key_rotation *rotation, const struct observation *seen,
-			  const struct decision *d, uint64_t wall)
+enum hold controller_hold(const struct key_rotation *rotation, const struct observation *seen, const struct decision *d,
+			  uint64_t wall)
 {
 	if (rotation->spec.paused)
 		return HOLD_PAUSED;
@@ -50,7 +50,8 @@ char *hold_words(const struct key_rotation *rotation, enum hold hold)
 	if (hold != HOLD_DEADLINE)
 		return xstrdup("paused");
 	clock_format(deadline_of(rotation), 0, at);
-	return xasprintf("its deadline passed at %s: it begins nothing more, and may be left like this until it is given more "
-			 "time (kubectl rekey resume %s)",
-			 at, rotation->meta.name);
+	return xasprintf(
+		"its deadline passed at %s: it begins nothing more, and may be left like this until it is given more "
+		"time (kubectl rekey resume %s)",
+		at, rotation->meta.name);
 }

@@ -58,7 +58,8 @@ bool queue_tell(struct key_rotation *rotation, const struct strings *before, uin
 	replace_text(&rotation->status.phase, reason);
 	rotation->status.observed_generation = rotation->meta.generation;
 	changed |= condition_set(rotation, "Progressing", false, reason, gone ? "" : words, wall);
-	changed |= condition_set(rotation, "Complete", gone, reason, gone ? "it was aborted before it began" : "", wall);
+	changed |=
+		condition_set(rotation, "Complete", gone, reason, gone ? "it was aborted before it began" : "", wall);
 	if (gone) {
 		char now[28];
 		clock_format(wall, 0, now);
@@ -76,8 +77,8 @@ void controller_tell_queued(struct controller *c, struct rotation_queue *queue)
 		_cleanup_error_ failed = NULL;
 		struct key_rotation *rotation = queue->items[i];
 		/* The rotation that goes on does not wait for it: it is told in the next turn. */
-		if (queue_tell(rotation, &before, clock_wall()) &&
-		    controller_apply_to(c, rotation, &failed) < 0 && error_code(failed) != ERROR_CONFLICT)
+		if (queue_tell(rotation, &before, clock_wall()) && controller_apply_to(c, rotation, &failed) < 0 &&
+		    error_code(failed) != ERROR_CONFLICT)
 			controller_note(c, "KeyRotation %s is not told that it waits: %s", rotation->meta.name,
 					error_message(failed));
 		if (!rotation->status.outcome)
