@@ -138,6 +138,7 @@ static struct journal *journal_of_rotation(const struct key_rotation *rotation, 
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
 	journal->path = path;
+	journal->going_back = key_rotation_goes_back(rotation);
 	return journal;
 }
 
@@ -187,8 +188,16 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	return rc;
 }
 
-/* The path of the rotation that was acknowledged: begun, or gone back on. What it says is no path that kube-rekey would go
- * is none for this agent: the way back is reckoned here, over steps that were judged as a whole. */
+/* Steps that no rotation would go, or other ones than those that were begun with: what it says is nothing to this agent. The
+ * way back is reckoned here, over steps that were judged as a whole. */
+static bool is_lawful(const struct journal *journal, const struct key_rotation *rotation, const struct path *now)
+{
+	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	bool begun = text_equal(journal->rotation, rotation->meta.uid);
+	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
+}
+
+/* The path of the rotation that was acknowledged: begun, or gone back on. */
 static int take_path(struct agent *agent, struct error **err)
 {
 	const struct key_rotation *rotation = agent->rotation;
@@ -196,17 +205,14 @@ static int take_path(struct agent *agent, struct error **err)
 	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
 	    on_this_path(journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
 		return 0;
-	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
 	_cleanup_(path_freep) struct path *path = path_now(rotation);
-	bool same = text_equal(journal->rotation, rotation->meta.uid);
-	if (!path || !path_is_lawful(whole) || (same && journal->going_back)) {
+	if (!is_lawful(journal, rotation, path)) {
 		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
 		return 0;
 	}
-	if (same && same_path(journal->path, whole))
+	if (text_equal(journal->rotation, rotation->meta.uid))
 		return turn_back(agent, steal(path), err);
 	join(agent, steal(path));
-	agent->node->journal->going_back = key_rotation_goes_back(rotation);
 	return 0;
 }
 

@@ -99,7 +99,12 @@ class Aborted(FleetCase):
         (old,) = {tuple(keys.items()) for keys in self.keys()}
         with self.under_writers():
             self.fleet.start()
-            self.fleet.rotate("second")
+            self.fleet.rotate("second", deadlineSeconds=1)
+            self.fleet.wait_for("second", lambda status: status.get("phase") == "Paused", PATIENCE, what="it is late")
+            self.assertEqual(self.condition("second")["reason"], "DeadlineExceeded")
+            self.assertIn("kubectl rekey resume second", self.condition("second")["message"])
+            self.assertNotIn(2, self.steps())
+            self.run_it("resume", "second")
             wait_until(lambda: 2 in self.steps(), PATIENCE, "the new key writes on a server")
             self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": True}})
             refused = self.run_it("abort", "second", code=3)
