@@ -77,7 +77,8 @@ struct agent_sight {
 	const char *
 		path_of; /* the rotation whose path is passed, just as it says it now; NULL: of none. Steps that it counts
 			      * are other ones on any other path */
-	bool at_work;    /* an order was begun and is not finished */
+	bool going_back;      /* that path is the way back (path_abort) */
+	bool at_work;         /* an order was begun and is not finished */
 	const bool *has_keys; /* by step: the bytes of its keys are at hand, opened and checked; NULL: of none */
 	bool rotation_over;   /* the rotation of the state is finished or gone, by a read past every cache */
 

@@ -22,7 +22,7 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
  * are found on it, in reverse. Before a write key changed it takes the read keys away again, by rule 3 as any key that
  * leaves (values are under one that never wrote only where something went wrong). -ERROR_REFUSED when a write key
  * changed already, unless `promote_again`: then it goes by the old write key's second promotion; and when a key may
- * have left already: only forward. */
+ * have left already, or what is encrypted now would be plaintext again: only forward. */
 int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err);
 /* Whether somebody else's path is one to go: what path_make makes of its ends; nothing that is encrypted by the first
  * configuration, by a wildcard too, is written in plaintext by the last; and no KMS provider is new, which has no

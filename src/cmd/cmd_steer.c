@@ -8,8 +8,8 @@
 
 struct steering {
 	const char *verb, *done, *already; /* for people: both after "KeyRotation NAME " */
-	const char *spec;                  /* JSON */
-	bool (*is_so)(const struct key_rotation_spec *spec);
+	/* What has to change in the spec, JSON, new string; NULL: it is so already. */
+	char *(*change)(const struct options *options, const struct key_rotation *rotation);
 	int (*check)(const struct command_context *context, struct kube *kube, const struct key_rotation *rotation,
 		     struct error **err); /* NULL: always allowed */
 };
@@ -51,29 +51,40 @@ static int steer(struct command_context *context, const struct steering *steerin
 		rc = rotations_under_way(&rotations, o->argument_count ? o->arguments[0] : NULL, &rotation, err);
 	if (rc < 0)
 		return rc;
-	bool changes = !steering->is_so(&rotation->spec);
-	if (changes && steering->check)
+	_cleanup_free_ char *change = steering->change(o, rotation);
+	if (change && steering->check)
 		rc = steering->check(context, kube, rotation, err);
-	if (rc == 0 && changes)
-		rc = rotations_patch(kube, rotation, steering->spec, err);
+	if (rc == 0 && change)
+		rc = rotations_patch(kube, rotation, change, err);
 	if (rc == 0)
-		print_change(context, steering, rotation, changes);
+		print_change(context, steering, rotation, change);
 	return rc;
 }
 
-static bool is_paused(const struct key_rotation_spec *spec)
+static char *change_pause(const struct options *o, const struct key_rotation *rotation)
 {
-	return spec->paused;
+	(void)o;
+	return rotation->spec.paused ? NULL : xstrdup("{\"paused\":true}");
 }
 
-static bool is_not_paused(const struct key_rotation_spec *spec)
+/* Whatever keeps it from going forward: a pause, a deadline that passed, an abort of which nothing has come. */
+static char *change_resume(const struct options *o, const struct key_rotation *rotation)
 {
-	return !spec->paused;
+	bool aborted = rotation->spec.aborted && !key_rotation_goes_back(rotation), late = rotation_is_late(rotation);
+	(void)o;
+	if (!rotation->spec.paused && !aborted && !late)
+		return NULL;
+	return xasprintf("{\"paused\":false%s%s}", late ? ",\"deadlineSeconds\":0" : "",
+			 aborted ? ",\"aborted\":false,\"promoteOldKey\":false" : "");
 }
 
-static bool is_aborted(const struct key_rotation_spec *spec)
+static char *change_abort(const struct options *o, const struct key_rotation *rotation)
 {
-	return spec->aborted;
+	const struct key_rotation_spec *spec = &rotation->spec;
+	if (key_rotation_goes_back(rotation) ||
+	    (spec->aborted && !spec->paused && (spec->promote_old_key || !o->promote_old_key)))
+		return NULL;
+	return xasprintf("{\"aborted\":true,\"paused\":false%s}", o->promote_old_key ? ",\"promoteOldKey\":true" : "");
 }
 
 int cmd_pause(struct command_context *context, struct error **err)
@@ -82,73 +93,99 @@ int cmd_pause(struct command_context *context, struct error **err)
 		.verb = "pause",
 		.done = "takes no further step and rewrites nothing more; it is safe to leave it like this",
 		.already = "is paused already",
-		.spec = "{\"paused\":true}",
-		.is_so = is_paused};
+		.change = change_pause};
 	return steer(context, &pause, err);
 }
 
 int cmd_resume(struct command_context *context, struct error **err)
 {
-	static const struct steering resume = {.verb = "resume",
-					       .done = "goes on",
-					       .already = "is not paused",
-					       .spec = "{\"paused\":false}",
-					       .is_so = is_not_paused};
+	static const struct steering resume = {
+		.verb = "resume", .done = "goes on", .already = "is not paused", .change = change_resume};
 	return steer(context, &resume, err);
 }
 
-/* The first server whose file has a configuration in which the new key writes, or was ordered to. NULL: none. */
-static const char *promoted_server(const struct fleet *fleet, const struct key_rotation *rotation, int promotion)
+/* The first server whose file has this step or a later one, or was ordered to. NULL: none. */
+static const char *server_beyond(const struct fleet *fleet, const struct key_rotation *rotation, int step)
 {
 	for (size_t i = 0; i < fleet->count; i++) {
 		const struct key_server *server = fleet->servers[i].last;
 		/* Steps are counted on the path of the rotation that an order, or a report, is of. */
-		bool ordered = text_equal(server->spec.rotation, rotation->meta.uid) && server->spec.step >= promotion;
+		bool ordered = text_equal(server->spec.rotation, rotation->meta.uid) && server->spec.step >= step;
 		bool reports = text_equal(server->status.rotation, rotation->meta.uid);
-		if (ordered ||
-		    (reports && (server->status.file_step >= promotion || server->status.written_step >= promotion)))
+		if (ordered || (reports && (server->status.file_step >= step || server->status.written_step >= step)))
 			return server->meta.name;
 	}
 	return NULL;
 }
 
-/* A word that cannot be taken back, and would do nothing but harm once values may be under the new key. The controller judges
- * again by what it sees then. */
+/* The step in which the old key is gone; a number that no step has where none is. */
+static int last_step(const struct key_rotation *rotation)
+{
+	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	for (size_t i = 0; i + 1 < path->count; i++)
+		if (path_drops(path, i))
+			return (int)i + 1;
+	return OBJECT_STEPS_MAX;
+}
+
+static int refuse_forever(const struct command_context *context, const char *name, const char *server,
+			  struct error **err)
+{
+	int rc = error_set(err, ERROR_REFUSED,
+			   "KeyRotation %s cannot go back: the old key left %s already, or was ordered to leave", name,
+			   server);
+	error_set_hint(err,
+		       "it goes forward by itself (%s status %s says what it waits for); a key like the old one is "
+		       "another rotation, afterwards",
+		       context->invoked_as, name);
+	return rc;
+}
+
+static int refuse_for_now(const struct command_context *context, const char *name, const char *server,
+			  struct error **err)
+{
+	int rc = error_set(err, ERROR_REFUSED,
+			   "KeyRotation %s is past promotion: %s writes with the new key, or was ordered to, so values "
+			   "may be under it and it cannot just be taken away",
+			   name, server);
+	error_set_hint(err,
+		       "go forward (it does by itself; %s status %s says what it waits for), or let the old key write "
+		       "again and everything be rewritten under it: %s abort %s --promote-old-key",
+		       context->invoked_as, name, context->invoked_as, name);
+	return rc;
+}
+
+/* A word that cannot be taken back once something has come of it, and that does nothing where values may be under the new key.
+ * The controller judges again by what it sees then. */
 static int check_abort(const struct command_context *context, struct kube *kube, const struct key_rotation *rotation,
 		       struct error **err)
 {
 	struct fleet fleet = {0};
-	int promotion = rotation_promotion(rotation);
-	if (promotion == STEP_NONE)
+	const char *name = rotation->meta.name;
+	int promotion = rotation_promotion(rotation), last = last_step(rotation);
+	if (rotation->status.step_count == 0)
 		return 0;
 	int rc = fleet_read(&fleet, kube, err);
 	if (rc < 0)
 		return rc;
-	const char *server = promoted_server(&fleet, rotation, promotion);
-	if (server) {
-		rc = error_set(
-			err, ERROR_REFUSED,
-			"KeyRotation %s is past promotion: %s writes with the new key, or was ordered to, so values "
-			"may be under it and it has to stay",
-			rotation->meta.name, server);
-		error_set_hint(err,
-			       "go forward (it does by itself; %s status %s says what it waits for), or pause it; a "
-			       "key like the old one is another rotation, afterwards",
-			       context->invoked_as, rotation->meta.name);
-	}
+	const char *gone = server_beyond(&fleet, rotation, last);
+	const char *promoted = promotion == STEP_NONE ? NULL : server_beyond(&fleet, rotation, promotion);
+	if (gone)
+		rc = refuse_forever(context, name, gone, err);
+	else if (promoted && !context->options.promote_old_key)
+		rc = refuse_for_now(context, name, promoted, err);
 	fleet_free(&fleet);
 	return rc;
 }
 
 int cmd_abort(struct command_context *context, struct error **err)
 {
-	static const struct steering abort_it = {
-		.verb = "abort",
-		.done = "takes no further step: its new key stays where it is, and other rotations wait until this "
-			"KeyRotation is deleted; this cannot be taken back",
-		.already = "is given up already",
-		.spec = "{\"aborted\":true}",
-		.is_so = is_aborted,
-		.check = check_abort};
+	static const struct steering abort_it = {.verb = "abort",
+						 .done = "goes back: its new key is taken away again from every API "
+							 "server that has it, once nothing needs "
+							 "it; status says how far that is",
+						 .already = "is given up already",
+						 .change = change_abort,
+						 .check = check_abort};
 	return steer(context, &abort_it, err);
 }

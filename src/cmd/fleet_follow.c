@@ -72,7 +72,7 @@ static char *positions(const struct follower *f)
 		const struct key_rotation_server *server = &f->rotation->status.servers[i];
 		const struct fleet_server *known = fleet_find(&f->fleet, server->name);
 		bool counted = known && rotation_counts_steps(f->rotation, &known->last->status);
-		int step = counted ? known->last->status.file_step : STEP_NONE;
+		int step = counted ? key_rotation_step(f->rotation, known->last->status.file_step) : STEP_NONE;
 		_cleanup_free_ char *part = server->forgotten   ? xasprintf("%s forgotten", server->name)
 					    : step == STEP_NONE ? xstrdup(server->name)
 								: xasprintf("%s step %d", server->name, step);
@@ -109,15 +109,16 @@ static struct shown *shown(struct follower *f, const char *name)
 	return added;
 }
 
-static char *server_line(const struct server_observation *seen)
+static char *server_line(const struct key_rotation *rotation, const struct server_observation *seen)
 {
+	int step = key_rotation_step(rotation, seen->file_step);
 	if (!seen->answering)
 		return xasprintf("does not answer%s%s", seen->why ? ": " : "", seen->why ? seen->why : "");
-	if (seen->file_step == STEP_NONE)
+	if (step == STEP_NONE)
 		return xstrdup("answers");
 	if (seen->loaded_is_file)
-		return xasprintf("step %d in its file, loaded", seen->file_step);
-	return xasprintf("step %d in its file, not loaded yet", seen->file_step);
+		return xasprintf("step %d in its file, loaded", step);
+	return xasprintf("step %d in its file, not loaded yet", step);
 }
 
 /* A line for each server whose state changed. Silence counts from when it was seen twice: `looked_at` is 0 before. */
@@ -131,8 +132,8 @@ static void show_servers(struct follower *f, uint64_t now)
 			continue;
 		if (!rotation_counts_steps(f->rotation, &server->last->status) && server->last->status.answering)
 			continue;
-		fleet_observe(server, server->last->meta.name, now, &seen);
-		_cleanup_free_ char *line = server_line(&seen);
+		fleet_observe(server, server->last->meta.name, key_rotation_goes_back(f->rotation), now, &seen);
+		_cleanup_free_ char *line = server_line(f->rotation, &seen);
 		server_observation_free(&seen);
 		/* How long it has been silent is said once. */
 		bool silent = text_starts(line, "does not answer") && text_starts(before->line, "does not answer");
@@ -240,8 +241,15 @@ static int ended(const struct follower *f, struct error **err)
 	if (text_equal(outcome, "Done"))
 		return 0;
 	_cleanup_free_ char *text = why(f->rotation);
-	return error_set(err, text_equal(outcome, "Deadline") ? ERROR_DEADLINE : ERROR_REFUSED,
-			 "KeyRotation %s ended: %s%s%s", f->name, outcome, *text ? ": " : "", text);
+	return error_set(err, ERROR_REFUSED, "KeyRotation %s ended: %s%s%s", f->name, outcome, *text ? ": " : "", text);
+}
+
+static int late(const struct follower *f, struct error **err)
+{
+	_cleanup_free_ char *text = why(f->rotation);
+	int rc = error_set(err, ERROR_DEADLINE, "KeyRotation %s: %s", f->name, text);
+	error_set_hint(err, "go on: %s resume %s", f->context->invoked_as, f->name);
+	return rc;
 }
 
 static bool is_blocked(struct follower *f)
@@ -260,6 +268,8 @@ static int follow(struct follower *f, struct error **err)
 		int rc = look(f, err);
 		if (rc == 0 && f->rotation && rotation_is_over(f->rotation))
 			return ended(f, err);
+		if (rc == 0 && f->rotation && rotation_is_late(f->rotation))
+			return late(f, err);
 		if (rc == 0 && is_blocked(f))
 			return blocked(f, err);
 		if (rc == 0)

@@ -149,20 +149,22 @@ bool fleet_rotate_asks_same(const struct key_rotation_spec *a, const struct key_
 
 /* --- a rotation that goes on already --- */
 
-/* Options that may be said again, later and otherwise. */
-static int change_speed(struct command_context *context, struct session *session, const struct key_rotation *rotation,
+/* Options that may be said again, later and otherwise: its speed, and its time. */
+static int change_again(struct command_context *context, struct session *session, const struct key_rotation *rotation,
 			struct error **err)
 {
 	const struct options *o = &context->options;
-	bool qps = options_given(o, "--qps") && o->qps != rotation->spec.qps;
-	bool concurrency = options_given(o, "--concurrency") && o->concurrency != rotation->spec.concurrency;
-	_cleanup_free_ char *spec = xasprintf(
-		"{\"qps\":%llu,\"concurrency\":%llu}", (unsigned long long)(qps ? o->qps : rotation->spec.qps),
-		(unsigned long long)(concurrency ? o->concurrency : rotation->spec.concurrency));
-	if (!qps && !concurrency)
+	const struct key_rotation_spec *spec = &rotation->spec;
+	uint64_t qps = options_given(o, "--qps") ? o->qps : spec->qps;
+	uint64_t concurrency = options_given(o, "--concurrency") ? o->concurrency : spec->concurrency;
+	uint64_t deadline = options_given(o, "--deadline") ? seconds(o->deadline) : spec->deadline_seconds;
+	_cleanup_free_ char *change =
+		xasprintf("{\"qps\":%llu,\"concurrency\":%llu,\"deadlineSeconds\":%llu}", (unsigned long long)qps,
+			  (unsigned long long)concurrency, (unsigned long long)deadline);
+	if (qps == spec->qps && concurrency == spec->concurrency && deadline == spec->deadline_seconds)
 		return 0;
-	int rc = rotations_patch(&session->cluster->kube, rotation, spec, err);
-	return rc < 0 ? error_wrap(err, rc, "its speed was not changed") : 0;
+	int rc = rotations_patch(&session->cluster->kube, rotation, change, err);
+	return rc < 0 ? error_wrap(err, rc, "its speed and deadline were not changed") : 0;
 }
 
 static int refuse_another(const struct command_context *context, const struct key_rotation *rotation,
@@ -276,7 +278,7 @@ static int begin_or_find(struct command_context *context, struct session *sessio
 		free(asked->meta.name);
 		asked->meta.name = xstrdup(begun->meta.name);
 		screen_line(&context->screen, "KeyRotation %s asks for this already", begun->meta.name);
-		rc = change_speed(context, session, begun, err);
+		rc = change_again(context, session, begun, err);
 	} else if (rc == 0) {
 		rc = confirm(context, session, asked, err);
 		if (rc == 0)

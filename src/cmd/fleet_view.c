@@ -29,23 +29,33 @@ static const struct key_rotation_server *in_set(const struct key_rotation *rotat
 	return NULL;
 }
 
+static struct viewed_server view_of(const struct key_rotation *rotation, const struct key_server *server,
+				    bool reporting)
+{
+	const struct key_server_status *status = &server->status;
+	bool counted = rotation_counts_steps(rotation, status);
+	return (struct viewed_server){.name = server->meta.name,
+				      .status = status->beat ? status : NULL,
+				      .reporting = reporting,
+				      .set = in_set(rotation, server->meta.name),
+				      .file_step = counted ? key_rotation_step(rotation, status->file_step) : STEP_NONE,
+				      .loaded_step =
+					      counted ? key_rotation_step(rotation, status->loaded_step) : STEP_NONE};
+}
+
 struct viewed_server *fleet_view_servers(const struct key_rotation *rotation, const struct fleet *fleet,
 					 const bool *reports, size_t *ret_count)
 {
 	size_t in_rotation = rotation ? rotation->status.server_count : 0, count = 0;
 	struct viewed_server *servers = xcalloc(fleet->count + in_rotation + 1, sizeof(*servers));
-	for (size_t i = 0; i < fleet->count; i++) {
-		const struct key_server *server = fleet->servers[i].last;
-		servers[count++] = (struct viewed_server){.name = server->meta.name,
-							  .status = server->status.beat ? &server->status : NULL,
-							  .reporting = reports[i],
-							  .set = in_set(rotation, server->meta.name),
-							  .on_path = rotation_counts_steps(rotation, &server->status)};
-	}
+	for (size_t i = 0; i < fleet->count; i++)
+		servers[count++] = view_of(rotation, fleet->servers[i].last, reports[i]);
 	for (size_t i = 0; i < in_rotation; i++)
 		if (!fleet_find(fleet, rotation->status.servers[i].name))
 			servers[count++] = (struct viewed_server){.name = rotation->status.servers[i].name,
-								  .set = &rotation->status.servers[i]};
+								  .set = &rotation->status.servers[i],
+								  .file_step = STEP_NONE,
+								  .loaded_step = STEP_NONE};
 	qsort(servers, count, sizeof(*servers), by_name);
 	*ret_count = count;
 	return servers;
@@ -93,12 +103,10 @@ char *viewed_server_words(const struct viewed_server *server)
 	_cleanup_free_ char *trouble = trouble_words(server);
 	if (!server->status)
 		return steal(trouble);
-	int file_step = server->on_path ? server->status->file_step : STEP_NONE;
-	int loaded_step = server->on_path ? server->status->loaded_step : STEP_NONE;
-	_cleanup_free_ char *file = configuration_words(file_step, server->status->file_hash);
+	_cleanup_free_ char *file = configuration_words(server->file_step, server->status->file_hash);
 	_cleanup_free_ char *loaded = server->status->loaded_is_file
 					      ? xstrdup("loaded")
-					      : configuration_words(loaded_step, server->status->loaded_hash);
+					      : configuration_words(server->loaded_step, server->status->loaded_hash);
 	const char *after = server->status->loaded_is_file ? "" : " loaded";
 	return xasprintf("%s in its file, %s%s%s%s", file, loaded, after, trouble ? "; " : "", trouble ? trouble : "");
 }
@@ -288,8 +296,12 @@ static void print_next(FILE *out, const struct fleet_view *view)
 	}
 	if (rotation_is_over(rotation))
 		return;
-	if (rotation->spec.paused)
-		fprintf(out, "\nPaused. Go on: %s resume %s\n", view->invoked_as, rotation->meta.name);
+	if (rotation->spec.paused || rotation_is_late(rotation))
+		fprintf(out, "\nIt takes no further step. Go on: %s resume %s\n", view->invoked_as,
+			rotation->meta.name);
+	else if (key_rotation_goes_back(rotation))
+		fprintf(out, "\nIt goes back by itself, and may be left alone: the new key leaves, and the old one "
+			     "stays.\n");
 	else
 		fprintf(out, "\nIt goes on by itself, and may be left alone. Pause: %s pause %s\n", view->invoked_as,
 			rotation->meta.name);

@@ -9,7 +9,7 @@ struct viewed_server {
 	const struct key_server_status *status; /* NULL: it has no KeyServer, or no agent ever reported */
 	bool reporting;                         /* its agent was seen to report just now */
 	const struct key_rotation_server *set;  /* as the rotation knows it; NULL: not yet */
-	bool on_path;                           /* its steps are counted on the path of this rotation */
+	int file_step, loaded_step;             /* of the rotation's steps; STEP_NONE: of none that is known */
 };
 struct fleet_view {
 	const struct key_rotation *rotation; /* NULL: there is none */

@@ -34,9 +34,10 @@ static const struct command commands[] = {
 	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
 	{"resume", "[NAME]", "let it go on", "Changes the KeyRotation.", OPTIONS_OUTPUT | OPTIONS_API, cmd_resume},
-	{"abort", "[NAME]", "give it up, before the new key writes",
-	 "Changes the KeyRotation, for good. Refused when values may be under the new key.",
-	 OPTIONS_OUTPUT | OPTIONS_API, cmd_abort},
+	{"abort", "[NAME]", "give it up: its new key is taken away again",
+	 "Changes the KeyRotation. Refused when values may be under the new key, unless the old key shall be promoted "
+	 "again; and once the old key left a server.",
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ABORT, cmd_abort},
 	{"reencrypt", "", "rewrite objects under the write key, nothing else",
 	 "Rewrites objects unchanged. Safe to interrupt.", ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED,
 	 cmd_reencrypt},

@@ -105,6 +105,8 @@ static const struct option table[] = {
 	 "agents: name of the KeyRotation; one that goes on is followed (default: made of time and chance)"},
 	{"--no-wait", NULL, KIND_FLAG, FIELD(no_wait), OPTIONS_FOLLOW, NULL,
 	 "agents: ask for the rotation and do not follow it"},
+	{"--promote-old-key", NULL, KIND_FLAG, FIELD(promote_old_key), OPTIONS_ABORT, NULL,
+	 "also when the new key may write already: the old key writes again, and everything is rewritten under it"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 

@@ -19,6 +19,7 @@ enum option_group {
 	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
 	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
 	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
+	OPTIONS_ABORT = 1 << 13,  /* how far a rotation may go back */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -42,7 +43,7 @@ struct options {
 	struct strings drop_keys;
 	bool drop_identity, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
-	bool no_wait;
+	bool no_wait, promote_old_key;
 	struct strings given; /* the long names of all options that were said */
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;

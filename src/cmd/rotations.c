@@ -59,8 +59,18 @@ char *rotation_words(const struct key_rotation *rotation)
 	if (rotation->meta.deleting)
 		return xstrdup("being deleted");
 	const char *phase = text_empty(status->phase) ? "waits for a controller" : status->phase;
-	const char *asked = rotation->spec.aborted ? " (abort asked for)" : rotation->spec.paused ? " (paused)" : "";
+	bool paused = text_equal(phase, "Paused"), goes_back = key_rotation_goes_back(rotation);
+	const char *asked = goes_back                          ? " (going back)"
+			    : rotation->spec.aborted           ? " (abort asked for)"
+			    : rotation->spec.paused && !paused ? " (pause asked for)"
+							       : "";
 	return xasprintf("%s%s", phase, asked);
+}
+
+bool rotation_is_late(const struct key_rotation *rotation)
+{
+	const struct key_rotation_condition *progressing = key_rotation_condition(&rotation->status, "Progressing");
+	return progressing && text_equal(progressing->reason, "DeadlineExceeded");
 }
 
 static char *names_under_way(const struct rotations *rotations, size_t *ret_count)
@@ -123,7 +133,8 @@ int rotation_promotion(const struct key_rotation *rotation)
 
 bool rotation_counts_steps(const struct key_rotation *rotation, const struct key_server_status *status)
 {
-	return rotation && !rotation_is_over(rotation) && text_equal(status->rotation, rotation->meta.uid);
+	return rotation && !rotation_is_over(rotation) && text_equal(status->rotation, rotation->meta.uid) &&
+	       status->going_back == key_rotation_goes_back(rotation);
 }
 
 char *rotation_keys(const struct object_key *keys, size_t count)

@@ -12,7 +12,8 @@ struct rotations {
 _must_check_ int rotations_read(struct kube *kube, struct rotations *ret, struct error **err);
 void rotations_free(struct rotations *rotations); /* the contents */
 bool rotation_is_over(const struct key_rotation *rotation);
-/* "Done", "Reencrypt", "waits for a controller", "Reencrypt (paused)": in a few words. New string. */
+bool rotation_is_late(const struct key_rotation *rotation); /* it waits for more time */
+/* "Done", "Reencrypt", "waits for a controller", "Settle (going back)": in a few words. New string. */
 char *rotation_words(const struct key_rotation *rotation);
 /* The one that is named, which must not be over, or the only one that is not. Lent. -ERROR_NOT_FOUND, -ERROR_INPUT,
  * -ERROR_USAGE with the names of all that are meant. */

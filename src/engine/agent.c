@@ -103,48 +103,117 @@ static bool rotation_over(struct agent *agent)
 
 /* --- the path of the rotation that was acknowledged --- */
 
-static bool on_this_path(const struct journal *journal, const struct key_rotation *rotation)
+static bool same_path(const struct path *a, const struct path *b)
 {
-	const struct key_rotation_status *status = &rotation->status;
-	if (!text_equal(journal->rotation, rotation->meta.uid) || journal->path->count != status->step_count)
-		return false;
-	for (size_t i = 0; i < status->step_count; i++)
-		if (!config_shape_equal(journal->path->steps[i], status->steps[i]))
-			return false;
-	return true;
+	bool same = a->count == b->count;
+	for (size_t i = 0; same && i < a->count; i++)
+		same = config_shape_equal(a->steps[i], b->steps[i]);
+	return same;
 }
 
-/* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
-static void join(struct agent *agent)
+/* The path that the rotation goes now, forward or back; NULL where it has none that can be gone. */
+static struct path *path_now(const struct key_rotation *rotation)
 {
-	const struct key_rotation *rotation = agent->rotation;
-	struct rotation *node = agent->node;
-	struct target_content content = {0};
-	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
-	    on_this_path(node->journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
-		return;
-	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
-	if (!path_is_lawful(path)) {
-		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
-		return;
-	}
-	if (target_read(node->target, &content, NULL) < 0)
-		return;
+	struct path *path = NULL;
+	if (rotation->status.step_count == 0 || key_rotation_path(rotation, &path, NULL) < 0)
+		return NULL;
+	return path;
+}
+
+static bool on_this_path(const struct journal *journal, const struct key_rotation *rotation)
+{
+	_cleanup_(path_freep) struct path *path = path_now(rotation);
+	return path && text_equal(journal->rotation, rotation->meta.uid) &&
+	       journal->going_back == key_rotation_goes_back(rotation) && same_path(journal->path, path);
+}
+
+static struct journal *journal_of_rotation(const struct key_rotation *rotation, struct path *path)
+{
 	const struct key_rotation_status *status = &rotation->status;
 	struct journal *journal = xcalloc(1, sizeof(*journal));
+	const struct config_shape *from = path->steps[0], *to = path->steps[path->count - 1];
 	journal->rotation = xstrdup(rotation->meta.uid);
 	journal->started = xstrdup(status->started_at ? status->started_at : "");
 	journal->request = xstrdup(rotation->meta.name);
-	journal->path = steal(path);
-	const struct config_shape *from = status->steps[0], *to = status->steps[status->step_count - 1];
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
-	if (path_find(journal->path, encryption_config_shape(content.config)) == 0)
-		journal_add_hash(journal, 0, content.sha256);
+	journal->path = path;
+	journal->going_back = key_rotation_goes_back(rotation);
+	return journal;
+}
+
+/* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
+static void join(struct agent *agent, struct path *path)
+{
+	struct rotation *node = agent->node;
+	struct target_content content = {0};
+	if (target_read(node->target, &content, NULL) < 0) {
+		path_free(path);
+		return;
+	}
+	struct journal *journal = journal_of_rotation(agent->rotation, path);
+	int first = key_rotation_goes_back(agent->rotation) ? (int)path->count - 1 : 0;
+	if (path_find(path, encryption_config_shape(content.config)) == first)
+		journal_add_hash(journal, first, content.sha256);
 	keys_add_config(&node->keys, content.config);
 	target_content_free(&content);
 	rotation_take_journal(node, journal);
 	agent->disk.written_step = STEP_NONE;
+}
+
+static int turned(int step, int from)
+{
+	return step == STEP_NONE || step > from ? STEP_NONE : from - step;
+}
+
+/* The same steps, counted the other way; keys that came are those that leave. No step on disk is ever taken for one of the
+ * other way: what was written last is not known until the journal is there. */
+static int turn_back(struct agent *agent, struct path *back, struct error **err)
+{
+	struct rotation *node = agent->node;
+	struct journal *journal = node->journal;
+	int from = (int)back->count - 1;
+	int written = agent->disk.written_step;
+	strings_free(&journal->old_keys);
+	strings_free(&journal->new_keys);
+	intent_old_keys(back->steps[0], back->steps[from], &journal->old_keys);
+	intent_new_keys(back->steps[0], back->steps[from], &journal->new_keys);
+	journal_turn_back(journal, back);
+	node->look.ran_step = turned(node->look.ran_step, from);
+	agent->disk.written_step = STEP_NONE;
+	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
+	if (rc == 0)
+		rc = journal_write(node->target->path, journal, err);
+	agent->disk.written_step = turned(written, from);
+	return rc;
+}
+
+/* Steps that no rotation would go, or other ones than those that were begun with: what it says is nothing to this agent. The
+ * way back is reckoned here, over steps that were judged as a whole. */
+static bool is_lawful(const struct journal *journal, const struct key_rotation *rotation, const struct path *now)
+{
+	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	bool begun = text_equal(journal->rotation, rotation->meta.uid);
+	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
+}
+
+/* The path of the rotation that was acknowledged: begun, or gone back on. */
+static int take_path(struct agent *agent, struct error **err)
+{
+	const struct key_rotation *rotation = agent->rotation;
+	const struct journal *journal = agent->node->journal;
+	if (!rotation || rotation->status.outcome || rotation->status.step_count == 0 ||
+	    on_this_path(journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
+		return 0;
+	_cleanup_(path_freep) struct path *path = path_now(rotation);
+	if (!is_lawful(journal, rotation, path)) {
+		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		return 0;
+	}
+	if (text_equal(journal->rotation, rotation->meta.uid))
+		return turn_back(agent, steal(path), err);
+	join(agent, steal(path));
+	return 0;
 }
 
 /* What a rotation needed on this disk goes with it; retired keys stay as they were treated. */
@@ -170,32 +239,33 @@ static int clean_up(struct agent *agent, struct error **err)
 	return 0;
 }
 
+/* Whether a rotation is over for this node is told by what was done here, which went before the end that the object tells of:
+ * all its keys were retired, on this agent's own census. Else values may need the keys that are held here. */
 static int leave(struct agent *agent, struct error **err)
 {
 	const struct key_rotation *rotation = agent->rotation;
-	bool ended =
-		rotation && rotation->status.outcome && text_equal(agent->node->journal->rotation, rotation->meta.uid);
-	return ended ? clean_up(agent, err) : 0;
+	const struct journal *journal = agent->node->journal;
+	if (!rotation || !rotation->status.outcome || !text_equal(journal->rotation, rotation->meta.uid))
+		return 0;
+	if (journal->retired)
+		return clean_up(agent, err);
+	_cleanup_free_ char *why = xasprintf("rotation %s is said to be over, and its keys were not retired here: "
+					     "copies of them stay in %s",
+					     rotation->meta.name, agent->node->held_directory);
+	agent_trouble(agent, why);
+	return 0;
 }
 
-/* The next rotation was ordered before the end of this one was seen. Of one that is gone the journal knows whether its
- * keys were retired; if not, values may need the keys that are held here. *ret_left stays where the API does not say. */
-static int leave_late(struct agent *agent, bool *ret_left, struct error **err)
+/* The next rotation was ordered before the end of this one was seen, or this one is gone. */
+static int leave_late(struct agent *agent, struct error **err)
 {
 	const struct journal *journal = agent->node->journal;
-	_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
-	_cleanup_error_ failed = NULL;
-	bool begun = agent->disk.rotation && text_equal(journal->rotation, agent->disk.rotation);
-	int rc = begun ? read_acknowledged(agent, &rotation, &failed) : 0;
-	*ret_left = rc == 0;
-	if (rc < 0)
-		agent_trouble(agent, error_message(failed));
-	if (rc < 0 || !begun)
+	if (!agent->disk.rotation || !text_equal(journal->rotation, agent->disk.rotation))
 		return 0;
-	if (journal->retired || (rotation && rotation->status.outcome))
+	if (journal->retired)
 		return clean_up(agent, err);
-	agent_note(agent, "rotation %s is gone and was not finished: copies of its keys stay in %s",
-		   agent->disk.rotation_name, agent->node->held_directory);
+	agent_note(agent, "rotation %s was not finished here: copies of its keys stay in %s", agent->disk.rotation_name,
+		   agent->node->held_directory);
 	return 0;
 }
 
@@ -325,6 +395,7 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 				    .path_of = agent->rotation && on_this_path(node->journal, agent->rotation)
 						       ? agent->rotation->meta.uid
 						       : NULL,
+				    .going_back = node->journal->going_back,
 				    .has_keys = has_keys,
 				    .away = agent->read_at == 0,
 				    .away_since = agent->away_since,
@@ -369,9 +440,8 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 {
 	struct agent_disk *disk = &agent->disk;
 	bool other = !text_equal(disk->rotation, spec->rotation);
-	bool left = !other;
-	int rc = other ? leave_late(agent, &left, err) : 0;
-	if (rc < 0 || !left)
+	int rc = other ? leave_late(agent, err) : 0;
+	if (rc < 0)
 		return rc;
 	free(disk->rotation);
 	free(disk->rotation_name);
@@ -499,7 +569,9 @@ static int turn(struct agent *agent, struct error **err)
 	int rc = leave(agent, err);
 	if (rc < 0)
 		return rc;
-	join(agent);
+	rc = take_path(agent, err);
+	if (rc < 0)
+		return rc;
 	agent_take_keys(agent);
 	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */
 	agent->at_work = has_order(agent);

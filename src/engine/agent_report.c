@@ -28,6 +28,9 @@ static void tell_server(const struct agent *agent, const struct server_observati
 	ret->file_hash = copy(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
 	ret->file_step = seen->file_step;
 	ret->written_step = agent->disk.written_step;
+	/* Of the rotation that the report is about. */
+	ret->going_back =
+		agent->node->journal->going_back && text_equal(agent->node->journal->rotation, agent->disk.rotation);
 	ret->file_ours = seen->file_ours;
 	bool known = seen->loaded == FACT_KNOWN;
 	ret->loaded_hash = copy(known ? seen->loaded_hash : NULL);

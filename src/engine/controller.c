@@ -37,41 +37,43 @@ void controller_trouble(struct controller *c, const char *text)
 	c->trouble = copy;
 }
 
-/* --- which rotation goes on --- */
-
-/* Of several that are not over the one that began, else the first by name: the others are queued. */
-struct choice {
-	struct key_rotation *chosen;
-};
-
-static bool before(const struct key_rotation *a, const struct key_rotation *b)
+void controller_remark(struct controller *c, char *text)
 {
-	bool a_began = a->status.started_at, b_began = b->status.started_at;
-	if (a_began != b_began)
-		return a_began;
-	return strcmp(a->meta.name, b->meta.name) < 0;
+	free(c->remark);
+	c->remark = text;
 }
+
+/* --- which rotation goes on --- */
 
 static int consider(void *arg, const cJSON *item, struct error **err)
 {
-	struct choice *choice = arg;
+	struct rotation_queue *queue = arg;
 	struct key_rotation *rotation = NULL;
 	int rc = key_rotation_parse(item, &rotation, err);
-	if (rc < 0)
-		return rc;
-	bool over = rotation->status.outcome || rotation->meta.deleting;
-	if (!over && (!choice->chosen || before(rotation, choice->chosen))) {
-		key_rotation_free(choice->chosen);
-		choice->chosen = rotation;
-		return 0;
-	}
-	key_rotation_free(rotation);
-	return 0;
+	if (rc == 0)
+		queue_add(queue, rotation);
+	return rc;
+}
+
+void controller_forget_deeds(struct controller *c)
+{
+	path_free(steal(c->path));
+	c->sweep = (struct sweep_observation){.step = STEP_NONE};
+	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
+	free(steal(c->settled_members));
+	c->census.sequence = 0;
+	c->seen.census = (struct census_observation){0}; /* lent */
+	census_observation_free(&c->census.seen);
+	controller_forget_canaries(c);
+	for (size_t i = 0; i < c->server_count; i++)
+		c->servers[i].canary_at = 0;
 }
 
 static void forget_rotation(struct controller *c)
 {
-	path_free(steal(c->path));
+	controller_forget_deeds(c);
+	controller_remark(c, NULL);
+	c->hold = HOLD_NOT;
 	free(c->fence_rotation);
 	c->fence_rotation = NULL;
 	c->fence = (struct fence){.to_step = STEP_NONE};
@@ -83,13 +85,6 @@ static void forget_rotation(struct controller *c)
 	free(c->servers);
 	c->servers = NULL;
 	c->server_count = 0;
-	c->sweep = (struct sweep_observation){.step = STEP_NONE};
-	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
-	free(steal(c->settled_members));
-	c->census.sequence = 0;
-	c->seen.census = (struct census_observation){0}; /* lent */
-	census_observation_free(&c->census.seen);
-	controller_forget_canaries(c);
 }
 
 /* Then all is begun anew, as another leader would: under an epoch of its own. */
@@ -103,31 +98,40 @@ static bool directs_forgotten(const struct controller *c)
 	return false;
 }
 
+/* Another one than in the turn before, or the same for another leader. */
+static void take_up(struct controller *c)
+{
+	forget_rotation(c);
+	if (!c->rotation)
+		return;
+	c->fence_rotation = xstrdup(c->rotation->meta.uid);
+	c->fence.rotation = c->fence_rotation;
+	c->fence.aborted = key_rotation_goes_back(c->rotation);
+	controller_note(c, "rotation %s", c->rotation->meta.name);
+}
+
 static int choose_rotation(struct controller *c, struct error **err)
 {
-	struct choice choice = {0};
-	int rc = kube_custom_list(&c->options->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, consider, &choice,
-				  NULL, err);
+	struct rotation_queue queue = {0};
+	int rc = kube_custom_list(&c->options->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, consider, &queue, NULL,
+				  err);
 	if (rc < 0) {
-		key_rotation_free(choice.chosen);
+		queue_free(&queue);
 		return rc;
 	}
 	key_rotation_free(c->rotation);
-	c->rotation = choice.chosen;
+	c->rotation = queue_take(&queue);
 	/* Until it is written: what is told in this turn may be put off, or fail. */
 	if (c->rotation && !c->rotation->status.started_at) {
 		char now[28];
 		clock_format(clock_wall(), 0, now);
 		c->rotation->status.started_at = xstrdup(now);
 	}
-	if (c->rotation && text_equal(c->rotation->meta.uid, c->fence_rotation) && !directs_forgotten(c))
-		return 0;
-	forget_rotation(c);
-	if (!c->rotation)
-		return 0;
-	c->fence_rotation = xstrdup(c->rotation->meta.uid);
-	c->fence.rotation = c->fence_rotation;
-	controller_note(c, "rotation %s", c->rotation->meta.name);
+	if (!c->rotation || !text_equal(c->rotation->meta.uid, c->fence_rotation) || directs_forgotten(c))
+		take_up(c);
+	if (c->rotation)
+		controller_tell_queued(c, &queue);
+	queue_free(&queue);
 	return 0;
 }
 
@@ -172,38 +176,70 @@ static int decide_and_act(struct controller *c, struct error **err)
 	uint64_t now = clock_monotonic();
 	struct decision d = next_action(c->path, &c->seen, now);
 	write_record(c, &d, now);
+	c->hold = controller_hold(c->rotation, &c->seen, &d, clock_wall());
+	bool held = c->hold != HOLD_NOT;
 	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
-	int rc = d.action == ACTION_REENCRYPT ? controller_tell(c, &d, err) : 0;
+	int rc = d.action == ACTION_REENCRYPT && !held ? controller_tell(c, &d, err) : 0;
 	if (rc == 0)
-		rc = c->rotation->spec.paused ? withdraw(c, err) : controller_act(c, &d, err);
+		rc = held ? withdraw(c, err) : controller_act(c, &d, err);
 	if (rc == 0 && d.action == ACTION_DONE)
 		delete_canaries(c);
 	return rc == 0 ? controller_tell(c, &d, err) : rc;
 }
 
+/* Nothing is decided: there is no path, or it is not known which way it will be gone. */
+static int tell_waiting(struct controller *c, struct error **err)
+{
+	struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
+	if (c->path) {
+		nothing = next_action(c->path, &c->seen, clock_monotonic());
+		nothing.action = ACTION_WAIT;
+		nothing.reason = REASON_NONE;
+		nothing.server = -1;
+	}
+	return controller_tell(c, &nothing, err);
+}
+
+/* What this version does not carry out. */
+static int refuse(struct controller *c, const char *no, struct error **err)
+{
+	controller_trouble(c, no);
+	int rc = withdraw(c, err);
+	return rc == 0 ? tell_waiting(c, err) : rc;
+}
+
+static int find_path(struct controller *c, struct error **err)
+{
+	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
+	if (c->rotation->status.step_count == 0 && c->rotation->spec.aborted)
+		return controller_tell(c, &given_up, err);
+	c->hold = controller_hold(c->rotation, &c->seen, NULL, clock_wall());
+	int rc = c->hold == HOLD_NOT || c->rotation->status.step_count > 0 ? controller_find_path(c, err) : 0;
+	return rc == 0 && !c->path ? tell_waiting(c, err) : rc;
+}
+
 static int turn(struct controller *c, struct error **err)
 {
+	bool waits = false;
 	int rc = choose_rotation(c, err);
 	if (rc == 0 && !c->rotation)
 		return controller_look_for_servers(c, err);
 	if (rc < 0)
 		return rc;
 	const char *no = key_rotation_not_carried_out(&c->rotation->spec);
+	c->hold = HOLD_NOT;
 	rc = controller_look(c, err);
-	if (rc == 0 && !no)
-		rc = controller_find_path(c, err);
-	if (rc < 0)
+	if (rc == 0 && no)
+		return refuse(c, no, err);
+	if (rc == 0)
+		rc = find_path(c, err);
+	if (rc < 0 || !c->path)
 		return rc;
-	if (c->path && !no)
-		return decide_and_act(c, err);
-	if (no) {
-		controller_trouble(c, no);
-		rc = withdraw(c, err);
-		if (rc < 0)
-			return rc;
-	}
-	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
-	return controller_tell(c, &nothing, err);
+	rc = controller_turn_back(c, &waits, err);
+	/* Where it has just turned back, the path is found in the next turn. */
+	if (rc < 0 || !c->path)
+		return rc;
+	return waits ? tell_waiting(c, err) : decide_and_act(c, err);
 }
 
 /* What may pass is told and tried again. */
@@ -273,6 +309,7 @@ static void controller_close(struct controller *c)
 	census_observation_free(&c->census.seen);
 	free(c->set_why);
 	free(c->trouble);
+	free(c->remark);
 	if (c->record)
 		fclose(c->record);
 }

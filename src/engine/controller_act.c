@@ -182,6 +182,24 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 	return rc;
 }
 
+static int begin_epoch(struct controller *c, const struct dispatch *dispatch, struct error **err)
+{
+	c->rotation->status.epoch = dispatch->fence.epoch;
+	int rc = controller_apply(c, err);
+	if (rc < 0)
+		return rc;
+	c->fence = dispatch->fence;
+	return controller_withdraw(c, err);
+}
+
+static int wait_for_acknowledgement(struct controller *c, const struct dispatch *dispatch, struct error **err)
+{
+	_cleanup_free_ char *why = xasprintf("the agent of %s has not acknowledged epoch %llu",
+					     c->servers[dispatch->agent].name, (unsigned long long)c->fence.epoch);
+	controller_trouble(c, why);
+	return controller_withdraw(c, err);
+}
+
 /* Sends what agents have to do for a decision. *ret_sent: the order stands. */
 static int order(struct controller *c, const struct decision *d, bool *ret_sent, struct error **err)
 {
@@ -194,20 +212,10 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	case DISPATCH_NOTHING:
 		break;
 	case DISPATCH_NEW_EPOCH:
-		c->rotation->status.epoch = dispatch.fence.epoch;
-		rc = controller_apply(c, err);
-		if (rc == 0)
-			c->fence = dispatch.fence;
-		if (rc == 0)
-			rc = controller_withdraw(c, err);
+		rc = begin_epoch(c, &dispatch, err);
 		break;
-	case DISPATCH_WAIT: {
-		_cleanup_free_ char *why =
-			xasprintf("the agent of %s has not acknowledged epoch %llu", c->servers[dispatch.agent].name,
-				  (unsigned long long)c->fence.epoch);
-		controller_trouble(c, why);
-		return controller_withdraw(c, err);
-	}
+	case DISPATCH_WAIT:
+		return wait_for_acknowledgement(c, &dispatch, err);
 	case DISPATCH_SEND:
 		rc = send(c, d, &dispatch, agents, err);
 		*ret_sent = rc == 0;
@@ -215,6 +223,19 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	}
 	controller_trouble(c, NULL);
 	return rc;
+}
+
+int controller_fence(struct controller *c, bool *ret_fenced, struct error **err)
+{
+	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .to_step = STEP_NONE, .server = -1};
+	_cleanup_free_ struct agent_report *agents = controller_reports(c);
+	const struct dispatch dispatch =
+		order_from_decision(c->path, &c->seen, &nothing, &c->fence, agents, c->rotation->status.epoch);
+	*ret_fenced = dispatch.kind == DISPATCH_NOTHING;
+	if (dispatch.kind == DISPATCH_NEW_EPOCH)
+		return begin_epoch(c, &dispatch, err);
+	return dispatch.kind == DISPATCH_WAIT ? wait_for_acknowledgement(c, &dispatch, err)
+					      : controller_withdraw(c, err);
 }
 
 /* A failed or refused order is told; it is sent again by the next decision. */
@@ -433,6 +454,12 @@ static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct e
 	c->telling = kube_custom_start(&c->options->cluster->kube, &request);
 }
 
+static enum hold sweep_held(const struct controller *c)
+{
+	const struct decision sweep = {.action = ACTION_REENCRYPT};
+	return controller_hold(c->rotation, &c->seen, &sweep, clock_wall());
+}
+
 /* On the very object that was read, as everything that is told: a leader that was stopped must not undo the next one's
  * epoch. */
 static void show_progress(void *arg, const struct sweep_progress *progress)
@@ -449,6 +476,7 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
 		return;
 	c->told_at = clock_monotonic();
+	controller_tell_sweep(c, sweep_held(c));
 	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
 		return;
 	c->told = false;
@@ -466,9 +494,9 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 static enum sweep_wish wish(void *arg)
 {
 	const struct controller *c = arg;
-	if (c->superseded || c->rotation->spec.aborted || !controller_leads(c))
+	if (c->superseded || (c->gives_up_sweep && c->rotation->spec.aborted) || !controller_leads(c))
 		return SWEEP_GIVE_UP;
-	return c->rotation->spec.paused ? SWEEP_HOLD : SWEEP_GO_ON;
+	return sweep_held(c) ? SWEEP_HOLD : SWEEP_GO_ON;
 }
 
 /* What is under way may change the object that is told of next; and so may anybody: what the sweep came to is told on
@@ -524,6 +552,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.arg = c,
 	};
 	c->superseded = false;
+	c->gives_up_sweep = !spec->aborted;
 	int rc = sweep_run(&options, &result, &failed);
 	finish_telling(c);
 	if (result) {

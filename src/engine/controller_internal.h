@@ -1,5 +1,6 @@
 /* Between the controller's own files: controller.c leads and decides, controller_look.c observes, controller_act.c orders
  * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
+ * controller_abort.c turns it back, controller_hold.c keeps it where a person wants it, controller_queue.c which one goes on,
  * controller_event.c tells events, controller_show.c shows monitoring how it is. */
 #pragma once
 #include <stdio.h>
@@ -36,6 +37,15 @@ struct scraped {
 	struct apiserver_metrics metrics;
 	uint64_t at; /* when it was asked for */
 	bool good;
+};
+
+/* What keeps a rotation from going on though nothing stands in its way. */
+enum hold { HOLD_NOT, HOLD_PAUSED, HOLD_DEADLINE };
+
+/* Rotations that are not over, in the order in which they go on. */
+struct rotation_queue {
+	struct key_rotation **items;
+	size_t count;
 };
 
 #define CONTROLLER_EVENTS 8 /* on their way at once; what is more is not told */
@@ -93,6 +103,9 @@ struct controller {
 		size_t count;
 	} canary;
 	char *trouble;
+	char *remark; /* on the decision: what a person asked for meanwhile; NULL */
+	enum hold hold;
+	bool gives_up_sweep; /* an abort that is asked for from now on ends the sweep */
 	uint64_t told_at;
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
@@ -103,18 +116,46 @@ struct controller {
 
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void controller_trouble(struct controller *controller, const char *text); /* NULL clears */
-/* The KeyRotation's own address. -ERROR_CONFLICT when somebody else changed it since it was read. */
-_must_check_ int controller_apply(struct controller *controller, struct error **err);
+void controller_remark(struct controller *controller, char *text);        /* takes it over; NULL clears */
+/* Its status. -ERROR_CONFLICT when somebody else changed it since it was read. */
+_must_check_ int controller_apply(struct controller *controller, struct error **err); /* of the one that goes on */
+_must_check_ int controller_apply_to(struct controller *controller, struct key_rotation *rotation, struct error **err);
+/* Whether it changed. Texts are copied. */
+bool condition_set(struct key_rotation *rotation, const char *type, bool holds, const char *reason, const char *message,
+		   uint64_t wall);
+void replace_text(char **text, const char *by);
+bool controller_forget_sealed(struct controller *controller); /* whether there were any */
+/* What was done and seen for the path, which is another one from now on. */
+void controller_forget_deeds(struct controller *controller);
 /* Reads who leads what, and the agents' reports; then fills controller->seen. */
 _must_check_ int controller_look(struct controller *controller, struct error **err);
 /* Where nothing is rotated: each server has its KeyServer, so that its agent reports. */
 _must_check_ int controller_look_for_servers(struct controller *controller, struct error **err);
 /* Orders the new keys, and sets the path once they are there. */
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
+/* Where an abort is asked for: begins the way back, or says why not. `ret_waits`: until it is known which way it goes nothing
+ * else is done. A rotation without a path has nothing to turn back from. */
+_must_check_ int controller_turn_back(struct controller *controller, bool *ret_waits, struct error **err);
+/* `decision` NULL: there is no path yet. Pure. */
+enum hold controller_hold(const struct key_rotation *rotation, const struct observation *seen,
+			  const struct decision *decision, uint64_t wall);
+const char *hold_reason(enum hold hold);                               /* of a condition */
+char *hold_words(const struct key_rotation *rotation, enum hold hold); /* new string */
+/* Takes the rotation over, and frees one that is over. */
+void queue_add(struct rotation_queue *queue, struct key_rotation *rotation);
+struct key_rotation *queue_take(struct rotation_queue *queue); /* whose turn it is; NULL: none is there */
+void queue_free(struct rotation_queue *queue);                 /* the contents */
+/* What its status says while those before it go on; whether that is new. One that was aborted is over. */
+bool queue_tell(struct key_rotation *rotation, const struct strings *before, uint64_t wall);
+void controller_tell_queued(struct controller *controller, struct rotation_queue *queue);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* In the middle of a sweep: what keeps it from going on now. For the next time that its progress is told. */
+void controller_tell_sweep(struct controller *controller, enum hold hold);
 /* Takes back what is ordered and not carried out yet. */
 _must_check_ int controller_withdraw(struct controller *controller, struct error **err);
+/* A new epoch where the fence stands for none, and *ret_fenced: every agent has acknowledged it. */
+_must_check_ int controller_fence(struct controller *controller, bool *ret_fenced, struct error **err);
 /* The names of etcd's members as they are reported; new string. */
 char *controller_members(const struct controller *controller);
 /* Sends one order (spec->action, ...) to server `index`. -ERROR_CONFLICT when the Lease was lost: nothing was sent. */

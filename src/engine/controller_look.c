@@ -250,7 +250,8 @@ static void observe_servers(struct controller *c, uint64_t now)
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct directed *server = &c->servers[i];
 		struct server_observation *ret = &seen->servers[i];
-		fleet_observe(fleet_find(&c->fleet, server->name), server->name, now, ret);
+		fleet_observe(fleet_find(&c->fleet, server->name), server->name, key_rotation_goes_back(c->rotation),
+			      now, ret);
 		compare(server, ret);
 		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
 		ret->canary_at = server->canary_at;

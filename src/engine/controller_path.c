@@ -167,11 +167,8 @@ int controller_find_path(struct controller *c, struct error **err)
 	_cleanup_strings_ labels = {0};
 	if (c->path)
 		return 0;
-	const struct key_rotation_status *status = &c->rotation->status;
-	if (status->step_count > 0) {
-		c->path = path_of_steps(status->steps, status->step_count);
-		return 0;
-	}
+	if (c->rotation->status.step_count > 0)
+		return key_rotation_path(c->rotation, &c->path, err);
 	_cleanup_free_ char *why = not_ready(c);
 	controller_trouble(c, why);
 	if (why)

@@ -36,8 +36,10 @@ static struct controller_view_server *servers_of(const struct controller *c, uin
 		servers[i] = (struct controller_view_server){
 			.name = seen->name,
 			.answering = seen->answering,
-			.file_step = seen->file == FACT_KNOWN ? seen->file_step : STEP_NONE,
-			.loaded_step = seen->loaded == FACT_KNOWN ? seen->loaded_step : STEP_NONE,
+			.file_step =
+				key_rotation_step(c->rotation, seen->file == FACT_KNOWN ? seen->file_step : STEP_NONE),
+			.loaded_step = key_rotation_step(c->rotation,
+							 seen->loaded == FACT_KNOWN ? seen->loaded_step : STEP_NONE),
 			.reported = reported,
 			.report_age = reported && now > told->beat_read_at ? now - told->beat_read_at : 0,
 			.epoch = ours ? told->last->status.epoch : 0};

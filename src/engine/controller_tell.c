@@ -8,28 +8,35 @@
 
 #define TELL_INTERVAL (2 * NS_PER_S)
 
-int controller_apply(struct controller *c, struct error **err)
+int controller_apply_to(struct controller *c, struct key_rotation *rotation, struct error **err)
 {
 	_cleanup_free_ char *body = NULL;
 	_cleanup_json_ answer = NULL;
 	if (!controller_leads(c))
 		return error_set(err, ERROR_CONFLICT, "the Lease was lost");
-	int rc = key_rotation_status_body(c->rotation, &body, err);
+	int rc = key_rotation_status_body(rotation, &body, err);
 	if (rc < 0)
 		return rc;
 	const struct kube_custom_request request = {.verb = CUSTOM_APPLY,
 						    .collection = KEY_ROTATIONS_PATH,
-						    .name = c->rotation->meta.name,
+						    .name = rotation->meta.name,
 						    .subresource = "status",
 						    .body = body};
 	rc = kube_custom_fetch(&c->options->cluster->kube, &request, &answer, err);
 	if (rc < 0)
 		return rc;
 	const char *version = json_text_at(json_at(answer, "metadata", NULL), "resourceVersion");
-	free(c->rotation->meta.resource_version);
-	c->rotation->meta.resource_version = version ? xstrdup(version) : NULL;
-	c->told_at = clock_monotonic();
+	free(rotation->meta.resource_version);
+	rotation->meta.resource_version = version ? xstrdup(version) : NULL;
 	return 0;
+}
+
+int controller_apply(struct controller *c, struct error **err)
+{
+	int rc = controller_apply_to(c, c->rotation, err);
+	if (rc == 0)
+		c->told_at = clock_monotonic();
+	return rc;
 }
 
 static struct key_rotation_condition *condition(struct key_rotation_status *status, const char *type)
@@ -44,29 +51,29 @@ static struct key_rotation_condition *condition(struct key_rotation_status *stat
 	return added;
 }
 
-static void replace(char **text, const char *by)
+void replace_text(char **text, const char *by)
 {
 	char *copy = xstrdup(by);
 	free(*text);
 	*text = copy;
 }
 
-/* Whether it changed. */
-static bool set(struct controller *c, const char *type, bool holds, const char *reason, const char *message)
+bool condition_set(struct key_rotation *rotation, const char *type, bool holds, const char *reason, const char *message,
+		   uint64_t wall)
 {
-	struct key_rotation_condition *it = condition(&c->rotation->status, type);
+	struct key_rotation_condition *it = condition(&rotation->status, type);
 	const char *value = holds ? "True" : "False";
 	bool turned = !text_equal(it->status, value), changed = turned || !text_equal(it->reason, reason);
 	if (turned) {
 		char now[28];
-		clock_format(clock_wall(), 0, now);
-		replace(&it->last_transition_time, now);
+		clock_format(wall, 0, now);
+		replace_text(&it->last_transition_time, now);
 	}
 	changed = changed || !text_equal(it->message, message);
-	replace(&it->status, value);
-	replace(&it->reason, reason);
-	replace(&it->message, message);
-	it->observed_generation = c->rotation->meta.generation;
+	replace_text(&it->status, value);
+	replace_text(&it->reason, reason);
+	replace_text(&it->message, message);
+	it->observed_generation = rotation->meta.generation;
 	return changed;
 }
 
@@ -79,55 +86,118 @@ static bool converged(const struct controller *c)
 	return c->seen.servers_known == FACT_KNOWN;
 }
 
-/* All servers have the keys in their files: the sealed forms are of no more use to anybody but a thief. */
-static bool forget_sealed(struct controller *c)
+bool controller_forget_sealed(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	for (size_t k = 0; k < status->sealed_key_count; k++)
-		for (size_t i = 0; i < c->server_count; i++) {
-			const struct key_server_status *server = controller_status(c, i);
-			bool has = false;
-			for (size_t j = 0; server && j < server->key_count; j++)
-				has = has ||
-				      text_equal(server->keys[j].fingerprint, status->sealed_keys[k].fingerprint);
-			if (!has)
-				return false;
-		}
-	if (status->sealed_key_count == 0 || status->step_count == 0)
-		return false;
+	bool any = status->sealed_key_count > 0;
 	object_release_list(&object_sealed_key_record, status->sealed_keys, status->sealed_key_count);
 	status->sealed_keys = NULL;
 	status->sealed_key_count = 0;
-	return true;
+	return any;
+}
+
+static bool has_key(const struct key_server_status *server, const char *fingerprint)
+{
+	for (size_t j = 0; server && j < server->key_count; j++)
+		if (text_equal(server->keys[j].fingerprint, fingerprint))
+			return true;
+	return false;
+}
+
+/* All servers have the keys in their files: the sealed forms are of no more use to anybody but a thief. */
+static bool all_have_sealed(const struct controller *c)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	for (size_t k = 0; k < status->sealed_key_count; k++)
+		for (size_t i = 0; i < c->server_count; i++)
+			if (!has_key(controller_status(c, i), status->sealed_keys[k].fingerprint))
+				return false;
+	return status->step_count > 0;
+}
+
+/* It was given up: before there was a path, or on the way back. */
+static bool given_up(const struct controller *c)
+{
+	return c->rotation->spec.aborted && (!c->path || key_rotation_goes_back(c->rotation));
+}
+
+static const char *phase_of(const struct controller *c, const struct decision *d)
+{
+	if (d->action == ACTION_DONE)
+		return given_up(c) ? "Aborted" : phase_name(PHASE_DONE);
+	if (c->hold != HOLD_NOT)
+		return "Paused";
+	return c->path ? phase_name(d->phase) : phase_name(PHASE_ADD_READ_KEY);
+}
+
+static int step_of(const struct controller *c, const struct decision *d)
+{
+	return c->path ? key_rotation_step(c->rotation, d->step) : STEP_NONE;
+}
+
+/* "paused; next: going back: cp-1: writing step 2 [...] (the agent of ...)". New string. */
+static char *words_of(const struct controller *c, const struct decision *d, uint64_t now)
+{
+	const struct decision_clock clock = {.now = now, .wall = clock_wall()};
+	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
+	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold);
+	const char *trouble = c->trouble ? c->trouble : "";
+	return xasprintf("%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "",
+			 c->remark ? c->remark : "", c->remark ? ": " : "",
+			 key_rotation_goes_back(c->rotation) && d->action != ACTION_DONE ? "going back: " : "", text,
+			 *text && *trouble ? " (" : "", trouble, *text && *trouble ? ")" : "");
+}
+
+static bool tell_conditions(struct controller *c, const struct decision *d, const char *words)
+{
+	struct key_rotation *rotation = c->rotation;
+	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED, good = converged(c);
+	uint64_t wall = clock_wall();
+	const char *progress = c->hold != HOLD_NOT ? hold_reason(c->hold)
+			       : c->path           ? action_name(d->action)
+						   : "FindPath";
+	bool changed = condition_set(rotation, "Progressing", !done && !blocked && c->hold == HOLD_NOT,
+				     done ? phase_of(c, d) : progress, words, wall);
+	changed |= condition_set(rotation, "Converged", good, good ? "Loaded" : "Waiting",
+				 good ? "every API server was seen to run one configuration" : words, wall);
+	changed |= condition_set(rotation, "Degraded", blocked || c->trouble != NULL,
+				 blocked ? reason_name(d->reason) : "None", blocked || c->trouble ? words : "", wall);
+	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
+				 !done                         ? ""
+				 : !given_up(c)                ? "the old key left every API server"
+				 : rotation->status.step_count ? "the new key left every API server"
+							       : "it was aborted before anything was begun",
+				 wall);
+	return changed;
+}
+
+static void end(struct controller *c, const char *outcome)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	char now[28];
+	clock_format(clock_wall(), 0, now);
+	status->outcome = xstrdup(outcome);
+	replace_text(&status->completed_at, now);
+	controller_forget_sealed(c);
 }
 
 int controller_tell(struct controller *c, const struct decision *d, struct error **err)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	struct decision_clock clock = {.now = clock_monotonic(), .wall = clock_wall()};
-	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
-	_cleanup_free_ char *whole =
-		c->trouble ? xasprintf("%s%s%s%s", text, *text ? " (" : "", c->trouble, *text ? ")" : "")
-			   : xstrdup(text);
-	const char *phase = c->path ? phase_name(d->phase) : "AddReadKey";
-	controller_event(c, d, phase, whole, clock.now);
-	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED;
-	bool changed = !text_equal(status->phase, phase) || (c->path && status->step != d->step);
-	replace(&status->phase, phase);
-	status->step = c->path ? d->step : STEP_NONE;
+	uint64_t now = clock_monotonic();
+	_cleanup_free_ char *words = words_of(c, d, now);
+	const char *phase = phase_of(c, d);
+	bool done = d->action == ACTION_DONE;
+	controller_event(c, d, phase, words, now);
+	bool changed = !text_equal(status->phase, phase) || (c->path && status->step != step_of(c, d));
+	replace_text(&status->phase, phase);
+	status->step = step_of(c, d);
 	status->observed_generation = c->rotation->meta.generation;
-	changed |= set(c, "Progressing", !done && !blocked, c->path ? action_name(d->action) : "FindPath", whole);
-	changed |= set(c, "Converged", converged(c), converged(c) ? "Loaded" : "Waiting",
-		       converged(c) ? "every API server was seen to run one configuration" : whole);
-	changed |= set(c, "Degraded", blocked || c->trouble != NULL, blocked ? reason_name(d->reason) : "None",
-		       blocked || c->trouble ? whole : "");
-	changed |= set(c, "Complete", done, done ? "Done" : "Running", done ? "the old key left every API server" : "");
-	changed |= forget_sealed(c);
+	changed |= tell_conditions(c, d, words);
+	if (all_have_sealed(c))
+		changed |= controller_forget_sealed(c);
 	if (done && !status->outcome) {
-		char now[28];
-		clock_format(clock_wall(), 0, now);
-		status->outcome = xstrdup("Done");
-		replace(&status->completed_at, now);
+		end(c, phase);
 		changed = true;
 	}
 	if (!changed && clock_monotonic() < c->told_at + 5 * TELL_INTERVAL)
@@ -135,4 +205,17 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	if (!done && clock_monotonic() < c->told_at + TELL_INTERVAL)
 		return 0;
 	return controller_apply(c, err);
+}
+
+void controller_tell_sweep(struct controller *c, enum hold hold)
+{
+	const struct decision sweep = {.action = ACTION_REENCRYPT, .phase = PHASE_REENCRYPT, .server = -1};
+	if (hold == c->hold)
+		return;
+	c->hold = hold;
+	_cleanup_free_ char *words = words_of(c, &sweep, clock_monotonic());
+	controller_event(c, &sweep, phase_of(c, &sweep), words, clock_monotonic());
+	replace_text(&c->rotation->status.phase, phase_of(c, &sweep));
+	(void)condition_set(c->rotation, "Progressing", hold == HOLD_NOT,
+			    hold == HOLD_NOT ? action_name(ACTION_REENCRYPT) : hold_reason(hold), words, clock_wall());
 }

@@ -79,6 +79,7 @@ void journal_write_json(struct json_writer *w, const struct journal *journal)
 	json_member_u64(w, "rescues", journal->rescues);
 	json_member_u64(w, "objectsBefore", journal->objects_before);
 	json_member_bool(w, "retired", journal->retired);
+	json_member_bool(w, "goingBack", journal->going_back);
 	json_object_end(w);
 }
 
@@ -184,6 +185,7 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	journal->rescues = (unsigned)rescues;
 	json_u64_at(document, "objectsBefore", &journal->objects_before);
 	journal->retired = json_bool_at(document, "retired", false);
+	journal->going_back = json_bool_at(document, "goingBack", false);
 	return rc;
 }
 
@@ -274,6 +276,23 @@ int journal_step_of(const struct journal *journal, const char *sha256)
 		if (text_equal(journal->hashes[i].sha256, sha256))
 			return journal->hashes[i].step;
 	return STEP_NONE;
+}
+
+void journal_turn_back(struct journal *journal, struct path *back)
+{
+	int from = (int)back->count - 1;
+	size_t kept = 0;
+	for (size_t i = 0; i < journal->hash_count; i++) {
+		struct journal_hash *hash = &journal->hashes[i];
+		if (hash->step > from)
+			free(hash->sha256);
+		else
+			journal->hashes[kept++] = (struct journal_hash){from - hash->step, hash->sha256};
+	}
+	journal->hash_count = kept;
+	path_free(journal->path);
+	journal->path = back;
+	journal->going_back = true;
 }
 
 void journal_free(struct journal *journal)

@@ -34,6 +34,7 @@ struct journal {
 	unsigned rescues;
 	uint64_t objects_before; /* by the first census */
 	bool retired;
+	bool going_back; /* the path is the way back of a rotation of several servers that was aborted */
 };
 char *journal_path(const char *config_path);      /* new string */
 char *journal_lock_path(const char *config_path); /* ".<file>.kube-rekey.lock" */
@@ -55,5 +56,8 @@ void journal_add_hash(struct journal *journal, int step, const char *sha256);
 int journal_step_of(const struct journal *journal, const char *sha256);
 /* Whether a hash was known before the present file, which has `present`, was written: it is no proof of that one. */
 bool journal_is_older(const struct journal *journal, const char *sha256, const char *present);
+/* What was written on the path is known on the way back over it, too; `back` is taken over. What was about to be written
+ * beyond the step that it begins with never was. */
+void journal_turn_back(struct journal *journal, struct path *back);
 void journal_free(struct journal *journal);
 void journal_freep(struct journal **journal);

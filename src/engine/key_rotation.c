@@ -38,6 +38,7 @@ static const struct object_field spec_fields[] = {
 	OBJECT_NUMBER(SPEC, concurrency, "concurrency", 64, KEY_ROTATION_CONCURRENCY),
 	OBJECT_BOOL(SPEC, paused, "paused"),
 	OBJECT_BOOL(SPEC, aborted, "aborted"),
+	OBJECT_BOOL(SPEC, promote_old_key, "promoteOldKey"),
 };
 #undef SPEC
 const struct object_record key_rotation_spec_record = {spec_fields, ELEMENTS(spec_fields),
@@ -102,6 +103,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, phase, "phase", 32),
 	OBJECT_STEP(STATUS, step, "step"),
 	OBJECT_SHAPES(STATUS, steps, step_count, "steps", OBJECT_STEPS_MAX),
+	OBJECT_STEP(STATUS, back_from, "backFrom"),
 	OBJECT_NUMBER(STATUS, epoch, "epoch", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, rescues, "rescues", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, observed_generation, "observedGeneration", OBJECT_NUMBER_MAX, 0),
@@ -174,13 +176,39 @@ const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)
 		return "this version carries out spec.provider only";
 	if (!text_equal(spec->old_key, "keep"))
 		return "this version leaves old keys on the nodes only: spec.oldKey keep";
-	if (spec->aborted)
-		return "this version does not abort a rotation of several servers: it stays where it is";
 	if (spec->foreign_prefixes.count > 0)
 		return "this version does not pass spec.foreignPrefixes to agents";
 	if (spec->allow_aesgcm)
 		return "this version does not pass spec.allowAesgcm to agents";
 	return NULL;
+}
+
+bool key_rotation_goes_back(const struct key_rotation *rotation)
+{
+	return rotation->status.back_from != STEP_NONE;
+}
+
+int key_rotation_step(const struct key_rotation *rotation, int step)
+{
+	return step == STEP_NONE || !key_rotation_goes_back(rotation) ? step : rotation->status.back_from - step;
+}
+
+int key_rotation_path(const struct key_rotation *rotation, struct path **ret, struct error **err)
+{
+	const struct key_rotation_status *status = &rotation->status;
+	_cleanup_(path_freep) struct path *path = path_of_steps(status->steps, status->step_count);
+	if (!key_rotation_goes_back(rotation)) {
+		*ret = steal(path);
+		return 0;
+	}
+	if ((size_t)status->back_from >= path->count)
+		return error_set(err, ERROR_INPUT, "KeyRotation %s: status.backFrom is none of its steps",
+				 rotation->meta.name);
+	/* By a person's word, which a controller cannot give. */
+	if (!rotation->spec.aborted)
+		return error_set(err, ERROR_REFUSED, "KeyRotation %s goes back, and nobody asked for that",
+				 rotation->meta.name);
+	return path_abort(path, (size_t)status->back_from, rotation->spec.promote_old_key, ret, err);
 }
 
 struct key_rotation_condition *key_rotation_condition(const struct key_rotation_status *status, const char *type)

@@ -6,6 +6,7 @@
 #pragma once
 #include "engine/key_api.h"
 #include "engine/object_fields.h"
+#include "kube-rekey/path.h"
 
 #define KEY_ROTATION_QPS 50        /* where the spec says nothing */
 #define KEY_ROTATION_CONCURRENCY 8 /* likewise */
@@ -35,6 +36,7 @@ struct key_rotation_spec {
 	uint64_t servers;                          /* their number, as a person states it; 0: not stated */
 	uint64_t qps, concurrency;                 /* qps 0: full speed */
 	bool paused, aborted;
+	bool promote_old_key; /* with aborted: also where the new key may write already */
 };
 
 struct key_rotation_server {
@@ -54,6 +56,7 @@ struct key_rotation_status {
 	int step;                    /* every server is at it or one further; STEP_NONE: not known */
 	struct config_shape **steps; /* the path; empty until the new key's fingerprint is known */
 	size_t step_count;
+	int back_from; /* it was aborted, and goes back from this step; STEP_NONE: it goes forward */
 	uint64_t epoch, rescues, observed_generation;
 	char *started_at, *completed_at, *outcome; /* outcome: "Done", "Aborted", ...; NULL while it runs */
 	bool retired;                              /* the old keys were treated as asked */
@@ -88,6 +91,12 @@ extern const struct object_record key_rotation_spec_record, key_rotation_status_
 
 /* What is asked for and not carried out yet is waited with, not half done: why. NULL where all of it is. */
 const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
+bool key_rotation_goes_back(const struct key_rotation *rotation);
+/* Of its steps the one that is counted `step` on the path that it goes; STEP_NONE stays. */
+int key_rotation_step(const struct key_rotation *rotation, int step);
+/* The path that it goes, whose steps are counted by agents: its steps, or the way back over them. It has steps.
+ * -ERROR_INPUT, -ERROR_REFUSED for a way back that is none. */
+_must_check_ int key_rotation_path(const struct key_rotation *rotation, struct path **ret, struct error **err);
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */
 _must_check_ int key_rotation_parse(const cJSON *json, struct key_rotation **ret, struct error **err);

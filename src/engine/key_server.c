@@ -105,6 +105,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, file_hash, "fileHash", KEY_HASH_MAX),
 	OBJECT_STEP(STATUS, file_step, "fileStep"),
 	OBJECT_STEP(STATUS, written_step, "writtenStep"),
+	OBJECT_BOOL(STATUS, going_back, "goingBack"),
 	OBJECT_BOOL(STATUS, file_ours, "fileOurs"),
 	OBJECT_TEXT(STATUS, loaded_hash, "loadedHash", KEY_HASH_MAX),
 	OBJECT_STEP(STATUS, loaded_step, "loadedStep"),

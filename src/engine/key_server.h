@@ -57,6 +57,7 @@ struct key_server_status {
 	char *why; /* what is wrong, for people */
 	char *file_hash;
 	int file_step, written_step; /* STEP_NONE: none of the path's; not known */
+	bool going_back;             /* steps are counted on the way back of an aborted rotation */
 	bool file_ours;
 	char *loaded_hash;
 	int loaded_step;

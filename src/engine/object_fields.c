@@ -468,6 +468,7 @@ static const struct object_field meta_fields[] = {
 	OBJECT_TEXT(struct object_meta, name, "name", 253),
 	OBJECT_TEXT(struct object_meta, uid, "uid", 253),
 	OBJECT_TEXT(struct object_meta, resource_version, "resourceVersion", 253),
+	OBJECT_TEXT(struct object_meta, created, "creationTimestamp", 64),
 	OBJECT_NUMBER(struct object_meta, generation, "generation", OBJECT_NUMBER_MAX, 0),
 };
 static const struct object_record meta_record = {meta_fields, ELEMENTS(meta_fields), sizeof(struct object_meta)};

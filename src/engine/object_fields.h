@@ -106,6 +106,7 @@ struct object_record {
 /* What both resources share, as people and API servers see it. */
 struct object_meta {
 	char *name, *uid, *resource_version; /* uid and resource_version NULL before it was created */
+	char *created;                       /* RFC 3339; NULL likewise */
 	uint64_t generation;
 	bool deleting; /* it has a deletionTimestamp */
 };

@@ -124,10 +124,27 @@ static bool rescue(const struct view *v, size_t server, size_t to, enum reason r
 
 /* --- rule 1: which servers, what is in their files, what have they loaded --- */
 
+/* While the position is not clear: what has to be seen is that the furthest step that is known of is loaded. */
+static enum phase phase_of_unclear(const struct view *v)
+{
+	struct view before = *v; /* that step */
+	int furthest = STEP_NONE;
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		const struct server_observation *server = &v->seen->servers[i];
+		if (server->file == FACT_KNOWN && server->file_step > furthest)
+			furthest = server->file_step;
+	}
+	if (furthest <= 0)
+		return PHASE_AWAIT_READ;
+	before.base = (size_t)furthest - 1;
+	before.drops = path_drops(v->path, before.base);
+	return phase_of_waiting(&before);
+}
+
 static bool servers_unclear(const struct view *v)
 {
 	if (v->seen->servers_known != FACT_KNOWN || v->seen->server_count == 0)
-		return wait_for(v, PHASE_AWAIT_READ, REASON_SET_UNKNOWN);
+		return wait_for(v, phase_of_unclear(v), REASON_SET_UNKNOWN);
 	return false;
 }
 
@@ -135,7 +152,7 @@ static bool file_unclear(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
 	if (server->file != FACT_KNOWN)
-		return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_FILE_UNKNOWN);
+		return wait_for_server(v, i, phase_of_unclear(v), REASON_FILE_UNKNOWN);
 	return server->file_step == STEP_NONE && blocked_by_server(v, i, REASON_FILE_EDITED);
 }
 
@@ -167,10 +184,10 @@ static bool loaded_unclear(const struct view *v, size_t i)
 	if (server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE)
 		return false;
 	if (server->loaded == FACT_KNOWN)
-		return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_LOADED_FOREIGN);
+		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_FOREIGN);
 	if (server->needs_second_nonce)
-		return write_step(v, i, (size_t)server->file_step, PHASE_AWAIT_READ, REASON_SECOND_NONCE);
-	return wait_for_server(v, i, PHASE_AWAIT_READ,
+		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
+	return wait_for_server(v, i, phase_of_unclear(v),
 			       server->reloads_itself ? REASON_LOADED_UNKNOWN : REASON_RESTART_NEEDED);
 }
 
@@ -191,7 +208,7 @@ static bool down(const struct view *v, size_t i)
 			 server->file_step < server->written_step;
 	if (went_back && only_adds_read_keys(v, (size_t)server->file_step))
 		return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
-	return wait_for_server(v, i, PHASE_AWAIT_READ, REASON_SERVER_DOWN);
+	return wait_for_server(v, i, phase_of_unclear(v), REASON_SERVER_DOWN);
 }
 
 /* A file that went back behind what its server runs: what runs is put back before the server loads the older one. One

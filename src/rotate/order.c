@@ -104,11 +104,14 @@ static bool not_for_us(const struct judge *j)
 	return j->sight->at_work && wait_for(j, GROUND_AT_WORK);
 }
 
-/* An agent acknowledges a rotation before it knows its path. Keys are made before there is one. */
+/* An agent acknowledges a rotation before it knows its path, and an abort before it knows the way back. Keys are made
+ * before there is one. */
 static bool no_path(const struct judge *j)
 {
-	return j->order->action != ORDER_MAKE_KEY && !text_equal(j->sight->path_of, j->order->rotation) &&
-	       wait_for(j, GROUND_NO_PATH);
+	if (j->order->action == ORDER_MAKE_KEY)
+		return false;
+	bool known = text_equal(j->sight->path_of, j->order->rotation) && j->sight->going_back == j->order->aborted;
+	return !known && wait_for(j, GROUND_NO_PATH);
 }
 
 /* --- is the file the one that the order is about? --- */

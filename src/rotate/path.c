@@ -257,26 +257,6 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	return 0;
 }
 
-int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err)
-{
-	for (size_t step = 0; step < reached; step++) {
-		if (path_drops(path, step))
-			return error_set(err, ERROR_REFUSED,
-					 "a key may have left some server already: the rotation can only go forward");
-		if (!path_changes_write_key(path, step) || promote_again)
-			continue;
-		int rc = error_set(err, ERROR_REFUSED,
-				   "values may be under the new key already: it cannot just be taken away again");
-		error_set_hint(err, "go forward, or let the old key be promoted again");
-		return rc;
-	}
-	struct path *back = xcalloc(1, sizeof(*back));
-	for (size_t step = reached + 1; step-- > 0;)
-		push(back, config_shape_copy(path->steps[step]));
-	*ret = back;
-	return 0;
-}
-
 static bool encrypts(const struct config_shape *shape, const char *pattern)
 {
 	const struct config_rule *rule = config_shape_rule(shape, pattern);
@@ -294,6 +274,37 @@ static bool stays_encrypted(const struct config_shape *from, const struct config
 				return false;
 		}
 	return true;
+}
+
+static bool keeps_encrypting(const struct path *path)
+{
+	const struct config_shape *from = path->steps[0], *to = path->steps[path->count - 1];
+	return stays_encrypted(from, to, from) && stays_encrypted(from, to, to);
+}
+
+int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err)
+{
+	for (size_t step = 0; step < reached; step++) {
+		if (path_drops(path, step))
+			return error_set(err, ERROR_REFUSED,
+					 "a key may have left some server already: the rotation can only go forward");
+		if (!path_changes_write_key(path, step) || promote_again)
+			continue;
+		int rc = error_set(err, ERROR_REFUSED,
+				   "values may be under the new key already: it cannot just be taken away again");
+		error_set_hint(err, "go forward, or let the old key be promoted again");
+		return rc;
+	}
+	_cleanup_(path_freep) struct path *back = xcalloc(1, sizeof(*back));
+	for (size_t step = reached + 1; step-- > 0;)
+		push(back, config_shape_copy(path->steps[step]));
+	if (!keeps_encrypting(back))
+		return error_set(
+			err, ERROR_REFUSED,
+			"the servers encrypt already, and would write plaintext again: the rotation can only go "
+			"forward");
+	*ret = steal(back);
+	return 0;
 }
 
 static bool has_key(const struct config_shape *shape, const struct config_key *key)
@@ -323,7 +334,7 @@ bool path_is_lawful(const struct path *path)
 	bool same = path_make(from, to, &made, NULL) == 0 && made->count == path->count;
 	for (size_t i = 0; same && i < path->count; i++)
 		same = config_shape_equal(made->steps[i], path->steps[i]);
-	return same && stays_encrypted(from, to, from) && stays_encrypted(from, to, to) && !brings_kms(from, to);
+	return same && keeps_encrypting(path) && !brings_kms(from, to);
 }
 
 struct path *path_of_steps(struct config_shape *const *steps, size_t count)

@@ -117,7 +117,9 @@ class Objects(unittest.TestCase):
         ends = (
             ("done", 0, "", {"outcome": "Done", "phase": "Done"}),
             ("aborted", 3, "KeyRotation aborted ended: Aborted", {"outcome": "Aborted"}),
-            ("late", 4, "KeyRotation late ended: Deadline", {"outcome": "Deadline"}),
+            ("late", 4, "KeyRotation late: its deadline passed\n  go on: kube-rekey resume late",
+             {"phase": "Paused", "conditions": [{"type": "Progressing", "status": "False", "reason": "DeadlineExceeded",
+                                                 "message": "its deadline passed"}]}),
             ("objects", 1, "KeyRotation objects is blocked: objects are in the way",
              {"phase": "Blocked", "conditions": [degraded, blocked], "quarantined": quarantine}),
             ("person", 3, "KeyRotation person is blocked: objects are in the way",
@@ -232,13 +234,38 @@ class Objects(unittest.TestCase):
             refused = self.run_it("abort", code=3)
             self.assertIn("KeyRotation one is past promotion: cp-1 writes with the new key", refused.err)
             self.assertFalse(self.spec("one")["aborted"])
+        self.assertIn("abort one --promote-old-key", refused.err)
         self.put(SERVERS, "cp-1", {"writtenStep": 1})
         self.api.patch(SERVERS, None, "cp-1", {"spec": {"rotation": uid, "action": "write-step", "step": 2}})
         self.run_it("abort", code=3)
         self.api.patch(SERVERS, None, "cp-1", {"spec": {"step": 1}})
-        self.assertIn("KeyRotation one takes no further step", self.run_it("abort").out)
+        self.assertIn("KeyRotation one goes back", self.run_it("abort").out)
         self.assertTrue(self.spec("one")["aborted"])
         self.assertIn("is given up already", self.run_it("abort").out)
+        self.assertIn("KeyRotation one goes on", self.run_it("resume").out)
+        self.assertFalse(self.spec("one")["aborted"])
+        self.put(SERVERS, "cp-1", {"fileStep": 2})
+        self.run_it("abort", code=3)
+        self.run_it("abort", "--promote-old-key")
+        self.assertTrue(self.spec("one")["promoteOldKey"])
+        self.put(ROTATIONS, "one", {"backFrom": 2})
+        self.assertIn("is not paused", self.run_it("resume").out)
+        self.assertIn("is given up already", self.run_it("abort").out)
+        self.rotation("two", steps=STEPS, step=2)
+        uid = self.api.get(ROTATIONS, None, "two")["metadata"]["uid"]
+        self.put(SERVERS, "cp-1", {"fileStep": 3, "rotation": uid})
+        refused = self.run_it("abort", "two", "--promote-old-key", code=3)
+        self.assertIn("the old key left cp-1 already", refused.err)
+
+    def test_a_deadline_is_moved(self):
+        """By the same command, or taken away by resume."""
+        self.server("cp-1")
+        late = [{"type": "Progressing", "status": "False", "reason": "DeadlineExceeded", "message": "late"}]
+        self.rotation("one", {"deadlineSeconds": 60}, phase="Paused", conditions=late)
+        self.run_it("rotate", "--yes", "--no-wait", "--name", "one", "--deadline", "2m")
+        self.assertEqual(self.spec("one")["deadlineSeconds"], 120)
+        self.assertIn("goes on", self.run_it("resume").out)
+        self.assertEqual((self.spec("one")["deadlineSeconds"], self.spec("one")["paused"]), (0, False))
 
     def test_forget(self):
         """A person's word, in their own name, for a server that shows no life."""

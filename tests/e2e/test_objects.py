@@ -215,12 +215,12 @@ class Rules(Applied):
 
     def test_what_was_asked_for_stays(self):
         """All of the spec but what is named in `free`."""
-        free = {"paused": True, "qps": 7, "concurrency": 3}
+        free = {"paused": True, "qps": 7, "concurrency": 3, "deadlineSeconds": 9}
         changes = {"provider": "aesgcm", "to": self.LEGAL["to"]["to"], "renewDek": True, "followKMS": True,
                    "dropKeys": ["other"], "dropIdentity": True, "oldKey": "destroy", "oldKeyCert": CERTIFICATE,
                    "mode": "patch", "compact": True, "allowAesgcm": True, "foreignPrefixes": ["/other/"],
-                   "settleSeconds": 9, "deadlineSeconds": 9, "servers": 3}
-        self.assertEqual(set(schema_of("keyrotations")["spec"]["properties"]), set(free) | set(changes) | {"aborted"})
+                   "settleSeconds": 9, "servers": 3}
+        self.assertEqual(set(schema_of("keyrotations")["spec"]["properties"]), set(free) | set(changes) | {"aborted", "promoteOldKey"})
         self.api.create(ROTATIONS, None, rotation("stays", {"provider": "same", "dropKeys": ["key1"]}))
         for field, value in changes.items():
             with self.subTest(field):
@@ -229,8 +229,27 @@ class Rules(Applied):
         for field, value in free.items():
             self.assertEqual(self.api.patch(ROTATIONS, None, "stays", {"spec": {field: value}})["spec"][field], value)
         self.assertFalse(self.api.patch(ROTATIONS, None, "stays", {"spec": {"paused": False}})["spec"]["paused"])
+        self.unchanged({"promoteOldKey": True}, "promoteOldKey goes with aborted")
+        for aborted in (True, False, True):
+            self.api.patch(ROTATIONS, None, "stays", {"spec": {"aborted": aborted}})
+
+    def test_an_abort_that_is_carried_out_stays(self):
+        """And it goes back by a person's word alone."""
+        self.api.create(ROTATIONS, None, rotation("stays", {"provider": "same"}))
+
+        def put(**status):
+            return self.apply(self.api, {**rotation("stays", None), "status": status} | {"spec": {"provider": "same"}}, "status")
+        answer = put(backFrom=1)
+        self.assertEqual(answer.status, 422)
+        self.assertIn("a person's word", answer.json()["message"])
         self.api.patch(ROTATIONS, None, "stays", {"spec": {"aborted": True}})
-        self.unchanged({"aborted": False}, "an abort cannot be taken back")
+        self.assertEqual(put(backFrom=1).status, 200)
+        for change in ({"aborted": False}, {"promoteOldKey": True}):
+            self.unchanged(change, "the rotation goes back already")
+        for status in ({"backFrom": 2}, {"phase": "Settle"}):
+            answer = put(**status)
+            self.assertEqual(answer.status, 422)
+            self.assertIn("the rotation goes back already", answer.json()["message"])
 
     def unchanged(self, change, words):
         with self.assertRaises(ApiError) as caught:

@@ -28,6 +28,8 @@ enum order_flag {
 	FLAG_LIES = 64,   /* about the step that the file is at */
 };
 
+enum asked { ASKED_NOTHING, ASKED_ABORT, ASKED_PROMOTE_AGAIN };
+
 enum broken { BROKEN_NOT, BROKEN_CHANGED_FILE, BROKEN_DONE };
 
 enum event {
@@ -48,6 +50,8 @@ enum event {
 	EVENT_EDIT,
 	EVENT_RESTORE,
 	EVENT_ABORT,
+	EVENT_PROMOTE_AGAIN,
+	EVENT_RESUME,
 	EVENT_FORGE,
 	/* agents */
 	EVENT_TAKE,
@@ -98,9 +102,15 @@ static struct way way_back(int from)
 	return (struct way){backs[from], from};
 }
 
-static struct way way_of_order(const struct model_order *order)
+static struct way way_of_rotation(const struct model_state *s)
 {
-	return order->flags & FLAG_ABORTED ? way_back(SHAPE_BA) : (struct way){forward, -1};
+	return s->back ? way_back(s->back - 1) : (struct way){forward, -1};
+}
+
+/* Whatever an agent knows of the rotation when it takes an order: at worst it believes that. */
+static struct way way_of_order(const struct model_state *s, const struct model_order *order)
+{
+	return order->flags & FLAG_ABORTED && s->back ? way_back(s->back - 1) : (struct way){forward, -1};
 }
 
 static int step_on(struct way way, enum shape shape)
@@ -378,7 +388,7 @@ static void normalise(struct model_state *s)
 
 static uint8_t leaving(const struct model_state *s)
 {
-	return s->aborted ? KEY_B : KEY_A;
+	return s->back ? KEY_B : KEY_A;
 }
 
 static void write_to_etcd(struct model_state *s, uint8_t keys)
@@ -524,6 +534,12 @@ static void lose_hand(struct model_server *server)
 
 /* --- controllers --- */
 
+static void forget_deeds(struct model_state *s)
+{
+	s->canary_at = s->settled_at = s->sweep_at = s->sweep_step = s->census_at = s->census_values = s->reads_at = 0;
+	s->after_census = s->compacted = 0;
+}
+
 static void lose_memory(struct model_state *s)
 {
 	s->now++;
@@ -534,8 +550,9 @@ static void lose_memory(struct model_state *s)
 		server->has_census = 0;
 	}
 	s->epoch = s->guards = s->guard_to = s->guard_rescue = 0;
-	s->canary_at = s->settled_at = s->sweep_at = s->sweep_step = s->census_at = s->census_values = s->reads_at = 0;
-	s->back_at = s->after_census = s->compacted = 0;
+	s->fence_aborted = s->back != 0;
+	forget_deeds(s);
+	s->back_at = 0;
 }
 
 static const char *hash_of(content c)
@@ -675,21 +692,6 @@ static void observe(const struct model_state *s, struct way way, const uint8_t *
 		seen->observation.census = observe_census(s, seen->groups);
 }
 
-/* An abort goes back from where the furthest file or server is; once a key may have left it cannot. */
-static struct way way_of_rotation(struct model_state *s)
-{
-	enum shape furthest = SHAPE_A;
-	for (size_t i = 0; i < scenario->servers; i++) {
-		const content here[] = {s->servers[i].file, s->servers[i].up ? s->servers[i].loaded : 0};
-		for (size_t c = 0; c < ELEMENTS(here); c++)
-			if (here[c] && shape_of(here[c]) != SHAPE_EDITED && shape_of(here[c]) > furthest)
-				furthest = shape_of(here[c]);
-	}
-	if (furthest == SHAPE_B)
-		s->aborted = 0;
-	return s->aborted ? way_back((int)furthest) : (struct way){forward, -1};
-}
-
 static void act_canary(struct model_state *s, bool settle)
 {
 	if (!all_up(s) || (settle && s->in_flight))
@@ -736,7 +738,7 @@ static void act_ourselves(struct model_state *s, struct way way, const struct de
 static bool done_rightly(const struct model_state *s)
 {
 	for (size_t i = 0; i < scenario->servers; i++)
-		if (shape_of(s->servers[i].loaded) != (s->aborted ? SHAPE_A : SHAPE_B))
+		if (shape_of(s->servers[i].loaded) != (s->back ? SHAPE_A : SHAPE_B))
 			return false;
 	return !((s->values | s->in_flight) & leaving(s));
 }
@@ -785,7 +787,7 @@ static void send_all(struct model_state *s, struct way way, const struct dispatc
 static struct fence fence_of(const struct model_state *s, struct way way)
 {
 	return (struct fence){.rotation = ROTATION,
-			      .aborted = s->aborted,
+			      .aborted = s->fence_aborted,
 			      .epoch = s->epoch,
 			      .guards = s->guards,
 			      .to_step = s->guard_to ? step_on(way, (enum shape)(s->guard_to - 1)) : STEP_NONE,
@@ -813,6 +815,7 @@ static struct dispatch dispatch_of(const struct model_state *s, struct way way, 
 
 static void remember(struct model_state *s, struct way way, const struct fence *fence)
 {
+	s->fence_aborted = fence->aborted;
 	s->epoch = (uint8_t)fence->epoch;
 	s->guards = fence->guards;
 	s->guard_to = (uint8_t)(fence->guards && fence->to_step >= 0 ? shape_at(way, fence->to_step) + 1 : 0);
@@ -846,9 +849,81 @@ static bool stops_before_sending(struct model_state *s, struct way way, const st
 	return true;
 }
 
+/* --- giving up, as controller_abort.c does --- */
+
+static enum shape furthest_of(const struct model_server *server)
+{
+	enum shape furthest = shape_of(server->file);
+	if (server->up && shape_of(server->loaded) > furthest)
+		furthest = shape_of(server->loaded);
+	if (server->written && server->written - 1 > (int)furthest)
+		furthest = (enum shape)(server->written - 1);
+	return furthest;
+}
+
+static bool any_left(const struct model_state *s)
+{
+	for (size_t i = 0; i < scenario->servers; i++)
+		if (furthest_of(&s->servers[i]) == SHAPE_B)
+			return true;
+	return false;
+}
+
+static void begin_anew(struct model_state *s, bool aborted)
+{
+	s->epoch = s->guards = s->guard_to = s->guard_rescue = 0;
+	s->fence_aborted = aborted;
+}
+
+/* Goes back from the furthest that any server has, or waits for a person. */
+static void choose_way(struct model_state *s)
+{
+	enum shape furthest = SHAPE_A;
+	struct path *back = NULL;
+	for (size_t i = 0; i < scenario->servers; i++) {
+		const struct model_server *server = &s->servers[i];
+		if (!server->up || furthest_of(server) == SHAPE_EDITED)
+			return;
+		furthest = furthest_of(server) > furthest ? furthest_of(server) : furthest;
+	}
+	if (path_abort(forward, furthest, s->aborted == ASKED_PROMOTE_AGAIN, &back, NULL) < 0)
+		return;
+	path_free(back);
+	s->back = (uint8_t)(furthest + 1);
+	forget_deeds(s);
+}
+
+/* Whether that is all of the turn. */
+static bool turn_back(struct model_state *s, const uint8_t *turn, bool kept)
+{
+	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .to_step = STEP_NONE, .server = -1};
+	struct way way = way_of_rotation(s);
+	struct seen seen;
+	if (s->back)
+		return false;
+	if (!s->aborted || any_left(s)) {
+		if (s->fence_aborted)
+			begin_anew(s, false);
+		return false;
+	}
+	if (!s->fence_aborted)
+		begin_anew(s, true);
+	observe(s, way, turn, &seen);
+	const struct dispatch dispatch = dispatch_of(s, way, &nothing, &seen);
+	if (counted())
+		reached.dispatches[dispatch.kind]++;
+	remember(s, way, &dispatch.fence);
+	send_all(s, way, &dispatch, turn, kept);
+	if (dispatch.kind == DISPATCH_NOTHING)
+		choose_way(s);
+	return true;
+}
+
 static bool look(struct model_state *s, const uint8_t *turn, bool stops, bool kept)
 {
 	struct seen seen;
+	if (turn_back(s, turn, kept))
+		return !stops;
 	struct way way = way_of_rotation(s);
 	const struct decision d = decide(s, way, turn, &seen);
 	const struct dispatch dispatch = dispatch_of(s, way, &d, &seen);
@@ -958,6 +1033,7 @@ static void look_as_agent(const struct model_state *s, size_t i, struct way way,
 	ret->sight = (struct agent_sight){
 		.own = &ret->own,
 		.path_of = glance == BLIND_PATH ? NULL : ROTATION,
+		.going_back = way.reached >= 0,
 		.at_work = s->servers[i].hand.what != WHAT_NOTHING,
 		.has_keys = glance == BLIND_BYTES ? NULL : all_keys,
 		.rotation_over = false,
@@ -976,7 +1052,7 @@ static struct verdict judge(const struct model_state *s, size_t i, const struct 
 {
 	static const enum order_action actions[] = {ORDER_NONE, ORDER_NONE, ORDER_WRITE_STEP, ORDER_RETIRE};
 	const struct model_server *server = &s->servers[i];
-	const struct way way = way_of_order(given);
+	const struct way way = way_of_order(s, given);
 	struct agent_look agent;
 	look_as_agent(s, i, way, given, reading, glance, &agent);
 	const struct agent_state state = {.incarnation = incarnation_name(server->incarnation),
@@ -1088,7 +1164,7 @@ static bool wipe(struct model_state *s, struct model_server *server)
 static bool help_alone(struct model_state *s, size_t i, bool served)
 {
 	struct model_server *server = &s->servers[i];
-	const struct way way = s->aborted ? way_back(SHAPE_BA) : (struct way){forward, -1};
+	const struct way way = way_of_rotation(s);
 	struct agent_look agent;
 	if (server->retired || !spend(s, BUDGET_ALONE))
 		return false;
@@ -1204,8 +1280,13 @@ static bool interference(struct model_state *s, enum event event, unsigned which
 	case EVENT_ABORT:
 		if (s->aborted || too_late_to_interfere(s) || !spend(s, BUDGET_ABORT))
 			return false;
-		s->aborted = 1;
-		lose_memory(s);
+		s->aborted = ASKED_ABORT;
+		return true;
+	case EVENT_PROMOTE_AGAIN:
+	case EVENT_RESUME:
+		if (s->aborted != ASKED_ABORT || s->back)
+			return false;
+		s->aborted = event == EVENT_RESUME ? ASKED_NOTHING : ASKED_PROMOTE_AGAIN;
 		return true;
 	case EVENT_FORGE:
 		return forge(s, which % scenario->servers, which / (unsigned)scenario->servers);
@@ -1246,6 +1327,8 @@ static unsigned ways(const struct model_state *s, enum event kind)
 	case EVENT_COMPACTED:
 	case EVENT_RESTORE:
 	case EVENT_ABORT:
+	case EVENT_PROMOTE_AGAIN:
+	case EVENT_RESUME:
 	case EVENT_TAKEOVER:
 		return 1;
 	case EVENT_TAKE:
@@ -1296,13 +1379,13 @@ static bool moves(const struct model_state *s, unsigned event)
 
 enum helped model_helped(const struct model_state *s, struct model_state *next, unsigned *event)
 {
-	static const enum event helping[] = {EVENT_LAND_A, EVENT_LAND_B, EVENT_START, EVENT_SET,
-					     EVENT_READ,   EVENT_RENAME, EVENT_TAKE,  EVENT_LOOK};
+	static const enum event helping[] = {EVENT_LAND_A, EVENT_LAND_B, EVENT_START, EVENT_SET,          EVENT_READ,
+					     EVENT_RENAME, EVENT_TAKE,   EVENT_LOOK,  EVENT_PROMOTE_AGAIN};
 	struct model_state looked = *s;
 	struct seen seen;
 	for (size_t e = 0; e < ELEMENTS(helping); e++)
 		for (unsigned which = 0; which < scenario->servers; which++) {
-			*event = (unsigned)helping[e] | which << 5;
+			*event = (unsigned)helping[e] | (helping[e] == EVENT_PROMOTE_AGAIN ? 0 : which << 5);
 			if (!moves(s, *event))
 				continue;
 			*next = *s;
@@ -1447,7 +1530,9 @@ static const char *const event_names[EVENTS] = {
 	[EVENT_PUT_BACK] = "somebody puts the kept file there",
 	[EVENT_EDIT] = "somebody edits a file",
 	[EVENT_RESTORE] = "etcd is restored from a backup",
-	[EVENT_ABORT] = "the rotation is aborted",
+	[EVENT_ABORT] = "an abort is asked for",
+	[EVENT_PROMOTE_AGAIN] = "a person has the old key promoted again",
+	[EVENT_RESUME] = "a person takes the abort back",
 	[EVENT_FORGE] = "somebody forges an order",
 	[EVENT_TAKE] = "an agent judges its order",
 	[EVENT_RENAME] = "an agent carries out what it has in hand",
@@ -1474,6 +1559,10 @@ static void tell_decision(const struct model_state *before, unsigned event, char
 		static const char *const kinds[] = {"", ", new epoch", ", not acknowledged", ", sent"};
 		struct model_state looked = *before;
 		struct seen seen;
+		if (turn_back(&looked, turn_of(which % turn_count()), false)) {
+			snprintf(ret, size, ": to turn back");
+			return;
+		}
 		const struct way way = way_of_rotation(&looked);
 		const struct decision d = decide(&looked, way, turn_of(which % turn_count()), &seen);
 		const struct dispatch dispatch = dispatch_of(&looked, way, &d, &seen);

@@ -60,9 +60,11 @@ struct model_state {
 	uint8_t values, in_flight, history, after_census, compacted;
 	uint8_t claimed; /* epoch in KeyRotation.status */
 	/* the rotation */
-	uint8_t aborted, rescues;
+	uint8_t aborted; /* what a person asked for: enum asked in fleet.c */
+	uint8_t back;    /* status.backFrom as a shape, + 1; 0: it goes forward */
+	uint8_t rescues;
 	/* the controller's memory */
-	uint8_t epoch, guards, guard_to, guard_rescue;
+	uint8_t fence_aborted, epoch, guards, guard_to, guard_rescue;
 	uint8_t canary_at, settled_at, sweep_at, sweep_step, census_at, census_values, reads_at, back_at;
 	/* what interfered, and how often it still may */
 	uint8_t interfered, excused, broken;

@@ -26,6 +26,7 @@ EQUIVALENT = {
         "the same step",
     ("base_of_others", "(size_t)other->loaded_step < base", "(size_t)other->loaded_step <= base"): "the same step",
     ("find_position", "(size_t)server->loaded_step < v->base", "(size_t)server->loaded_step <= v->base"): "the same step",
+    ("phase_of_unclear", "server->file_step > furthest", "server->file_step >= furthest"): "the same step",
     ("epoch_next", "agents[i].epoch > highest", "agents[i].epoch >= highest"): "the same epoch",
 }
 

@@ -1,5 +1,6 @@
 /* The API servers as their agents report them: what two reports in a row say of the time between them. */
 #include "kube_server.h"
+#include "base/clock.h"
 #include "engine/fleet.h"
 
 static struct kube_server server;
@@ -87,11 +88,36 @@ static void test_looked_at(void **state)
 	fleet_free(&fleet);
 }
 
+/* Where the rotation goes back, steps that are counted forward are no steps of it. */
+static void test_the_other_way(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	for (int back = 0; back <= 1; back++)
+		for (int reports_back = 0; reports_back <= 1; reports_back++) {
+			struct server_observation seen;
+			read_list(&fleet, first);
+			fleet.servers[0].last->status.going_back = reports_back;
+			fleet_observe(&fleet.servers[0], "cp-1", back, clock_monotonic(), &seen);
+			bool clear = !back || reports_back;
+			assert_int_equal(seen.file, clear ? FACT_KNOWN : FACT_UNKNOWN);
+			assert_int_equal(seen.loaded, clear ? FACT_KNOWN : FACT_UNKNOWN);
+			assert_int_equal(seen.file_step, clear ? 1 : STEP_NONE);
+			assert_int_equal(seen.loaded_step, clear ? 1 : STEP_NONE);
+			assert_int_equal(seen.loaded_since != 0, clear);
+			if (!clear)
+				assert_string_equal(seen.why, "its agent has not taken the way back yet");
+			server_observation_free(&seen);
+		}
+	fleet_free(&fleet);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
+		cmocka_unit_test(test_the_other_way),
 	};
 	int failed;
 

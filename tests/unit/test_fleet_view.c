@@ -20,7 +20,8 @@ static void open_scene(struct scene *s, bool reports)
 	*s = (struct scene){0};
 	assert_ok(key_rotation_parse(rotation, &s->rotation, &err), err);
 	assert_ok(key_server_parse(server, &s->server, &err), err);
-	/* As while it goes on. */
+	/* As while it goes on, forward. */
+	s->server->status.going_back = false;
 	free(s->rotation->status.outcome);
 	s->rotation->status.outcome = NULL;
 	s->listed.last = s->server;
@@ -63,7 +64,7 @@ static void test_what_is_printed(void **state)
 	s.rotation->spec.paused = true;
 	_cleanup_free_ char *text = printed(&s);
 	assert_says(text, "KeyRotation rekey-20261122   aescbc/key1 -> secretbox/rekey-20261122T1103Z-3f9a1c\n");
-	assert_says(text, "phase      Reencrypt (paused), begun 2026-11-22T11:03:20Z");
+	assert_says(text, "phase      Reencrypt (pause asked for), begun 2026-11-22T11:03:20Z");
 	assert_says(text, "rewritten  1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a\n");
 	assert_says(text, "quarantine secrets team-b/db: 422 Invalid: no\n");
 	assert_says(text, "proof      every server runs configuration 2");
@@ -94,16 +95,67 @@ static void test_servers(void **state)
 	_cleanup_free_ char *down = viewed_server_words(&s.servers[mine]);
 	assert_string_equal(down, "step 1 in its file, step 0 loaded; does not answer: slow");
 	/* On the path of another rotation a step says nothing here. */
-	s.servers[mine].on_path = false;
+	s.servers[mine].file_step = s.servers[mine].loaded_step = STEP_NONE;
 	_cleanup_free_ char *other = viewed_server_words(&s.servers[mine]);
 	assert_says(other, "sha256:012345678");
-	s.servers[mine].on_path = true;
 	s.servers[mine].reporting = false;
 	_cleanup_free_ char *silent = viewed_server_words(&s.servers[mine]);
 	assert_says(silent, "its agent does not report; last at 2026-11-22T11:03:20Z by its own clock");
 	s.servers[mine].status = NULL;
 	_cleanup_free_ char *never = viewed_server_words(&s.servers[mine]);
 	assert_string_equal(never, "no agent has reported from its node");
+	close_scene(&s);
+}
+
+/* A rotation that was aborted: steps are the object's, whichever way they are counted. */
+static void test_going_back(void **state)
+{
+	struct scene s;
+	const bool reports = true;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->spec.paused = false;
+	s.rotation->spec.aborted = true;
+	_cleanup_free_ char *asked = printed(&s);
+	assert_says(asked, "phase      Reencrypt (abort asked for), begun");
+	s.rotation->status.back_from = 2;
+	s.server->status.going_back = true;
+	free(s.servers);
+	s.servers = fleet_view_servers(s.rotation, &s.fleet, &reports, &s.view.server_count);
+	s.view.servers = s.servers;
+	_cleanup_free_ char *text = printed(&s);
+	assert_says(text, "phase      Reencrypt (going back), begun");
+	assert_says(text, "It goes back by itself");
+	size_t mine = 0;
+	while (!s.servers[mine].status)
+		mine++;
+	assert_int_equal(s.servers[mine].file_step, 1);
+	assert_int_equal(s.servers[mine].loaded_step, 2);
+	/* One that does not count on the way back yet says nothing of its steps. */
+	s.server->status.going_back = false;
+	free(s.servers);
+	s.servers = fleet_view_servers(s.rotation, &s.fleet, &reports, &s.view.server_count);
+	s.view.servers = s.servers;
+	assert_int_equal(s.servers[mine].file_step, STEP_NONE);
+	close_scene(&s);
+}
+
+static void test_held(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->spec.paused = true;
+	free(s.rotation->status.phase);
+	s.rotation->status.phase = xstrdup("Paused");
+	_cleanup_free_ char *paused = printed(&s);
+	assert_says(paused, "phase      Paused, begun");
+	s.rotation->spec.paused = false;
+	free(s.rotation->status.conditions[0].reason);
+	s.rotation->status.conditions[0].reason = xstrdup("DeadlineExceeded");
+	assert_true(rotation_is_late(s.rotation));
+	_cleanup_free_ char *late = printed(&s);
+	assert_says(late, "It takes no further step. Go on: kubectl rekey resume rekey-20261122");
 	close_scene(&s);
 }
 
@@ -220,6 +272,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_printed),    cmocka_unit_test(test_servers),
+		cmocka_unit_test(test_going_back),         cmocka_unit_test(test_held),
 		cmocka_unit_test(test_canaries),           cmocka_unit_test(test_json),
 		cmocka_unit_test(test_findings),           cmocka_unit_test(test_none),
 		cmocka_unit_test(test_which_is_under_way),

@@ -1,6 +1,8 @@
 #include "test_folder.h"
 
 #include "engine/journal.h"
+#include "kube-rekey/observation.h"
+#include "shape_support.h"
 
 static void fill(struct journal *journal, const char *const *hashes)
 {
@@ -47,8 +49,41 @@ static void test_aside(void **state)
 	assert_string_not_equal(aside, second);
 }
 
+/* [a] [a,b] [b,a] [b], gone back from [a,b]: a file of before is known by its hash all the same. */
+static void test_turned_back(void **state)
+{
+	static const char *const hashes[] = {"0a", "1a", "1b", "2a", NULL};
+	struct journal *journal = xcalloc(1, sizeof(*journal)), *read = NULL;
+	struct path *back = NULL;
+	struct error *err = NULL;
+	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
+	(void)state;
+	fill(journal, hashes);
+	journal->rotation = xstrdup("r");
+	journal->started = xstrdup("t");
+	journal->request = xstrdup("q");
+	journal->path = path_parse("secrets=a", "secrets=b");
+	assert_ok(path_abort(journal->path, 1, false, &back, &err), err);
+	journal_turn_back(journal, back);
+	assert_int_equal(journal_step_of(journal, "0a"), 1);
+	assert_int_equal(journal_step_of(journal, "1a"), 0);
+	assert_int_equal(journal_step_of(journal, "1b"), 0);
+	/* It was about to be written, and never was. */
+	assert_int_equal(journal_step_of(journal, "2a"), STEP_NONE);
+	assert_int_equal(journal->hash_count, 3);
+	/* An agent that is started again goes on the same way. */
+	journal_write_json(&w, journal);
+	assert_ok(journal_parse("j", json_text(&w), strlen(json_text(&w)), &read, &err), err);
+	_cleanup_free_ char *path = path_text(read->path);
+	assert_string_equal(path, "secrets=a,b -> secrets=a");
+	assert_true(read->going_back);
+	json_writer_free(&w);
+	journal_free(read);
+	journal_free(journal);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {folder_test(test_aside)};
+	const struct CMUnitTest tests[] = {folder_test(test_aside), cmocka_unit_test(test_turned_back)};
 	return RUN_ROWS(older, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

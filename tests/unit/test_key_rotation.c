@@ -1,6 +1,7 @@
 /* KeyRotation: whole objects there and back, and what an object that says little means. */
 #include "object_support.h"
 #include "engine/key_rotation.h"
+#include "shape_support.h"
 
 /* What of a sample is written again: all but what only the API server sets. */
 static cJSON *expected_body(const char *name, const char *part)
@@ -94,13 +95,55 @@ static void test_defaults(void **state)
 	assert_null(strstr(status_text, "\"step\""));
 }
 
+static char *path_now(struct key_rotation *rotation, int *ret_code)
+{
+	struct error *err = NULL;
+	struct path *path = NULL;
+	*ret_code = key_rotation_path(rotation, &path, &err);
+	error_free(err);
+	char *text = path ? path_text(path) : NULL;
+	path_free(path);
+	return text;
+}
+
+/* Forward over its steps; back from where the furthest was, by a person's word alone. */
+static void test_path_now(void **state)
+{
+	struct path *whole = path_parse("secrets=a", "secrets=b");
+	_cleanup_(key_rotation_freep) struct key_rotation *rotation = key_rotation_new("a");
+	int rc;
+	(void)state;
+	rotation->status.steps = whole->steps;
+	rotation->status.step_count = whole->count;
+	free(whole);
+	_cleanup_free_ char *forward = path_now(rotation, &rc);
+	assert_string_equal(forward, "secrets=a -> secrets=a,b -> secrets=b,a -> secrets=b");
+	assert_int_equal(key_rotation_step(rotation, 1), 1);
+	rotation->status.back_from = 1;
+	assert_null(path_now(rotation, &rc));
+	assert_int_equal(rc, -ERROR_REFUSED);
+	rotation->spec.aborted = true;
+	_cleanup_free_ char *back = path_now(rotation, &rc);
+	assert_string_equal(back, "secrets=a,b -> secrets=a");
+	assert_int_equal(key_rotation_step(rotation, 0), 1);
+	assert_int_equal(key_rotation_step(rotation, 1), 0);
+	assert_int_equal(key_rotation_step(rotation, STEP_NONE), STEP_NONE);
+	rotation->status.back_from = 2;
+	assert_null(path_now(rotation, &rc));
+	assert_int_equal(rc, -ERROR_REFUSED);
+	rotation->spec.promote_old_key = true;
+	_cleanup_free_ char *again = path_now(rotation, &rc);
+	assert_string_equal(again, "secrets=b,a -> secrets=a,b -> secrets=a");
+	rotation->status.back_from = 4;
+	assert_null(path_now(rotation, &rc));
+	assert_int_equal(rc, -ERROR_INPUT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_there_and_back),
-		cmocka_unit_test(test_fields),
-		cmocka_unit_test(test_target),
-		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_fields),   cmocka_unit_test(test_target),
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_path_now),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL);

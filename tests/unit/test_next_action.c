@@ -147,6 +147,7 @@ CHANGE(two_members, s->seen.member_count = 2)
 CHANGE(told_to_stop, s->seen.blocked = text("the lock was lost"))
 
 CHANGE(down, s->servers[0].answering = false)
+CHANGE(first_goes_on, s->servers[0].file_step++)
 CHANGE(second_down, s->servers[1].answering = false)
 CHANGE(wrote_a_step_later, s->servers[0].written_step = s->servers[0].file_step + 1)
 CHANGE(wrote_what_is_not_known, s->servers[0].written_step = STEP_NONE)

@@ -359,7 +359,8 @@ static const struct back back_rows[] = {
 	{"the old key has left", "secrets=a", "secrets=b", 3, true, NULL},
 	{"the old key has left, not asked", "secrets=a", "secrets=b", 3, false, NULL},
 	{"encryption is being turned on", "secrets=-", "secrets=k,-", 1, false, "secrets=-,k -> secrets=-"},
-	{"encryption is on", "secrets=-", "secrets=k,-", 2, true, "secrets=k,- -> secrets=-,k -> secrets=-"},
+	{"encryption is on", "secrets=-", "secrets=k,-", 2, true, NULL},
+	{"encryption of one more resource is on", "secrets=a", "secrets=b; configmaps=b,-", 2, true, NULL},
 	{"a read key has left", "secrets=a,c", "secrets=a", 1, true, NULL},
 };
 

@@ -1,0 +1,121 @@
+"""Rotations of three API servers that a person gives up, while clients write: before the new key writes, and after."""
+
+import contextlib
+import glob
+import os
+
+from fleet import ROTATIONS, FleetCase
+from lib import kube_rekey, snapshot_hash, wait_until
+from rotating import Writers
+
+PATIENCE = 300  # generous: other work may share the machine's cores
+
+
+class Aborted(FleetCase):
+    """One cluster; what the first rotation left is what the second begins with."""
+
+    def setUp(self):
+        super().setUp()
+        self.config = self.cluster.kubeconfig(url=self.cluster.servers[0].url, name="person.conf")
+
+    def run_it(self, *words, code=0):
+        result = kube_rekey([*words, "--kubeconfig", self.config])
+        self.assertEqual(result.code, code, result)
+        return result
+
+    def condition(self, name, kind="Progressing"):
+        return next((each for each in self.fleet.rotation(name).get("status", {}).get("conditions", ())
+                     if each["type"] == kind), {})
+
+    @contextlib.contextmanager
+    def under_writers(self):
+        """Each reads what it wrote through the next server."""
+        servers = self.cluster.servers
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(Writers(
+                server.client(), threads=1, namespace=f"writers-{number}", reader=servers[(number + 1) % 3].client()))
+                for number, server in enumerate(servers)]
+            yield
+        for each in writers:
+            self.assertEqual(each.faults, [])
+            self.assertGreater(each.done, 10)
+
+    def expect_back(self, name, old):
+        """As it was: the old key alone, in every file and in etcd; the new one is refused from now on."""
+        status = self.fleet.wait_for(name, lambda status: "outcome" in status, PATIENCE, f"{name} is over")
+        self.assertEqual((status["outcome"], status["phase"]), ("Aborted", "Aborted"))
+        self.assertEqual((self.condition(name, "Complete")["status"], self.condition(name, "Complete")["reason"]),
+                         ("True", "Aborted"))
+        new = status["keys"]["new"][0]
+        for resource in ("secrets", "configmaps"):
+            self.assertEqual([each.split(":")[1] for each in self.cluster.etcd.prefix_counts(f"/registry/{resource}/")],
+                             list(old))
+        self.assertEqual(self.keys(), [old] * 3)
+        self.assertNotIn("sealedKeys", status)
+        for index, server in enumerate(self.cluster.servers):
+            with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:
+                self.assertIn(f"/{new['name']}", file.read())
+            self.assertEqual(glob.glob(self.cluster.path(f"state-{index}/rotating/*")), [])
+            wait_until(lambda: not glob.glob(os.path.join(
+                os.path.dirname(server.config), ".*.kube-rekey.*[!k]")), 20, "no left-overs")  # pylint: disable=cell-var-from-loop
+        self.expect_no_key_bytes()
+        return status
+
+    def kill_on_the_way_back(self, name, index):
+        """The controller once the way back is in the object, and an agent; others go on from the objects."""
+        status = self.fleet.wait_for(name, lambda status: "backFrom" in status, PATIENCE, what=f"{name} goes back")
+        self.fleet.controllers[-1].kill()
+        self.fleet.agents[self.cluster.servers[index].hostname].kill()
+        self.fleet.start_controller()
+        self.fleet.start_agent(index)
+        return status["backFrom"]
+
+    def test_1_before_promotion(self):
+        """Some server reads the new key already. Another rotation waits meanwhile, and is given up without ever having
+        begun."""
+        (old,) = {tuple(keys.items()) for keys in self.keys()}
+        before = snapshot_hash(self.api)
+        with self.under_writers():
+            self.fleet.start()
+            self.fleet.rotate("first")
+            self.fleet.rotate("next", provider="secretbox")
+            self.fleet.wait_for("next", lambda status: status.get("phase") == "Queued", PATIENCE, what="the second one waits")
+            self.assertEqual(self.condition("next")["message"], "waits for KeyRotation first")
+            wait_until(lambda: 1 in self.steps(), PATIENCE, "a server has the new key")
+            self.run_it("pause", "first")
+            self.fleet.wait_for("first", lambda status: status.get("phase") == "Paused", PATIENCE, what="it is paused")
+            self.assertIn("paused; next: ", self.condition("first")["message"])
+            self.assertNotIn(2, self.steps())
+            self.assertIn("KeyRotation first goes back", self.run_it("abort", "first").out)
+            self.assertEqual(self.kill_on_the_way_back("first", 0), 1)
+            self.run_it("abort", "next")
+            self.fleet.wait_for("next", lambda status: status.get("outcome") == "Aborted", PATIENCE, what="it is over")
+            self.expect_back("first", dict(old))
+        self.assertEqual({key: value for key, value in snapshot_hash(self.api).items() if key in before}, before)
+        self.assertNotIn("startedAt", self.fleet.rotation("next")["status"])
+
+    def test_2_after_promotion(self):
+        """The new key cannot just be taken away: a person chooses, and the old one writes again."""
+        (old,) = {tuple(keys.items()) for keys in self.keys()}
+        with self.under_writers():
+            self.fleet.start()
+            self.fleet.rotate("second", deadlineSeconds=1)
+            self.fleet.wait_for("second", lambda status: status.get("phase") == "Paused", PATIENCE, what="it is late")
+            self.assertEqual(self.condition("second")["reason"], "DeadlineExceeded")
+            self.assertIn("kubectl rekey resume second", self.condition("second")["message"])
+            self.assertNotIn(2, self.steps())
+            self.run_it("resume", "second")
+            wait_until(lambda: 2 in self.steps(), PATIENCE, "the new key writes on a server")
+            self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": True}})
+            refused = self.run_it("abort", "second", code=3)
+            self.assertIn("past promotion", refused.err)
+            self.assertIn("abort second --promote-old-key", refused.err)
+            self.api.patch(ROTATIONS, None, "second", {"spec": {"aborted": True, "paused": False}})
+            self.fleet.wait_for("second", lambda status: status.get("phase") == "Blocked", PATIENCE, what="it asks which way")
+            for words in ("values may be under it", "--promote-old-key", "resume second"):
+                self.assertIn(words, self.condition("second")["message"])
+            self.assertNotIn(3, self.steps())
+            self.run_it("abort", "second", "--promote-old-key")
+            self.assertEqual(self.kill_on_the_way_back("second", 1), 2)
+            self.assertIn("(going back)", kube_rekey(["status", "second", "--kubeconfig", self.config]).out)
+            self.expect_back("second", dict(old))
