@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/kube/custom.h"
+#include "engine/asked.h"
 #include "engine/intent.h"
 #include "engine/key_rotation_fetch.h"
 
@@ -126,6 +127,11 @@ static void join(struct agent *agent)
 	_cleanup_(path_freep) struct path *path = path_of_steps(rotation->status.steps, rotation->status.step_count);
 	if (!path_is_lawful(path)) {
 		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		return;
+	}
+	_cleanup_error_ failed = NULL;
+	if (asked_leads_there(&rotation->spec, path, &failed) < 0 || agent_take_policy(agent, &failed) < 0) {
+		agent_trouble(agent, error_message(failed));
 		return;
 	}
 	if (target_read(node->target, &content, NULL) < 0)
@@ -499,6 +505,7 @@ static int turn(struct agent *agent, struct error **err)
 	int rc = leave(agent, err);
 	if (rc < 0)
 		return rc;
+	agent_take_asked(agent);
 	join(agent);
 	agent_take_keys(agent);
 	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */

@@ -83,6 +83,8 @@ static void forget_rotation(struct controller *c)
 	free(c->servers);
 	c->servers = NULL;
 	c->server_count = 0;
+	c->refused = false;
+	c->keys_asked_at = 0;
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	free(steal(c->settled_members));
@@ -202,7 +204,11 @@ static int turn(struct controller *c, struct error **err)
 		if (rc < 0)
 			return rc;
 	}
-	const struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
+	bool refused = (no || c->refused) && !c->path;
+	const struct decision nothing = {.action = refused ? ACTION_BLOCKED : ACTION_WAIT,
+					 .phase = refused ? PHASE_BLOCKED : PHASE_ADD_READ_KEY,
+					 .step = STEP_NONE,
+					 .server = -1};
 	return controller_tell(c, &nothing, err);
 }
 

@@ -93,6 +93,8 @@ struct controller {
 		size_t count;
 	} canary;
 	char *trouble;
+	bool refused;           /* what is asked cannot be carried out: the trouble says why */
+	uint64_t keys_asked_at; /* when new keys were last ordered */
 	uint64_t told_at;
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
@@ -113,6 +115,8 @@ _must_check_ int controller_look_for_servers(struct controller *controller, stru
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* What agents failed or refused to do is what troubles it. */
+void controller_tell_results(struct controller *controller);
 /* Takes back what is ordered and not carried out yet. */
 _must_check_ int controller_withdraw(struct controller *controller, struct error **err);
 /* The names of etcd's members as they are reported; new string. */

@@ -109,9 +109,10 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	_cleanup_free_ char *whole =
 		c->trouble ? xasprintf("%s%s%s%s", text, *text ? " (" : "", c->trouble, *text ? ")" : "")
 			   : xstrdup(text);
-	const char *phase = c->path ? phase_name(d->phase) : "AddReadKey";
+	const char *phase = phase_name(d->phase);
 	controller_event(c, d, phase, whole, clock.now);
 	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED;
+	const char *why_blocked = c->path ? reason_name(d->reason) : "Refused";
 	bool changed = !text_equal(status->phase, phase) || (c->path && status->step != d->step);
 	replace(&status->phase, phase);
 	status->step = c->path ? d->step : STEP_NONE;
@@ -119,7 +120,7 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	changed |= set(c, "Progressing", !done && !blocked, c->path ? action_name(d->action) : "FindPath", whole);
 	changed |= set(c, "Converged", converged(c), converged(c) ? "Loaded" : "Waiting",
 		       converged(c) ? "every API server was seen to run one configuration" : whole);
-	changed |= set(c, "Degraded", blocked || c->trouble != NULL, blocked ? reason_name(d->reason) : "None",
+	changed |= set(c, "Degraded", blocked || c->trouble != NULL, blocked ? why_blocked : "None",
 		       blocked || c->trouble ? whole : "");
 	changed |= set(c, "Complete", done, done ? "Done" : "Running", done ? "the old key left every API server" : "");
 	changed |= forget_sealed(c);
