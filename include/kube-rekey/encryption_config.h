@@ -89,6 +89,10 @@ struct encryption_config;
  * rules, a second document. -ERROR_INPUT: one line with `name`:line:column, never key bytes. */
 int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
 			    struct error **err);
+/* The meaning alone of a file whose keys may lack their bytes (`secret` absent or empty): such a key's fingerprint is "".
+ * Else as encryption_config_parse. */
+int encryption_config_parse_names(const char *name, const struct secret *text, struct config_shape **ret,
+				  struct error **err);
 const struct config_shape *encryption_config_shape(const struct encryption_config *config); /* owned by config */
 const struct secret *encryption_config_text(const struct encryption_config *config);        /* likewise */
 /* The bytes of a key (decoded), or NULL for kms, identity or a key that is not there; owned by config. */

@@ -60,11 +60,9 @@ static void tell_remains(struct rotation_report *report, const struct key_rotati
 			    "(retired), until you remove it");
 	if (!text_equal(report->outcome, "Done") || rotation->status.old_key_count == 0)
 		return;
+	for (size_t i = 0; i < rotation->status.remains.count; i++)
+		strings_add(&report->remains, rotation->status.remains.items[i]);
 	strings_add(&report->remains, backups);
-	if (text_equal(rotation->spec.old_key, "keep"))
-		strings_add(&report->remains,
-			    "the old key lies on each control-plane node, in its agent's state directory "
-			    "(retired), until you remove it");
 }
 
 static uint64_t wall_of(const char *text, uint64_t otherwise)
@@ -97,6 +95,11 @@ struct rotation_report *key_rotation_report(const struct key_rotation *rotation,
 	report->objects = status->progress.total;
 	for (size_t i = 0; i < status->evidence.count; i++)
 		strings_add(&report->evidence, status->evidence.items[i]);
+	for (size_t i = 0; i < rotation->spec.foreign_prefixes.count; i++) {
+		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
+						      rotation->spec.foreign_prefixes.items[i]);
+		strings_add(&report->evidence, line);
+	}
 	take_servers(report, status, fleet);
 	take_quarantine(report, status, resources);
 	tell_remains(report, rotation);

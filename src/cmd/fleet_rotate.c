@@ -9,6 +9,7 @@
 #include "client/kube/custom.h"
 #include "cmd/fleet_follow.h"
 #include "cmd/rotating.h"
+#include "engine/asked.h"
 
 #define CERT_MAX 16384
 #define SPEC_JSON_MAX (256u << 10)
@@ -20,7 +21,6 @@
 static const struct {
 	const char *option, *why;
 } of_one_server[] = {
-	{"--to", "a KeyRotation's spec.to is not carried out by this version"},
 	{"--new-key-copy", "each node has the new key"},
 	{"--out", "agents write the files"},
 	{"--out-seal", "agents write the files"},
@@ -71,15 +71,34 @@ static int take_old_key(const struct options *o, struct key_rotation_spec *ret, 
 		return error_wrap(err, rc, "--old-key");
 	if (memchr(secret_text(pem), '\0', secret_len(pem)))
 		return error_set(err, ERROR_INPUT, "--old-key %s: no PEM file", old_key);
+	const char *begin = strstr(secret_text(pem), "-----BEGIN CERTIFICATE-----");
 	ret->old_key = xstrdup("seal");
-	ret->old_key_cert = xstrndup(secret_text(pem), secret_len(pem));
+	ret->old_key_cert = xstrdup(begin ? begin : secret_text(pem)); /* without the words before it */
 	/* It goes into an object that many may read. */
-	if (strstr(ret->old_key_cert, "PRIVATE KEY"))
+	if (strstr(secret_text(pem), "PRIVATE KEY"))
 		return error_set(err, ERROR_REFUSED,
 				 "--old-key %s: the file has a private key in it; give the certificate "
 				 "alone",
 				 old_key);
 	return 0;
+}
+
+/* Names and fingerprints: what bytes the file has stay here. */
+static int take_target(const struct options *o, struct key_rotation_spec *ret, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	_cleanup_(config_shape_freep) struct config_shape *shape = NULL;
+	if (!o->to)
+		return 0;
+	if (o->provider || o->drop_keys.count > 0 || o->drop_identity)
+		return error_set(err, ERROR_USAGE,
+				 "--to FILE says all: it excludes --provider, --drop-key and --drop-identity");
+	int rc = file_read(o->to, ENCRYPTION_CONFIG_MAX, &text, err);
+	if (rc == 0)
+		rc = encryption_config_parse_names(o->to, text, &shape, err);
+	if (rc == 0)
+		asked_take_shape(shape, ret);
+	return rc < 0 ? error_wrap(err, rc, "--to") : 0;
 }
 
 static void copy_list(struct strings *to, const struct strings *from)
@@ -102,11 +121,14 @@ int fleet_rotate_spec(const struct options *o, struct key_rotation_spec *ret, st
 		return rc;
 	object_defaults(&key_rotation_spec_record, &spec);
 	rc = take_old_key(o, &spec, err);
+	if (rc == 0)
+		rc = take_target(o, &spec, err);
 	if (rc < 0) {
 		object_release(&key_rotation_spec_record, &spec);
 		return rc;
 	}
-	spec.provider = xstrdup(o->provider ? o->provider : "same");
+	if (!o->to)
+		spec.provider = xstrdup(o->provider ? o->provider : "same");
 	if (o->mode) {
 		free(spec.mode);
 		spec.mode = xstrdup(o->mode);
@@ -228,9 +250,12 @@ static int confirm(const struct command_context *context, struct session *sessio
 	const struct key_rotation_spec *spec = &rotation->spec;
 	if (context->options.yes)
 		return 0;
-	fprintf(stderr, "KeyRotation %s: a new key%s%s on every API server; old key: %s. ", rotation->meta.name,
-		text_equal(spec->provider, "same") ? " of the same kind" : " of kind ",
-		text_equal(spec->provider, "same") ? "" : spec->provider, spec->old_key);
+	_cleanup_free_ char *what = !spec->provider ? xasprintf("the configuration of %s", context->options.to)
+				    : text_equal(spec->provider, "same")
+					    ? xstrdup("a new key of the same kind")
+					    : xasprintf("a new key of kind %s", spec->provider);
+	fprintf(stderr, "KeyRotation %s: %s on every API server; old key: %s. ", rotation->meta.name, what,
+		spec->old_key);
 	return rotating_ask(session->cluster->loop, err);
 }
 
@@ -265,6 +290,25 @@ static void print_target(struct command_context *context)
 	screen_line(&context->screen, "target agents: the API servers that KeyServers name");
 }
 
+/* What the controller would refuse once it is there, by the first server that reports: better known before. */
+static int check_target(struct session *session, const struct key_rotation_spec *spec, struct error **err)
+{
+	struct fleet fleet = {0};
+	const struct config_shape *from = NULL;
+	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
+	_cleanup_(path_freep) struct path *path = NULL;
+	_cleanup_strings_ new_keys = {0};
+	int rc = fleet_read(&fleet, &session->cluster->kube, err);
+	for (size_t i = 0; rc == 0 && !from && i < fleet.count; i++)
+		from = fleet.servers[i].last->status.configuration;
+	if (rc == 0 && from)
+		rc = asked_target(spec, from, &to, &new_keys, err);
+	if (rc == 0 && from)
+		rc = asked_path(from, to, &path, err);
+	fleet_free(&fleet);
+	return rc;
+}
+
 static int begin_or_find(struct command_context *context, struct session *session, struct key_rotation *asked,
 			 struct error **err)
 {
@@ -280,7 +324,9 @@ static int begin_or_find(struct command_context *context, struct session *sessio
 		screen_line(&context->screen, "KeyRotation %s asks for this already", begun->meta.name);
 		rc = change_again(context, session, begun, err);
 	} else if (rc == 0) {
-		rc = confirm(context, session, asked, err);
+		rc = check_target(session, &asked->spec, err);
+		if (rc == 0)
+			rc = confirm(context, session, asked, err);
 		if (rc == 0)
 			rc = create(session, asked, err);
 	}
@@ -300,9 +346,8 @@ int fleet_rotate(struct command_context *context, struct session *session, struc
 	print_target(context);
 	object_release(&key_rotation_spec_record, &asked->spec);
 	int rc = fleet_rotate_spec(o, &asked->spec, err);
-	const char *no = rc == 0 ? key_rotation_not_carried_out(&asked->spec) : NULL;
-	if (no)
-		rc = error_set(err, ERROR_REFUSED, "%s", no);
+	if (rc == 0)
+		rc = asked_check(&asked->spec, err);
 	if (rc == 0)
 		rc = begin_or_find(context, session, asked, err);
 	if (rc < 0 || o->no_wait)

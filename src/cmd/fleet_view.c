@@ -210,6 +210,10 @@ static void print_rotation(FILE *out, const struct key_rotation *rotation)
 		_cleanup_free_ char *line = printable(rotation->status.evidence.items[i]);
 		fprintf(out, "proof      %s\n", line);
 	}
+	for (size_t i = 0; i < rotation->status.remains.count; i++) {
+		_cleanup_free_ char *line = printable(rotation->status.remains.items[i]);
+		fprintf(out, "old keys   %s\n", line);
+	}
 }
 
 static void print_servers(FILE *out, const struct fleet_view *view)

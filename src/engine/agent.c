@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/kube/custom.h"
+#include "engine/asked.h"
 #include "engine/intent.h"
 #include "engine/key_rotation_fetch.h"
 
@@ -197,6 +198,12 @@ static bool is_lawful(const struct journal *journal, const struct key_rotation *
 	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
 }
 
+static bool asks_for_it(const struct key_rotation *rotation, struct error **err)
+{
+	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	return asked_leads_there(&rotation->spec, whole, err) == 0;
+}
+
 /* The path of the rotation that was acknowledged: begun, or gone back on. */
 static int take_path(struct agent *agent, struct error **err)
 {
@@ -208,6 +215,11 @@ static int take_path(struct agent *agent, struct error **err)
 	_cleanup_(path_freep) struct path *path = path_now(rotation);
 	if (!is_lawful(journal, rotation, path)) {
 		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
+		return 0;
+	}
+	_cleanup_error_ failed = NULL;
+	if (!asks_for_it(rotation, &failed) || agent_take_policy(agent, &failed) < 0) {
+		agent_trouble(agent, error_message(failed));
 		return 0;
 	}
 	if (text_equal(journal->rotation, rotation->meta.uid))
@@ -569,6 +581,7 @@ static int turn(struct agent *agent, struct error **err)
 	int rc = leave(agent, err);
 	if (rc < 0)
 		return rc;
+	agent_take_asked(agent);
 	rc = take_path(agent, err);
 	if (rc < 0)
 		return rc;

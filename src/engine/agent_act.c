@@ -105,9 +105,9 @@ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, con
 			return error_set(err, ERROR_REFUSED, "no census was taken by this process");
 		return plain_action(agent, ACTION_COMPACT, err);
 	case ORDER_RETIRE:
-		return plain_action(agent, ACTION_RETIRE, err);
+		return agent_retire(agent, err);
 	case ORDER_MAKE_KEY:
-		return agent_make_keys(agent, spec, err);
+		return agent_make_keys(agent, err);
 	case ORDER_NONE:
 		break;
 	}

@@ -1,5 +1,6 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
- * sealed keys, agent_report.c tells what is seen, agent_show.c shows monitoring how the agent is. */
+ * sealed keys, agent_retire.c treats old ones, agent_asked.c takes what the
+ * KeyRotation asks for, agent_report.c tells what is seen, agent_show.c shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
@@ -32,7 +33,8 @@ struct agent {
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
-	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed keys */
+	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed
+				  * keys, where old keys are */
 	char *trouble;           /* of this turn, the first */
 	char *noted;             /* the last one that a person was told of */
 	struct wake *wake;
@@ -43,15 +45,28 @@ struct agent {
 	struct loop_timer show;
 };
 
+/* What the KeyRotation says of the census is in force from now on. */
+void agent_take_asked(struct agent *agent);
+/* Whether what the KeyRotation asks for can be done, before a key is made. -ERROR_REFUSED, -ERROR_INPUT. */
+_must_check_ int agent_may_begin(const struct agent *agent, struct error **err);
+/* Likewise, as far as only a census tells: what is called foreign must not be this cluster's, and aesgcm wears out. Takes
+ * one only where that is asked. `new_keys` of `to`: labels. */
+_must_check_ int agent_check_by_census(struct agent *agent, const struct config_shape *to,
+				       const struct strings *new_keys, struct error **err);
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
 void agent_take_keys(struct agent *agent);
 /* The bytes of all local keys of a step are at hand. */
 bool agent_has_keys(const struct agent *agent, size_t step);
-/* Makes the ordered keys and puts them, sealed, where the report finds them. */
-_must_check_ int agent_make_keys(struct agent *agent, const struct key_server_spec *spec, struct error **err);
+/* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them; which may be none,
+ * and then says only that it can be done here. */
+_must_check_ int agent_make_keys(struct agent *agent, struct error **err);
 /* Carries out an order that was judged right. What failed is an error, and told to the controller. */
 _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
 				 struct error **err);
+/* What the KeyRotation says of the old keys, from now on; -ERROR_INPUT where that cannot be done here. */
+_must_check_ int agent_take_policy(struct agent *agent, struct error **err);
+/* Treats the old keys so, and tells where they are. */
+_must_check_ int agent_retire(struct agent *agent, struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
 /* What keeps it from going on: reported, and noted once as long as it stays the same. The first of a turn counts. */

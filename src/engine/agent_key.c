@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/asked.h"
 #include "engine/retired.h"
 #include "engine/sealed_key.h"
 
@@ -18,6 +19,43 @@ static struct sealed_key_binding binding_of(const struct agent *agent, const str
 					   .fingerprint = sealed->fingerprint};
 }
 
+static bool is_at_hand(const struct agent *agent, enum provider_type type, const char *name, const char *fingerprint)
+{
+	const struct secret *bytes = keys_find(&agent->node->keys, type, name);
+	char own[13];
+	if (!bytes)
+		return false;
+	key_fingerprint(bytes, own);
+	return text_equal(own, fingerprint);
+}
+
+/* One that some step has, and whose bytes are at hand: they are needed for as long as it has it. */
+static bool is_in_use(const struct agent *agent, enum provider_type type, const char *name)
+{
+	const struct path *path = agent->node->journal->path;
+	for (size_t i = 0; i < path->count; i++)
+		for (size_t r = 0; r < path->steps[i]->rule_count; r++) {
+			const struct config_key *key = config_rule_find(&path->steps[i]->rules[r], type, name);
+			if (key && is_at_hand(agent, type, name, key->fingerprint))
+				return true;
+		}
+	return false;
+}
+
+/* A name that somebody chose may have stood for other bytes, in a rotation that was never begun. */
+static int put_key(struct agent *agent, enum provider_type type, const char *name, const struct secret *bytes,
+		   struct error **err)
+{
+	_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(type), name);
+	_cleanup_strings_ labels = {0};
+	if (is_in_use(agent, type, name))
+		return error_set(err, ERROR_REFUSED, "%s stands for another key on this node", label);
+	strings_add(&labels, label);
+	keys_forget(&agent->node->keys, &labels);
+	keys_add(&agent->node->keys, type, name, bytes);
+	return 0;
+}
+
 static int open_one(struct agent *agent, const struct object_sealed_key *sealed, struct error **err)
 {
 	struct config_key key = {.name = sealed->name};
@@ -25,7 +63,7 @@ static int open_one(struct agent *agent, const struct object_sealed_key *sealed,
 	if (!sealed->provider || !sealed->name || !sealed->fingerprint || !sealed->text ||
 	    !provider_from_name(sealed->provider, &key.type) || strlen(sealed->fingerprint) >= sizeof(key.fingerprint))
 		return error_set(err, ERROR_REFUSED, "a sealed key is incomplete");
-	if (keys_find(&agent->node->keys, key.type, sealed->name))
+	if (is_at_hand(agent, key.type, sealed->name, sealed->fingerprint))
 		return 0;
 	if (sealed->epoch > agent->disk.epoch)
 		return 0; /* not acknowledged yet */
@@ -35,7 +73,7 @@ static int open_one(struct agent *agent, const struct object_sealed_key *sealed,
 	if (rc == 0)
 		rc = sealed_key_open(agent->options->trust, &binding, sealed->text, &bytes, err);
 	if (rc == 0)
-		keys_add(&agent->node->keys, key.type, sealed->name, bytes);
+		rc = put_key(agent, key.type, sealed->name, bytes, err);
 	return rc < 0 ? error_wrap(err, rc, "sealed key %s/%s", sealed->provider, sealed->name) : 0;
 }
 
@@ -57,52 +95,80 @@ bool agent_has_keys(const struct agent *agent, size_t step)
 	for (size_t r = 0; r < shape->rule_count; r++)
 		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
 			const struct config_key *key = &shape->rules[r].keys[k];
-			char fingerprint[13];
 			if (key->fingerprint[0] == '\0')
 				continue;
-			const struct secret *bytes = keys_find(&agent->node->keys, key->type, key->name);
-			if (!bytes)
-				return false;
-			key_fingerprint(bytes, fingerprint);
-			if (!text_equal(fingerprint, key->fingerprint))
+			if (!is_at_hand(agent, key->type, key->name, key->fingerprint))
 				return false;
 		}
 	return true;
 }
 
-static int make_one(struct agent *agent, const char *provider, struct error **err)
+/* `name`: as spec.to calls it; NULL: one of its own. */
+static int make_one(struct agent *agent, const char *provider, const char *name, struct error **err)
 {
-	struct object_sealed_key sealed = {.epoch = agent->disk.epoch};
+	struct key_server_status *told = &agent->told->status;
 	_cleanup_secret_ bytes = NULL;
+	_cleanup_free_ char *own_name = NULL, *text = NULL;
 	enum provider_type type;
 	char fingerprint[13];
 	if (!provider_from_name(provider, &type) || !provider_key_fits(type, 32))
 		return error_set(err, ERROR_REFUSED, "%s is no provider whose keys can be made", provider);
-	key_generate(clock_wall(), &sealed.name, &bytes);
+	key_generate(clock_wall(), &own_name, &bytes);
 	key_fingerprint(bytes, fingerprint);
-	sealed.fingerprint = fingerprint;
-	struct sealed_key_binding binding = binding_of(agent, &sealed, type);
-	int rc = sealed_key_seal(agent->options->trust, &binding, bytes, &sealed.text, err);
-	if (rc < 0) {
-		free(sealed.name);
+	name = name ? name : own_name;
+	const struct sealed_key_binding binding = {.cluster = agent->cluster_uid,
+						   .rotation = agent->disk.rotation,
+						   .epoch = agent->disk.epoch,
+						   .type = type,
+						   .name = name,
+						   .fingerprint = fingerprint};
+	int rc = sealed_key_seal(agent->options->trust, &binding, bytes, &text, err);
+	if (rc == 0)
+		rc = put_key(agent, type, name, bytes, err);
+	if (rc < 0)
 		return rc;
-	}
-	sealed.provider = xstrdup(provider);
-	sealed.fingerprint = xstrdup(fingerprint);
-	keys_add(&agent->node->keys, type, sealed.name, bytes);
-	struct key_server_status *told = &agent->told->status;
 	told->sealed_keys = xreallocarray(told->sealed_keys, told->sealed_key_count + 1, sizeof(*told->sealed_keys));
-	told->sealed_keys[told->sealed_key_count++] = sealed;
+	told->sealed_keys[told->sealed_key_count++] = (struct object_sealed_key){.provider = xstrdup(provider),
+										 .name = xstrdup(name),
+										 .fingerprint = xstrdup(fingerprint),
+										 .text = steal(text),
+										 .epoch = agent->disk.epoch};
 	return 0;
 }
 
-int agent_make_keys(struct agent *agent, const struct key_server_spec *spec, struct error **err)
+/* By what the KeyRotation asks of the configuration that is here. */
+static int find_target(struct agent *agent, struct config_shape **ret, struct strings *ret_new, struct error **err)
+{
+	struct target_content content = {0};
+	int rc = target_read(agent->node->target, &content, err);
+	if (rc == 0)
+		rc = asked_target(&agent->rotation->spec, encryption_config_shape(content.config), ret, ret_new, err);
+	target_content_free(&content);
+	return rc;
+}
+
+static int make_all(struct agent *agent, const struct strings *labels, struct error **err)
 {
 	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
+		const char *slash = strchr(labels->items[i], '/');
+		_cleanup_free_ char *provider = xstrndup(labels->items[i], (size_t)(slash - labels->items[i]));
+		rc = make_one(agent, provider, agent->rotation->spec.provider ? NULL : slash + 1, err);
+	}
+	return rc;
+}
+
+int agent_make_keys(struct agent *agent, struct error **err)
+{
+	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
+	_cleanup_strings_ labels = {0};
+	int rc = agent_may_begin(agent, err);
+	if (rc == 0)
+		rc = find_target(agent, &to, &labels, err);
+	if (rc == 0)
+		rc = agent_check_by_census(agent, to, &labels, err);
 	/* Those of an order before, or of another epoch, are nobody's. */
 	object_release(&key_server_status_record, &agent->told->status);
 	object_defaults(&key_server_status_record, &agent->told->status);
-	for (size_t i = 0; rc == 0 && i < spec->providers.count; i++)
-		rc = make_one(agent, spec->providers.items[i], err);
-	return rc;
+	return rc == 0 ? make_all(agent, &labels, err) : rc;
 }

@@ -85,6 +85,8 @@ static void forget_rotation(struct controller *c)
 	free(c->servers);
 	c->servers = NULL;
 	c->server_count = 0;
+	c->refused = false;
+	c->keys_asked_at = 0;
 }
 
 /* Then all is begun anew, as another leader would: under an epoch of its own. */
@@ -190,7 +192,10 @@ static int decide_and_act(struct controller *c, struct error **err)
 /* Nothing is decided: there is no path, or it is not known which way it will be gone. */
 static int tell_waiting(struct controller *c, struct error **err)
 {
-	struct decision nothing = {.action = ACTION_WAIT, .step = STEP_NONE, .server = -1};
+	struct decision nothing = {.action = c->refused ? ACTION_BLOCKED : ACTION_WAIT,
+				   .phase = c->refused ? PHASE_BLOCKED : PHASE_ADD_READ_KEY,
+				   .step = STEP_NONE,
+				   .server = -1};
 	if (c->path) {
 		nothing = next_action(c->path, &c->seen, clock_monotonic());
 		nothing.action = ACTION_WAIT;
@@ -203,15 +208,22 @@ static int tell_waiting(struct controller *c, struct error **err)
 /* What this version does not carry out. */
 static int refuse(struct controller *c, const char *no, struct error **err)
 {
+	c->refused = true;
 	controller_trouble(c, no);
 	int rc = withdraw(c, err);
 	return rc == 0 ? tell_waiting(c, err) : rc;
 }
 
+/* Given up before there was a path. */
+static bool never_begun(const struct controller *c)
+{
+	return c->rotation->status.step_count == 0 && c->rotation->spec.aborted;
+}
+
 static int find_path(struct controller *c, struct error **err)
 {
 	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
-	if (c->rotation->status.step_count == 0 && c->rotation->spec.aborted)
+	if (never_begun(c))
 		return controller_tell(c, &given_up, err);
 	c->hold = controller_hold(c->rotation, &c->seen, NULL, clock_wall());
 	int rc = c->hold == HOLD_NOT || c->rotation->status.step_count > 0 ? controller_find_path(c, err) : 0;
@@ -229,7 +241,7 @@ static int turn(struct controller *c, struct error **err)
 	const char *no = key_rotation_not_carried_out(&c->rotation->spec);
 	c->hold = HOLD_NOT;
 	rc = controller_look(c, err);
-	if (rc == 0 && no)
+	if (rc == 0 && no && !never_begun(c))
 		return refuse(c, no, err);
 	if (rc == 0)
 		rc = find_path(c, err);

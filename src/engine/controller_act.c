@@ -239,7 +239,7 @@ int controller_fence(struct controller *c, bool *ret_fenced, struct error **err)
 }
 
 /* A failed or refused order is told; it is sent again by the next decision. */
-static void tell_results(struct controller *c)
+void controller_tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
@@ -394,7 +394,7 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 		if (outcome == OUTCOME_OK)
 			take_canaries(c, d, controller_status(c, i));
 		else
-			tell_results(c);
+			controller_tell_results(c);
 		controller_forget_canaries(c);
 		return 0;
 	}
@@ -590,6 +590,25 @@ static int read_sample(struct controller *c, const struct decision *d, struct er
 	return 0;
 }
 
+/* What each agent says of the old keys on its node. Of a disk that nobody looks at, nothing is known. */
+static void tell_remains(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	strings_free(&status->remains);
+	for (size_t i = 0; i < c->server_count; i++) {
+		_cleanup_free_ char *places = strings_join(&controller_status(c, i)->remains, "; ");
+		_cleanup_free_ char *line = xasprintf("%s: %s", c->servers[i].name, places);
+		if (*places)
+			strings_add(&status->remains, line);
+	}
+	for (size_t i = 0; i < status->server_count; i++) {
+		const char *name = status->servers[i].name;
+		_cleanup_free_ char *line = xasprintf("%s: it was forgotten, and its disk may hold old keys", name);
+		if (status->servers[i].forgotten && status->old_key_count > 0)
+			strings_add(&status->remains, line);
+	}
+}
+
 static int retire(struct controller *c, const struct decision *d, struct error **err)
 {
 	bool sent, all = c->server_count > 0;
@@ -600,6 +619,7 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	}
 	if (!all)
 		return order(c, d, &sent, err);
+	tell_remains(c);
 	c->rotation->status.retired = true;
 	return controller_apply(c, err);
 }
@@ -609,7 +629,7 @@ static int write_step(struct controller *c, const struct decision *d, struct err
 	bool sent;
 	int rc = order(c, d, &sent, err);
 	if (rc == 0 && sent)
-		tell_results(c);
+		controller_tell_results(c);
 	return rc;
 }
 

@@ -105,7 +105,9 @@ struct controller {
 	char *trouble;
 	char *remark; /* on the decision: what a person asked for meanwhile; NULL */
 	enum hold hold;
-	bool gives_up_sweep; /* an abort that is asked for from now on ends the sweep */
+	bool gives_up_sweep;    /* an abort that is asked for from now on ends the sweep */
+	bool refused;           /* what is asked cannot be carried out: the trouble says why */
+	uint64_t keys_asked_at; /* when new keys were last ordered */
 	uint64_t told_at;
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
@@ -152,6 +154,8 @@ _must_check_ int controller_act(struct controller *controller, const struct deci
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
 /* In the middle of a sweep: what keeps it from going on now. For the next time that its progress is told. */
 void controller_tell_sweep(struct controller *controller, enum hold hold);
+/* What agents failed or refused to do is what troubles it. */
+void controller_tell_results(struct controller *controller);
 /* Takes back what is ordered and not carried out yet. */
 _must_check_ int controller_withdraw(struct controller *controller, struct error **err);
 /* A new epoch where the fence stands for none, and *ret_fenced: every agent has acknowledged it. */

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/asked.h"
 #include "engine/intent.h"
+
+#define KEYS_INTERVAL (10 * NS_PER_S) /* before what failed is ordered again: it may have taken a census */
 
 /* All agents have reported, of one configuration that is loaded, and with one trust key; else who stands in the way. */
 static char *not_ready(const struct controller *c)
@@ -28,45 +31,6 @@ static char *not_ready(const struct controller *c)
 					 c->servers[0].name);
 	}
 	return c->seen.servers_known == FACT_KNOWN ? NULL : xstrdup(c->set_why ? c->set_why : "no API server is known");
-}
-
-static int find_target(const struct controller *c, struct config_shape **ret, struct strings *ret_new,
-		       struct error **err)
-{
-	const struct key_rotation_spec *spec = &c->rotation->spec;
-	bool same = text_equal(spec->provider, "same");
-	_cleanup_keys_ unused = {0}; /* an agent makes the real ones: of these only their kinds and places count */
-	const struct intent intent = {same ? NULL : spec->provider, &spec->drop_keys, spec->drop_identity,
-				      clock_wall()};
-	return intent_target(controller_status(c, 0)->configuration, &intent, &unused, ret, ret_new, err);
-}
-
-static const struct object_sealed_key *made_key(const struct controller *c, enum provider_type type)
-{
-	const struct key_rotation_status *status = &c->rotation->status;
-	for (size_t i = 0; i < status->sealed_key_count; i++)
-		if (text_equal(status->sealed_keys[i].provider, provider_name(type)))
-			return &status->sealed_keys[i];
-	return NULL;
-}
-
-/* The keys that were made take the places of the unused ones. */
-static bool put_made_keys(const struct controller *c, const struct strings *labels, struct config_shape *to)
-{
-	for (size_t r = 0; r < to->rule_count; r++)
-		for (size_t k = 0; k < to->rules[r].key_count; k++) {
-			struct config_key *key = &to->rules[r].keys[k];
-			_cleanup_free_ char *label = config_key_label(key);
-			if (!strings_has(labels, label))
-				continue;
-			const struct object_sealed_key *made = made_key(c, key->type);
-			if (!made || strlen(made->fingerprint) >= sizeof(key->fingerprint))
-				return false;
-			free(key->name);
-			key->name = xstrdup(made->name);
-			memcpy(key->fingerprint, made->fingerprint, strlen(made->fingerprint) + 1);
-		}
-	return true;
 }
 
 static void add_keys(const struct config_shape *of, const struct config_shape *other, struct object_key **ret,
@@ -93,20 +57,18 @@ static void add_keys(const struct config_shape *of, const struct config_shape *o
 		}
 }
 
-static int set_path(struct controller *c, const struct config_shape *to, struct error **err)
+/* Takes the steps out of the path. */
+static int set_path(struct controller *c, struct path *path, struct error **err)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	const struct config_shape *from = controller_status(c, 0)->configuration;
-	_cleanup_(path_freep) struct path *path = NULL;
-	int rc = path_make(from, to, &path, err);
-	if (rc < 0)
-		return rc;
+	const struct config_shape *from = path->steps[0], *to = path->steps[path->count - 1];
 	/* Followed once it is written there: agents go by nothing else. */
+	add_keys(from, to, &status->old_keys, &status->old_key_count);
+	add_keys(to, from, &status->new_keys, &status->new_key_count);
 	status->steps = steal(path->steps);
 	status->step_count = path->count;
 	path->count = 0;
-	add_keys(from, to, &status->old_keys, &status->old_key_count);
-	add_keys(to, from, &status->new_keys, &status->new_key_count);
+	controller_trouble(c, NULL);
 	return controller_apply(c, err);
 }
 
@@ -127,27 +89,28 @@ static int take_made_keys(struct controller *c, const struct key_server_status *
 	return controller_apply(c, err);
 }
 
-static int order_keys(struct controller *c, const struct strings *labels, struct error **err)
+static int order_keys(struct controller *c, struct error **err)
 {
 	_cleanup_free_ char *action = xstrdup(order_action_name(ORDER_MAKE_KEY));
 	struct key_server_spec spec = {
 		.action = action, .epoch = c->fence.epoch, .step = STEP_NONE, .from_step = STEP_NONE};
 	const struct key_server_spec *sent = &c->servers[0].sent;
-	if (controller_awaits(c, 0, ORDER_MAKE_KEY, c->fence.epoch, sent->sequence))
+	bool was_sent = sent->epoch == c->fence.epoch && text_equal(sent->action, action);
+	enum outcome outcome = controller_outcome(c, 0, ORDER_MAKE_KEY, sent->epoch, sent->sequence);
+	if (was_sent && outcome == OUTCOME_OPEN)
 		return 0; /* it is at it */
-	if (sent->epoch == c->fence.epoch && text_equal(sent->action, action) &&
-	    controller_outcome(c, 0, ORDER_MAKE_KEY, sent->epoch, sent->sequence) == OUTCOME_OK)
+	if (was_sent && outcome == OUTCOME_OK)
 		return take_made_keys(c, controller_status(c, 0), err);
-	for (size_t i = 0; i < labels->count; i++) {
-		_cleanup_free_ char *provider =
-			xstrndup(labels->items[i], (size_t)(strchr(labels->items[i], '/') - labels->items[i]));
-		if (!strings_has(&spec.providers, provider))
-			strings_add(&spec.providers, provider);
-	}
+	bool failed = was_sent && (outcome == OUTCOME_FAILED || outcome == OUTCOME_REFUSED);
+	if (failed)
+		controller_tell_results(c);
+	else
+		controller_trouble(c, NULL);
+	if (failed && clock_monotonic() < c->keys_asked_at + KEYS_INTERVAL)
+		return 0;
 	spec.sequence = ++c->fence.sequence;
-	int rc = controller_send(c, 0, &spec, err);
-	strings_free(&spec.providers);
-	return rc;
+	c->keys_asked_at = clock_monotonic();
+	return controller_send(c, 0, &spec, err);
 }
 
 static int claim_epoch(struct controller *c, struct error **err)
@@ -161,24 +124,61 @@ static int claim_epoch(struct controller *c, struct error **err)
 	return rc;
 }
 
-int controller_find_path(struct controller *c, struct error **err)
+/* Told, and nothing is begun until a person asks for something else. What a server or the network said is no refusal of
+ * ours, so this takes over errors of what was worked out here alone. */
+static int refuse(struct controller *c, struct error **err)
+{
+	const char *hint = error_hint(*err);
+	_cleanup_free_ char *text =
+		xasprintf("refused: %s%s%s", error_message(*err), hint ? "; " : "", hint ? hint : "");
+	c->refused = true;
+	controller_trouble(c, text);
+	error_clear(err);
+	return 0;
+}
+
+/* The first server's agent has said that it can be done there: with new keys it makes them, too. */
+static bool may_begin(const struct controller *c)
+{
+	const struct key_server_spec *sent = &c->servers[0].sent;
+	return sent->epoch == c->fence.epoch && text_equal(sent->action, order_action_name(ORDER_MAKE_KEY)) &&
+	       controller_outcome(c, 0, ORDER_MAKE_KEY, sent->epoch, sent->sequence) == OUTCOME_OK;
+}
+
+/* One small step towards a path, or onto it. */
+static int go_on(struct controller *c, struct error **err)
 {
 	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
+	_cleanup_(path_freep) struct path *path = NULL;
 	_cleanup_strings_ labels = {0};
-	if (c->path)
-		return 0;
-	if (c->rotation->status.step_count > 0)
-		return key_rotation_path(c->rotation, &c->path, err);
-	_cleanup_free_ char *why = not_ready(c);
-	controller_trouble(c, why);
-	if (why)
-		return 0;
+	const struct config_shape *from = controller_status(c, 0)->configuration;
+	const struct key_rotation_spec *spec = &c->rotation->spec;
+	const struct key_rotation_status *status = &c->rotation->status;
+	int rc = asked_check(spec, err);
+	if (rc == 0)
+		rc = asked_target(spec, from, &to, &labels, err);
+	if (rc < 0)
+		return refuse(c, err);
 	if (c->fence.epoch == 0)
 		return claim_epoch(c, err);
-	int rc = find_target(c, &to, &labels, err);
-	if (rc < 0)
-		return rc;
-	if (!put_made_keys(c, &labels, to))
-		return order_keys(c, &labels, err);
-	return set_path(c, to, err);
+	if (!asked_put_made(spec, status->sealed_keys, status->sealed_key_count, &labels, to) ||
+	    (labels.count == 0 && !may_begin(c)))
+		return order_keys(c, err);
+	rc = asked_path(from, to, &path, err);
+	return rc < 0 ? refuse(c, err) : set_path(c, path, err);
+}
+
+int controller_find_path(struct controller *c, struct error **err)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	if (c->path)
+		return 0;
+	if (status->step_count > 0)
+		return key_rotation_path(c->rotation, &c->path, err);
+	c->refused = false;
+	_cleanup_free_ char *why = not_ready(c);
+	if (!why)
+		return go_on(c, err);
+	controller_trouble(c, why);
+	return 0;
 }

@@ -127,7 +127,7 @@ static const char *phase_of(const struct controller *c, const struct decision *d
 		return given_up(c) ? "Aborted" : phase_name(PHASE_DONE);
 	if (c->hold != HOLD_NOT)
 		return "Paused";
-	return c->path ? phase_name(d->phase) : phase_name(PHASE_ADD_READ_KEY);
+	return phase_name(d->phase);
 }
 
 static int step_of(const struct controller *c, const struct decision *d)
@@ -161,7 +161,10 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 	changed |= condition_set(rotation, "Converged", good, good ? "Loaded" : "Waiting",
 				 good ? "every API server was seen to run one configuration" : words, wall);
 	changed |= condition_set(rotation, "Degraded", blocked || c->trouble != NULL,
-				 blocked ? reason_name(d->reason) : "None", blocked || c->trouble ? words : "", wall);
+				 !blocked  ? "None"
+				 : c->path ? reason_name(d->reason)
+					   : "Refused",
+				 blocked || c->trouble ? words : "", wall);
 	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
 				 !done                         ? ""
 				 : !given_up(c)                ? "the old key left every API server"

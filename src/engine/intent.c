@@ -27,6 +27,16 @@ static bool shape_has_name(const struct config_shape *shape, const char *name)
 	return false;
 }
 
+static int check_drop_names(const struct config_shape *from, const struct intent *intent, struct error **err)
+{
+	for (size_t i = 0; intent->drop_keys && i < intent->drop_keys->count; i++)
+		if (!shape_has_name(from, intent->drop_keys->items[i]))
+			return error_set(err, ERROR_REFUSED,
+					 "--drop-key %s: the present configuration has no key of that name",
+					 intent->drop_keys->items[i]);
+	return 0;
+}
+
 static int check(const struct config_shape *from, const struct intent *intent, bool local, enum provider_type *ret_kind,
 		 struct error **err)
 {
@@ -42,12 +52,7 @@ static int check(const struct config_shape *from, const struct intent *intent, b
 		error_set_hint(err, "to turn encryption on name the kind of key: --provider secretbox");
 		return rc;
 	}
-	for (size_t i = 0; intent->drop_keys && i < intent->drop_keys->count; i++)
-		if (!shape_has_name(from, intent->drop_keys->items[i]))
-			return error_set(err, ERROR_REFUSED,
-					 "--drop-key %s: the present configuration has no key of that name",
-					 intent->drop_keys->items[i]);
-	return 0;
+	return check_drop_names(from, intent, err);
 }
 
 static void free_key(struct config_key *key)
@@ -115,6 +120,30 @@ static int check_dropped(const struct config_shape *to, const struct intent *int
 	return 0;
 }
 
+/* Keys that read but do not write. */
+static void remove_read_keys(struct config_rule *rule, const struct intent *intent, size_t first)
+{
+	for (size_t k = rule->key_count; k-- > first;)
+		if (leaves(&rule->keys[k], intent))
+			remove_key(rule, k);
+}
+
+int intent_without_new_key(const struct config_shape *from, const struct intent *intent, struct config_shape **ret,
+			   struct error **err)
+{
+	_cleanup_(config_shape_freep) struct config_shape *to = config_shape_copy(from);
+	int rc = check_drop_names(from, intent, err);
+	for (size_t r = 0; r < to->rule_count; r++)
+		remove_read_keys(&to->rules[r], intent, 1);
+	if (rc == 0)
+		rc = check_dropped(to, intent, err);
+	if (rc == 0 && config_shape_equal(from, to))
+		rc = error_set(err, ERROR_REFUSED, "nothing would leave the present configuration");
+	if (rc == 0)
+		*ret = steal(to);
+	return rc;
+}
+
 int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
 		  struct config_shape **ret, struct strings *ret_new, struct error **err)
 {
@@ -134,9 +163,7 @@ int intent_target(const struct config_shape *from, const struct intent *intent, 
 		if (changes && is_local(writes))
 			remove_key(rule, 0);
 		/* Where the write key stays, it is no fallback. */
-		for (size_t k = rule->key_count; k-- > (changes ? 0 : 1);)
-			if (leaves(&rule->keys[k], intent))
-				remove_key(rule, k);
+		remove_read_keys(rule, intent, changes ? 0 : 1);
 		if (changes)
 			put_first(rule, &key);
 	}

@@ -18,6 +18,10 @@ struct intent {
  * -ERROR_USAGE. */
 _must_check_ int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
 			       struct config_shape **ret, struct strings *ret_new, struct error **err);
+/* The same where no key is new: `drop_keys` and the fallback to plaintext leave every rule. -ERROR_REFUSED where one of them
+ * writes, or where nothing would leave. */
+_must_check_ int intent_without_new_key(const struct config_shape *from, const struct intent *intent,
+					struct config_shape **ret, struct error **err);
 /* Keys of `from` that `to` lacks (plaintext and KMS included), and the other way round: labels, for journal and
  * report. */
 void intent_old_keys(const struct config_shape *from, const struct config_shape *to, struct strings *ret);

@@ -118,6 +118,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_WITHIN("progress", &progress_record),
 	OBJECT_WITHIN("quarantined", &quarantine_record),
 	OBJECT_SENTENCES(STATUS, evidence, "evidence", KEY_ROTATION_EVIDENCE_MAX, KEY_WORDS_MAX),
+	OBJECT_SENTENCES(STATUS, remains, "remains", KEY_SERVERS_MAX, KEY_WORDS_MAX),
 };
 #undef STATUS
 const struct object_record key_rotation_status_record = {status_fields, ELEMENTS(status_fields),
@@ -172,14 +173,10 @@ int key_rotation_status_body(const struct key_rotation *rotation, char **ret, st
 
 const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)
 {
-	if (!spec->provider)
-		return "this version carries out spec.provider only";
-	if (!text_equal(spec->old_key, "keep"))
-		return "this version leaves old keys on the nodes only: spec.oldKey keep";
-	if (spec->foreign_prefixes.count > 0)
-		return "this version does not pass spec.foreignPrefixes to agents";
-	if (spec->allow_aesgcm)
-		return "this version does not pass spec.allowAesgcm to agents";
+	if (spec->renew_dek || spec->follow_kms)
+		return "this version does not follow KMS keys: spec.renewDek and spec.followKMS are not carried out";
+	if (text_equal(spec->mode, "force"))
+		return "this version has no spec.mode force: it is for managed clusters, whose key ID never changes";
 	return NULL;
 }
 

@@ -79,6 +79,7 @@ struct key_rotation_status {
 		size_t item_count;
 	} quarantined;
 	struct strings evidence; /* sentences */
+	struct strings remains;  /* where the old keys are now: a sentence for each server */
 };
 
 struct key_rotation {

@@ -32,7 +32,6 @@ static const struct object_field spec_fields[] = {
 	OBJECT_NUMBER(SPEC, beat, "beat", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(SPEC, good_for_milliseconds, "goodForMilliseconds", 86400000, 0),
 	OBJECT_NUMBER(SPEC, census_revision, "censusRevision", OBJECT_NUMBER_MAX, 0),
-	OBJECT_TEXTS(SPEC, providers, "providers", 8, 16),
 	OBJECT_LIST(SPEC, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &key_server_canary_record),
 };
 #undef SPEC
@@ -132,6 +131,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXT(STATUS, trust_key, "trustKey", 64),
 	OBJECT_TEXTS(STATUS, retired, "retired", 256, KEY_FINGERPRINT_LEN),
+	OBJECT_SENTENCES(STATUS, remains, "remains", 32, KEY_WORDS_MAX),
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),
 	OBJECT_LIST(STATUS, members, member_count, "members", 16, &member_record),
 	OBJECT_BOOL(STATUS, members_behind_balancer, "membersBehindBalancer"),

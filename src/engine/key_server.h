@@ -31,7 +31,6 @@ struct key_server_spec {
 	bool aborted;
 	uint64_t beat, good_for_milliseconds; /* as in order.h */
 	uint64_t census_revision;             /* compact */
-	struct strings providers;             /* make-key: a key of each kind */
 	struct key_server_canary *canaries;
 	size_t canary_count;
 };
@@ -86,6 +85,7 @@ struct key_server_status {
 	uint64_t request_timeout_milliseconds;
 	char *trust_key;                       /* fingerprint */
 	struct strings retired;                /* fingerprints */
+	struct strings remains;                /* retire: where the old keys are on this node, a sentence each */
 	struct object_sealed_key *sealed_keys; /* make-key: to be carried to KeyRotation.status */
 	size_t sealed_key_count;
 	/* etcd */

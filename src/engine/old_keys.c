@@ -26,6 +26,27 @@ int old_keys_policy_parse(const char *text, const char *directory, struct old_ke
 	return seal_open(text + 5, &ret->seal, err);
 }
 
+int old_keys_policy_asked(const char *fate, const char *certificate, const char *directory, struct old_keys_policy *ret,
+			  struct error **err)
+{
+	struct old_keys_policy policy = {.directory = directory, .fate = OLD_KEY_SEAL};
+	int rc = 0;
+	if (text_equal(fate, "keep"))
+		policy.fate = OLD_KEY_KEEP;
+	else if (text_equal(fate, "destroy"))
+		policy.fate = OLD_KEY_DESTROY;
+	else if (text_equal(fate, "seal") && certificate)
+		rc = seal_parse("spec.oldKeyCert", certificate, &policy.seal, err);
+	else
+		rc = error_set(
+			err, ERROR_INPUT,
+			"spec.oldKey is keep, destroy, or seal with spec.oldKeyCert: what becomes of the old key "
+			"is not known");
+	if (rc == 0)
+		*ret = policy;
+	return rc;
+}
+
 void old_keys_policy_free(struct old_keys_policy *policy)
 {
 	seal_free(policy->seal);

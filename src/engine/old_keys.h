@@ -19,6 +19,9 @@ struct old_keys_policy {
 /* "keep", "destroy", "seal:/path/cert.pem"; the certificate is tried at once. -ERROR_USAGE, -ERROR_INPUT. */
 _must_check_ int old_keys_policy_parse(const char *text, const char *directory, struct old_keys_policy *ret,
 				       struct error **err);
+/* The same as a KeyRotation says it: "keep", "destroy", or "seal" and a certificate in PEM. */
+_must_check_ int old_keys_policy_asked(const char *fate, const char *certificate, const char *directory,
+				       struct old_keys_policy *ret, struct error **err);
 void old_keys_policy_free(struct old_keys_policy *policy);
 
 /* The local keys that the whole file loses by this step: labels ("aescbc/key1"), for journal and report. */

@@ -24,10 +24,11 @@ struct rotation {
 	struct secret *to_text; /* --to FILE, parsed: */
 	struct encryption_config *to_config;
 	struct old_keys_policy old_key;
-	char *retired_directory;   /* where old keys lie: STATE_DIRECTORY/retired */
-	char *held_directory;      /* where new keys lie until the rotation is done: STATE_DIRECTORY/rotating */
-	unsigned rescues_before;   /* by processes before this one, which a person has begun again since */
-	struct seal *new_key_seal; /* NULL: none */
+	struct strings foreign_prefixes; /* the cluster's; with an agent, and those of its KeyRotation */
+	char *retired_directory;         /* where old keys lie: STATE_DIRECTORY/retired */
+	char *held_directory;            /* where new keys lie until the rotation is done: STATE_DIRECTORY/rotating */
+	unsigned rescues_before;         /* by processes before this one, which a person has begun again since */
+	struct seal *new_key_seal;       /* NULL: none */
 	uint64_t settle_time;
 	char *opened_file,
 		*opened_journal; /* hashes of file and journal as rotation_open read them; journal NULL: none */
@@ -89,6 +90,8 @@ _must_check_ int rotation_census_now(struct rotation *rotation, struct error **e
 struct canary_options rotation_canary_options(const struct rotation *rotation);
 /* Objects under the rules of the path, by the last census. */
 uint64_t rotation_objects(const struct rotation *rotation);
+/* The same of the path's beginning and this end, where that is not on a path yet. */
+uint64_t rotation_objects_under(const struct rotation *rotation, const struct config_shape *to);
 /* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
 _must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct error **err);
 /* What is said about a new key without a copy, at promotion and in the report. */

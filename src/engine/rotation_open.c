@@ -350,6 +350,8 @@ static struct rotation *rotation_new(const struct rotation_options *options)
 	r->began = loop_now(r->cluster->loop);
 	r->sweep.step = STEP_NONE;
 	r->servers[0] = &r->cluster->kube;
+	for (size_t i = 0; i < r->cluster->foreign_prefixes.count; i++)
+		strings_add(&r->foreign_prefixes, r->cluster->foreign_prefixes.items[i]);
 	return r;
 }
 
@@ -466,6 +468,7 @@ void rotation_free(struct rotation *r)
 	free(r->retired_directory);
 	free(r->held_directory);
 	old_keys_policy_free(&r->old_key);
+	strings_free(&r->foreign_prefixes);
 	seal_free(r->new_key_seal);
 	if (r->record)
 		fclose(r->record);

@@ -206,9 +206,9 @@ static void tell_gaps(struct rotation *r)
 			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
 		strings_add(&r->report->evidence, line);
 	}
-	for (size_t i = 0; i < r->cluster->foreign_prefixes.count; i++) {
+	for (size_t i = 0; i < r->foreign_prefixes.count; i++) {
 		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
-						      r->cluster->foreign_prefixes.items[i]);
+						      r->foreign_prefixes.items[i]);
 		strings_add(&r->report->evidence, line);
 	}
 	for (size_t i = 0; i < r->journal->forgotten.count; i++) {

@@ -132,7 +132,8 @@ static int check_pair(const struct encryption_config *config, const size_t a[2],
 				    first_place->name->line);
 	if (key->type == PROVIDER_KMS)
 		return check_kms_pair(config, first, key, place, first_place, err);
-	if (key->type != PROVIDER_IDENTITY && !secret_equal(first_place->bytes, place->bytes))
+	bool known = first_place->bytes && place->bytes;
+	if (key->type != PROVIDER_IDENTITY && known && !secret_equal(first_place->bytes, place->bytes))
 		return config_error(config, place->name, err,
 				    "the key name of line %zu for other bytes; values in etcd name only the key: "
 				    "rename one before it is used",

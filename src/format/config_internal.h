@@ -28,6 +28,7 @@ struct config_rule_place {
 
 struct encryption_config {
 	char *name;
+	bool names_only; /* a key may lack its bytes */
 	struct secret *text;
 	struct yaml_tree *tree;
 	const struct tree_node *rules_node;

@@ -201,30 +201,45 @@ static int decode(const char *text, struct secret **ret)
 	return secret_base64_decode(secret_text(joined), secret_len(joined), ret);
 }
 
+static int parse_bytes(const struct encryption_config *config, const struct tree_node *node, const struct field *field,
+		       struct config_key *key, struct config_place *place, struct error **err)
+{
+	const char *text;
+	int rc = read_required(config, node, field, "a key", &text, err);
+	if (rc < 0)
+		return rc;
+	if (decode(text, &place->bytes) < 0)
+		return config_error(config, field->value, err,
+				    "\"secret\" is not base64; encode the key's bytes again");
+	size_t len = secret_len(place->bytes);
+	if (!provider_key_fits(key->type, len))
+		return config_error(config, field->value, err, "a key of %zu bytes; %s needs %s", len,
+				    provider_name(key->type), key->type == PROVIDER_SECRETBOX ? "32" : "16, 24 or 32");
+	key_fingerprint(place->bytes, key->fingerprint);
+	return 0;
+}
+
+static bool is_absent(const struct tree_node *node)
+{
+	return !node || tree_is_null(node) || (node->kind == TREE_SCALAR && tree_text(node)[0] == '\0');
+}
+
 /* One item of `keys:`. */
 static int parse_key(const struct encryption_config *config, const struct tree_node *node, struct config_key *key,
 		     struct config_place *place, struct error **err)
 {
 	struct field fields[] = {{"name", NULL}, {"secret", NULL}};
-	const char *name, *text;
+	const char *name;
 	int rc = read_fields(config, node, "a key", fields, ELEMENTS(fields), 0, err);
 	if (rc == 0)
 		rc = read_required(config, node, &fields[0], "a key", &name, err);
 	if (rc == 0)
 		rc = check_name(config, fields[0].value, name, err);
-	if (rc == 0)
-		rc = read_required(config, node, &fields[1], "a key", &text, err);
+	if (rc == 0 && !(config->names_only && is_absent(fields[1].value)))
+		rc = parse_bytes(config, node, &fields[1], key, place, err);
 	if (rc < 0)
 		return rc;
-	if (decode(text, &place->bytes) < 0)
-		return config_error(config, fields[1].value, err,
-				    "\"secret\" is not base64; encode the key's bytes again");
-	size_t len = secret_len(place->bytes);
-	if (!provider_key_fits(key->type, len))
-		return config_error(config, fields[1].value, err, "a key of %zu bytes; %s needs %s", len,
-				    provider_name(key->type), key->type == PROVIDER_SECRETBOX ? "32" : "16, 24 or 32");
 	key->name = xstrdup(name);
-	key_fingerprint(place->bytes, key->fingerprint);
 	place->node = node;
 	place->name = fields[0].value;
 	return 0;
@@ -482,13 +497,14 @@ static int parse_rules(struct encryption_config *config, struct error **err)
 	return rc;
 }
 
-int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
-			    struct error **err)
+static int parse(const char *name, const struct secret *text, bool names_only, struct encryption_config **ret,
+		 struct error **err)
 {
 	if (secret_len(text) > ENCRYPTION_CONFIG_MAX)
 		return error_set(err, ERROR_INPUT, "%s: larger than 1 MiB; that is no EncryptionConfiguration", name);
 	_cleanup_(encryption_config_freep) struct encryption_config *config = xcalloc(1, sizeof(*config));
 	config->name = xstrdup(name);
+	config->names_only = names_only;
 	config->text = secret_from(secret_data(text), secret_len(text));
 	config->shape = xcalloc(1, sizeof(*config->shape));
 	int rc = yaml_tree_parse(name, text, &config->tree, err);
@@ -498,6 +514,22 @@ int encryption_config_parse(const char *name, const struct secret *text, struct 
 		rc = config_check(config, err);
 	if (rc == 0)
 		*ret = steal(config);
+	return rc;
+}
+
+int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
+			    struct error **err)
+{
+	return parse(name, text, false, ret, err);
+}
+
+int encryption_config_parse_names(const char *name, const struct secret *text, struct config_shape **ret,
+				  struct error **err)
+{
+	_cleanup_(encryption_config_freep) struct encryption_config *config = NULL;
+	int rc = parse(name, text, true, &config, err);
+	if (rc == 0)
+		*ret = config_shape_copy(config->shape);
 	return rc;
 }
 

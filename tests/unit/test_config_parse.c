@@ -325,13 +325,39 @@ static void test_plain(void **state)
 	assert_int_equal(yaml_plain_is_string(row->name), row->is_string);
 }
 
+/* A file by its keys' names: bytes that are there are looked at as ever. */
+static void test_names_alone(void **state)
+{
+	static const char half[] = RULE "  - aescbc: {keys: [{name: old, secret: " KEY32 "}, {name: new}]}\n"
+					"  - secretbox: {keys: [{name: box, secret: ''}]}\n";
+	static const char bad_bytes[] = RULE CBC("k", "c2VjcmV0");
+	static const char twice[] = RULE "  - aescbc: {keys: [{name: k}, {name: k}]}\n";
+	static const char *const wrong[] = {bad_bytes, twice};
+	_cleanup_secret_ text = secret_from(half, strlen(half));
+	_cleanup_(config_shape_freep) struct config_shape *shape = NULL;
+	struct encryption_config *config = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(encryption_config_parse_names("f", text, &shape, &err), err);
+	assert_int_equal(shape->rules[0].key_count, 3);
+	assert_int_equal(strlen(shape->rules[0].keys[0].fingerprint), 12);
+	assert_string_equal(shape->rules[0].keys[1].name, "new");
+	assert_string_equal(shape->rules[0].keys[1].fingerprint, "");
+	assert_string_equal(shape->rules[0].keys[2].fingerprint, "");
+	assert_int_equal(parse(half, strlen(half), &config, NULL), -ERROR_INPUT);
+	for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+		_cleanup_secret_ other = secret_from(wrong[i], strlen(wrong[i]));
+		struct config_shape *none = NULL;
+		assert_int_equal(encryption_config_parse_names("f", other, &none, NULL), -ERROR_INPUT);
+		assert_null(none);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_key_bytes),
-		cmocka_unit_test(test_size_cap),
-		cmocka_unit_test(test_bomb),
-		cmocka_unit_test(test_node_cap),
+		cmocka_unit_test(test_key_bytes), cmocka_unit_test(test_size_cap),    cmocka_unit_test(test_bomb),
+		cmocka_unit_test(test_node_cap),  cmocka_unit_test(test_names_alone),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_bad, bad) + RUN_ROWS(test_good, good) +

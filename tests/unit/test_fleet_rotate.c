@@ -62,13 +62,8 @@ static void test_all_of_it(void **state)
 
 static void test_what_agents_have_no_use_for(void **state)
 {
-	static const char *const options[] = {"--to=f",
-					      "--state-dir=d",
-					      "--record=f",
-					      "--apply=reload",
-					      "--encryption-config=f",
-					      "--etcd-endpoints=u",
-					      "--new-key-copy=none"};
+	static const char *const options[] = {"--state-dir=d",         "--record=f",         "--apply=reload",
+					      "--encryption-config=f", "--etcd-endpoints=u", "--new-key-copy=none"};
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(options); i++) {
 		struct key_rotation_spec spec = {0};
@@ -87,10 +82,11 @@ static void test_sealed_old_key(void **state)
 	_cleanup_free_ char *path = xstrdup(in_folder("cert.pem")), *option = xasprintf("--old-key=seal:%s", path);
 	const char *const words[] = {option};
 	(void)state;
-	put_file(path, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+	put_file(path, "Certificate: words for people\n"
+		       "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
 	assert_ok(spec_of(1, words, &spec, &err), err);
 	assert_string_equal(spec.old_key, "seal");
-	assert_non_null(strstr(spec.old_key_cert, "MIIB"));
+	assert_string_equal(spec.old_key_cert, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
 	object_release(&key_rotation_spec_record, &spec);
 	/* A key that would have gone into an object for all to read. */
 	put_file(path, "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n");
@@ -99,6 +95,45 @@ static void test_sealed_old_key(void **state)
 	assert_int_equal(SPEC(&spec, &err, "--old-key=seal:/nowhere"), -ERROR_NOT_FOUND);
 	error_clear(&err);
 	assert_int_equal(SPEC(&spec, &err, "--old-key=lose"), -ERROR_USAGE);
+	error_clear(&err);
+}
+
+/* A file goes by names and fingerprints: what bytes it has go nowhere. */
+static void test_another_target(void **state)
+{
+	static const char secret[] = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY=";
+	struct key_rotation_spec spec = {0};
+	struct error *err = NULL;
+	_cleanup_free_ char *path = xstrdup(in_folder("target.yaml")), *option = xasprintf("--to=%s", path);
+	_cleanup_free_ char *text = xasprintf("apiVersion: apiserver.config.k8s.io/v1\n"
+					      "kind: EncryptionConfiguration\n"
+					      "resources:\n"
+					      "- resources: [secrets, '*.apps']\n"
+					      "  providers:\n"
+					      "  - secretbox: {keys: [{name: new}]}\n"
+					      "  - aescbc: {keys: [{name: old, secret: %s}]}\n"
+					      "  - identity: {}\n",
+					      secret);
+	const char *const words[] = {option}, *const too_much[] = {option, "--drop-identity"};
+	(void)state;
+	put_file(path, text);
+	assert_ok(spec_of(1, words, &spec, &err), err);
+	assert_null(spec.provider);
+	assert_int_equal(spec.to_rule_count, 1);
+	const struct key_rotation_rule *rule = &spec.to_rules[0];
+	assert_string_equal(rule->resources.items[1], "*.apps");
+	assert_int_equal(rule->key_count, 3);
+	assert_string_equal(rule->keys[0].provider, "secretbox");
+	assert_string_equal(rule->keys[0].name, "new");
+	assert_null(rule->keys[0].fingerprint);
+	assert_int_equal(strlen(rule->keys[1].fingerprint), 12);
+	assert_null(rule->keys[2].name);
+	struct key_rotation rotation = {.meta = {.name = (char *)"r"}, .spec = spec};
+	_cleanup_free_ char *body = NULL;
+	assert_ok(key_rotation_spec_body(&rotation, &body, &err), err);
+	assert_null(strstr(body, secret));
+	object_release(&key_rotation_spec_record, &spec);
+	assert_int_equal(spec_of(2, too_much, &spec, &err), -ERROR_USAGE);
 	error_clear(&err);
 }
 
@@ -126,6 +161,7 @@ int main(void)
 		cmocka_unit_test(test_all_of_it),
 		cmocka_unit_test(test_what_agents_have_no_use_for),
 		folder_test(test_sealed_old_key),
+		folder_test(test_another_target),
 		cmocka_unit_test(test_asks_the_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

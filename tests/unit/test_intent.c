@@ -74,7 +74,36 @@ static void makes(void **state)
 	assert_int_equal(made.count, 1);
 }
 
+/* Where nothing but leaving is asked for. */
+static const struct {
+	const char *name, *from, *drop, *said;
+} drops[] = {
+	{"a read key", "secrets=a,b,-", "b", "secrets=a,-"},
+	{"from every rule", "secrets=a,b; configmaps=-,b", "b", "secrets=a; configmaps=-"},
+	{"plaintext, where it is a fallback", "secrets=a,-; configmaps=-", "-", "secrets=a; configmaps=-"},
+	{"a key that writes", "secrets=a,b", "a",
+	 "--drop-key a: a rule writes with it that this rotation gives no new key"},
+	{"a key that is not there", "secrets=a", "x",
+	 "--drop-key x: the present configuration has no key of that name"},
+	{"plaintext that is not there", "secrets=a", "-", "nothing would leave the present configuration"},
+};
+
+static void leaves_alone(void **state)
+{
+	const __typeof__(drops[0]) *row = *state;
+	_cleanup_(config_shape_freep) struct config_shape *from = shape_parse(row->from), *to = NULL;
+	_cleanup_strings_ drop = {0};
+	_cleanup_error_ failed = NULL;
+	bool plaintext = text_equal(row->drop, "-");
+	if (!plaintext)
+		strings_add(&drop, row->drop);
+	const struct intent intent = {.drop_keys = &drop, .drop_identity = plaintext};
+	int rc = intent_without_new_key(from, &intent, &to, &failed);
+	_cleanup_free_ char *text = rc == 0 ? shape_text(to) : xstrdup(error_message(failed));
+	assert_string_equal(text, row->said);
+}
+
 int main(void)
 {
-	return RUN_ROWS(makes, rows);
+	return RUN_ROWS(makes, rows) + RUN_ROWS(leaves_alone, drops);
 }

@@ -38,8 +38,8 @@ static const struct {
 	 "KeyServer cp-1: status: evidence: longer than 16 characters"},
 	{"a long text in a list", STATUS("\"retired\":[\"a\",\"" LONG_HASH "\"]"), ERROR_LIMIT,
 	 "KeyServer cp-1: status: retired: [1]: longer than 12 characters"},
-	{"a long list", SERVER("\"spec\":{\"providers\":[1,2,3,4,5,6,7,8,9]}"), ERROR_LIMIT,
-	 "KeyServer cp-1: spec: providers: more than 8 items"},
+	{"a long list", STATUS("\"members\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]"), ERROR_LIMIT,
+	 "KeyServer cp-1: status: members: more than 16 items"},
 	{"a shape that is none", STATUS("\"configuration\":{\"rules\":[]}"), ERROR_INPUT,
 	 "KeyServer cp-1: status: configuration: shape: rules is not a list of 1 to 1024 items"},
 };

@@ -1,0 +1,171 @@
+"""What a KeyRotation may ask of several API servers beyond a new key: what becomes of the old one, another target, what in
+etcd is somebody else's; and what is refused before anything is written."""
+
+import base64
+import contextlib
+import glob
+import os
+import subprocess
+import unittest
+
+from fleet import GROUP, ROTATIONS, FleetCase
+from lib import kube_rekey, snapshot_hash, start_kube_rekey, wait_until
+from lib.certificates import Authority
+from rotating import Writers
+
+OURS, OTHER = "/registry/secrets/", "/registry-of-another-cluster/secrets/default/x"
+
+
+class Keys(FleetCase):
+    """In the order of the tests' names, on one cluster."""
+
+    def flags(self, *more):
+        return ["rotate", "--target", "agents", "--yes", "-o", "json", "--compact", "--settle", "3s", "--qps", "0",
+                "--kubeconfig", self.cluster.kubeconfig(name="person.conf"), *more]
+
+    def file(self, name, *rules):
+        """A target as people write it: resources, and keys without their bytes."""
+        lines = ["apiVersion: apiserver.config.k8s.io/v1", "kind: EncryptionConfiguration", "resources:"]
+        for resources, *providers in rules:
+            lines += [f"- resources: [{resources}]", "  providers:"]
+            lines += [f"  - {provider}" for provider in providers]
+        path = self.cluster.path(name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        return path
+
+    @contextlib.contextmanager
+    def writers(self):
+        """A client of each server that reads through the next one; what they leave is taken away."""
+        servers = self.cluster.servers
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(Writers(
+                server.client(), threads=1, namespace=f"writers-{number}",
+                reader=servers[(number + 1) % 3].client()))
+                for number, server in enumerate(servers)]
+            yield
+        for number, each in enumerate(writers):
+            self.assertEqual(each.faults, [])
+            self.assertGreater(each.done, 10)
+            for resource in ("secrets", "configmaps"):
+                self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/{resource}")
+
+    def expect_gone(self, secret):
+        """These bytes lie nowhere in what agents keep, however they are written down."""
+        for folder in glob.glob(self.cluster.path("state-*")):
+            for path in glob.glob(os.path.join(folder, "**"), recursive=True):
+                if os.path.isfile(path):
+                    with open(path, "rb") as file:
+                        content = file.read()
+                    self.assertNotIn(secret.encode(), content, path)
+                    self.assertNotIn(base64.b64decode(secret), content, path)
+
+    def retired(self):
+        return [sorted(os.listdir(self.cluster.path(f"state-{index}/retired"))) for index in range(3)]
+
+    def test_0_refused_before_anything_is_written(self):
+        files = [server.read_config() for server in self.cluster.servers]
+        self.fleet.start()
+        wait_until(lambda: len([each for each in self.api.list("kube-rekey.dev/v1alpha1/keyservers")
+                                if each.get("status", {}).get("configuration")]) == 3, 60, "every agent reports")
+        secretbox, plain = "secretbox: {keys: [{name: new}]}", "identity: {}"
+        made_up = f"aescbc: {{keys: [{{name: mine, secret: {base64.b64encode(os.urandom(32)).decode()}}}]}}"
+        for name, words, *rules in (
+                ("plain", "writes in plaintext what is encrypted now", ("secrets, configmaps", plain, "aescbc: {keys: [{name: key1}]}")),
+                ("fewer", "has no rule for configmaps", ("secrets", secretbox, plain)),
+                ("bytes", "no server has aescbc/mine", ("secrets, configmaps", made_up, plain)),
+                ("kms", "no server has kms/vault", ("secrets, configmaps", "kms: {apiVersion: v2, name: vault, "
+                                                    "endpoint: 'unix:///run/kms.sock'}", plain))):
+            refused = kube_rekey(self.flags("--to", self.file(name, *rules)))
+            self.assertEqual(refused.code, 3, refused)
+            self.assertIn(words, refused.err)
+        self.assertEqual(self.api.list(ROTATIONS), [])
+        # By an object that somebody else made.
+        keys = [{"provider": "secretbox", "name": "new"}]
+        for number, (words, spec) in enumerate((
+                ("writes in plaintext", {"to": {"rules": [{"resources": ["secrets", "configmaps"], "keys": [
+                    {"provider": "identity"}, {"provider": "aescbc", "name": "key1"}]}]}}),
+                ("another rule", {"to": {"rules": [{"resources": ["secrets", "configmaps"], "keys": keys},
+                                                   {"resources": ["secrets"], "keys": keys}]}}),
+                ("certificate", {"provider": "same", "oldKey": "seal",
+                                 "oldKeyCert": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}),
+                ("a rule writes with it", {"dropKeys": ["key1"]}),
+                ("spec.followKMS", {"followKMS": True}))):
+            name = f"refused-{number}"
+            self.api.create(ROTATIONS, None, {"apiVersion": GROUP, "kind": "KeyRotation", "metadata": {"name": name},
+                                              "spec": spec})
+            status = self.fleet.wait_for(
+                name, lambda status: words in str(status.get("conditions")), 30, words)  # pylint: disable=cell-var-from-loop
+            self.assertEqual(status["phase"], "Blocked")
+            degraded = next(each for each in status["conditions"] if each["type"] == "Degraded")
+            self.assertEqual((degraded["status"], degraded["reason"]), ("True", "Refused"), degraded)
+            self.assertNotIn("steps", status)
+            self.api.delete(ROTATIONS, None, name)
+        # What only a census tells.
+        self.fleet.rotate("ours", foreignPrefixes=[OURS])
+        status = self.fleet.wait_for("ours", lambda status: "of this API server are stored under" in str(
+            status.get("conditions")), 60, "it is no foreign prefix")
+        self.assertNotIn("sealedKeys", status)
+        self.api.delete(ROTATIONS, None, "ours")
+        self.assertEqual([server.read_config() for server in self.cluster.servers], files)
+
+    def test_1_sealed(self):
+        """The old key is sealed on each node when nothing needs it, though an agent dies right before; what lies under
+        the key but is somebody else's does not hold it back when a person says so."""
+        person = Authority(self.cluster.path("person"), "backup-keeper").issue("me", "me")
+        ((old, secret),) = self.keys()[0].items()
+        value = next(iter(self.cluster.etcd.get_prefix(OURS).values()))[0]
+        self.cluster.etcd.at().put(OTHER, value)
+        self.addCleanup(self.cluster.etcd.at().delete, OTHER)
+        with self.writers():
+            self.fleet.start()
+            begun = start_kube_rekey(self.flags("--name", "sealed", "--old-key", f"seal:{person.cert}",
+                                                "--foreign-prefix", "/registry-of-another-cluster/"))
+            self.addCleanup(begun.kill)
+            wait_until(lambda: self.api.list(ROTATIONS), 60, "it is asked for")
+            self.fleet.wait_for("sealed", lambda status: 3 in self.steps(), 240, "the old key leaves")
+            self.fleet.agents[self.cluster.servers[1].hostname].kill()
+            self.assertIn(["aescbc-key1.yaml"], self.retired())
+            self.fleet.start_agent(1)
+            self.fleet.wait_done("sealed")
+        report = begun.wait(60).json()
+        status = self.expect_rotated("sealed", snapshot_hash(self.api), old)
+        self.assertEqual(self.retired(), [["aescbc-key1.yaml.cms"]] * 3)
+        for index in range(3):
+            sealed = self.cluster.path(f"state-{index}/retired/aescbc-key1.yaml.cms")
+            opened = subprocess.run(["openssl", "cms", "-decrypt", "-inform", "PEM", "-in", sealed, "-inkey", person.key],
+                                    capture_output=True, text=True, check=True).stdout
+            self.assertIn(secret, opened)
+            self.assertIn(f"{self.cluster.servers[index].hostname}: aescbc/key1 is sealed in {sealed}", status["remains"])
+        self.expect_gone(secret)
+        self.assertEqual(report["outcome"], "Done")
+        self.assertEqual(set(status["remains"]) - set(report["remains"]), set())
+        self.assertIn("values under /registry-of-another-cluster/ were left out", str(report["evidence"]))
+
+    def test_2_another_target(self):
+        """Another kind of key by a name of the person's own, one resource more, plaintext no longer read; the old key is
+        destroyed."""
+        ((old, secret),) = self.keys()[0].items()
+        target = self.file("target", ("secrets, configmaps, serviceaccounts", "secretbox: {keys: [{name: key-2027}]}"))
+        self.api.create("serviceaccounts", "default", {"metadata": {"name": "one"}})
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/serviceaccounts/")), ["identity"])
+        with self.writers():
+            self.fleet.start()
+            begun = start_kube_rekey(self.flags("--name", "target", "--to", target, "--old-key", "destroy"))
+            self.addCleanup(begun.kill)
+            wait_until(lambda: [each for each in self.api.list(ROTATIONS) if each["metadata"]["name"] == "target"], 60,
+                       "it is asked for")
+            self.fleet.wait_done("target")
+        self.assertEqual(begun.wait(60).code, 0)
+        status = self.expect_rotated("target", snapshot_hash(self.api), old)
+        self.assertEqual(status["keys"]["new"][0]["name"], "key-2027")
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/serviceaccounts/")), ["secretbox:key-2027"])
+        for server in self.cluster.servers:
+            self.assertNotIn("identity", server.read_config())
+            self.assertIn(f"{server.hostname}: aescbc/{old} is destroyed", str(status["remains"]))
+        self.assertEqual(self.retired(), [["aescbc-key1.yaml.cms"]] * 3)
+        self.expect_gone(secret)
+
+
+if __name__ == "__main__":
+    unittest.main()
