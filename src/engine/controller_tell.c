@@ -119,8 +119,14 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	changed |= set(c, "Progressing", !done && !blocked, c->path ? action_name(d->action) : "FindPath", whole);
 	changed |= set(c, "Converged", converged(c), converged(c) ? "Loaded" : "Waiting",
 		       converged(c) ? "every API server was seen to run one configuration" : whole);
-	changed |= set(c, "Degraded", blocked || c->trouble != NULL, blocked ? reason_name(d->reason) : "None",
-		       blocked || c->trouble ? whole : "");
+	const char *unwatched = wake_trouble(c->wake);
+	changed |= set(c, "Degraded", blocked || c->trouble || unwatched,
+		       blocked                    ? reason_name(d->reason)
+		       : unwatched && !c->trouble ? "NotWatched"
+						  : "None",
+		       blocked || c->trouble ? whole
+		       : unwatched           ? unwatched
+					     : "");
 	changed |= set(c, "Complete", done, done ? "Done" : "Running", done ? "the old key left every API server" : "");
 	changed |= forget_sealed(c);
 	if (done && !status->outcome) {
