@@ -123,7 +123,7 @@ int rotation_promotion(const struct key_rotation *rotation)
 
 bool rotation_counts_steps(const struct key_rotation *rotation, const struct key_server_status *status)
 {
-	return rotation && !rotation_is_over(rotation) && text_equal(status->rotation, rotation->meta.uid);
+	return rotation && !rotation_is_over(rotation) && text_equal(status->path_of, rotation->meta.uid);
 }
 
 char *rotation_keys(const struct object_key *keys, size_t count)

@@ -130,6 +130,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	const struct key_server_status *told = &agent->told->status;
 	ret->incarnation = copy(agent->disk.incarnation);
 	ret->rotation = copy(agent->disk.rotation);
+	ret->path_of = copy(agent->node->journal->rotation);
 	ret->epoch = agent->disk.epoch;
 	ret->sequence = agent->disk.sequence;
 	ret->at_work = agent->at_work;

@@ -138,7 +138,8 @@ static void take_loaded(const struct fleet_server *server, struct server_observa
 	ret->needs_second_nonce = status->needs_second_nonce;
 }
 
-void fleet_observe(const struct fleet_server *server, const char *name, uint64_t now, struct server_observation *ret)
+void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, uint64_t now,
+		   struct server_observation *ret)
 {
 	*ret = (struct server_observation){.name = xstrdup(name),
 					   .file_step = STEP_NONE,
@@ -156,6 +157,11 @@ void fleet_observe(const struct fleet_server *server, const char *name, uint64_t
 	ret->answering = !silent && status->answering;
 	ret->version = status->version ? xstrdup(status->version) : NULL;
 	ret->why = silent ? why_silent(server, now) : status->why ? xstrdup(status->why) : NULL;
+	if (rotation && !text_equal(status->path_of, rotation)) {
+		if (!ret->why)
+			ret->why = xstrdup("the agent on its node has not taken up this rotation yet");
+		return;
+	}
 	take_file(status, ret);
 	take_loaded(server, ret);
 }

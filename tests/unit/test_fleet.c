@@ -87,11 +87,40 @@ static void test_looked_at(void **state)
 	fleet_free(&fleet);
 }
 
+/* A step's number says nothing without its path: what an agent reports of the rotation before is no fact of this one. */
+static void test_steps_of_another_rotation(void **state)
+{
+	static const struct {
+		const char *rotation;
+		bool counted;
+	} observed[] = {{"r1", true}, {"r2", false}, {NULL, true}};
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, REPORT("1", "a", "100", "3", HASH, HASH, "true"));
+	read_list(&fleet, REPORT("2", "a", "100", "3", HASH, HASH, "true") ",\"rotation\":\"r2\",\"pathOf\":\"r1\"");
+	for (size_t i = 0; i < ELEMENTS(observed); i++) {
+		struct server_observation seen;
+		enum fact want = observed[i].counted ? FACT_KNOWN : FACT_UNKNOWN;
+		int step = observed[i].counted ? 1 : STEP_NONE;
+		fleet_observe(&fleet.servers[0], "cp-1", observed[i].rotation, fleet.read_at, &seen);
+		assert_true(seen.answering);
+		assert_int_equal(seen.file, want);
+		assert_int_equal(seen.loaded, want);
+		assert_int_equal(seen.file_step, step);
+		assert_int_equal(seen.loaded_step, step);
+		assert_int_equal(seen.loaded_since != 0, observed[i].counted);
+		assert_int_equal(seen.why == NULL, observed[i].counted);
+		server_observation_free(&seen);
+	}
+	fleet_free(&fleet);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
+		cmocka_unit_test(test_steps_of_another_rotation),
 	};
 	int failed;
 
