@@ -111,7 +111,7 @@ static const char *server_beyond(const struct fleet *fleet, const struct key_rot
 		const struct key_server *server = fleet->servers[i].last;
 		/* Steps are counted on the path of the rotation that an order, or a report, is of. */
 		bool ordered = text_equal(server->spec.rotation, rotation->meta.uid) && server->spec.step >= step;
-		bool reports = text_equal(server->status.rotation, rotation->meta.uid);
+		bool reports = text_equal(server->status.path_of, rotation->meta.uid);
 		if (ordered || (reports && (server->status.file_step >= step || server->status.written_step >= step)))
 			return server->meta.name;
 	}

@@ -132,7 +132,7 @@ static void show_servers(struct follower *f, uint64_t now)
 			continue;
 		if (!rotation_counts_steps(f->rotation, &server->last->status) && server->last->status.answering)
 			continue;
-		fleet_observe(server, server->last->meta.name, key_rotation_goes_back(f->rotation), now, &seen);
+		fleet_observe(server, server->last->meta.name, NULL, false, now, &seen);
 		_cleanup_free_ char *line = server_line(f->rotation, &seen);
 		server_observation_free(&seen);
 		/* How long it has been silent is said once. */

@@ -133,7 +133,7 @@ int rotation_promotion(const struct key_rotation *rotation)
 
 bool rotation_counts_steps(const struct key_rotation *rotation, const struct key_server_status *status)
 {
-	return rotation && !rotation_is_over(rotation) && text_equal(status->rotation, rotation->meta.uid) &&
+	return rotation && !rotation_is_over(rotation) && text_equal(status->path_of, rotation->meta.uid) &&
 	       status->going_back == key_rotation_goes_back(rotation);
 }
 

@@ -337,22 +337,29 @@ static void watch_etcd(struct agent *agent)
 	}
 }
 
-static void look(struct agent *agent)
+/* The server, and what is watched anyway. */
+static void see(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	observation_forget(&node->seen);
-	watch_etcd(agent);
-	ask_for_compaction(agent);
 	agent->looked_at = clock_monotonic();
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
-	find_identity(agent);
-	if (node->quiet) {
+	if (node->quiet)
 		quiet_observe(node->quiet, &node->seen);
-		rotation_ask_for_members(node);
-	}
 	node->seen.census = node->census_seen;
+}
+
+static void look(struct agent *agent)
+{
+	struct rotation *node = agent->node;
+	watch_etcd(agent);
+	ask_for_compaction(agent);
+	see(agent);
+	find_identity(agent);
+	if (node->quiet)
+		rotation_ask_for_members(node);
 }
 
 /* --- judging --- */
@@ -362,6 +369,7 @@ static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, s
 	uint64_t now = clock_monotonic();
 	bool asked = agent->identities_at && now <= agent->identities_at + IDENTITY_GOOD;
 	const struct agent_peers peers = {.name = agent->options->node_name,
+					  .uid = agent->rotation->meta.uid,
 					  .rotation = &agent->rotation->status,
 					  .fleet = &agent->fleet,
 					  .own = &agent->self->last->status,
@@ -469,11 +477,31 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 	return agent_disk_save(agent->options->state_directory, disk, err);
 }
 
+/* While every value is read, which may take minutes, the server is seen and told of as always: a silent agent is one whose
+ * server may be down. */
+static void tell_meanwhile(void *arg)
+{
+	struct agent *agent = arg;
+	see(agent);
+	/* The next report tells it, where this one fails. */
+	(void)!agent_publish(agent, NULL);
+}
+
+static bool reads_values(const struct key_server_spec *spec)
+{
+	return text_equal(spec->action, order_action_name(ORDER_CENSUS)) ||
+	       text_equal(spec->action, order_action_name(ORDER_FIND_CANARY));
+}
+
 static int carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
 		     struct error **err)
 {
+	struct loop *loop = agent->node->cluster->loop;
 	_cleanup_error_ failed = NULL;
+	if (reads_values(spec))
+		loop_call_between(loop, FLEET_INTERVAL, tell_meanwhile, agent);
 	int rc = agent_carry_out(agent, spec, verdict, &failed);
+	loop_call_between(loop, 0, NULL, NULL);
 	if (rc == -ERROR_INTERRUPTED) {
 		*err = steal(failed);
 		return rc;
@@ -613,7 +641,8 @@ static bool is_awake(const struct agent *agent)
 {
 	const struct observation *seen = &agent->node->seen;
 	bool rotates = agent->rotation && !agent->rotation->status.outcome;
-	return agent->read_at == 0 || (rotates && (agent->awaits || !seen->servers[0].loaded_is_file));
+	bool joined = rotates && on_this_path(agent->node->journal, agent->rotation);
+	return agent->read_at == 0 || (rotates && (agent->awaits || !joined || !seen->servers[0].loaded_is_file));
 }
 
 static void agent_close(struct agent *agent)
@@ -645,6 +674,9 @@ int agent_run(const struct agent_options *options, struct error **err)
 	while (rc == 0) {
 		uint64_t begun = clock_monotonic();
 		rc = turn(&agent, err);
+		const char *news = rc == 0 && agent.read_at ? wake_news(agent.wake) : NULL;
+		if (news)
+			agent_note(&agent, "%s: orders are looked for every few seconds instead", news);
 		if (rc == 0)
 			rc = wake_wait(agent.wake, begun + TURN_SPACING,
 				       begun + (is_awake(&agent) ? AWAKE_INTERVAL : FLEET_INTERVAL), err);

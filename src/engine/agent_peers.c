@@ -26,7 +26,7 @@ static void see(const struct agent_peers *in, const char *name, struct peer_sigh
 				   .epoch = report.epoch,
 				   .at_work = server && server->last->status.at_work,
 				   .same_keys = server && same_keys(in, &server->last->status)};
-	fleet_observe(server, name, in->rotation->back_from != STEP_NONE, in->now, &ret->seen);
+	fleet_observe(server, name, in->uid, in->rotation->back_from != STEP_NONE, in->now, &ret->seen);
 }
 
 static const struct key_rotation_server *in_set(const struct agent_peers *in, const char *name)

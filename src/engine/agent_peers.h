@@ -7,6 +7,7 @@
 struct agent_peers {
 	const char *name; /* of the own node */
 	const struct key_rotation_status *rotation;
+	const char *uid; /* the rotation's: on its path steps are counted */
 	const struct fleet *fleet;
 	const struct key_server_status *own;      /* last report; NULL: none */
 	const char *trust_key;                    /* own fingerprint */

@@ -28,9 +28,7 @@ static void tell_server(const struct agent *agent, const struct server_observati
 	ret->file_hash = copy(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
 	ret->file_step = seen->file_step;
 	ret->written_step = agent->disk.written_step;
-	/* Of the rotation that the report is about. */
-	ret->going_back =
-		agent->node->journal->going_back && text_equal(agent->node->journal->rotation, agent->disk.rotation);
+	ret->going_back = agent->node->journal->going_back;
 	ret->file_ours = seen->file_ours;
 	bool known = seen->loaded == FACT_KNOWN;
 	ret->loaded_hash = copy(known ? seen->loaded_hash : NULL);
@@ -133,6 +131,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	const struct key_server_status *told = &agent->told->status;
 	ret->incarnation = copy(agent->disk.incarnation);
 	ret->rotation = copy(agent->disk.rotation);
+	ret->path_of = copy(agent->node->journal->rotation);
 	ret->epoch = agent->disk.epoch;
 	ret->sequence = agent->disk.sequence;
 	ret->at_work = agent->at_work;

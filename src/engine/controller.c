@@ -279,6 +279,9 @@ static int lead(struct controller *c, struct error **err)
 		}
 		if (rc < 0)
 			controller_trouble(c, error_message(failed));
+		const char *news = rc == 0 ? wake_news(c->wake) : NULL;
+		if (news)
+			controller_note(c, "%s: what changes is looked for every few seconds instead", news);
 		rc = wake_wait(c->wake, begun + TURN_SPACING, begun + (c->rotation ? TURN_INTERVAL : IDLE_INTERVAL),
 			       err);
 		if (rc < 0)

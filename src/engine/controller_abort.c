@@ -35,7 +35,7 @@ static const char *without_old_key(const struct controller *c, const struct path
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_status *status = controller_status(c, i);
-		if (!status || !text_equal(status->rotation, c->rotation->meta.uid))
+		if (!status || !text_equal(status->path_of, c->rotation->meta.uid))
 			continue;
 		if (left(path, further(status->written_step, further(status->file_step, status->loaded_step))))
 			return c->servers[i].name;

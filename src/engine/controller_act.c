@@ -78,7 +78,9 @@ int controller_send(struct controller *c, size_t index, const struct key_server_
 static int send_none(struct controller *c, size_t index, struct error **err)
 {
 	const struct key_server_spec *sent = &c->servers[index].sent;
-	if (sent->epoch == c->fence.epoch && text_empty(sent->action))
+	const struct agent_report report = fleet_report(fleet_find(&c->fleet, c->servers[index].name));
+	if (sent->epoch == c->fence.epoch && text_empty(sent->action) &&
+	    text_equal(sent->incarnation, report.incarnation))
 		return 0;
 	const struct key_server_spec none = {
 		.epoch = c->fence.epoch, .step = STEP_NONE, .from_step = STEP_NONE, .aborted = c->fence.aborted};
@@ -633,6 +635,21 @@ static int write_step(struct controller *c, const struct decision *d, struct err
 	return rc;
 }
 
+/* An agent that does not follow this rotation yet, since its server joined or its state is new, learns of it by an order,
+ * were it none: until then nothing that it reports counts. */
+static int introduce(struct controller *c, const struct decision *d, struct error **err)
+{
+	int rc = 0;
+	bool sent;
+	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		if (!status || text_equal(status->path_of, c->fence_rotation))
+			continue;
+		rc = c->fence.epoch == 0 ? order(c, d, &sent, err) : send_none(c, i, err);
+	}
+	return rc;
+}
+
 int controller_act(struct controller *c, const struct decision *d, struct error **err)
 {
 	bool sent;
@@ -652,6 +669,7 @@ int controller_act(struct controller *c, const struct decision *d, struct error 
 	case ACTION_RETIRE:
 		return retire(c, d, err);
 	case ACTION_WAIT:
+		return introduce(c, d, err);
 	case ACTION_BLOCKED:
 	case ACTION_DONE:
 		break;

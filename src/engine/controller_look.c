@@ -247,11 +247,12 @@ static void observe_servers(struct controller *c, uint64_t now)
 	struct observation *seen = &c->seen;
 	seen->servers = xcalloc(c->server_count + 1, sizeof(*seen->servers));
 	seen->server_count = c->server_count;
+	const char *path_of = c->rotation->status.step_count > 0 ? c->fence_rotation : NULL;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct directed *server = &c->servers[i];
 		struct server_observation *ret = &seen->servers[i];
-		fleet_observe(fleet_find(&c->fleet, server->name), server->name, key_rotation_goes_back(c->rotation),
-			      now, ret);
+		fleet_observe(fleet_find(&c->fleet, server->name), server->name, path_of,
+			      key_rotation_goes_back(c->rotation), now, ret);
 		compare(server, ret);
 		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
 		ret->canary_at = server->canary_at;

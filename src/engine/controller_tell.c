@@ -160,11 +160,15 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 				     done ? phase_of(c, d) : progress, words, wall);
 	changed |= condition_set(rotation, "Converged", good, good ? "Loaded" : "Waiting",
 				 good ? "every API server was seen to run one configuration" : words, wall);
-	changed |= condition_set(rotation, "Degraded", blocked || c->trouble != NULL,
-				 !blocked  ? "None"
-				 : c->path ? reason_name(d->reason)
-					   : "Refused",
-				 blocked || c->trouble ? words : "", wall);
+	const char *unwatched = wake_trouble(c->wake);
+	const char *degraded = blocked                    ? c->path ? reason_name(d->reason) : "Refused"
+			       : unwatched && !c->trouble ? "NotWatched"
+							  : "None";
+	changed |= condition_set(rotation, "Degraded", blocked || c->trouble || unwatched, degraded,
+				 blocked || c->trouble ? words
+				 : unwatched           ? unwatched
+						       : "",
+				 wall);
 	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
 				 !done                         ? ""
 				 : !given_up(c)                ? "the old key left every API server"

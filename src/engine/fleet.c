@@ -138,8 +138,8 @@ static void take_loaded(const struct fleet_server *server, struct server_observa
 	ret->needs_second_nonce = status->needs_second_nonce;
 }
 
-void fleet_observe(const struct fleet_server *server, const char *name, bool goes_back, uint64_t now,
-		   struct server_observation *ret)
+void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,
+		   uint64_t now, struct server_observation *ret)
 {
 	*ret = (struct server_observation){.name = xstrdup(name),
 					   .file_step = STEP_NONE,
@@ -157,9 +157,14 @@ void fleet_observe(const struct fleet_server *server, const char *name, bool goe
 	ret->answering = !silent && status->answering;
 	ret->version = status->version ? xstrdup(status->version) : NULL;
 	ret->why = silent ? why_silent(server, now) : status->why ? xstrdup(status->why) : NULL;
-	if (goes_back && !status->going_back) {
-		free(ret->why);
-		ret->why = xstrdup("its agent has not taken the way back yet");
+	const char *why = !rotation                                ? NULL
+			  : !text_equal(status->path_of, rotation) ? "the agent on its node has not taken up this "
+								     "rotation yet"
+			  : status->going_back != goes_back        ? "its agent counts steps the other way yet"
+								   : NULL;
+	if (why) {
+		if (!ret->why)
+			ret->why = xstrdup(why);
 		return;
 	}
 	take_file(status, ret);

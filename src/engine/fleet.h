@@ -26,8 +26,9 @@ _must_check_ int fleet_read(struct fleet *fleet, struct kube *kube, struct error
 void fleet_free(struct fleet *fleet);                                         /* the contents */
 struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /* or NULL */
 
-/* What the last report says of the server. Where the rotation goes back, one whose steps are counted on the way forward
- * says nothing of file and loaded configuration. `server` NULL: no agent has ever reported. Strings are new. */
-void fleet_observe(const struct fleet_server *server, const char *name, bool goes_back, uint64_t now,
-		   struct server_observation *ret);
+/* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a
+ * report that counts them on another's, or the other way, neither file nor what is loaded is known. NULL: no path is known,
+ * and nobody goes by steps. `server` NULL: no agent has ever reported. Strings are new. */
+void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,
+		   uint64_t now, struct server_observation *ret);
 struct agent_report fleet_report(const struct fleet_server *server); /* server may be NULL; lends its strings */

@@ -116,6 +116,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_LIST(STATUS, keys, key_count, "keys", 64, &object_key_record),
 	OBJECT_TEXT(STATUS, incarnation, "incarnation", 64),
 	OBJECT_TEXT(STATUS, rotation, "rotation", 64),
+	OBJECT_TEXT(STATUS, path_of, "pathOf", 64),
 	OBJECT_NUMBER(STATUS, epoch, "epoch", OBJECT_NUMBER_MAX, 0),
 	OBJECT_WITHIN("done", &done_record),
 	OBJECT_NUMBER(STATUS, sequence, "sequence", OBJECT_NUMBER_MAX, 0),

@@ -71,7 +71,8 @@ struct key_server_status {
 	size_t key_count;
 	/* the agent */
 	char *incarnation, *rotation; /* rotation: the uid of the one that epoch belongs to */
-	uint64_t epoch;               /* the highest one that was acknowledged: no older order is in its hands */
+	char *path_of;  /* the uid of the one on whose path all steps here are counted; NULL: none is taken up yet */
+	uint64_t epoch; /* the highest one that was acknowledged: no older order is in its hands */
 	struct {
 		uint64_t sequence;
 		char *action, *result, *message; /* result: "ok", "failed", "refused" */

@@ -31,7 +31,7 @@ struct sweep_item {
 	bool by_patch;
 	bool read_first;    /* what we have is outdated or uncertain */
 	bool maybe_written; /* an answer was lost: the write may have been done */
-	bool written;	    /* it was, as reading again showed; what is written after it changes nothing */
+	bool written;       /* it was, as reading again showed; what is written after it changes nothing */
 	unsigned conflicts, faults, errors;
 	uint64_t first_error;  /* time of the first 500 */
 	uint64_t written_then; /* sweep->written at that time */

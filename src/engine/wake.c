@@ -5,6 +5,7 @@
 #include "client/kube/watcher.h"
 #include "engine/key_api.h"
 
+#define FAILURES_TOLD 4                 /* in a row: about 5 s, in which a server may have been started anew */
 #define KNOWN_MAX (2 * KEY_SERVERS_MAX) /* further objects wake each time they change */
 
 struct known {
@@ -26,6 +27,7 @@ struct wake {
 	char *node_name; /* NULL: the controller */
 	struct followed rotations, servers;
 	bool woken;
+	bool told; /* that nothing wakes it */
 };
 
 /* Whether its spec is another than was known; remembers it. */
@@ -131,6 +133,27 @@ void wake_stop(struct wake *wake)
 	forget(&wake->servers);
 	free(wake->node_name);
 	free(wake);
+}
+
+static const char *trouble_of(const struct followed *followed)
+{
+	return kube_watch_failures(followed->watch) >= FAILURES_TOLD ? kube_watch_problem(followed->watch) : NULL;
+}
+
+const char *wake_trouble(const struct wake *wake)
+{
+	const char *trouble = trouble_of(&wake->rotations);
+	return trouble ? trouble : trouble_of(&wake->servers);
+}
+
+const char *wake_news(struct wake *wake)
+{
+	const char *trouble = wake_trouble(wake);
+	bool news = trouble && !wake->told;
+	unsigned failures = kube_watch_failures(wake->rotations.watch) + kube_watch_failures(wake->servers.watch);
+	/* A connection that opens and breaks off again and again is one trouble. */
+	wake->told = trouble || (wake->told && failures > 0);
+	return news ? trouble : NULL;
 }
 
 int wake_wait(struct wake *wake, uint64_t not_before, uint64_t due, struct error **err)

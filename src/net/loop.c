@@ -32,6 +32,11 @@ struct loop {
 	int signal;
 	bool ignore_signals;
 	bool in_callback;
+	struct {
+		void (*fn)(void *arg); /* NULL: none, or it is running */
+		void *arg;
+		uint64_t interval, due;
+	} between;
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -311,6 +316,24 @@ void loop_step(struct loop *loop, uint64_t until)
 	loop->in_callback = false;
 }
 
+static void call_between(struct loop *loop)
+{
+	void (*fn)(void *arg) = loop->between.fn;
+
+	if (fn == NULL || clock_monotonic() < loop->between.due)
+		return;
+	loop->between.fn = NULL;
+	fn(loop->between.arg);
+	loop_call_between(loop, loop->between.interval, fn, loop->between.arg);
+}
+
+static uint64_t step_end(const struct loop *loop, uint64_t deadline)
+{
+	uint64_t end = deadline != 0 ? deadline : NO_DEADLINE;
+
+	return loop->between.fn != NULL && loop->between.due < end ? loop->between.due : end;
+}
+
 int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struct error **err)
 {
 	if (loop->in_callback)
@@ -320,9 +343,19 @@ int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struc
 			return error_set(err, ERROR_INTERRUPTED, "interrupted by SIG%s", sigabbrev_np(loop->signal));
 		if (deadline != 0 && clock_monotonic() >= deadline)
 			return error_set(err, ERROR_DEADLINE, "the deadline passed");
-		loop_step(loop, deadline != 0 ? deadline : NO_DEADLINE);
+		call_between(loop);
+		if (!*done)
+			loop_step(loop, step_end(loop, deadline));
 	}
 	return 0;
+}
+
+void loop_call_between(struct loop *loop, uint64_t interval, void (*fn)(void *arg), void *arg)
+{
+	loop->between.fn = fn;
+	loop->between.arg = arg;
+	loop->between.interval = interval;
+	loop->between.due = clock_monotonic() + interval;
 }
 
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due, void (*fn)(void *arg), void *arg)

@@ -169,9 +169,9 @@ class Objects(unittest.TestCase):
         status = {"phase": "AwaitRead", "step": 1, "steps": STEPS, "startedAt": "2026-11-22T11:03:20Z", "sealedKeys": sealed,
                   "conditions": [condition], "keys": {"old": [A], "new": [B]}, "servers": [{"name": "cp-1"}, {"name": "cp-2"}]}
         uid = self.rotation("first", **status)["metadata"]["uid"]
-        self.server("cp-1", version="v1.36.3", rotation=uid, fileStep=1, loadedStep=1, loadedIsFile=True,
+        self.server("cp-1", version="v1.36.3", rotation=uid, pathOf=uid, fileStep=1, loadedStep=1, loadedIsFile=True,
                     canaries=[{"server": "cp-2", "resource": "secrets", "name": "canary-cp-2", "step": 1}])
-        self.server("cp-2", rotation=uid, fileStep=1, loadedStep=0)
+        self.server("cp-2", rotation=uid, pathOf=uid, fileStep=1, loadedStep=0)
         self.rotation("second")
         beats = iter(range(2, 1000))
 
@@ -227,8 +227,8 @@ class Objects(unittest.TestCase):
         """Before promotion; afterwards values may be under the new key, and the only way is forward."""
         made = self.rotation("one", steps=STEPS, step=1, startedAt="2026-11-22T11:03:20Z")
         uid = made["metadata"]["uid"]
-        self.server("cp-1", fileStep=1, rotation=uid)
-        self.server("cp-2", fileStep=3, rotation="an older one")
+        self.server("cp-1", fileStep=1, rotation=uid, pathOf=uid)
+        self.server("cp-2", fileStep=3, rotation=uid, pathOf="an older one")
         for change in ({"fileStep": 2}, {"fileStep": 1, "writtenStep": 2}):
             self.put(SERVERS, "cp-1", change)
             refused = self.run_it("abort", code=3)

@@ -39,6 +39,7 @@ static void goes_well(struct scene *s)
 							       .beat = 7,
 							       .incarnation = text("i"),
 							       .rotation = text("r1"),
+							       .path_of = text("r1"),
 							       .epoch = 5,
 							       .trust_key = text("t"),
 							       .keys = &s->keys[i],
@@ -51,6 +52,7 @@ static void goes_well(struct scene *s)
 	s->fleet = (struct fleet){.servers = s->reports, .count = 3};
 	s->in = (struct agent_peers){.name = "a",
 				     .rotation = &s->rotation,
+				     .uid = "r1",
 				     .fleet = &s->fleet,
 				     .own = &s->servers[0].status,
 				     .trust_key = "t",

@@ -98,17 +98,45 @@ static void test_the_other_way(void **state)
 			struct server_observation seen;
 			read_list(&fleet, first);
 			fleet.servers[0].last->status.going_back = reports_back;
-			fleet_observe(&fleet.servers[0], "cp-1", back, clock_monotonic(), &seen);
-			bool clear = !back || reports_back;
+			fleet_observe(&fleet.servers[0], "cp-1", "r1", back, clock_monotonic(), &seen);
+			bool clear = back == reports_back;
 			assert_int_equal(seen.file, clear ? FACT_KNOWN : FACT_UNKNOWN);
 			assert_int_equal(seen.loaded, clear ? FACT_KNOWN : FACT_UNKNOWN);
 			assert_int_equal(seen.file_step, clear ? 1 : STEP_NONE);
 			assert_int_equal(seen.loaded_step, clear ? 1 : STEP_NONE);
 			assert_int_equal(seen.loaded_since != 0, clear);
 			if (!clear)
-				assert_string_equal(seen.why, "its agent has not taken the way back yet");
+				assert_string_equal(seen.why, "its agent counts steps the other way yet");
 			server_observation_free(&seen);
 		}
+	fleet_free(&fleet);
+}
+
+/* A step's number says nothing without its path: what an agent reports of the rotation before is no fact of this one. */
+static void test_steps_of_another_rotation(void **state)
+{
+	static const struct {
+		const char *rotation;
+		bool counted;
+	} observed[] = {{"r1", true}, {"r2", false}, {NULL, true}};
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, REPORT("1", "a", "100", "3", HASH, HASH, "true"));
+	read_list(&fleet, REPORT("2", "a", "100", "3", HASH, HASH, "true") ",\"rotation\":\"r2\",\"pathOf\":\"r1\"");
+	for (size_t i = 0; i < ELEMENTS(observed); i++) {
+		struct server_observation seen;
+		enum fact want = observed[i].counted ? FACT_KNOWN : FACT_UNKNOWN;
+		int step = observed[i].counted ? 1 : STEP_NONE;
+		fleet_observe(&fleet.servers[0], "cp-1", observed[i].rotation, false, fleet.read_at, &seen);
+		assert_true(seen.answering);
+		assert_int_equal(seen.file, want);
+		assert_int_equal(seen.loaded, want);
+		assert_int_equal(seen.file_step, step);
+		assert_int_equal(seen.loaded_step, step);
+		assert_int_equal(seen.loaded_since != 0, observed[i].counted);
+		assert_int_equal(seen.why == NULL, observed[i].counted);
+		server_observation_free(&seen);
+	}
 	fleet_free(&fleet);
 }
 
@@ -118,6 +146,7 @@ int main(void)
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_the_other_way),
+		cmocka_unit_test(test_steps_of_another_rotation),
 	};
 	int failed;
 

@@ -108,6 +108,39 @@ static void test_deadline(void **state)
 	assert_ok(loop_run_until(loop, &done, 1, &err), err);
 }
 
+struct between {
+	struct loop *loop;
+	unsigned calls;
+	bool done;
+};
+
+/* It waits itself, longer than the time after which it would be called again. */
+static void wait_between(void *arg)
+{
+	struct between *between = arg;
+	const bool never = false;
+	between->calls++;
+	assert_int_equal(loop_run_until(between->loop, &never, clock_monotonic() + 30 * NS_PER_MS, NULL),
+			 -ERROR_DEADLINE);
+	between->done = between->calls == 2;
+}
+
+static void test_call_between(void **state)
+{
+	_cleanup_(loop_freep) struct loop *loop = new_loop();
+	struct between between = {.loop = loop};
+	struct error *err = NULL;
+	const bool never = false;
+
+	(void)state;
+	loop_call_between(loop, 10 * NS_PER_MS, wait_between, &between);
+	assert_ok(loop_run_until(loop, &between.done, clock_monotonic() + 10 * NS_PER_S, &err), err);
+	assert_int_equal(between.calls, 2);
+	loop_call_between(loop, 0, NULL, NULL);
+	assert_int_equal(loop_run_until(loop, &never, clock_monotonic() + 30 * NS_PER_MS, NULL), -ERROR_DEADLINE);
+	assert_int_equal(between.calls, 2);
+}
+
 static void set_done(void *arg)
 {
 	*(bool *)arg = true;
@@ -214,6 +247,7 @@ int main(void)
 		cmocka_unit_test(test_set_again_moves),
 		cmocka_unit_test(test_repeating_timer_does_not_hold_the_step),
 		cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_call_between),
 		cmocka_unit_test(test_signal_ends_the_wait),
 		cmocka_unit_test(test_waiting_in_a_call_back_aborts),
 	};

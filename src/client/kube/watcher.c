@@ -278,6 +278,11 @@ bool kube_watch_is_synced(const struct kube_watch *watch)
 	return watch_is_synced(watch->machine);
 }
 
+unsigned kube_watch_failures(const struct kube_watch *watch)
+{
+	return watch_failures(watch->machine);
+}
+
 const char *kube_watch_problem(const struct kube_watch *watch)
 {
 	return watch->problem;

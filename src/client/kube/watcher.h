@@ -21,5 +21,7 @@ struct kube_watch *kube_watch_start(struct kube *kube, struct web *web, const st
 void kube_watch_stop(struct kube_watch *watch);
 /* Whether the view is whole and followed. */
 bool kube_watch_is_synced(const struct kube_watch *watch);
+/* How often in a row it failed: as watch_failures. */
+unsigned kube_watch_failures(const struct kube_watch *watch);
 /* For people: what went wrong last, NULL while nothing does. Owned by the watch, until the loop goes on. */
 const char *kube_watch_problem(const struct kube_watch *watch);

@@ -1,0 +1,348 @@
+"""What may befall three API servers while a rotation goes on: a server that is late, servers and etcd that stop at any phase,
+two leaders, clocks that differ, a leader that sleeps. Clients write and read all the time; each file goes through the
+path's configurations once, whatever happens.
+
+KUBE_REKEY_TEST_ALL=1: everything at every phase. Otherwise some, chosen by a seed that is printed (KUBE_REKEY_TEST_SEED
+repeats it)."""
+
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import unittest
+import unittest.mock
+
+from fleet import KEYS, ROTATIONS, SERVERS, FleetCase
+from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, wait_until
+from patient import PatientWriters, nobody_answered
+
+ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
+SEED = int(os.environ.get("KUBE_REKEY_TEST_SEED") or random.SystemRandom().randrange(10 ** 6))
+PHASES = ("AddReadKey", "AwaitRead", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify", "AwaitCompaction",
+          "DropOldKey", "AwaitDrop")
+BEFORE_THE_DROP = PHASES[1:6]   # later the directory holds the only copy of a key that left
+LATE = 7            # seconds: the others look each second
+SILENCE = 20        # seconds for which etcd is stopped
+SKEW = 3600
+PATIENCE = 900 if ALL else 600  # after the last fault
+
+
+class Ticking:
+    """Calls `look()` again and again beside the test."""
+
+    def __init__(self, every, look):
+        self._stop, self._every, self._look = threading.Event(), every, look
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._stop.wait(self._every):
+            self._look()
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._look()
+
+
+class Files(Ticking):
+    """What each server's file was: [(when it was first seen, names of its keys in order, text)]."""
+
+    def __init__(self, servers):
+        self._servers = servers
+        self.seen = [[] for _ in servers]
+        super().__init__(0.05, self._note)
+
+    def _note(self):
+        for seen, server in zip(self.seen, self._servers):
+            text = server.read_config()
+            if not seen or seen[-1][2] != text:
+                seen.append((time.monotonic(), [name for name, _ in KEYS.findall(text)], text))
+
+    def keys(self):
+        return [[names for _, names, _ in seen] for seen in self.seen]
+
+
+class Told(Ticking):
+    """What people were told: {phase: everything that its conditions said}."""
+
+    def __init__(self, status):
+        self._status = status
+        self.words = {}
+        super().__init__(0.3, self._note)
+
+    def _note(self):
+        status = self._status()
+        for condition in status.get("conditions", []):
+            self.words.setdefault(status["phase"], set()).add(
+                f"{condition['type']} {condition['status']} {condition['reason']}: {condition['message']}")
+
+
+class LateServer(Ticking):
+    """A server whose reads of its file show what was there some seconds ago, as those of a file system over the network
+    may."""
+
+    def __init__(self, case, server):
+        self._server, self._waits, self.manifest = server, None, None
+        self._copy = case.cluster.path("late/config.yaml")
+        os.makedirs(os.path.dirname(self._copy), exist_ok=True)
+        self._shown = server.read_config()
+        self.shown = []         # when each change was
+        replace_file(self._copy, self._shown)
+        super().__init__(0.1, self._note)
+
+    def __enter__(self):
+        """`manifest` names the file itself, for its agent."""
+        self.manifest = self._server.write_manifest()
+        self._server.flags = [f"--encryption-provider-config={self._copy}"]
+        self._server.restart()
+        return super().__enter__()
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self._server.flags = []
+        self._server.restart()
+
+    def _note(self):
+        text, now = self._server.read_config(), time.monotonic()
+        if text == self._shown:
+            return
+        self._waits = self._waits or now
+        if now < self._waits + LATE:
+            return
+        self._shown, self._waits = text, None
+        self.shown.append(now)
+        replace_file(self._copy, text)
+
+
+class Storm(FleetCase):
+
+    def setUp(self):
+        super().setUp()
+        self.chance = random.Random(SEED)
+        self.server_names = [server.hostname for server in self.cluster.servers]
+
+    # What a rotation is, here
+
+    def status(self, name):
+        """By any server that answers."""
+        for server in self.cluster.servers:
+            try:
+                return server.admin.get(ROTATIONS, None, name).get("status", {})
+            except Gone:
+                return {}
+            except (ApiError, OSError, http.client.HTTPException) as error:
+                if not nobody_answered(error):
+                    raise
+        return {}
+
+    def key_server(self, index):
+        return self.api.get(SERVERS, None, self.server_names[index])
+
+    def keep(self):
+        """Starts again what has ended, as a kubelet does."""
+        for index, name in enumerate(self.server_names):
+            if not self.fleet.agents[name].running():
+                self.fleet.start_agent(index)
+        if not self.fleet.controllers[-1].running():
+            self.fleet.start_controller()
+
+    def rotate(self, name, during, **spec):
+        """A rotation with clients, during which `during(files)` is called again and again until it says that it has nothing
+        more to do; and the rotation is done."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        with PatientWriters(self.cluster.servers) as writers, Files(self.cluster.servers) as files:
+            self.fleet.rotate(name, **spec)
+            busy, deadline = True, time.monotonic() + PATIENCE
+            while busy or self.status(name).get("outcome") != "Done":
+                busy = during(files)
+                if busy:
+                    deadline = time.monotonic() + PATIENCE
+                if time.monotonic() > deadline:
+                    self.fail(f"{name} stands still: {self.status(name)}\n{self.fleet.said()}")
+                time.sleep(0.05)
+        self.assertEqual(writers.faults, [])
+        self.assertGreater(writers.done, 50)
+        self.expect_rotated(name, before, old)
+        new = self.status(name)["keys"]["new"][0]["name"]
+        for server, keys in zip(self.server_names, files.keys()):
+            self.assertEqual(keys, [[old], [old, new], [new, old], [new]], server)
+        return files
+
+    # A server that is late
+
+    def test_1_late(self):
+        """Each wait names it, and ends when it has caught up. Meanwhile an agent reads values for longer than it may be
+        silent, and reports all the same; and neither its nor the controller's watches are let through."""
+        late = self.cluster.servers[2]
+        beats, watched = [], "refused with status 403"
+
+        def hold(exchange):
+            beats.append(self.key_server(1)["status"]["beat"])
+            exchange.wait(13)
+            beats.append(self.key_server(1)["status"]["beat"])
+            exchange.pass_on()
+        with LateServer(self, late) as lateness, FaultProxy(self.cluster, self.cluster.servers[1]) as census, \
+                FaultProxy(self.cluster) as refusing, Told(lambda: self.status("late")) as told:
+            census.on("GET", "/secrets.*resourceVersionMatch=Exact", hold)
+            for proxy in (census, refusing):
+                proxy.on("GET", "watch=true", faults.status(403, "Forbidden", "no watches here"), times=0)
+            self.fleet.start_agent(0)
+            self.fleet.start_agent(1, url=census.url)
+            self.fleet.start_agent(2, "--apiserver-manifest", lateness.manifest)
+            controller = self.fleet.start_controller(
+                urls=[refusing.url, *[server.url for server in self.cluster.servers[1:]]])
+            files = self.rotate("late", lambda files: False)
+        for phase, caught_up in zip(("AwaitRead", "AwaitWrite", "AwaitDrop"), lateness.shown):
+            self.assertIn(late.hostname, str(told.words.get(phase)), told.words)
+            step = len([at for at in lateness.shown if at <= caught_up])
+            for seen in files.seen:
+                self.assertGreater(seen[step + 1][0] if step < 3 else caught_up + 1, caught_up, phase)
+        self.assertEqual(len(lateness.shown), 3)
+        self.assertGreaterEqual(beats[1], beats[0] + 2)
+        for said in (controller.err, self.fleet.agents[self.server_names[1]].err):
+            self.assertEqual(said.count(watched), 1, said)
+        self.assertIn("Degraded True NotWatched: watching", str(told.words))
+        self.assertNotIn(watched, self.fleet.agents[self.server_names[0]].err)
+
+    # Servers, etcd and our own processes that stop
+
+    def kill_a_server(self):
+        server = self.chance.choice(self.cluster.servers)
+        server.kill()
+        server.start().wait_ready()
+
+    def pause_etcd(self):
+        member = self.cluster.etcd.members[0]
+        member.pause()
+        time.sleep(SILENCE)
+        member.resume()
+
+    def kill_controller_and_agent(self):
+        for process in (self.fleet.controllers[-1], self.fleet.agents[self.chance.choice(self.server_names)]):
+            process.signal(signal.SIGKILL)
+
+    def wipe_a_state_directory(self):
+        """Its agent is another incarnation: orders of before are not for it, and it has acknowledged nothing."""
+        index = self.chance.randrange(3)
+        self.fleet.agents[self.server_names[index]].kill()
+        shutil.rmtree(self.cluster.path(f"state-{index}"))
+
+    def decided(self):
+        """Phases that the controller was in, by its record."""
+        try:
+            with open(self.fleet.controllers[-1].record, encoding="utf-8") as file:
+                return {json.loads(line)["decision"]["phase"] for line in file if line.endswith("\n")}
+        except FileNotFoundError:
+            return set()
+
+    def storm(self, name, plan):
+        """`plan`: {phase: what befalls when it is come to}."""
+        self.fleet.start()
+        missing, befell = dict(plan), []
+
+        def during(_):
+            self.keep()
+            for phase in self.decided() & set(missing):
+                befell.append(f"{phase}: {missing[phase].__name__}")
+                missing.pop(phase)()
+                return True
+            return False
+        self.rotate(name, during)
+        print(f"{name}, seed {SEED}: {'; '.join(befell)}", flush=True)
+        self.assertEqual(missing, {})
+
+    def test_2_storm(self):
+        if ALL:
+            for number, fault in enumerate((self.kill_a_server, self.pause_etcd, self.kill_controller_and_agent)):
+                self.storm(f"storm-{number}", dict.fromkeys(PHASES, fault))
+            self.storm("storm-wiped", dict.fromkeys(BEFORE_THE_DROP, self.wipe_a_state_directory))
+            return
+        wiped = self.chance.choice(BEFORE_THE_DROP)
+        others = [phase for phase in PHASES if phase != wiped]
+        some = [self.kill_a_server] * 3 + [self.pause_etcd] * 2 + [self.kill_controller_and_agent]
+        self.storm("storm", {**dict(zip(self.chance.sample(others, len(some)), some)), wiped: self.wipe_a_state_directory})
+
+    # Two controllers
+
+    def start_skewed(self, urls, stop_file=""):
+        """A controller whose clock is an hour ahead, and that stops right before it writes an order on a file, as soon as
+        `stop_file` is there."""
+        library = self.cluster.path("shim.so")
+        if not os.path.exists(library):
+            subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library,
+                            os.path.join(parts.ROOT, "tests/e2e/lib/shim.c"), "-ldl"], check=True)
+        with unittest.mock.patch.dict(os.environ, {
+                "LD_PRELOAD": library, "KUBE_REKEY_TEST_SKEW": str(SKEW), "KUBE_REKEY_TEST_STOP": stop_file,
+                "KUBE_REKEY_TEST_STOP_AT": '"action":"write-step"'}):
+            return self.fleet.start_controller(urls=urls)
+
+    def leads(self, controller, timeout=60):
+        wait_until(lambda: "leading" in controller.err, timeout, f"a controller leads: {controller.err}")
+
+    def lease(self):
+        return self.api.get("coordination.k8s.io/v1/leases", "kube-system", "kube-rekey")["spec"]
+
+    def test_3_two_leaders(self):
+        """One with a clock an hour ahead is stopped past its Lease, right before it writes an order, and wakes when the other
+        one is at work. Then that one is shown renewals of its Lease that never were: both lead."""
+        stop_file = self.cluster.path("stop")
+        proxies = [self.enterContext(FaultProxy(self.cluster, server)) for server in self.cluster.servers]
+        for index in range(3):
+            self.fleet.start_agent(index)
+        sleeper = self.start_skewed([proxy.url for proxy in proxies], stop_file)
+        self.leads(sleeper)
+        self.assertGreater(self.lease()["renewTime"], time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + SKEW / 2)))
+        lied_to = self.enterContext(FaultProxy(self.cluster))
+        other = self.fleet.start_controller(urls=[lied_to.url, *[each.url for each in self.cluster.servers[1:]]])
+        wait_until(lambda: "standing by" in other.err, 30, "the other one stands by")
+        events = []
+
+        def stopped():
+            with open(f"/proc/{sleeper.pid}/stat", encoding="ascii") as file:
+                return file.read().rsplit(")", 1)[1].split()[0] == "T"
+
+        def sleep_past_the_lease(files):
+            wait_until(stopped, 300, "it is stopped")
+            self.leads(other)
+            wait_until(lambda: len(files.seen[0]) > 1, 300, "the other one's first order is carried out")
+            orders = sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies)
+            sleeper.signal(signal.SIGCONT)
+            wait_until(lambda: sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies) > orders, 30,
+                       "the order of the one that slept comes")
+            self.assertNotEqual(sleeper.wait(60).code, 0)
+
+        def both_lead(_):
+            lied_to.on("PUT", "/leases/kube-rekey", lambda exchange: faults.reply(200, exchange.body)(exchange), times=0)
+            third = self.start_skewed([each.url for each in self.cluster.servers])
+            self.leads(third)
+            time.sleep(12)
+            self.assertTrue(other.running() and third.running(), self.fleet.said())
+            lied_to.clear()
+            self.assertNotEqual(other.wait(60).code, 0)
+
+        with open(stop_file, "w", encoding="ascii"):
+            pass
+        plan = [sleep_past_the_lease, both_lead]
+
+        def during(files):
+            if plan:
+                events.append(plan[0].__name__)
+                plan.pop(0)(files)
+                return True
+            self.keep()
+            return False
+        self.rotate("two-leaders", during, settleSeconds=20)
+        self.assertEqual(len(events), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
