@@ -86,6 +86,7 @@ static void forget_rotation(struct controller *c)
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	free(steal(c->settled_members));
+	controller_forget_settled_canaries(c);
 	c->census.sequence = 0;
 	c->seen.census = (struct census_observation){0}; /* lent */
 	census_observation_free(&c->census.seen);

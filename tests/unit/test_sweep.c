@@ -120,7 +120,7 @@ static void test_any_etcd_may_be_full(void **state)
 
 static void test_rate_is_of_the_last_seconds(void **state)
 {
-	struct sweep_rate rate = {0};
+	struct sweep_rate rate = {.interval = 500 * NS_PER_MS};
 	uint64_t now = 1000 * NS_PER_S, done = 0;
 
 	(void)state;
