@@ -131,7 +131,8 @@ class Begun:
 
 class Writers:
     """Clients that create, change, read and delete objects of their own all
-    the time, and read back each thing they wrote past every cache.
+    the time, and read back each thing they wrote past every cache; each some
+    20 times a second, since what is tested here needs a processor too.
 
     Nothing but what a busy server may say is forgiven: no value that cannot
     be read, no change that is lost.
@@ -200,6 +201,7 @@ class Writers:
         if found != wanted:
             raise AssertionError(f"read {found} after {wanted} was written")
         self.done += 1
+        time.sleep(0.05)
 
 
 def _object(resource, name, value):
