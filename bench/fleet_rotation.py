@@ -63,9 +63,9 @@ class Others:
 class Sample:
     """One look at KeyRotation.status.progress."""
 
-    def __init__(self, status, created):
+    def __init__(self, status, created, cpu):
         progress = status.get("progress", {})
-        self.at, self.phase, self.created = time.monotonic(), status.get("phase"), created
+        self.at, self.phase, self.created, self.cpu = time.monotonic(), status.get("phase"), created, cpu
         self.done, self.total = progress.get("done", 0), progress.get("total", 0)
         self.eta = progress.get("etaSeconds", 0)
 
@@ -75,6 +75,10 @@ class Watched:
 
     def __init__(self, samples, swept, seconds, peak):
         self.samples, self.swept, self.seconds, self.peak = samples, swept, seconds, peak
+
+    def cpu(self):
+        """ms an object, of all that take part."""
+        return 1000 * (self.samples[-1].cpu - self.samples[0].cpu) / self.swept
 
     def backwards(self):
         """The most by which what is left grew from one look to the next beyond what others had created: a look may be
@@ -115,7 +119,7 @@ class Site:
             self.install_manifests()
         else:
             self.fleet.install()
-        self.there = 0
+        self.there = self.turns = 0
 
     def install_manifests(self):
         """All of them: a user who is no administrator gets the shipped rights and the shipped share."""
@@ -140,11 +144,20 @@ class Site:
         self.stack.callback(controller.kill)
         return agent, controller
 
-    def bare_rate(self, count):
-        """Objects a second of the bare loop; each is really rewritten."""
-        self.bench.keys = [*KEYS.findall(self.cluster.servers[0].read_config())]
-        self.bench.turn()
-        return count / self.bench.bare("put", "--count", str(count)).seconds
+    def cpu(self, *more):
+        """CPU seconds so far of API server and etcd, and of other processes."""
+        pids = [self.cluster.servers[0].child.pid, *(each.child.pid for each in self.cluster.etcd.members)]
+        return sum(measure.cpu_of(pid) for pid in [*pids, *more])
+
+    def bare(self, count):
+        """(objects a second, CPU ms an object of all that take part) of the bare loop; each is really rewritten."""
+        server = self.cluster.servers[0]
+        self.turns += 1
+        self.bench.keys = [(f"turn{self.turns}", new_key()), *KEYS.findall(server.read_config())]
+        server.apply_config(self.bench.text())
+        before = self.cpu()
+        cost = self.bench.bare("put", "--count", str(count))
+        return count / cost.seconds, 1000 * (self.cpu() - before + cost.cpu) / count
 
     def rotate(self, name, others):
         """A whole rotation; what its sweep told."""
@@ -153,7 +166,8 @@ class Site:
         self.fleet.rotate(name, concurrency=CONCURRENCY, settleSeconds=10)
         samples = []
         while not samples or samples[-1].phase in (None, "AddReadKey", "AwaitRead", "Promote", "AwaitWrite", "Reencrypt"):
-            samples.append(Sample(self.fleet.rotation(name).get("status", {}), others.created))
+            samples.append(Sample(self.fleet.rotation(name).get("status", {}), others.created,
+                                  self.cpu(agent.pid, controller.pid)))
             time.sleep(0.5)
         peak = measure.peak_of(controller.pid)
         swept, seconds = wait_until(lambda: _sweep_of(record), 30, "the record of the sweep")
@@ -170,7 +184,7 @@ def _sweep_of(record):
             if not line.endswith("\n"):
                 break
             sweep = json.loads(line)["observation"].get("sweep", {})
-            if sweep.get("finished"):
+            if int(sweep.get("finished", 0)):
                 return (int(sweep["rewritten"]) + int(sweep["skipped"]),
                         (int(sweep["finished"]) - int(sweep["begun"])) / 1e9)
     return None
