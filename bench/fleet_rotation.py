@@ -131,6 +131,7 @@ class Site:
         self.bench.bare("seed", "--first", str(self.there), "--count", str(to - self.there),
                         "--namespaces", str(namespaces))
         self.there = to
+        self.api.call("GET", "/version")  # the server hung up on a client that was idle; a read is tried again
 
     def start(self):
         """Agent and controller."""
@@ -157,6 +158,7 @@ class Site:
         server.apply_config(self.bench.text())
         before = self.cpu()
         cost = self.bench.bare("put", "--count", str(count))
+        self.api.call("GET", "/version")
         return count / cost.seconds, 1000 * (self.cpu() - before + cost.cpu) / count
 
     def rotate(self, name, others):
