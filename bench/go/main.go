@@ -3,6 +3,7 @@
 //	bare seed  creates secrets
 //	bare put   reads all objects first, then PUTs each one's own bytes back
 //	bare read  reads etcd in pages, as a bare client does
+//	bare neighbour  reads and writes one object, and says how long each took
 //
 // Each prints one JSON line with what it took.
 package main
@@ -53,6 +54,15 @@ func tlsConfig(ca, cert, key string) *tls.Config {
 
 // call sends one request and gives back the body of a success.
 func (s *server) call(method, path, accept, contentType string, body io.Reader) []byte {
+	status, data := s.try(method, path, accept, contentType, body)
+	if status > 299 {
+		log.Fatalf("%s %s: %d %.200s", method, path, status, data)
+	}
+	return data
+}
+
+// try sends one request and gives back whatever is answered.
+func (s *server) try(method, path, accept, contentType string, body io.Reader) (int, []byte) {
 	request, err := http.NewRequest(method, s.url+path, body)
 	check(err)
 	request.Header.Set("Accept", accept)
@@ -64,10 +74,7 @@ func (s *server) call(method, path, accept, contentType string, body io.Reader) 
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	check(err)
-	if response.StatusCode > 299 {
-		log.Fatalf("%s %s: %s %.200s", method, path, response.Status, data)
-	}
-	return data
+	return response.StatusCode, data
 }
 
 // each calls work for 0 to count-1 from as many goroutines as said.
@@ -105,7 +112,7 @@ func check(err error) {
 
 func main() {
 	if len(os.Args) < 2 {
-		log.Fatal("usage: bare seed|put|read FLAGS")
+		log.Fatal("usage: bare seed|put|read|neighbour FLAGS")
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	url := flags.String("url", "", "of the API server or of etcd")
@@ -113,12 +120,14 @@ func main() {
 	cert := flags.String("cert", "", "PEM file")
 	key := flags.String("key", "", "PEM file")
 	concurrency := flags.Int("concurrency", 16, "requests at once")
-	count := flags.Int("count", 0, "seed: how many")
+	count := flags.Int("count", 0, "seed: how many; put: so many at most")
 	first := flags.Int("first", 0, "seed: number of the first one")
 	size := flags.Int("size", 500, "seed: bytes of each")
 	namespaces := flags.Int("namespaces", 20, "seed: spread over so many")
 	prefix := flags.String("prefix", "bench", "seed: of namespaces and names; read: of keys")
-	namespace := flags.String("namespace", "", "put: this one alone")
+	namespace := flags.String("namespace", "", "put: this one alone; neighbour: where")
+	rate := flags.Int("rate", 50, "neighbour: reads, and writes, a second")
+	seconds := flags.Float64("seconds", 10, "neighbour: for so long")
 	limit := flags.Int64("limit", 8000, "read: keys in a page")
 	check(flags.Parse(os.Args[2:]))
 	api := newServer(*url, *ca, *cert, *key, *concurrency)
@@ -126,9 +135,11 @@ func main() {
 	case "seed":
 		seed(api, *prefix, *first, *count, *namespaces, *size, *concurrency)
 	case "put":
-		put(api, *namespace, *concurrency)
+		put(api, *namespace, *count, *concurrency)
 	case "read":
 		read(*url, tlsConfig(*ca, *cert, *key), *prefix, *limit)
+	case "neighbour":
+		neighbour(api, *namespace, *rate, *seconds)
 	default:
 		log.Fatal(fmt.Sprintf("no such loop: %s", os.Args[1]))
 	}

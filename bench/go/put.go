@@ -92,13 +92,20 @@ func list(api *server, namespace string) []object {
 	}
 }
 
-func put(api *server, namespace string, concurrency int) {
+func put(api *server, namespace string, most, concurrency int) {
 	objects := list(api, namespace)
+	if most > 0 && len(objects) > most {
+		objects = objects[:most]
+	}
 	start, used := time.Now(), cpu()
 	each(len(objects), concurrency, func(i int) {
 		o := objects[i]
-		api.call("PUT", "/api/v1/namespaces/"+o.namespace+"/secrets/"+o.name,
+		status, data := api.try("PUT", "/api/v1/namespaces/"+o.namespace+"/secrets/"+o.name,
 			protobuf+";as=PartialObjectMetadata;g=meta.k8s.io;v=v1", protobuf, bytes.NewReader(o.body))
+		// What others changed or deleted meanwhile is theirs.
+		if status > 299 && status != 404 && status != 409 {
+			log.Fatalf("PUT %s/%s: %d %.200s", o.namespace, o.name, status, data)
+		}
 	})
 	report(len(objects), time.Since(start), cpu()-used)
 }

@@ -65,6 +65,7 @@ void controller_forget_deeds(struct controller *c)
 	c->seen.census = (struct census_observation){0}; /* lent */
 	census_observation_free(&c->census.seen);
 	controller_forget_canaries(c);
+	controller_forget_settled_canaries(c);
 	for (size_t i = 0; i < c->server_count; i++)
 		c->servers[i].canary_at = 0;
 }

@@ -356,6 +356,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		c->settled_ended = c->seen.quiet_since ? seen_until : 0;
 		free(c->settled_members);
 		c->settled_members = controller_members(c);
+		controller_keep_settled_canaries(c);
 	}
 	controller_trouble(c, settled || d->phase != PHASE_SETTLE
 				      ? NULL
@@ -493,6 +494,11 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 								     .arg = c});
 }
 
+static void show_note(void *arg, const char *text)
+{
+	controller_note(arg, "%s", text);
+}
+
 static enum sweep_wish wish(void *arg)
 {
 	const struct controller *c = arg;
@@ -542,6 +548,9 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		sweep_resources(c->path->steps[d->step], &c->options->cluster->resources, &count);
 	struct sweep_result *result = NULL;
 	_cleanup_error_ failed = NULL;
+	_cleanup_free_ uint64_t *skip_above = xcalloc(count, sizeof(*skip_above));
+	for (size_t i = 0; i < count; i++)
+		skip_above[i] = controller_skip_above(c, d, resources[i]->resource);
 	const struct sweep_options options = {
 		.loop = c->options->cluster->loop,
 		.kube = &c->options->cluster->kube,
@@ -549,8 +558,11 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.resource_count = count,
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
 		.speed = {.qps = spec->qps, .concurrency = (unsigned)spec->concurrency},
+		.skip_above = skip_above,
+		.web = c->options->web,
 		.wish = wish,
 		.on_progress = show_progress,
+		.on_note = show_note,
 		.arg = c,
 	};
 	c->superseded = false;

@@ -92,7 +92,9 @@ struct controller {
 	/* what was done by this process */
 	struct sweep_observation sweep;
 	uint64_t settled_began, settled_ended, reads_checked_at;
-	char *settled_members; /* of etcd, that were watched meanwhile */
+	char *settled_members;                      /* of etcd, that were watched meanwhile */
+	struct key_server_canary *settled_canaries; /* as they were written at its end */
+	size_t settled_canary_count;
 	struct {
 		uint64_t sequence, epoch, sent_at; /* of the order that asked for it; 0: none was */
 		struct census_observation seen;
@@ -176,6 +178,12 @@ const struct key_server_status *controller_status(const struct controller *contr
 /* The same of all, as orders are made from; to be freed, lends its strings. */
 struct agent_report *controller_reports(const struct controller *controller);
 void controller_forget_canaries(struct controller *controller); /* those that are looked for */
+/* Those that are looked for were found when all was settled. */
+void controller_keep_settled_canaries(struct controller *controller);
+void controller_forget_settled_canaries(struct controller *controller);
+/* Revision above which objects of a resource ("secrets") need no rewriting; 0: there is none. */
+uint64_t controller_skip_above(const struct controller *controller, const struct decision *decision,
+			       const char *resource);
 bool controller_leads(const struct controller *controller);
 /* Before controller->rotation's status says `phase`, too. `words`: the decision for people. Waits for nothing. */
 void controller_event(struct controller *controller, const struct decision *decision, const char *phase,

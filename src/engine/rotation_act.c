@@ -371,11 +371,11 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	const struct config_shape *shape = r->journal->path->steps[d->step];
 	_cleanup_free_ const struct kube_resource **resources = sweep_resources(shape, &r->cluster->resources, &count);
 	struct sweep_result *result = NULL;
-	uint64_t total = 0;
+	_cleanup_free_ uint64_t *expected = r->census ? xcalloc(count, sizeof(*expected)) : NULL;
 	for (size_t i = 0; r->census && i < r->census->resource_count; i++)
 		for (size_t k = 0; k < count; k++)
 			if (r->census->resources[i].entry->resource == resources[k])
-				total += r->census->resources[i].objects;
+				expected[k] += r->census->resources[i].objects;
 	struct sweep_options options = {
 		.loop = r->cluster->loop,
 		.kube = &r->cluster->kube,
@@ -386,14 +386,13 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		.deadline = r->options.deadline,
 		.etcds = r->cluster->etcds,
 		.etcd_count = r->cluster->etcd_count,
-		.totals_hint = total,
+		.expected = expected,
 		.on_progress = r->options.on_sweep,
 		.arg = r->options.arg,
 	};
 	if (d->named_only && r->stale_complete && r->stale_count > 0) {
 		options.named = r->stale;
 		options.named_count = r->stale_count;
-		options.totals_hint = r->stale_count;
 	}
 	int rc = sweep_run(&options, &result, err);
 	if (result) {

@@ -104,6 +104,8 @@ static void ask_whether_wanted(struct sweep *sweep)
 
 	if (wish == SWEEP_GIVE_UP)
 		stop_for(sweep, ERROR_CONFLICT, "it is no longer wanted");
+	if (sweep->on_hold && wish != SWEEP_HOLD)
+		sweep_progress_restart(sweep);
 	/* The server is not away while we do not ask it. */
 	if (wish == SWEEP_HOLD || sweep->on_hold)
 		sweep->useful = loop_now(o->loop);
@@ -130,6 +132,7 @@ static void look_up(struct sweep *sweep)
 		stop_away(sweep);
 	} else {
 		sweep_quota_check(sweep);
+		sweep_watch_check(sweep, now);
 	}
 }
 
@@ -158,10 +161,12 @@ static void work(struct sweep *sweep)
 static void release(struct sweep *sweep)
 {
 	loop_timer_cancel(sweep->options->loop, &sweep->wake);
+	sweep_watch_stop(sweep);
 	sweep_list_free(sweep);
 	sweep_queue_free(&sweep->ready);
 	sweep_queue_free(&sweep->later);
 	strings_free(&sweep->places);
+	sweep_tally_free(&sweep->tally);
 	sweep_quota_free(sweep);
 	free(sweep->shown_namespace);
 	free(sweep->waiting);
@@ -182,8 +187,10 @@ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, st
 	throttle_init(&sweep.throttle, &options->speed, now);
 	sweep_list_init(&sweep);
 	sweep_quota_init(&sweep);
+	sweep_progress_init(&sweep);
 	rc = sweep_places_find(&sweep, err);
 	if (rc == 0) {
+		sweep_watch_start(&sweep);
 		work(&sweep);
 		rc = sweep.stop;
 		if (err != NULL)

@@ -45,7 +45,10 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
  * 76% in
  * use). Only `etcdctl defrag` makes it smaller. */
 #define SWEEP_QUOTA_FULL 95
+/* Resources that are watched meanwhile: the first ones. */
+#define SWEEP_WATCHES_MAX 8
 
+struct web;
 struct sweep_object {
 	const struct kube_resource *resource;
 	char *namespace_, *name;
@@ -55,7 +58,9 @@ struct sweep_object {
 struct sweep_progress {
 	const char *resource, *namespace_;
 	size_t namespace_index, namespace_count; /* count 0: not known */
-	uint64_t done, total;                    /* total 0: not known; never less than done */
+	/* Total 0: not known; never less than done. What others create meanwhile is in both, for it is under the write key; what
+	 * they delete ahead of us is in none. */
+	uint64_t done, total;
 	uint64_t rewritten, skipped, bytes, quarantined, conflicts;
 	uint64_t per_second; /* over the last seconds; 0: too early to tell */
 	uint64_t eta;        /* ns; 0: not known */
@@ -87,19 +92,23 @@ struct sweep_options {
 	enum sweep_mode mode;          /* custom resources, and those that take no update, are always patched */
 	struct throttle_options speed; /* of all requests for single objects */
 	uint64_t deadline;             /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
-	/* Objects whose resourceVersion is above this were written after convergence and settling: skipped. 0: skip
-	 * nothing. */
-	uint64_t skip_above;
+	/* Of each resource: objects whose resourceVersion is above this were written after convergence and settling, and are
+	 * skipped; 0: none is. NULL: none at all. */
+	const uint64_t *skip_above;
 	/* Connected; none: not watched. The sweep pauses while a member's file in any of them is at SWEEP_QUOTA_PAUSE %
 	 * of its quota: each may hold what is rewritten. */
 	struct etcd *const *etcds;
 	size_t etcd_count;
-	/* Objects expected, for progress; 0: the sweep asks for itself where that takes few requests. */
-	uint64_t totals_hint;
+	/* Objects expected of each resource, for progress; NULL: the sweep asks for itself where that takes few requests. */
+	const uint64_t *expected;
+	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
+	struct web *web;
 	/* Asked every 100 ms, also while nothing moves; NULL: it goes on. */
 	enum sweep_wish (*wish)(void *arg);
 	/* At most every 100 ms, and at the end. */
 	void (*on_progress)(void *arg, const struct sweep_progress *progress);
+	/* What takes nothing from the result, for people; NULL: nobody. */
+	void (*on_note)(void *arg, const char *text);
 	void *arg;
 };
 

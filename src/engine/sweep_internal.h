@@ -3,12 +3,13 @@
  * sweep.c: the top, which waits and stops. sweep_list.c: pages into the queue. sweep_write.c: the queue into
  * requests, one object's life.
  * sweep_judge.c: what an answer means. sweep_quota.c: etcd's quota. sweep_progress.c: for people. sweep_result.c:
- * what became of it all.
+ * what became of it all. sweep_tally.c: how many there are, with what sweep_watch.c hears of others.
  * Everything happens in call-backs of the loop (sweep_pump is called by each); the top only looks at the clock. */
 #pragma once
 #include "base/clock.h"
 #include "base/text.h"
 #include "engine/sweep.h"
+#include "engine/sweep_tally.h"
 
 #define SWEEP_WRITE_TIMEOUT (60 * NS_PER_S)
 
@@ -72,6 +73,7 @@ struct sweep_quota {
 };
 
 struct sweep_rate {
+	uint64_t interval; /* ns between two points; the window has 32 of them */
 	uint64_t time[32], done[32];
 	unsigned used, at;
 };
@@ -98,9 +100,13 @@ struct sweep {
 	struct sweep_quota *quotas; /* one per etcd */
 	char *waiting;              /* for people; NULL */
 	uint64_t waiting_until;
-	struct sweep_rate rate;
+	struct sweep_rate rate,
+		pace;  /* of the last 16 s, for people; of the last 2 minutes, for the time that is left */
 	uint64_t told; /* when progress was last told */
-	uint64_t total;
+	struct sweep_tally tally;
+	struct sweep_watch *watches;
+	size_t watch_count;
+	bool watch_noted;
 	size_t shown_count, shown_place; /* the furthest resource and namespace of a request */
 	char *shown_namespace;
 	uint64_t done, skipped, conflicts, bytes; /* sums over counts */
@@ -125,6 +131,8 @@ void sweep_list_cancel(struct sweep *sweep);
 void sweep_list_init(struct sweep *sweep);
 void sweep_list_begin(struct sweep *sweep); /* once the places are known */
 void sweep_list_free(struct sweep *sweep);
+/* Whether an object of that revision is under the write key for sure. */
+bool sweep_may_skip(const struct sweep *sweep, size_t resource, uint64_t revision);
 /* -1, 0, 1: the order of etcd's keys. */
 int sweep_key_compare(const char *namespace_a, const char *name_a, const char *namespace_b, const char *name_b);
 
@@ -179,8 +187,16 @@ unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota,
 
 /* --- sweep_progress.c --- */
 void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last);
-/* Objects a second over the last seconds. Pure. */
+void sweep_progress_init(struct sweep *sweep);
+void sweep_progress_restart(struct sweep *sweep); /* after a pause: it is no part of how fast things go */
+/* Objects a second over the window; 0: too early to tell. Pure. */
 uint64_t sweep_rate_add(struct sweep_rate *rate, uint64_t done, uint64_t now);
+
+/* --- sweep_watch.c --- */
+void sweep_watch_start(struct sweep *sweep);
+/* Says once that one does not come about. */
+void sweep_watch_check(struct sweep *sweep, uint64_t now);
+void sweep_watch_stop(struct sweep *sweep);
 
 /* --- sweep_result.c --- */
 struct sweep_result *sweep_result_new(const struct sweep_options *options, uint64_t now);

@@ -68,7 +68,7 @@ static void enter_resource(struct sweep *sweep)
 	struct sweep_lister *lister = &sweep->lister;
 
 	while (lister->resource < sweep->options->resource_count && only_some(sweep) && !resource_of(sweep)->namespaced)
-		lister->resource++;
+		sweep_tally_passed(&sweep->tally, lister->resource++);
 	lister->done = lister->resource >= sweep->options->resource_count;
 	lister->each = only_some(sweep);
 	lister->at = 0;
@@ -83,7 +83,7 @@ static void next_unit(struct sweep *sweep)
 	forget_last(lister);
 	if (lister->each && ++lister->at < sweep->places.count)
 		return;
-	lister->resource++;
+	sweep_tally_passed(&sweep->tally, lister->resource++);
 	enter_resource(sweep);
 }
 
@@ -134,12 +134,21 @@ static void remember_last(struct sweep_lister *lister, const struct kube_list_it
 	lister->last_namespace = xstrdup(item->namespace_);
 }
 
-static bool is_skipped(const struct sweep *sweep, const struct kube_list_item *item)
+bool sweep_may_skip(const struct sweep *sweep, size_t resource, uint64_t revision)
 {
-	uint64_t version;
+	const struct sweep_options *o = sweep->options;
 
-	return sweep->options->skip_above != 0 && text_to_u64(item->resource_version, &version) == 0 &&
-	       version > sweep->options->skip_above;
+	return o->skip_above != NULL && resource < o->resource_count && o->skip_above[resource] != 0 &&
+	       revision > o->skip_above[resource];
+}
+
+static bool is_skipped(const struct sweep *sweep, const struct kube_list_item *item, uint64_t written)
+{
+	uint64_t listed;
+
+	return sweep_may_skip(sweep, sweep->lister.resource, written) ||
+	       (text_to_u64(item->resource_version, &listed) == 0 &&
+		sweep_may_skip(sweep, sweep->lister.resource, listed));
 }
 
 static int on_item(void *arg, struct kube_list_item *listed)
@@ -148,6 +157,7 @@ static int on_item(void *arg, struct kube_list_item *listed)
 	struct sweep_lister *lister = &sweep->lister;
 	size_t count = sweep_result_index(sweep->result, resource_of(sweep));
 	struct sweep_item *item;
+	uint64_t written;
 
 	lister->incoming = 0;
 	lister->items++;
@@ -157,7 +167,9 @@ static int on_item(void *arg, struct kube_list_item *listed)
 	if (is_repeated(lister, listed))
 		return 0;
 	remember_last(lister, listed);
-	if (is_skipped(sweep, listed)) {
+	if (!sweep_tally_item(&sweep->tally, lister->resource, listed->uid, &written))
+		return 0;
+	if (is_skipped(sweep, listed, written)) {
 		sweep_count_end(sweep, count, SWEEP_ENDED_SKIPPED, listed->size);
 		return 0;
 	}
@@ -202,6 +214,19 @@ static bool is_metadata_only(const struct sweep *sweep)
 	return sweep->lister.patch_page || sweep_is_patched(sweep->options, resource_of(sweep));
 }
 
+/* A list of one namespace does not say how many objects the next one has; and what was listed before is not behind a page
+ * that is all of that. */
+static void count_page(struct sweep *sweep, const struct kube_list_result *result)
+{
+	const struct sweep_lister *lister = &sweep->lister;
+	uint64_t revision;
+
+	if (lister->each || lister->repeats || text_to_u64(result->resource_version, &revision) < 0 || revision == 0)
+		return;
+	if (text_empty(result->continue_token) || result->remaining > 0)
+		sweep_tally_page(&sweep->tally, lister->resource, revision, result->remaining);
+}
+
 static void page_came(struct sweep *sweep, const struct kube_list_result *result)
 {
 	struct sweep_lister *lister = &sweep->lister;
@@ -210,6 +235,7 @@ static void page_came(struct sweep *sweep, const struct kube_list_result *result
 	lister->failures = lister->broken = 0;
 	lister->initializing_since = 0;
 	adapt(lister, is_metadata_only(sweep));
+	count_page(sweep, result);
 	if (text_empty(result->continue_token)) {
 		next_unit(sweep);
 		return;

@@ -81,37 +81,47 @@ static int on_counted(void *arg, struct kube_list_item *item)
 	return 0;
 }
 
-static int count_objects(struct sweep *sweep, struct error **err)
+/* Over all its lists. */
+static int count_resource(struct sweep *sweep, size_t index, bool each, size_t lists, struct error **err)
 {
 	const struct sweep_options *o = sweep->options;
-	bool each = o->namespaces != NULL && o->namespaces->count > 0;
-	size_t lists = each ? sweep->places.count : 1;
 	uint64_t total = 0;
 
-	if (o->on_progress == NULL || lists * o->resource_count > COUNTED_LISTS_MAX)
-		return 0;
-	for (size_t i = 0; i < lists * o->resource_count; i++) {
-		const struct kube_resource *resource = o->resources[i / lists];
+	for (size_t i = 0; i < lists && (!each || o->resources[index]->namespaced); i++) {
 		uint64_t remaining = 0, first = 0;
 		struct kube_list_options options = {
-			.resource = resource,
-			.namespace_ = each ? sweep->places.items[i % lists] : NULL,
+			.resource = o->resources[index],
+			.namespace_ = each ? sweep->places.items[i] : NULL,
 			.limit = 1,
 			.metadata_only = true,
 			.timeout = ASK_TIMEOUT,
 			.on_item = on_counted,
 			.arg = &first,
 		};
-		int rc;
+		int rc = kube_list_fetch(o->kube, &options, NULL, NULL, &remaining, err);
 
-		if (each && !resource->namespaced)
-			continue;
-		rc = kube_list_fetch(o->kube, &options, NULL, NULL, &remaining, err);
 		if (rc < 0)
 			return rc;
 		total += first + remaining;
 	}
-	sweep->total = total;
+	sweep_tally_count(&sweep->tally, index, total);
+	return 0;
+}
+
+static int count_objects(struct sweep *sweep, struct error **err)
+{
+	const struct sweep_options *o = sweep->options;
+	bool each = o->namespaces != NULL && o->namespaces->count > 0;
+	size_t lists = each ? sweep->places.count : 1;
+
+	if (o->on_progress == NULL || lists * o->resource_count > COUNTED_LISTS_MAX)
+		return 0;
+	for (size_t i = 0; i < o->resource_count; i++) {
+		int rc = count_resource(sweep, i, each, lists, err);
+
+		if (rc < 0)
+			return rc;
+	}
 	return 0;
 }
 
@@ -121,7 +131,8 @@ int sweep_places_find(struct sweep *sweep, struct error **err)
 	_cleanup_error_ error = NULL;
 	int rc = 0;
 
-	sweep->total = o->totals_hint;
+	for (size_t i = 0; o->expected != NULL && i < o->resource_count; i++)
+		sweep_tally_count(&sweep->tally, i, o->expected[i]);
 	if (o->namespaces != NULL && o->namespaces->count > 0) {
 		for (size_t i = 0; i < o->namespaces->count; i++)
 			strings_add(&sweep->places, o->namespaces->items[i]);
@@ -131,7 +142,7 @@ int sweep_places_find(struct sweep *sweep, struct error **err)
 	}
 	if (sweep->places.count > 0)
 		qsort(sweep->places.items, sweep->places.count, sizeof(*sweep->places.items), by_key);
-	if (rc == 0 && o->totals_hint == 0 && o->named_count == 0)
+	if (rc == 0 && o->expected == NULL && o->named_count == 0)
 		rc = count_objects(sweep, &error);
 	if (rc != -ERROR_INTERRUPTED)
 		return 0;

@@ -1,14 +1,28 @@
 #include "engine/sweep_internal.h"
 
 #define TELL_INTERVAL (100 * NS_PER_MS)
-#define RATE_INTERVAL (500 * NS_PER_MS) /* between two points of the window */
+#define RATE_INTERVAL (500 * NS_PER_MS)
+#define PACE_INTERVAL (4 * NS_PER_S)
+
+void sweep_progress_init(struct sweep *sweep)
+{
+	sweep_tally_init(&sweep->tally, sweep->options->resource_count);
+	sweep->tally.listed = sweep->options->named_count;
+	sweep_progress_restart(sweep);
+}
+
+void sweep_progress_restart(struct sweep *sweep)
+{
+	sweep->rate = (struct sweep_rate){.interval = RATE_INTERVAL};
+	sweep->pace = (struct sweep_rate){.interval = PACE_INTERVAL};
+}
 
 uint64_t sweep_rate_add(struct sweep_rate *rate, uint64_t done, uint64_t now)
 {
 	unsigned newest = (rate->at + ELEMENTS(rate->time) - 1) % ELEMENTS(rate->time);
 	unsigned oldest;
 
-	if (rate->used == 0 || now >= rate->time[newest] + RATE_INTERVAL) {
+	if (rate->used == 0 || now >= rate->time[newest] + rate->interval) {
 		rate->time[rate->at] = now;
 		rate->done[rate->at] = done;
 		rate->at = (rate->at + 1) % ELEMENTS(rate->time);
@@ -43,6 +57,7 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 {
 	const struct sweep_options *options = sweep->options;
 	const struct sweep_result *result = sweep->result;
+	uint64_t pace;
 	_cleanup_free_ char *why = NULL;
 	struct sweep_progress progress = {
 		.resource =
@@ -50,7 +65,8 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 		.namespace_ = sweep->shown_namespace ? sweep->shown_namespace : "",
 		.namespace_index = sweep->shown_place,
 		.namespace_count = sweep->places.count,
-		.done = sweep->done,
+		.done = sweep_tally_done(&sweep->tally, sweep->done),
+		.total = sweep_tally_total(&sweep->tally),
 		.rewritten = result->rewritten,
 		.skipped = sweep->skipped,
 		.bytes = sweep->bytes,
@@ -61,13 +77,11 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 	if (options->on_progress == NULL || (!last && now < sweep->told + TELL_INTERVAL))
 		return;
 	sweep->told = now;
-	/* What comes in meanwhile makes it more; it never becomes less. */
-	if (sweep->total != 0 && sweep->total < sweep->done)
-		sweep->total = sweep->done;
-	progress.total = sweep->total;
+	/* What others create costs no time: rates are of what we did. */
 	progress.per_second = sweep_rate_add(&sweep->rate, sweep->done, now);
-	if (progress.per_second != 0 && sweep->total > sweep->done)
-		progress.eta = (sweep->total - sweep->done) * NS_PER_S / progress.per_second;
+	pace = sweep_rate_add(&sweep->pace, sweep->done, now);
+	if (pace != 0 && progress.total > progress.done)
+		progress.eta = (progress.total - progress.done) * NS_PER_S / pace;
 	if (!last)
 		why = waiting(sweep, now);
 	progress.waiting = why;

@@ -303,6 +303,15 @@ static bool take(struct sweep_item *item, struct kube_read_result *result)
 	return true;
 }
 
+/* What others wrote meanwhile, as it was read again, needs no writing. */
+static bool is_written_already(const struct sweep_item *item)
+{
+	uint64_t revision;
+
+	return text_to_u64(item->resource_version, &revision) == 0 &&
+	       sweep_may_skip(item->sweep, item->count, revision);
+}
+
 static void on_read(void *arg, struct kube_read_result *result)
 {
 	struct sweep_item *item = arg;
@@ -311,10 +320,12 @@ static void on_read(void *arg, struct kube_read_result *result)
 	uint64_t now = loop_now(sweep->options->loop);
 	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
 
-	if (verdict == SWEEP_DONE && take(item, result))
-		again(item);
-	else if (verdict == SWEEP_DONE)
+	if (verdict == SWEEP_DONE && !take(item, result))
 		end(item, SWEEP_ENDED_GONE);
+	else if (verdict == SWEEP_DONE && is_written_already(item))
+		end(item, item->written ? SWEEP_ENDED_REWRITTEN : SWEEP_ENDED_SKIPPED);
+	else if (verdict == SWEEP_DONE)
+		again(item);
 	else if (verdict == SWEEP_CONFLICT)
 		fault(item, answer.message, now);
 	else

@@ -178,17 +178,22 @@ class Three(FleetCase):
         self.fleet.start()
         self.fleet.rotate("seventh", qps=25)
 
-        def done():
-            return self.fleet.rotation("seventh").get("status", {}).get("progress", {}).get("done", 0)
-        self.fleet.wait_for("seventh", lambda _: done() >= 20, 180, "the sweep is under way")
+        def progress():
+            return self.fleet.rotation("seventh").get("status", {}).get("progress", {})
+        self.fleet.wait_for("seventh", lambda _: progress().get("done", 0) >= 20, 180, "the sweep is under way")
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": True}})
         time.sleep(7)
-        held = done()
-        self.assertLess(held, 250)
+        held = progress()
+        self.assertLess(held["done"], 250)
+        for number in range(5):  # by others, under the new key
+            self.api.create("secrets", "default", {"metadata": {"name": f"made-meanwhile-{number}"}})
         time.sleep(7)
-        self.assertEqual(done(), held)
+        now = progress()
+        self.assertEqual((now["done"], now["total"]), (held["done"] + 5, held["total"] + 5))
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": False}})
-        self.assertGreater(wait_until(lambda: done() != held and done(), 20, "it goes on"), held)
+        wait_until(lambda: progress()["done"] > now["done"], 20, "it goes on")
+        for number in range(5):
+            self.api.delete("secrets", "default", f"made-meanwhile-{number}")
         epoch = self.fleet.rotation("seventh")["status"]["epoch"] + 1000
         self.api.call("PATCH", path_of(ROTATIONS, None, "seventh") + "/status",
                       json.dumps({"status": {"epoch": epoch}}).encode(),

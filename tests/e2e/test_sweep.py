@@ -1,6 +1,7 @@
 """Rewriting: `kube-rekey reencrypt` against a real API server and through a proxy that makes faults."""
 
 import base64
+import concurrent.futures
 import json
 import os
 import re
@@ -771,13 +772,52 @@ class Library(SweepCase):
         self.assertEqual((found["skipped"], found["objects"]), (5, total))
         self.assert_all_under(key, f"secrets/{namespace}/")
 
+    def test_progress_while_others_create_delete_and_write(self):
+        """What they make is done already; what they delete ahead of us, or write when nothing older can land, is not asked for."""
+        for name in ("aa-made", "zz-made"):
+            self.api.namespace(name)
+        for number in range(3):
+            self.api.create("configmaps", "aa-made", {"metadata": {"name": f"old-{number}"}})
+        bulk_secrets(self.cluster, 1000, namespaces=2, prefix="tally")
+        key, listed = self.turn(), self.api.list("secrets")
+        version = max(int(item["metadata"]["resourceVersion"]) for item in listed)
+        both = len(listed) + len(self.api.list("configmaps"))
+
+        def others():
+            wait_until(lambda: self.keys_of("secrets/").get(key), 30, "the sweep is under way", 0.05)
+            for number in range(10):
+                for namespace in ("aa-made", "zz-made"):
+                    self.api.create("secrets", namespace, {"metadata": {"name": f"made-{number}"}})
+                self.api.delete("secrets", "tally-1", f"tally-{999 - 4 * number:06}")
+                self.api.patch("secrets", "tally-1", f"tally-{997 - 4 * number:06}",
+                               {"metadata": {"labels": {"a": "b"}}})
+                self.api.create("configmaps", "zz-made", {"metadata": {"name": f"made-{number}"}})
+            for number in range(3):
+                self.api.delete("configmaps", "aa-made", f"old-{number}")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            changing = pool.submit(others)
+            found = self.run_tool(mode="replace+watch", qps=120, skip_above=version, resource="secrets,configmaps")
+            changing.result()
+        self.assertEqual((found["objects"], found["gone"], found["skipped"], found["conflicts"]),
+                         (len(listed) - 10, 0, 10, 0))
+        self.assertEqual((found["done"], found["total"]), (both + 17, both + 17))
+        self.assertLessEqual(found["grown"], 10)
+        self.assertEqual(found["notes"], 0)
+        self.assert_all_under(key, "secrets/")
+        for namespace in ("tally-0", "tally-1"):
+            self.api.call("DELETE", path_of("secrets", namespace))
+
     def test_progress_says_why_nothing_moves_and_never_goes_back(self):
         bulk_secrets(self.cluster, 120, namespaces=6, prefix="shown")
         self.turn()
         with FaultProxy(self.cluster) as proxy:
-            proxy.on("PUT", "/secrets/shown", faults.too_many_requests(2), nth=40)
-            found = self.run_tool(qps=100, proxy=proxy)
+            proxy.on("PUT", "/secrets/shown", faults.too_many_requests(4), nth=40)
+            # That watching is refused is said once, and costs nothing else.
+            proxy.on("GET", "watch=true", faults.status(403, "Forbidden", "no watching"), times=0)
+            found = self.run_tool(mode="replace+watch", qps=40, proxy=proxy)
         self.assertGreater(found["waits"], 3)
+        self.assertEqual(found["notes"], 1)
+        self.assertEqual(found["grown"], 0)
         self.assertEqual(found["done"], found["total"])
 
 

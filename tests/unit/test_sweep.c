@@ -120,7 +120,7 @@ static void test_any_etcd_may_be_full(void **state)
 
 static void test_rate_is_of_the_last_seconds(void **state)
 {
-	struct sweep_rate rate = {0};
+	struct sweep_rate rate = {.interval = 500 * NS_PER_MS};
 	uint64_t now = 1000 * NS_PER_S, done = 0;
 
 	(void)state;
@@ -135,6 +135,52 @@ static void test_rate_is_of_the_last_seconds(void **state)
 	assert_in_range(sweep_rate_add(&rate, done, now), 490, 510);
 	now += 60 * NS_PER_S;
 	assert_in_range(sweep_rate_add(&rate, done, now), 0, 120);
+}
+
+static void keep_progress(void *arg, const struct sweep_progress *progress)
+{
+	*(struct sweep_progress *)arg = *progress;
+}
+
+/* 100 a second of 100,000, while others create ten a second, far ahead: that makes neither us faster nor our work more. */
+static void test_time_left_is_of_our_own_work(void **state)
+{
+	struct kube_resource secrets = {.resource = "secrets"};
+	const struct kube_resource *one = &secrets;
+	struct sweep_progress seen = {0};
+	struct sweep_options options = {
+		.resources = &one, .resource_count = 1, .on_progress = keep_progress, .arg = &seen};
+	struct sweep sweep = {.options = &options, .result = sweep_result_new(&options, 1)};
+	uint64_t now = 1000 * NS_PER_S, written;
+
+	(void)state;
+	sweep_progress_init(&sweep);
+	sweep_tally_page(&sweep.tally, 0, 5, 100000);
+	for (unsigned second = 0; second < 200; second++, now += NS_PER_S) {
+		for (unsigned i = 0; i < 100; i++) {
+			_cleanup_free_ char *uid = xasprintf("own-%u-%u", second, i);
+
+			assert_true(sweep_tally_item(&sweep.tally, 0, uid, &written));
+			sweep_count_end(&sweep, 0, SWEEP_ENDED_REWRITTEN, 1);
+		}
+		for (unsigned i = 0; i < 10; i++) {
+			_cleanup_free_ char *uid = xasprintf("other-%u-%u", second, i);
+
+			sweep_tally_event(&sweep.tally, 0, WATCH_ADDED, true, uid, 10 + second);
+		}
+		sweep_progress_tell(&sweep, now, false);
+	}
+	assert_int_equal(seen.done, 22000);
+	assert_int_equal(seen.total, 102000);
+	assert_in_range(seen.per_second, 99, 101);
+	assert_in_range(seen.eta, 790 * NS_PER_S, 810 * NS_PER_S);
+	/* A pause is forgotten at once. */
+	now += 3600 * NS_PER_S;
+	sweep_progress_restart(&sweep);
+	sweep_progress_tell(&sweep, now, false);
+	assert_int_equal(seen.eta, 0);
+	sweep_tally_free(&sweep.tally);
+	sweep_result_free(sweep.result);
 }
 
 static void test_resources(void **state)
@@ -231,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_key_order_is_etcds),
 		cmocka_unit_test(test_any_etcd_may_be_full),
 		cmocka_unit_test(test_rate_is_of_the_last_seconds),
+		cmocka_unit_test(test_time_left_is_of_our_own_work),
 		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_who_is_patched),
 		cmocka_unit_test(test_quarantine_names_some_and_counts_all),

@@ -11,7 +11,9 @@ struct kube_watch {
 	const struct kube_resource *resource;
 	char *namespace_; /* NULL: all */
 	char *label;      /* for messages */
-	bool objects;
+	bool objects, count;
+	uint64_t counted; /* objects of the list */
+	bool count_known;
 	struct watch *machine;
 	struct loop_timer timer;
 	struct kube_list_call *page; /* of the list under way */
@@ -44,11 +46,21 @@ static int on_page_item(void *arg, struct kube_list_item *item)
 					    .uid = item->uid,
 					    .resource_version = item->resource_version};
 
-	watch_list_item(watch->machine, &object);
+	if (watch->count)
+		watch->counted++;
+	else
+		watch_list_item(watch->machine, &object);
 	return 0;
 }
 
 static void list_page(struct kube_watch *watch, const char *continue_token);
+
+/* The first page says how many are left, from servers that know it. */
+static void take_count(struct kube_watch *watch, const struct kube_list_result *result)
+{
+	watch->count_known = text_empty(result->continue_token) || result->remaining > 0;
+	watch->counted += result->remaining;
+}
 
 static void on_page_done(void *arg, struct kube_list_result *result)
 {
@@ -58,7 +70,8 @@ static void on_page_done(void *arg, struct kube_list_result *result)
 	if (result->rc < 0) {
 		set_problem(watch, xstrdup(error_message(result->error)));
 		watch_list_failed(watch->machine, now_of(watch), result->status, result->retry_after);
-	} else if (text_empty(result->continue_token)) {
+	} else if (watch->count || text_empty(result->continue_token)) {
+		take_count(watch, result);
 		set_problem(watch, NULL);
 		watch_listed(watch->machine, now_of(watch), result->resource_version);
 	} else {
@@ -72,12 +85,18 @@ static void list_page(struct kube_watch *watch, const char *continue_token)
 {
 	watch->page = kube_list_start(watch->kube, &(struct kube_list_options){.resource = watch->resource,
 									       .namespace_ = watch->namespace_,
-									       .limit = PAGE_LIMIT,
+									       .limit = watch->count ? 1 : PAGE_LIMIT,
 									       .continue_token = continue_token,
 									       .metadata_only = true,
 									       .on_item = on_page_item,
 									       .on_done = on_page_done,
 									       .arg = watch});
+}
+
+static void list_metadata(struct kube_watch *watch)
+{
+	watch->counted = 0;
+	list_page(watch, NULL);
 }
 
 /* --- lists of whole objects ------------------------------------------------------------------------------------- */
@@ -210,7 +229,7 @@ static void carry_out(struct kube_watch *watch, enum watch_do what)
 		if (watch->objects)
 			list_whole(watch);
 		else
-			list_page(watch, NULL);
+			list_metadata(watch);
 		break;
 	case WATCH_CONNECT:
 		open_socket(watch);
@@ -252,6 +271,7 @@ struct kube_watch *kube_watch_start(struct kube *kube, struct web *web, const st
 	watch->namespace_ = options->namespace_ != NULL ? xstrdup(options->namespace_) : NULL;
 	watch->label = kube_label(options->resource, options->namespace_, NULL);
 	watch->objects = options->objects;
+	watch->count = options->count;
 	watch->machine = watch_new(handler, arg, options->objects, chance, NULL);
 	/* By the timer: nothing calls back before this returned. */
 	loop_timer_set(kube->loop, &watch->timer, 0, on_timer, watch);
@@ -281,6 +301,13 @@ bool kube_watch_is_synced(const struct kube_watch *watch)
 unsigned kube_watch_failures(const struct kube_watch *watch)
 {
 	return watch_failures(watch->machine);
+}
+
+bool kube_watch_count(const struct kube_watch *watch, uint64_t *ret)
+{
+	if (watch->count_known)
+		*ret = watch->counted;
+	return watch->count_known;
 }
 
 const char *kube_watch_problem(const struct kube_watch *watch)

@@ -11,6 +11,8 @@ struct kube_watch_options {
 	/* The user gets each object as JSON, read whole at a list (JSON_BYTES_MAX for all of them): for custom resources of ours.
 	 * Else metadata only: no value enters the process, but those in annotations, which are wiped unread. */
 	bool objects;
+	/* Metadata only. A list is one request, whatever there is: objects are counted, and on_listed comes for none. */
+	bool count;
 };
 struct kube_watch;
 /* The handler, all of it, is the caller's and must outlive the watch, as `kube` and `web`. Begins at once, and calls back from
@@ -23,5 +25,7 @@ void kube_watch_stop(struct kube_watch *watch);
 bool kube_watch_is_synced(const struct kube_watch *watch);
 /* How often in a row it failed: as watch_failures. */
 unsigned kube_watch_failures(const struct kube_watch *watch);
+/* With `count`: how many there were at on_synced, which may ask. False: the server does not tell. */
+bool kube_watch_count(const struct kube_watch *watch, uint64_t *ret);
 /* For people: what went wrong last, NULL while nothing does. Owned by the watch, until the loop goes on. */
 const char *kube_watch_problem(const struct kube_watch *watch);
