@@ -19,9 +19,11 @@ enum option_group {
 	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
 	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
 	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
+	OPTIONS_CHECK = 1 << 13,  /* what is looked for */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
+#define DEFAULT_TRUST_KEY "/etc/kubernetes/pki/sa.key"
 
 struct options {
 	bool json, help, yes;
