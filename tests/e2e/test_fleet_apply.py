@@ -8,7 +8,7 @@ import itertools
 import threading
 import unittest
 
-from fleet import SERVERS, FleetCase
+from fleet import ROTATIONS, SERVERS, FleetCase
 from kubelet import Kubelet
 from lib import (ApiError, Gone, Rule, configuration, kube_rekey, new_key, snapshot_hash, versions,
                  wait_until)
@@ -209,7 +209,7 @@ class NothingServes(FleetCase):
         for server in self.cluster.servers:
             server.wait_loaded()
             with self.assertRaises(ApiError):
-                server.client().list(SERVERS)
+                server.client().get(ROTATIONS, None, "back")
         self.fleet.start_controller()
         for agent in self.fleet.agents.values():
             wait_until(lambda: "the file went back behind what was written here: step 1" in agent.err, 150, "alone")  # pylint: disable=cell-var-from-loop
