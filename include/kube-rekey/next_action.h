@@ -26,6 +26,7 @@ const char *phase_name(enum phase phase);
 	X(CANARY, "canary")         /* write the canary of every server and find it in etcd */ \
 	X(REENCRYPT, "reencrypt")   /* one sweep; `named_only`: of what the last census named */ \
 	X(CENSUS, "census")         /* read every value of every etcd */ \
+	X(RESTART, "restart")       /* let `server`, which loads its file at start only, start with it */ \
 	X(COMPACT, "compact")       /* compact every etcd at its census revision */ \
 	X(READ_BACK, "read-back")   /* plain GETs of a sample of each namespace */ \
 	X(RETIRE, "retire")         /* treat the old keys as asked */ \

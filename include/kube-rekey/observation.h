@@ -48,7 +48,9 @@ struct server_observation {
 	bool refuses_file; /* its failure counter rose after our rename: it will not load this file */
 	/* it did so with an earlier file of ours, which was put back: not tried again by this process */
 	bool refused_before;
-	bool reloads_itself; /* automatic reload is on; else a person restarts it */
+	bool reloads_itself; /* automatic reload is on; else somebody restarts it */
+	bool restarts;       /* the agent beside it does that, when ordered; then `answering` means that it is ready */
+	bool restarting;     /* it was asked to, and the process from before still answers */
 
 	int canary_step;         /* the canary was found in etcd under this step's write keys, STEP_NONE: not yet */
 	uint64_t canary_at;      /* when that canary's write was sent */

@@ -23,6 +23,7 @@
 	X(FIND_CANARY, "find-canary") /* find the canaries in etcd, and report under which key they are */ \
 	X(COMPACT, "compact")       /* compact every etcd at its own census revision */ \
 	X(MAKE_KEY, "make-key")     /* make the new keys, and report them sealed */ \
+	X(RESTART, "restart")       /* let the server, which loads its file at start only, start with it */ \
 	X(RETIRE, "retire")         /* treat the old keys as asked, and refuse their fingerprints from then on */
 /* clang-format on */
 enum order_action {
@@ -40,9 +41,9 @@ struct order {
 	const char *incarnation; /* of the agent that it is for */
 	enum order_action action;
 	/* Steps of the path that is passed with the order: the rotation's, or where `aborted` the one of path_abort. RETIRE:
-	 * `to_step` is the last one. */
+	 * `to_step` is the last one; RESTART: both are the file's. */
 	int from_step, to_step;
-	const char *expect_hash; /* WRITE_STEP: what is in the file before; there is no order without one */
+	const char *expect_hash; /* what is in the file before; there is no order on a file without one */
 	bool rescue;             /* WRITE_STEP that is not the next one: it puts keys back, or a refused file */
 	bool aborted;
 	/* WRITE_STEP in which a key leaves, and RETIRE: good for so long (ns) after the agent published the report with this
@@ -138,6 +139,10 @@ enum ruling {
 	X(PEER_AT_WORK, "another agent is carrying out an order")                                    \
 	X(KEYS_DIFFER, "another node has other bytes under the name of a key, or another trust key") \
 	X(NOT_ACKNOWLEDGED, "another agent has not acknowledged the epoch") \
+	X(NO_RESTARTS, "this agent restarts no server") \
+	X(RUNS_IT, "what the server would load by a restart runs already") \
+	X(RESTARTING, "the server was asked to restart, and has not yet") \
+	X(PEER_DOWN, "another API server is not ready: they restart one at a time") \
 	X(TOO_OLD, "what the order rests upon is older than 60 s, or from before this agent's start") \
 	X(NO_CENSUS, "this agent has taken no census since all servers run this step") \
 	X(STILL_NEEDED, "values in etcd need a key that would leave") \

@@ -4,8 +4,6 @@
 #include "cmd/session.h"
 #include "engine/agent.h"
 
-#define DEFAULT_TRUST_KEY "/etc/kubernetes/pki/sa.key"
-
 static void say(void *arg, const char *text)
 {
 	(void)arg;
@@ -37,6 +35,29 @@ static int check(const struct options *o, struct error **err)
 	return 0;
 }
 
+/* What the kubelet reads, and says that this server reads this file. */
+static int find_manifest(const struct options *o, const struct node_facts *node, const char **ret, struct error **err)
+{
+	int rc;
+	if (!text_equal(o->apply, "static-pod"))
+		return 0;
+	if (!node->from_manifest) {
+		rc = error_set(err, ERROR_REFUSED, "no static-pod manifest of this node's API server was found");
+		error_set_hint(err, "say --apiserver-manifest FILE");
+		return rc;
+	}
+	if (node->automatic_reload) {
+		rc = error_set(err, ERROR_REFUSED,
+			       "the API server loads a new file by itself, says %s: it need not be "
+			       "restarted",
+			       node->source);
+		error_set_hint(err, "leave --apply static-pod out");
+		return rc;
+	}
+	*ret = node->source;
+	return 0;
+}
+
 int cmd_agent(struct command_context *context, struct error **err)
 {
 	struct options *o = &context->options;
@@ -44,6 +65,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 	_cleanup_(web_stopp) struct web *web = NULL; /* its one thread watches, and serves */
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	_cleanup_(trust_key_freep) struct trust_key *trust = NULL;
+	const char *manifest = NULL;
 	int rc = check(o, err);
 	if (rc == 0)
 		rc = trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, &trust, err);
@@ -56,6 +78,8 @@ int cmd_agent(struct command_context *context, struct error **err)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)
 		rc = monitor_open(o, web, &monitor, err);
+	if (rc == 0)
+		rc = find_manifest(o, &session.cluster->node, &manifest, err);
 	if (rc < 0)
 		return rc;
 	struct shown shown = {monitor, &session.cluster->kube};
@@ -66,6 +90,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 					      .config_path = session.config_path,
 					      .node_name = o->node_name,
 					      .state_directory = o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY,
+					      .manifest = manifest,
 					      .trust = trust,
 					      .on_note = say,
 					      .on_view = monitor ? show : NULL,

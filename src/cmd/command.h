@@ -19,6 +19,7 @@ struct command {
 	unsigned groups;
 	int (*run)(struct command_context *context, struct error **err);
 };
+int cmd_check(struct command_context *context, struct error **err);
 int cmd_census(struct command_context *context, struct error **err);
 int cmd_reencrypt(struct command_context *context, struct error **err);
 int cmd_rotate(struct command_context *context, struct error **err);

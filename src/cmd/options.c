@@ -77,6 +77,9 @@ static const struct option table[] = {
 	 "manual: what the pipeline makes of our bytes"},
 	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_ROTATE, "reload|wait-restart",
 	 "wait-restart: the server loads its file at start only (default: reload)"},
+	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_AGENT, "reload|static-pod",
+	 "static-pod: the server loads its file at start only, and an annotation of its manifest lets the kubelet "
+	 "restart it, one server of the cluster at a time (default: reload)"},
 	{"--servers", NULL, KIND_NUMBER, FIELD(servers), OPTIONS_ROTATE, "N",
 	 "the number of API servers, where nothing else can say it"},
 	{"--settle", NULL, KIND_DURATION, FIELD(settle), OPTIONS_ROTATE | OPTIONS_LEAD, "DURATION",
@@ -93,7 +96,7 @@ static const struct option table[] = {
 	 "an API server's own address; repeatable (default: those of the EndpointSlice of service kubernetes)"},
 	{"--node-name", NULL, KIND_TEXT, FIELD(node_name), OPTIONS_AGENT, "NAME",
 	 "the node's name, as its API server's identity Lease has it"},
-	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT, "FILE",
+	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT | OPTIONS_CHECK, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
 	 "/etc/kubernetes/pki/sa.key)"},
 	{"--listen", NULL, KIND_TEXT, FIELD(listen), OPTIONS_SERVE, "ADDR:PORT",
@@ -168,7 +171,7 @@ static int check_one_of(const char *name, const char *value, const char *const *
 	return error_set(err, ERROR_USAGE, "%s %s: it is one of %s", name, value, list);
 }
 
-static int check(struct options *o, struct error **err)
+static int check(struct options *o, unsigned groups, struct error **err)
 {
 	int rc = check_one_of("-o", o->output, (const char *const[]){"json", NULL}, err);
 	if (rc == 0)
@@ -177,7 +180,10 @@ static int check(struct options *o, struct error **err)
 		rc = check_one_of("--target", o->target,
 				  (const char *const[]){"auto", "file", "agents", "manual", NULL}, err);
 	if (rc == 0)
-		rc = check_one_of("--apply", o->apply, (const char *const[]){"reload", "wait-restart", NULL}, err);
+		rc = check_one_of("--apply", o->apply,
+				  groups & OPTIONS_AGENT ? (const char *const[]){"reload", "static-pod", NULL}
+							 : (const char *const[]){"reload", "wait-restart", NULL},
+				  err);
 	if (rc == 0 && (o->concurrency < 1 || o->concurrency > CONCURRENCY_MAX))
 		rc = error_set(err, ERROR_USAGE, "--concurrency is 1 to %d", CONCURRENCY_MAX);
 	if (rc == 0 && !o->etcd_cert != !o->etcd_key)
@@ -228,7 +234,7 @@ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, s
 				return rc;
 		}
 	}
-	return check(ret, err);
+	return check(ret, groups, err);
 }
 
 void options_free(struct options *options)

@@ -20,9 +20,11 @@ enum option_group {
 	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
 	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
 	OPTIONS_ABORT = 1 << 13,  /* how far a rotation may go back */
+	OPTIONS_CHECK = 1 << 14,  /* what is looked for */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
+#define DEFAULT_TRUST_KEY "/etc/kubernetes/pki/sa.key"
 
 struct options {
 	bool json, help, yes;

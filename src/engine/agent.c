@@ -54,25 +54,34 @@ static void forget_trouble(struct agent *agent)
 
 /* --- what is ordered --- */
 
-static int read_rotation(struct agent *agent, struct error **err)
+static int read_rotation(struct agent *agent, struct kube *kube, struct error **err)
 {
 	const char *name = agent->self ? agent->self->last->spec.rotation_name : NULL;
 	key_rotation_free(steal(agent->rotation));
 	if (!name)
 		return 0;
-	int rc = key_rotation_fetch(&agent->node->cluster->kube, name, READ_TIMEOUT, &agent->rotation, err);
+	int rc = key_rotation_fetch(kube, name, READ_TIMEOUT, &agent->rotation, err);
 	return error_forgive(err, rc, ERROR_NOT_FOUND);
+}
+
+static int read_by(struct agent *agent, struct kube *kube, struct error **err)
+{
+	uint64_t now = clock_monotonic();
+	int rc = fleet_read(&agent->fleet, kube, err);
+	agent->self = fleet_find(&agent->fleet, agent->options->node_name);
+	if (rc == 0)
+		rc = read_rotation(agent, kube, err);
+	agent->read_at = rc == 0 ? now : 0;
+	return rc;
 }
 
 static void read_orders(struct agent *agent)
 {
 	_cleanup_error_ failed = NULL;
 	uint64_t now = clock_monotonic();
-	int rc = fleet_read(&agent->fleet, &agent->node->cluster->kube, &failed);
-	agent->self = fleet_find(&agent->fleet, agent->options->node_name);
+	int rc = agent_ask(agent, read_by, &failed);
 	if (rc == 0)
-		rc = read_rotation(agent, &failed);
-	agent->read_at = rc == 0 ? now : 0;
+		agent_know_servers(agent);
 	if (rc == 0)
 		agent->away_since = 0;
 	else if (agent->away_since == 0)
@@ -84,7 +93,7 @@ static void read_orders(struct agent *agent)
 /* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
 static int read_acknowledged(struct agent *agent, struct key_rotation **ret, struct error **err)
 {
-	int rc = key_rotation_fetch(&agent->node->cluster->kube, agent->disk.rotation_name, READ_TIMEOUT, ret, err);
+	int rc = key_rotation_fetch(agent_api(agent), agent->disk.rotation_name, READ_TIMEOUT, ret, err);
 	if (rc == -ERROR_NOT_FOUND && !error_hint(*err))
 		return error_forgive(err, rc, ERROR_NOT_FOUND);
 	if (rc == 0 && !text_equal((*ret)->meta.uid, agent->disk.rotation))
@@ -285,7 +294,7 @@ static int leave_late(struct agent *agent, struct error **err)
 
 static void find_identity(struct agent *agent)
 {
-	struct kube *kube = &agent->node->cluster->kube;
+	struct kube *kube = agent_api(agent);
 	struct kube_identities identities = {0};
 	const char *id_hash = agent->node->look.seen_id_hash;
 	uint64_t now = clock_monotonic();
@@ -346,6 +355,7 @@ static void see(struct agent *agent)
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
+	agent_see_restart(agent, &node->seen.servers[0]);
 	if (node->quiet)
 		quiet_observe(node->quiet, &node->seen);
 	node->seen.census = node->census_seen;
@@ -404,6 +414,12 @@ static uint64_t published_at(const struct agent *agent, uint64_t beat)
 		       : 0;
 }
 
+static void find_keys(const struct agent *agent, bool *ret)
+{
+	for (size_t i = 0; i < agent->node->journal->path->count && i < OBJECT_STEPS_MAX; i++)
+		ret[i] = agent_has_keys(agent, i);
+}
+
 static struct verdict judge(struct agent *agent, const struct key_server_spec *spec)
 {
 	const struct rotation *node = agent->node;
@@ -424,8 +440,7 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 				    .peers = peers,
 				    .census = node->census_seen.finished ? &node->census_seen : NULL,
 				    .etcd_back_at = node->seen.etcd_back_at};
-	for (size_t i = 0; i < node->journal->path->count && i < OBJECT_STEPS_MAX; i++)
-		has_keys[i] = agent_has_keys(agent, i);
+	find_keys(agent, has_keys);
 	if (order.epoch > state.epoch && !text_equal(order.rotation, state.rotation))
 		sight.rotation_over = rotation_over(agent);
 	sight.peers_known = agent->rotation && agent->self ? find_peers(agent, peers, &sight.peer_count) : FACT_UNKNOWN;
@@ -548,6 +563,36 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 	return 0;
 }
 
+/* With nobody to give orders. */
+static int help_itself(struct agent *agent, bool *ret_acted, struct error **err)
+{
+	const struct rotation *node = agent->node;
+	struct agent_state state = agent_disk_state(&agent->disk);
+	_cleanup_error_ failed = NULL;
+	bool has_keys[OBJECT_STEPS_MAX] = {false};
+	const struct agent_sight sight = {.own = &node->seen.servers[0],
+					  .has_keys = has_keys,
+					  .away = true,
+					  .away_since = agent->away_since,
+					  .census = node->census_seen.finished ? &node->census_seen : NULL};
+	if (agent->read_at != 0)
+		return 0;
+	find_keys(agent, has_keys);
+	struct verdict verdict = agent_alone(node->journal->path, &state, &sight, clock_monotonic());
+	bool stuck = verdict.ruling == RULING_WAIT || verdict.ruling == RULING_REFUSE;
+	if (stuck && verdict.ground != agent->alone)
+		agent_note(agent, "no API server serves orders, and this agent can do nothing: %s",
+			   ground_text(verdict.ground));
+	agent->alone = verdict.ground;
+	*ret_acted = verdict.ruling == RULING_CARRY_OUT;
+	int rc = *ret_acted ? agent_put_back(agent, &verdict, &failed) : 0;
+	if (rc == -ERROR_INTERRUPTED)
+		return error_set(err, ERROR_INTERRUPTED, "interrupted");
+	if (rc < 0)
+		agent_note(agent, "putting a read key back: %s", error_message(failed));
+	return 0;
+}
+
 /* --- the loop --- */
 
 static int read_cluster_uid(struct agent *agent, struct error **err)
@@ -564,7 +609,8 @@ static int begin(struct agent *agent, struct error **err)
 {
 	_cleanup_free_ char *lock = xasprintf("%s/agent.lock", agent->options->state_directory);
 	int rc = rotation_open_node(agent->options->cluster, agent->options->config_path,
-				    agent->options->state_directory, &agent->node, err);
+				    agent->options->state_directory, agent->options->manifest != NULL, &agent->node,
+				    err);
 	if (rc == 0)
 		rc = file_make_directory(agent->options->state_directory, err);
 	if (rc == 0)
@@ -575,6 +621,8 @@ static int begin(struct agent *agent, struct error **err)
 	}
 	if (rc == 0)
 		rc = target_clean(agent->node->target, false, err);
+	if (rc == 0)
+		rc = agent_check_manifest(agent, err);
 	if (rc == 0)
 		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
@@ -589,7 +637,7 @@ static bool has_order(const struct agent *agent)
 	enum order_action action;
 	return spec && agent->read_at && spec->epoch == agent->disk.epoch && spec->sequence > agent->disk.sequence &&
 	       spec->action && order_action_from_name(spec->action, &action) &&
-	       (action == ORDER_WRITE_STEP || action == ORDER_RETIRE);
+	       (action == ORDER_WRITE_STEP || action == ORDER_RETIRE || action == ORDER_RESTART);
 }
 
 static int publish(struct agent *agent, bool *ret_said, struct error **err)
@@ -626,6 +674,8 @@ static int turn(struct agent *agent, struct error **err)
 	}
 	if (rc == 0 && said)
 		rc = act(agent, &acted, err);
+	if (rc == 0)
+		rc = help_itself(agent, &acted, err);
 	agent->at_work = false;
 	/* What was done shows in the report that tells of it. */
 	if (acted)
@@ -648,6 +698,7 @@ static bool is_awake(const struct agent *agent)
 static void agent_close(struct agent *agent)
 {
 	agent_show_stop(agent);
+	agent_forget_servers(agent);
 	rotation_free(agent->node);
 	agent_disk_free(&agent->disk);
 	fleet_free(&agent->fleet);

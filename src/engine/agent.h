@@ -10,6 +10,8 @@ struct agent_options {
 	struct cluster *cluster; /* `kube` is this node's own API server; the etcds are those beside it */
 	struct web *web;         /* for watches */
 	const char *config_path, *node_name, *state_directory;
+	const char *
+		manifest; /* of the server, which loads its file at start only: changed to restart it. NULL: it reloads */
 	const struct trust_key *trust;
 	void (*on_note)(void *arg, const char *text);              /* what a person should know; may be NULL */
 	void (*on_view)(void *arg, const struct agent_view *view); /* each second, whatever it is doing; may be NULL */

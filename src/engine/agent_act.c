@@ -31,6 +31,31 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 	return 0;
 }
 
+/* Counted before it is done: once in a rotation, whoever dies in between. */
+int agent_put_back(struct agent *agent, const struct verdict *verdict, struct error **err)
+{
+	struct rotation *node = agent->node;
+	const struct decision decision = {.action = ACTION_WRITE_STEP,
+					  .reason = verdict->ground == GROUND_WENT_BACK ? REASON_BEHIND
+											: REASON_UNREADABLE,
+					  .to_step = verdict->to_step,
+					  .expect_hash = node->seen.servers[0].file_hash,
+					  .rescue = true,
+					  .valid_until = UINT64_MAX};
+	agent->disk.rescues++;
+	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
+	if (rc == 0)
+		rc = rotation_act(node, &decision, err);
+	if (rc < 0)
+		return rc;
+	agent_note(agent,
+		   "no API server serves orders, and %s: step %d was written to %s, whose server needs it to read%s",
+		   ground_text(verdict->ground), verdict->to_step, node->target->path,
+		   node->look.restarts ? "; restart it if it still runs" : "");
+	agent->disk.written_step = verdict->to_step;
+	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
+}
+
 static int census(struct agent *agent, const struct key_server_spec *spec, struct error **err)
 {
 	int rc = rotation_census_now(agent->node, err);
@@ -104,6 +129,8 @@ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, con
 		if (!agent->node->census)
 			return error_set(err, ERROR_REFUSED, "no census was taken by this process");
 		return plain_action(agent, ACTION_COMPACT, err);
+	case ORDER_RESTART:
+		return agent_restart(agent, err);
 	case ORDER_RETIRE:
 		return agent_retire(agent, err);
 	case ORDER_MAKE_KEY:

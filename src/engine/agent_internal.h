@@ -1,6 +1,7 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
  * sealed keys, agent_retire.c treats old ones, agent_asked.c takes what the
- * KeyRotation asks for, agent_report.c tells what is seen, agent_show.c shows monitoring how the agent is. */
+ * KeyRotation asks for, agent_report.c tells what is seen, agent_servers.c knows who serves, agent_restart.c restarts
+ * the server, agent_show.c shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
@@ -29,6 +30,7 @@ struct agent {
 	uint64_t away_since;           /* since when nothing could be read; 0: it can */
 	struct fleet_server *self;     /* in the fleet; NULL: no KeyServer yet */
 	bool awaits;                   /* the order waits for something */
+	enum ground alone;             /* what it made of being alone the last time */
 	bool at_work;                  /* an order is in hand: reported before it is judged */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
@@ -38,6 +40,9 @@ struct agent {
 	char *trouble;           /* of this turn, the first */
 	char *noted;             /* the last one that a person was told of */
 	struct wake *wake;
+	/* who serves it */
+	struct kube *others[KEY_SERVERS_MAX], *served_by; /* served_by NULL: its own server */
+	size_t other_count;
 	/* what monitoring is shown */
 	struct agent_view view;
 	bool turned; /* once at least */
@@ -53,6 +58,13 @@ _must_check_ int agent_may_begin(const struct agent *agent, struct error **err);
  * one only where that is asked. `new_keys` of `to`: labels. */
 _must_check_ int agent_check_by_census(struct agent *agent, const struct config_shape *to,
 				       const struct strings *new_keys, struct error **err);
+/* Asks its own server, and where that does not answer well the others; 0, or the error of the first one asked. */
+_must_check_ int agent_ask(struct agent *agent, int (*ask)(struct agent *agent, struct kube *kube, struct error **err),
+			   struct error **err);
+struct kube *agent_api(const struct agent *agent); /* who answered the last time */
+/* Remembers the addresses of the others, as last read. */
+void agent_know_servers(struct agent *agent);
+void agent_forget_servers(struct agent *agent);
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
 void agent_take_keys(struct agent *agent);
 /* The bytes of all local keys of a step are at hand. */
@@ -67,6 +79,14 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 _must_check_ int agent_take_policy(struct agent *agent, struct error **err);
 /* Treats the old keys so, and tells where they are. */
 _must_check_ int agent_retire(struct agent *agent, struct error **err);
+/* Lets the kubelet restart the server: changes an annotation of its manifest, once for each process of the server. */
+_must_check_ int agent_restart(struct agent *agent, struct error **err);
+/* Whether that was done for the process that answers now: restarting, and since when, of what was just seen. */
+void agent_see_restart(const struct agent *agent, struct server_observation *seen);
+/* Whether the manifest is one that can be changed so, before anything is promised. */
+_must_check_ int agent_check_manifest(const struct agent *agent, struct error **err);
+/* Puts back what agent_alone found, with nobody to order it. */
+_must_check_ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct error **err);
 /* Writes KeyServer.status. */
 _must_check_ int agent_publish(struct agent *agent, struct error **err);
 /* What keeps it from going on: reported, and noted once as long as it stays the same. The first of a turn counts. */

@@ -38,6 +38,8 @@ static void tell_server(const struct agent *agent, const struct server_observati
 	ret->refuses_file = seen->refuses_file;
 	ret->refused_before = seen->refused_before;
 	ret->needs_second_nonce = seen->needs_second_nonce;
+	ret->apply = xstrdup(seen->restarts ? "static-pod" : "reload");
+	ret->restarting = seen->restarting;
 	ret->process = seen->process;
 }
 
@@ -186,5 +188,5 @@ int agent_publish(struct agent *agent, struct error **err)
 						    .subresource = "status",
 						    .body = body,
 						    .timeout = 10 * NS_PER_S};
-	return kube_custom_fetch(&agent->node->cluster->kube, &request, NULL, err);
+	return kube_custom_fetch(agent_api(agent), &request, NULL, err);
 }

@@ -638,7 +638,7 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	return controller_apply(c, err);
 }
 
-static int write_step(struct controller *c, const struct decision *d, struct error **err)
+static int order_one(struct controller *c, const struct decision *d, struct error **err)
 {
 	bool sent;
 	int rc = order(c, d, &sent, err);
@@ -667,7 +667,8 @@ int controller_act(struct controller *c, const struct decision *d, struct error 
 	bool sent;
 	switch (d->action) {
 	case ACTION_WRITE_STEP:
-		return write_step(c, d, err);
+	case ACTION_RESTART:
+		return order_one(c, d, err);
 	case ACTION_CANARY:
 		return canary(c, d, err);
 	case ACTION_CENSUS:

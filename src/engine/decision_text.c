@@ -181,6 +181,8 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 		return xstrdup(d->named_only ? "rewriting what the census named" : "rewriting every object");
 	case ACTION_CENSUS:
 		return xstrdup("reading every value in etcd");
+	case ACTION_RESTART:
+		return xasprintf("%s is restarted, since it loads its file at start only", server ? server->name : "");
 	case ACTION_COMPACT:
 		return xstrdup("compacting etcd");
 	case ACTION_READ_BACK:

@@ -136,6 +136,9 @@ static void take_loaded(const struct fleet_server *server, struct server_observa
 	ret->refuses_file = status->refuses_file;
 	ret->refused_before = status->refused_before;
 	ret->needs_second_nonce = status->needs_second_nonce;
+	ret->restarts = text_equal(status->apply, "static-pod");
+	ret->reloads_itself = !ret->restarts;
+	ret->restarting = status->restarting;
 }
 
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,

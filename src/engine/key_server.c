@@ -110,6 +110,8 @@ static const struct object_field status_fields[] = {
 	OBJECT_STEP(STATUS, loaded_step, "loadedStep"),
 	OBJECT_BOOL(STATUS, loaded_is_file, "loadedIsFile"),
 	OBJECT_TEXT(STATUS, evidence, "evidence", 16),
+	OBJECT_TEXT(STATUS, apply, "apply", 16),
+	OBJECT_BOOL(STATUS, restarting, "restarting"),
 	OBJECT_NUMBER(STATUS, process, "process", OBJECT_NUMBER_MAX, 0),
 	OBJECT_SHAPE(STATUS, configuration, "configuration"),
 	OBJECT_LIST(STATUS, kms, kms_count, "kms", 16, &kms_record),

@@ -63,6 +63,8 @@ struct key_server_status {
 	bool loaded_is_file;
 	bool refuses_file, refused_before, needs_second_nonce; /* as in observation.h */
 	char *evidence;                                        /* "hash", "reloads" */
+	char *apply;                                           /* "reload", "static-pod" */
+	bool restarting;                                       /* as in observation.h */
 	uint64_t process;                                      /* ms since 1970, as the server tells its start */
 	struct config_shape *configuration;                    /* of the file */
 	struct key_server_kms *kms;

@@ -136,6 +136,8 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	int rc = kube_scrape(look->kube, &metrics, NULL, &failed);
 	if (rc == 0)
 		rc = kube_version(look->kube, &ret->version, &failed);
+	if (rc == 0 && look->restarts)
+		rc = kube_ready(look->kube, &failed);
 	ret->answering = rc == 0;
 	free(look->seen_id_hash);
 	look->seen_id_hash = metrics.id_hash_count == 1 ? xstrdup(metrics.id_hashes[0]) : NULL;
@@ -248,7 +250,8 @@ void look_at(struct look *look, const struct target *target, const struct journa
 	*ret = (struct server_observation){.name = xstrdup(look->name),
 					   .looked_at = now,
 					   .loaded_step = STEP_NONE,
-					   .reloads_itself = look->reloads_itself};
+					   .reloads_itself = look->reloads_itself,
+					   .restarts = look->restarts};
 	ret->written_step = journal->hash_count > 0 ? journal->hashes[journal->hash_count - 1].step : STEP_NONE;
 	ret->refused_before = look->refused_before;
 	look_at_file(look, target, journal, ret);

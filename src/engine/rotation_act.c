@@ -489,6 +489,7 @@ int rotation_act(struct rotation *r, const struct decision *d, struct error **er
 		return read_sample(r, d, err);
 	case ACTION_RETIRE:
 		return retire(r, d, err);
+	case ACTION_RESTART: /* an agent's; here a person does it */
 	case ACTION_WAIT:
 	case ACTION_BLOCKED:
 	case ACTION_DONE:

@@ -98,11 +98,12 @@ _must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct
 #define ONLY_COPY_RISK "losing this disk loses etcd's backups too (--new-key-copy seal:CERT)"
 /* Whether the rotation makes or takes a new key whose only lasting copy is the server's file. */
 bool rotation_new_key_is_alone(const struct rotation *rotation);
-/* For an agent: this node's file, with whatever may stop a rotation of it (-ERROR_REFUSED), and with a path of the present
+/* For an agent, which `restarts` its server or has one that reloads by itself: this node's file, with whatever may stop a
+ * rotation of it (-ERROR_REFUSED), and with a path of the present
  * configuration alone until rotation_take_journal gives it another (taken over; of the same file). No lock is taken, for an
  * agent's orders are fenced, and nothing is cleared up, for another agent may be at work. */
 _must_check_ int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory,
-				    struct rotation **ret, struct error **err);
+				    bool restarts, struct rotation **ret, struct error **err);
 void rotation_take_journal(struct rotation *rotation, struct journal *journal);
 /* Taking and giving back both locks. */
 _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);

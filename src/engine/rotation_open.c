@@ -75,7 +75,7 @@ static int check_node(const struct rotation *r, struct error **err)
 		return rc;
 	rc = error_set(err, ERROR_REFUSED, "the API server does not reload its encryption configuration by itself");
 	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say "
-			    "--apply=wait-restart and restart it when told");
+			    "--apply=wait-restart and restart it when told (an agent: --apply static-pod)");
 	return rc;
 }
 
@@ -431,11 +431,13 @@ static int check_node_of_agent(struct rotation *r, struct error **err)
 	return rc == 0 ? check_evidence(r, err) : rc;
 }
 
-int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory,
+int rotation_open_node(struct cluster *cluster, const char *config_path, const char *state_directory, bool restarts,
 		       struct rotation **ret, struct error **err)
 {
-	const struct rotation_options options = {
-		.cluster = cluster, .config_path = config_path, .state_directory = state_directory};
+	const struct rotation_options options = {.cluster = cluster,
+						 .config_path = config_path,
+						 .state_directory = state_directory,
+						 .wait_restart = restarts};
 	_cleanup_(rotation_freep) struct rotation *r = rotation_new(&options);
 	int rc = target_file(config_path, &r->target, err);
 	if (rc == 0)
@@ -443,6 +445,7 @@ int rotation_open_node(struct cluster *cluster, const char *config_path, const c
 	if (rc < 0)
 		return rc;
 	begin_looking(r);
+	r->look.restarts = restarts;
 	*ret = steal(r);
 	return 0;
 }

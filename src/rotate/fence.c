@@ -33,6 +33,8 @@ static enum order_action order_action_of(const struct decision *decision)
 		return ORDER_FIND_CANARY;
 	case ACTION_CENSUS:
 		return ORDER_CENSUS;
+	case ACTION_RESTART:
+		return ORDER_RESTART;
 	case ACTION_COMPACT:
 		return ORDER_COMPACT;
 	case ACTION_RETIRE:
@@ -89,6 +91,8 @@ static struct order make_order(const struct path *path, const struct observation
 			      .aborted = fence->aborted};
 	if (decision->action == ACTION_RETIRE)
 		order.from_step = order.to_step = (int)path->count - 1;
+	if (decision->action == ACTION_RESTART)
+		order.from_step = order.to_step = seen->servers[decision->server].file_step;
 	if (decision->action == ACTION_WRITE_STEP) {
 		order.from_step = seen->servers[decision->server].file_step;
 		order.to_step = decision->to_step;
@@ -141,7 +145,8 @@ struct dispatch order_from_decision(const struct path *path, const struct observ
 	if (order_action_of(decision) == ORDER_NONE)
 		return dispatch;
 	dispatch.kind = DISPATCH_SEND;
-	dispatch.agent = decision->action == ACTION_WRITE_STEP ? decision->server : -1;
+	bool for_one = decision->action == ACTION_WRITE_STEP || decision->action == ACTION_RESTART;
+	dispatch.agent = for_one ? decision->server : -1;
 	dispatch.fence.sequence++;
 	dispatch.order = make_order(path, seen, decision, &dispatch.fence);
 	return dispatch;
@@ -151,7 +156,7 @@ void order_address(struct order *order, const struct server_observation *server,
 		   uint64_t valid_until)
 {
 	order->incarnation = agent->incarnation;
-	if (order->action != ORDER_WRITE_STEP && order->action != ORDER_RETIRE)
+	if (order->action != ORDER_WRITE_STEP && order->action != ORDER_RETIRE && order->action != ORDER_RESTART)
 		return;
 	order->expect_hash = server->file_hash;
 	order->beat = agent->beat;

@@ -178,6 +178,27 @@ static bool refuses(const struct view *v, size_t i)
 	return blocked_by_server(v, i, REASON_FILE_REFUSED);
 }
 
+/* One at a time, and only while all others are ready to serve. What somebody else put there is his to start with. */
+static bool restart(const struct view *v, size_t i, enum phase phase)
+{
+	const struct observation *seen = v->seen;
+	for (size_t j = 0; j < seen->server_count; j++) {
+		if (!seen->servers[j].answering)
+			return wait_for_server(v, j, phase, REASON_SERVER_DOWN);
+		if (seen->servers[j].restarting)
+			return wait_for_server(v, j, phase, REASON_NOT_LOADED);
+	}
+	if (!seen->servers[i].restarts || !seen->servers[i].file_ours)
+		return wait_for_server(v, i, phase, REASON_RESTART_NEEDED);
+	v->decision->server = (int)i;
+	return act(v, ACTION_RESTART, phase, REASON_RESTART_NEEDED);
+}
+
+static bool not_loaded(const struct view *v, size_t i, enum phase phase, enum reason reason)
+{
+	return v->seen->servers[i].reloads_itself ? wait_for_server(v, i, phase, reason) : restart(v, i, phase);
+}
+
 static bool loaded_unclear(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
@@ -187,8 +208,7 @@ static bool loaded_unclear(const struct view *v, size_t i)
 		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_FOREIGN);
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
-	return wait_for_server(v, i, phase_of_unclear(v),
-			       server->reloads_itself ? REASON_LOADED_UNKNOWN : REASON_RESTART_NEEDED);
+	return not_loaded(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
 }
 
 /* A step that only adds read keys is right whatever the server runs or will run. */
@@ -329,7 +349,7 @@ static bool too_far_apart(const struct view *v)
 		for (size_t j = 0; j < seen->server_count; j++)
 			if ((size_t)seen->servers[j].file_step == v->base && !v->drops)
 				return rescue(v, j, v->base + 1, REASON_BEHIND);
-		return wait_for_server(v, i, PHASE_RESCUE, REASON_NOT_LOADED);
+		return not_loaded(v, i, PHASE_RESCUE, REASON_NOT_LOADED);
 	}
 	return false;
 }
@@ -342,8 +362,7 @@ static bool still_loading(const struct view *v, size_t i)
 		return false;
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_waiting(v), REASON_SECOND_NONCE);
-	return wait_for_server(v, i, phase_of_waiting(v),
-			       server->reloads_itself ? REASON_NOT_LOADED : REASON_RESTART_NEEDED);
+	return not_loaded(v, i, phase_of_waiting(v), REASON_NOT_LOADED);
 }
 
 /* The first server whose file still has to take the step; server_count when all have. */

@@ -271,6 +271,36 @@ static bool not_acknowledged(const struct judge *j)
 	return false;
 }
 
+/* --- restarts: one server at a time --- */
+
+static bool peers_not_ready(const struct judge *j)
+{
+	if (j->sight->peers_known != FACT_KNOWN)
+		return wait_for(j, GROUND_PEERS_UNKNOWN);
+	for (size_t i = 0; i < j->sight->peer_count; i++) {
+		const struct peer_sight *peer = &j->sight->peers[i];
+		if (!peer->seen.answering || peer->seen.restarting)
+			return wait_for_peer(j, i, GROUND_PEER_DOWN);
+		if (peer->at_work)
+			return wait_for_peer(j, i, GROUND_PEER_AT_WORK);
+	}
+	return false;
+}
+
+static bool no_restart(const struct judge *j)
+{
+	const struct server_observation *own = j->sight->own;
+	if (!own->restarts)
+		return refuse(j, GROUND_NO_RESTARTS);
+	if (own->loaded == FACT_KNOWN && own->loaded_is_file)
+		return rule(j, RULING_NOTHING, GROUND_RUNS_IT);
+	if (own->restarting)
+		return rule(j, RULING_NOTHING, GROUND_RESTARTING);
+	if (not_fresh(j))
+		return true;
+	return own->answering ? peers_not_ready(j) : wait_for(j, GROUND_SERVER_DOWN);
+}
+
 /* --- rule 3: by this agent's own census --- */
 
 static bool counts(const struct census_group *group)
@@ -341,6 +371,8 @@ static void judge(struct judge *j)
 	if (not_for_us(j) || no_path(j))
 		return;
 	if (on_file && (other_file(j) || wrong_step(j) || not_safe(j)))
+		return;
+	if (j->order->action == ORDER_RESTART && (other_file(j) || no_restart(j)))
 		return;
 	if (j->order->action == ORDER_WRITE_STEP)
 		j->verdict->to_step = j->order->to_step;

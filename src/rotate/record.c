@@ -46,6 +46,8 @@ static const struct field server_fields[] = {
 	F(refuses_file, "refusesFile", BOOL),
 	F(refused_before, "refusedBefore", BOOL),
 	F(reloads_itself, "reloadsItself", BOOL),
+	F(restarts, "restarts", BOOL),
+	F(restarting, "restarting", BOOL),
 	F(canary_step, "canaryStep", INDEX),
 	F(canary_at, "canaryAt", U64),
 	F(canary_process, "canaryProcess", U64),
@@ -116,7 +118,7 @@ static const struct field decision_fields[] = {
 /* A field that is in a struct and in no table would be lost without a word: whoever adds one, adds it above, then
  * here. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(struct server_observation) == 152, "server_fields");
+_Static_assert(sizeof(struct server_observation) == 160, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
 _Static_assert(sizeof(struct census_group) == 48, "group_fields");
 _Static_assert(sizeof(struct census_observation) == 80, "census_fields");

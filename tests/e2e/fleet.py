@@ -2,6 +2,7 @@
 share."""
 
 import glob
+import http.client
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import unittest
 
 import yaml
 
-from lib import Cluster, parts, populate, snapshot_hash, start_kube_rekey, wait_until
+from lib import ApiError, Cluster, parts, populate, snapshot_hash, start_kube_rekey, wait_until
 
 MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
@@ -93,7 +94,14 @@ class Fleet:
     def wait_for(self, name, found, timeout=120, what="?"):
         """Waits until `found(status)` says something; the status."""
         def look():
-            status = self.rotation(name).get("status", {})
+            try:
+                status = self.rotation(name).get("status", {})
+            except (OSError, http.client.HTTPException):
+                return None  # its server is restarted
+            except ApiError as error:
+                if error.status not in (503, 504):
+                    raise
+                return None  # it has just begun
             return found(status) and status
         try:
             return wait_until(look, timeout, what, 0.5)
@@ -110,9 +118,12 @@ class Fleet:
 class FleetCase(unittest.TestCase):
     """One cluster of three API servers on which rotation follows rotation, and what must be true after each."""
 
+    OPTIONS = {}  # of the Cluster
+
     @classmethod
     def setUpClass(cls):
-        cls.cluster = cls.enterClassContext(Cluster(servers=3, request_timeout="3s", compaction="5s"))
+        cls.cluster = cls.enterClassContext(Cluster(
+            **{"servers": 3, "request_timeout": "3s", "compaction": "5s", **cls.OPTIONS}))
         populate(cls.cluster, namespaces=("default", "team-a"), big=False)
         Fleet(cls, cls.cluster).install()
 

@@ -27,7 +27,7 @@ static const char *const shape_names[SHAPES] = {"[A]", "[A,B]", "[B,A]", "[B]", 
 /* How far the proof by two nonces has come, for the file in known_loaded. */
 enum proof { PROOF_NONE, PROOF_WRITTEN, PROOF_ONCE, PROOF_WRITTEN_AGAIN, PROOF_TWICE };
 
-enum broken { BROKEN_NOT, BROKEN_CHANGED_FILE, BROKEN_DONE };
+enum broken { BROKEN_NOT, BROKEN_CHANGED_FILE, BROKEN_DONE, BROKEN_TWO_DOWN };
 
 enum event {
 	/* servers */
@@ -214,8 +214,10 @@ static void forget_canaries(struct model_state *s)
 {
 	for (size_t i = 0; i < scenario->servers; i++) {
 		struct model_server *server = &s->servers[i];
-		bool good = server->loaded_since && server->process_known && server->canary_at >= server->loaded_since;
-		server->canary_at = good ? server->loaded_since : 0;
+		/* One that waits for its restart need not show it again; of the others nobody asks before they load. */
+		bool runs = server->loaded_since || (scenario->restarts && server->canary_at);
+		bool good = runs && server->process_known && server->canary_at >= server->loaded_since;
+		server->canary_at = !good ? 0 : server->loaded_since ? server->loaded_since : 1;
 		server->canary_shape = good ? server->canary_shape : 0;
 	}
 }
@@ -332,7 +334,7 @@ static bool server_event(struct model_state *s, enum event event, struct model_s
 		set_loaded(server, server->worker);
 		return true;
 	case EVENT_STOP:
-		if (!server->up || (scenario->no_stops && !scenario->no_reload))
+		if (!server->up || (scenario->no_stops && (!scenario->no_reload || scenario->restarts)))
 			return false;
 		/* No silence: it may be up again before it was one. What tells is that the process is another. */
 		server->up = server->worker = 0;
@@ -642,6 +644,7 @@ static void observe_server(const struct model_state *s, size_t i, struct seen *s
 		.refuses_file = server->refused,
 		.refused_before = server->refused_before,
 		.reloads_itself = !scenario->no_reload,
+		.restarts = scenario->restarts,
 		.canary_step = server->canary_at ? steps[s->aborted][server->canary_shape] : STEP_NONE,
 		.canary_at = ns(server->canary_at),
 		.canary_process = 1,
@@ -749,7 +752,7 @@ static void take_order(struct model_state *s, const struct decision *d)
 	s->pending_to = (uint8_t)(writes                          ? (int)shapes[s->aborted][d->to_step]
 				  : d->action == ACTION_REENCRYPT ? d->step
 								  : 0);
-	s->pending_server = (uint8_t)(writes ? d->server : 0);
+	s->pending_server = (uint8_t)(writes || d->action == ACTION_RESTART ? d->server : 0);
 	s->pending_rescue = d->rescue;
 	s->pending_limited = d->valid_until != UINT64_MAX;
 	for (size_t i = 0; i < scenario->servers; i++)
@@ -901,6 +904,12 @@ static bool act(struct model_state *s, enum event how)
 	case ACTION_RETIRE:
 		act_retire(s);
 		break;
+	case ACTION_RESTART:
+		for (size_t i = 0; i < scenario->servers; i++)
+			if (!s->servers[i].up)
+				s->broken = BROKEN_TWO_DOWN;
+		s->servers[s->pending_server].up = s->servers[s->pending_server].worker = 0;
+		break;
 	case ACTION_WAIT:
 	case ACTION_BLOCKED:
 	case ACTION_DONE:
@@ -1038,7 +1047,7 @@ static bool helpful_event(const struct model_state *s, unsigned *event)
 			if (happen(&next, *event = (unsigned)of_servers[e] | i << 6))
 				return true;
 		const struct model_server *server = &s->servers[i];
-		if (scenario->no_reload && server->file != server->loaded &&
+		if (scenario->no_reload && !scenario->restarts && server->file != server->loaded &&
 		    happen(&next, *event = (unsigned)EVENT_STOP | i << 6))
 			return true;
 	}
@@ -1083,6 +1092,8 @@ const char *model_broken(const struct model_state *s)
 {
 	if (s->broken == BROKEN_CHANGED_FILE)
 		return "an order was carried out on a file that had changed since";
+	if (s->broken == BROKEN_TWO_DOWN)
+		return "a server was restarted while another one was down";
 	if (s->broken == BROKEN_DONE)
 		return "it said Done and was not";
 	if (s->retired && ((s->values | s->in_flight) & leaving(s)))

@@ -115,6 +115,7 @@ struct scenario {
 	uint8_t budgets[BUDGETS];
 	bool by_reloads;   /* servers without the hash metric */
 	bool no_reload;    /* servers that a person restarts */
+	bool restarts;     /* no_reload, and it is ours to restart them */
 	bool no_stops;     /* servers do not go down */
 	bool no_silence;   /* members of etcd do not */
 	bool blind;        /* looks that fail to tell something */

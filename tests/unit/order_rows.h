@@ -14,6 +14,26 @@ static const struct row rows[] = {
 	{"find canaries", KEY, 2, {of_a_canary}, VERDICT(CARRY_OUT, ALLOWED)},
 	{"compact", KEY, 2, {of_compacting}, VERDICT(CARRY_OUT, ALLOWED)},
 
+	/* Restarts: one server at a time. */
+	{"restart", KEY, 2, {of_a_restart}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"restart, and what runs is not known", KEY, 1, {of_a_restart, loaded_unknown}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"restart, and it says what it runs in two ways", KEY, 1, {of_a_restart, runs_its_file, loaded_contradictory}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"restart with another file than the expected one", KEY, 2, {of_a_restart, expects_another}, REFUSE(OTHER_FILE)},
+	{"restart with a file that was edited by hand", KEY, 2, {of_a_restart, file_not_ours}, REFUSE(FILE_EDITED)},
+	{"restart where it reloads by itself", KEY, 2, {of_a_restart, restarts_no_server}, REFUSE(NO_RESTARTS)},
+	{"restart where it reloads by itself and has", KEY, 2, {of_a_restart, restarts_no_server, runs_its_file}, REFUSE(NO_RESTARTS)},
+	{"restart what runs its file", KEY, 2, {of_a_restart, runs_its_file}, NOTHING(RUNS_IT)},
+	{"restart what runs its file, with peers down", KEY, 1, {of_a_restart, runs_its_file, peer_silent}, NOTHING(RUNS_IT)},
+	{"restart what was asked to", KEY, 2, {of_a_restart, restarts_now}, NOTHING(RESTARTING)},
+	{"restart what was asked to, by a cache", KEY, 2, {of_a_restart, restarts_now, out_of_a_cache}, NOTHING(RESTARTING)},
+	{"restart by a cache", KEY, 2, {of_a_restart, out_of_a_cache}, WAIT(NOT_FRESH)},
+	{"restart while nobody serves", KEY, 2, {of_a_restart, away}, WAIT(AWAY)},
+	{"restart what is down", KEY, 2, {of_a_restart, down}, WAIT(SERVER_DOWN)},
+	{"restart, and who else serves is not known", KEY, 2, {of_a_restart, peers_unknown}, WAIT(PEERS_UNKNOWN)},
+	{"restart while another one is down", KEY, 2, {of_a_restart, peer_silent}, WAIT(PEER_DOWN, .peer = 1)},
+	{"restart while another one was asked to", KEY, 1, {of_a_restart, peer_restarts_now}, WAIT(PEER_DOWN, .peer = 1)},
+	{"restart while another agent is at work", KEY, 2, {of_a_restart, peer_at_work}, WAIT(PEER_AT_WORK, .peer = 0)},
+
 	/* For whom, and how new. */
 	{"no order", KEY, 1, {no_order}, NOTHING(NO_ORDER)},
 	{"no order, by a higher epoch", KEY, 1, {no_order, of_a_higher_epoch}, NOTHING(NO_ORDER)},

@@ -185,6 +185,15 @@ CHANGE(runs_another_file_since_long, s->servers[0].loaded_is_file = false)
 CHANGE(not_seen_without_a_break, s->servers[0].loaded_since = 0)
 CHANGE(what_it_says_is_contradictory, s->servers[0].loaded = FACT_CONTRADICTORY)
 CHANGE(reloads_by_restart_only, s->servers[0].reloads_itself = false)
+static void restarts(struct server_observation *server)
+{
+	server->reloads_itself = false;
+	server->restarts = true;
+}
+CHANGE(is_restarted_by_its_agent, restarts(&s->servers[0]))
+CHANGE(all_are_restarted_by_their_agents, restarts(&s->servers[0]); restarts(&s->servers[1]))
+CHANGE(restarts_now, s->servers[0].restarting = true)
+CHANGE(second_restarts_now, s->servers[1].restarting = true)
 CHANGE(one_reload_seen, s->servers[0].needs_second_nonce = true)
 CHANGE(known_by_reloads, s->servers[0].evidence = LOADED_BY_RELOADS)
 CHANGE(refuses, s->servers[0].refuses_file = true)

@@ -147,6 +147,21 @@ CHANGE(to_a_step_beyond, s->order.to_step = 4)
 CHANGE(to_the_same, s->order.to_step = s->order.from_step)
 CHANGE(a_second_nonce_is_needed, s->own.needs_second_nonce = true)
 CHANGE(retires, s->order.action = ORDER_RETIRE)
+/* As it is in the middle of a restart of all: each has the next file, none runs it. */
+static void of_a_restart(struct scene *s)
+{
+	s->order.action = ORDER_RESTART;
+	s->order.to_step = s->order.from_step;
+	s->own.loaded_is_file = false;
+	s->own.reloads_itself = false;
+	s->own.restarts = true;
+	for (size_t i = 0; i < PEERS; i++)
+		s->peers[i].seen.loaded_is_file = false;
+}
+CHANGE(restarts_no_server, s->own.restarts = false)
+CHANGE(runs_its_file, s->own.loaded_is_file = true)
+CHANGE(restarts_now, s->own.restarting = true)
+CHANGE(peer_restarts_now, s->peers[1].seen.restarting = true)
 CHANGE(no_keys, s->sight.has_keys = NULL)
 CHANGE(no_key_of_step_1, s->keys[1] = false)
 CHANGE(no_key_of_step_2, s->keys[2] = false)
@@ -385,6 +400,7 @@ LEADER_CHANGE(decides_to_wait, l->decision.action = ACTION_WAIT)
 LEADER_CHANGE(decides_on_a_census, l->decision.action = ACTION_CENSUS; l->decision.server = -1)
 LEADER_CHANGE(decides_on_a_canary, l->decision.action = ACTION_CANARY; l->decision.server = 1)
 LEADER_CHANGE(decides_to_compact, l->decision.action = ACTION_COMPACT; l->decision.server = -1)
+LEADER_CHANGE(decides_to_restart, l->decision.action = ACTION_RESTART; l->decision.to_step = STEP_NONE)
 LEADER_CHANGE(decides_to_rewrite, l->decision.action = ACTION_REENCRYPT)
 LEADER_CHANGE(decides_to_retire, l->decision.action = ACTION_RETIRE; l->decision.to_step = l->decision.server = -1)
 LEADER_CHANGE(decides_on_a_rescue, l->decision.rescue = true; l->decision.phase = PHASE_RESCUE)
@@ -437,6 +453,14 @@ static const struct sent_row sent_rows[] = {
 	{"a census is for all", 0, {decides_on_a_census}, DISPATCH_SEND, -1, 5, false},
 	{"a canary is for all", 2, {decides_on_a_canary}, DISPATCH_SEND, -1, 5, false},
 	{"compacting is for all", 2, {decides_to_compact}, DISPATCH_SEND, -1, 5, false},
+	{"a restart is for one", 2, {decides_to_restart, one_has_not_acknowledged}, DISPATCH_SEND, 1, 5, false},
+	{"after an abort it waits for all",
+	 2,
+	 {is_aborted, decides_to_restart, one_has_not_acknowledged},
+	 DISPATCH_WAIT,
+	 1,
+	 5,
+	 false},
 	{"retiring needs a new epoch", 3, {decides_to_retire}, DISPATCH_NEW_EPOCH, -1, 6, true},
 	{"an abort waits for all, whatever the decision",
 	 0,
@@ -574,6 +598,18 @@ static void an_order_to_retire_is_addressed(void **state)
 	order_address(&got.order, &l.servers[0], &l.agents[0], l.decision.valid_until);
 	assert_string_equal(got.order.expect_hash, "h3");
 	assert_int_equal(got.order.beat, 20);
+}
+
+static void an_order_to_restart_is_addressed(void **state)
+{
+	(void)state;
+	struct leader l;
+	struct dispatch got = dispatch_at(&l, 2, decides_to_restart, NULL);
+	order_address(&got.order, &l.servers[1], &l.agents[1], UINT64_MAX);
+	assert_int_equal(got.order.action, ORDER_RESTART);
+	assert_int_equal(got.order.from_step, 2);
+	assert_int_equal(got.order.to_step, 2);
+	assert_string_equal(got.order.expect_hash, "h2");
 }
 
 static void an_order_that_touches_no_file_names_none(void **state)
@@ -772,6 +808,7 @@ int main(void)
 		cmocka_unit_test(what_never_was_is_not_fresh_just_after_boot),
 		cmocka_unit_test(an_order_to_write_is_addressed),
 		cmocka_unit_test(an_order_to_retire_is_addressed),
+		cmocka_unit_test(an_order_to_restart_is_addressed),
 		cmocka_unit_test(an_order_that_touches_no_file_names_none),
 		cmocka_unit_test(withdrawing_carries_the_epoch),
 		cmocka_unit_test(an_order_is_not_sent_twice_unless_it_was_carried_out),

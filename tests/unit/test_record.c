@@ -57,6 +57,8 @@ static struct observation full_observation(void)
 		.loaded_since = 9,
 		.refuses_file = true,
 		.reloads_itself = true,
+		.restarts = true,
+		.restarting = true,
 		.canary_step = STEP_NONE,
 		.canary_at = 10,
 		.canary_process = 11,

@@ -48,6 +48,8 @@ const struct kube_resource *kube_resources_find(const struct kube_resources *res
 char *kube_path(const struct kube_resource *resource, const char *namespace_, const char *name);
 
 _must_check_ int kube_version(struct kube *kube, char **ret_git_version, struct error **err); /* "v1.36.3" */
+/* /readyz: 0, or why it is not ready to serve, in its own words. */
+_must_check_ int kube_ready(struct kube *kube, struct error **err);
 /* /metrics. `ret_reader` (may be NULL) gets the reader for more questions. */
 _must_check_ int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader,
 			     struct error **err);

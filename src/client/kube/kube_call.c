@@ -190,6 +190,25 @@ int kube_version(struct kube *kube, char **ret_git_version, struct error **err)
 	return 0;
 }
 
+int kube_ready(struct kube *kube, struct error **err)
+{
+	const struct http_request request = {.method = "GET", .path = "/readyz", .accept = "*/*"};
+	_cleanup_response_ response = {0};
+	int rc = http_fetch(kube->http, &request, &response, err);
+
+	if (rc < 0 || response.status == 200)
+		return rc;
+	/* A line for each of its checks, "[+]ping ok": the first one that failed says why. */
+	const char *failed = response.body.len > 0 ? strstr(buf_text(&response.body), "[-]") : NULL;
+	if (failed == NULL)
+		return kube_error("GET /readyz", response.status, response.content_type, response.body.data,
+				  response.body.len, err);
+	_cleanup_free_ char *line = text_printable(failed, strcspn(failed, "\n"), 256);
+	rc = error_set(err, ERROR_BUSY, "it is not ready: %s", line);
+	error_set_server(err, kube->name);
+	return rc;
+}
+
 int kube_may(struct kube *kube, const char *verb, const char *group, const char *resource, const char *namespace_,
 	     bool *ret, struct error **err)
 {

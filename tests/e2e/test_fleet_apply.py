@@ -1,0 +1,221 @@
+"""Servers that are not the easy case: restarted by the kubelet, of 1.33 and of two versions, or that can read nothing."""
+
+import base64
+import contextlib
+import difflib
+import http.client
+import itertools
+import threading
+import unittest
+
+from fleet import ROTATIONS, SERVERS, FleetCase
+from kubelet import Kubelet
+from lib import (ApiError, Gone, Rule, configuration, kube_rekey, new_key, snapshot_hash, versions,
+                 wait_until)
+
+
+class Clients:
+    """One that writes an object through each server that answers, in turn, and reads it through all. A server that is
+    away answers nobody; what one says that is there must be right."""
+
+    def __init__(self, cluster):
+        self._apis = [server.client(timeout=5) for server in cluster.servers]
+        self.written, self.read, self.faults = 0, 0, []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._apis[0].create("secrets", "default", {"metadata": {"name": "clients"}, "data": {}})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        wait_until(self._deleted, 120, "the clients' object is gone")
+
+    def _deleted(self):
+        try:
+            self._apis[0].delete("secrets", "default", "clients")
+        except Gone:
+            return True
+        except (ApiError, OSError, http.client.HTTPException):
+            pass
+        return False
+
+    def _try(self, call):
+        try:
+            return call()
+        except ApiError as error:
+            if error.status not in (409, 429, 503, 504):
+                self.faults.append(str(error))
+        except (OSError, http.client.HTTPException):
+            pass
+        return None
+
+    def _run(self):
+        for number, api in enumerate(itertools.cycle(self._apis)):
+            if self._stop.wait(0.05):
+                return
+            item = self._try(lambda: api.get("secrets", "default", "clients"))  # pylint: disable=cell-var-from-loop
+            if not item:
+                continue
+            value = base64.b64encode(str(number).encode()).decode()
+            item["data"] = {"value": value}
+            if not self._try(lambda: api.update("secrets", item)):  # pylint: disable=cell-var-from-loop
+                continue
+            self.written += 1
+            for reader in self._apis:
+                found = self._try(lambda: reader.get("secrets", "default", "clients"))  # pylint: disable=cell-var-from-loop
+                self.read += bool(found)
+                if found and found["data"] != {"value": value}:
+                    self.faults.append(f"{found['data']} after {value}")
+
+
+class StaticPods(FleetCase):
+    """Servers that load their files at start only. Two of them: a restart costs as much as the rest of a rotation."""
+
+    OPTIONS = {"servers": 2, "reload": False}
+
+    def read(self, kubelet):
+        with open(kubelet.manifest, encoding="utf-8") as file:
+            return file.read()
+
+    def comment(self, kubelet):
+        """As people leave it: with words, and in an order of their own."""
+        text = self.read(kubelet).replace("  labels:\n", "  # ours, do not touch\n  labels: # two\n")
+        with open(kubelet.manifest, "w", encoding="utf-8") as file:
+            file.write("# by hand\n" + text)
+        return self.read(kubelet)
+
+    def test_one_at_a_time(self):
+        """The other one serves at any time, and everything that is written can be read; manifests gain an annotation, and
+        nothing else changes."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        with contextlib.ExitStack() as stack:
+            kubelets = [stack.enter_context(Kubelet(server)) for server in self.cluster.servers]
+            manifests = [self.comment(each) for each in kubelets]
+            clients = stack.enter_context(Clients(self.cluster))
+            for index, kubelet in enumerate(kubelets):
+                self.fleet.start_agent(index, "--apply", "static-pod", "--apiserver-manifest", kubelet.manifest)
+            self.fleet.start_controller()
+            self.fleet.rotate("pods")
+            self.fleet.wait_done("pods", 500)
+        self.assertEqual(clients.faults, [])
+        self.assertGreater(clients.read, clients.written)
+        self.expect_rotated("pods", before, old)
+        for each in kubelets:
+            self.assertEqual(each.faults, [])
+            self.assertGreaterEqual(len(each.away), 3, "once for each step")
+        away = sorted(times for each in kubelets for times in each.away)
+        for (_, ready), (stopped, _) in itertools.pairwise(away):
+            self.assertGreater(stopped, ready, "the next one stops only when this one is ready")
+        for before, kubelet in zip(manifests, kubelets):
+            lines = [line for line in difflib.ndiff(before.splitlines(), self.read(kubelet).splitlines())
+                     if not line.startswith("  ")]
+            self.assertEqual(len(lines), 1, lines)
+            self.assertRegex(lines[0], r'^\+     kube-rekey\.dev/replaces-process: "\d+"$')
+
+
+class OlderServers(FleetCase):
+    """v1.33, whose metrics name no loaded file: counted reloads, and canaries."""
+
+    OPTIONS = {"version": ["1.33"] * 3}
+
+    def server_of_version(self, index, version):
+        """The same server by another version's program."""
+        server = self.cluster.servers[index]
+        server.stop()
+        server.version = next(each for each in versions() if each.startswith("v" + version))
+        server.start().wait_ready()
+
+    def reports(self):
+        return {each["metadata"]["name"]: each.get("status", {}) for each in self.api.list(SERVERS)}
+
+    def test_an_upgrade_that_is_taken_back(self):
+        """Each version by its own evidence; while both run nothing is rewritten, and it is said why."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        upgraded = self.cluster.servers[2].hostname
+        self.fleet.start()
+        self.fleet.rotate("older")
+        self.fleet.wait_for("older", lambda status: status.get("step", -1) >= 1, 180, "all run step 1")
+        self.assertEqual({each["evidence"] for each in self.reports().values()}, {"reloads"})
+        self.assertFalse(any("loadedHash" in each for each in self.reports().values()))
+        self.server_of_version(2, "1.36")
+        status = self.fleet.wait_for(
+            "older", lambda status: "different versions" in str(status.get("conditions")), 180, "it waits")
+        self.assertIn(upgraded, str(status["conditions"]))
+        self.assertEqual(status["step"], 2)
+        self.assertEqual([self.reports()[each.hostname]["evidence"] for each in self.cluster.servers],
+                         ["reloads", "reloads", "hash"])
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/configmaps/default/")), [f"aescbc:{old}"])
+        self.server_of_version(2, "1.33")
+        self.expect_rotated("older", before, old)
+        for server in self.cluster.servers:
+            self.assertEqual(server.reloads()["failure"], 0)
+    def test_the_trust_key_in_a_secret(self):
+        """kube-rekey check: as Cluster API keeps it, among other Secrets, and as kubeadm uploads it."""
+        with open(self.cluster.pki.signing[0], "rb") as file:
+            key = file.read()
+        flags = ["check", "-o", "json", "--kubeconfig", self.cluster.kubeconfig(), "--trust-key", self.cluster.pki.signing[0]]
+        clean = kube_rekey(flags)
+        self.assertEqual((clean.code, clean.json()["findings"]), (0, []), clean)
+        self.assertGreater(clean.json()["secrets"], 10)
+        for namespace, name, data in (("default", "prod-sa", {"tls.crt": b"x", "tls.key": key}),
+                                      ("kube-system", "kubeadm-certs", {"ca.key": b"\1", "sa.key": b"\2"}),
+                                      ("default", "kubeadm-certs", {"sa.key": b"\2"})):
+            self.api.create("secrets", namespace, {"metadata": {"name": name}, "data": {
+                entry: base64.b64encode(value).decode() for entry, value in data.items()}})
+            self.addCleanup(self.api.delete, "secrets", namespace, name)
+        found = kube_rekey(flags)
+        self.assertEqual(found.code, 1, found)
+        self.assertEqual([(each["namespace"], each["name"], each["entry"], each["sealed"])
+                          for each in found.json()["findings"]],
+                         [("default", "prod-sa", "tls.key", False), ("kube-system", "kubeadm-certs", "sa.key", True)])
+        said = kube_rekey([word for word in flags if word not in ("-o", "json")])
+        self.assertIn("secret default/prod-sa, tls.key: it holds the trust key", said.out)
+        self.assertIn("2 Secrets hold, or may hold, the trust key", said.err)
+        self.assertNotIn("PRIVATE KEY", said.out + said.err + found.out)
+
+
+class NothingServes(FleetCase):
+    """Orders are read and reported through the API, whose own objects are encrypted here, too."""
+
+    OPTIONS = {"servers": 2, "encryption": configuration(Rule(
+        ["secrets", "configmaps", "keyservers.kube-rekey.dev", "keyrotations.kube-rekey.dev"],
+        [("aescbc", [("key1", new_key())]), "identity"]))}
+
+    def promoted(self, name):
+        self.fleet.wait_for(name, lambda status: status.get("step") == 2, 180, "the new key writes")
+
+    def test_files_that_go_back(self):
+        """On a node whose server is down, the agent is served by the other one, and its key is put back by order. On all
+        nodes at once nobody can read an order any more: each agent puts the key back by itself, and the rotation goes on."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        files = [server.read_config() for server in self.cluster.servers]
+        first, second = self.cluster.servers
+        self.fleet.start()
+        self.fleet.rotate("back")
+        self.promoted("back")
+        second.kill()
+        second.write_config(files[1])
+        wait_until(lambda: len(self.keys()[1]) == 2, 120, "the key is put back while its server is down")
+        self.assertNotIn("no API server serves orders", self.fleet.said())
+        second.start().wait_ready()
+        self.promoted("back")
+        self.fleet.controllers[0].kill()
+        for server, file in zip(self.cluster.servers, files):
+            server.write_config(file)
+        for server in self.cluster.servers:
+            server.wait_loaded()
+            with self.assertRaises(ApiError):
+                server.client().get(ROTATIONS, None, "back")
+        self.fleet.start_controller()
+        for agent in self.fleet.agents.values():
+            wait_until(lambda: "the file went back behind what was written here: step 1" in agent.err, 150, "alone")  # pylint: disable=cell-var-from-loop
+        self.assertEqual(len(self.keys()[0]), 2)
+        self.expect_rotated("back", before, old)
+
+
+if __name__ == "__main__":
+    unittest.main()
