@@ -48,10 +48,11 @@ static void send(struct controller *c, const char *reason, const char *action, c
 
 /* --- phases --- */
 
+/* The last place is of what no decision is named after: Paused, Aborted. */
 static size_t phase_index(const char *phase)
 {
 	size_t i = 0;
-	while (i < PHASE_DONE && !text_equal(phase_name((enum phase)i), phase))
+	while (i <= PHASE_DONE && !text_equal(phase_name((enum phase)i), phase))
 		i++;
 	return i;
 }
@@ -65,7 +66,7 @@ static void tell_phase(struct controller *c, const struct decision *d, const cha
 	free(c->events.phase);
 	c->events.phase = xstrdup(phase);
 	c->show.done += d->action == ACTION_DONE;
-	if (*told && now < *told + PHASE_AGAIN)
+	if (*told && now < *told + PHASE_AGAIN && d->action != ACTION_DONE)
 		return;
 	*told = now;
 	send(c, phase, c->path ? action_name(d->action) : "find-path", *words ? words : phase,

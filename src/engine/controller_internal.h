@@ -54,7 +54,7 @@ struct rotation_queue {
 struct controller_events {
 	char *rotation;                /* uid of the one that this is about */
 	char *phase;                   /* the last one */
-	uint64_t told[PHASE_DONE + 1]; /* when each phase was; 0: it was not */
+	uint64_t told[PHASE_DONE + 2]; /* when each phase was, and any other word; 0: it was not */
 	char *hindrance;               /* what stands in the way now; NULL */
 	uint64_t hindrance_since;
 	char *warned; /* the hindrance that was told last */

@@ -235,25 +235,25 @@ class Rules(Applied):
 
     def test_an_abort_that_is_carried_out_stays(self):
         """And it goes back by a person's word alone."""
-        self.api.create(ROTATIONS, None, rotation("stays", {"provider": "same"}))
+        self.api.create(ROTATIONS, None, rotation("back", {"provider": "same"}))
 
         def put(**status):
-            return self.apply(self.api, {**rotation("stays", None), "status": status} | {"spec": {"provider": "same"}}, "status")
+            return self.apply(self.api, {**rotation("back", None), "status": status} | {"spec": {"provider": "same"}}, "status")
         answer = put(backFrom=1)
         self.assertEqual(answer.status, 422)
         self.assertIn("a person's word", answer.json()["message"])
-        self.api.patch(ROTATIONS, None, "stays", {"spec": {"aborted": True}})
+        self.api.patch(ROTATIONS, None, "back", {"spec": {"aborted": True}})
         self.assertEqual(put(backFrom=1).status, 200)
         for change in ({"aborted": False}, {"promoteOldKey": True}):
-            self.unchanged(change, "the rotation goes back already")
+            self.unchanged(change, "the rotation goes back already", "back")
         for status in ({"backFrom": 2}, {"phase": "Settle"}):
             answer = put(**status)
             self.assertEqual(answer.status, 422)
             self.assertIn("the rotation goes back already", answer.json()["message"])
 
-    def unchanged(self, change, words):
+    def unchanged(self, change, words, name="stays"):
         with self.assertRaises(ApiError) as caught:
-            self.api.patch(ROTATIONS, None, "stays", {"spec": change})
+            self.api.patch(ROTATIONS, None, name, {"spec": change})
         self.assertIn(words, json.loads(caught.exception.body)["message"])
 
     def test_servers_only_grow(self):

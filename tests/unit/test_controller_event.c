@@ -111,6 +111,22 @@ static void test_phases(void **state)
 	end(&c);
 }
 
+/* What people make of it is told, and hides no end. */
+static void test_paused_and_aborted(void **state)
+{
+	struct controller c = begin(&made, NULL);
+	struct decision d = wait_for(REASON_NONE, -1);
+	struct decision done = {.action = ACTION_DONE, .phase = PHASE_DONE, .server = -1};
+
+	(void)state;
+	on_the_path(&c);
+	expect(&c, &d, "Paused", 1000 * S, 1);
+	expect_last("reason", "Paused");
+	expect(&c, &done, "Aborted", 1001 * S, 2);
+	expect_last("reason", "Aborted");
+	end(&c);
+}
+
 /* Who takes over does not tell again what the status has. */
 static void test_a_new_leader(void **state)
 {
@@ -209,11 +225,9 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_phases),
-		cmocka_unit_test(test_a_new_leader),
-		cmocka_unit_test(test_a_server_in_the_way),
-		cmocka_unit_test(test_trouble),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_phases),       cmocka_unit_test(test_paused_and_aborted),
+		cmocka_unit_test(test_a_new_leader), cmocka_unit_test(test_a_server_in_the_way),
+		cmocka_unit_test(test_trouble),      cmocka_unit_test(test_refused),
 	};
 	int failed;
 
