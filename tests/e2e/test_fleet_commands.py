@@ -224,7 +224,7 @@ class Objects(unittest.TestCase):
         self.assertEqual((self.spec("one")["paused"], self.spec("two")["paused"]), (True, False))
 
     def test_abort(self):
-        """Before promotion; afterwards values may be under the new key, and the only way is forward."""
+        """Before promotion; afterwards only with the old key promoted again, until it left a server."""
         made = self.rotation("one", steps=STEPS, step=1, startedAt="2026-11-22T11:03:20Z")
         uid = made["metadata"]["uid"]
         self.server("cp-1", fileStep=1, rotation=uid, pathOf=uid)
