@@ -203,8 +203,7 @@ bool asked_put_made(const struct key_rotation_spec *spec, const struct object_se
 			if (!strings_has(new_keys, label))
 				continue;
 			const struct object_sealed_key *it = find_made(spec, made, made_count, key);
-			if (!it || !it->name || !it->fingerprint ||
-			    strlen(it->fingerprint) >= sizeof(key->fingerprint))
+			if (!it || !it->name || !it->fingerprint || strlen(it->fingerprint) >= sizeof(key->fingerprint))
 				return false;
 			free(key->name);
 			key->name = xstrdup(it->name);

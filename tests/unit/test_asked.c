@@ -96,8 +96,7 @@ static void leads(void **state)
 		_cleanup_free_ char *labels = strings_join(&new_keys, " ");
 		assert_string_equal(labels, row->made);
 		/* One of them alone will not do. */
-		assert_int_equal(asked_put_made(&spec, made, 1, &new_keys, to),
-				 strstr(row->made, "aescbc") == NULL);
+		assert_int_equal(asked_put_made(&spec, made, 1, &new_keys, to), strstr(row->made, "aescbc") == NULL);
 		assert_true(asked_put_made(&spec, made, ELEMENTS(made), &new_keys, to));
 		rc = asked_path(from, to, &path, &err);
 	}
@@ -186,7 +185,8 @@ static void test_what_cannot_be_carried_out(void **state)
 
 static void save(const struct old_keys_policy *policy, struct keys *keys)
 {
-	_cleanup_(config_shape_freep) struct config_shape *from = shape_parse("secrets=b,a"), *to = shape_parse("secrets=b");
+	_cleanup_(config_shape_freep) struct config_shape *from = shape_parse("secrets=b,a"),
+							  *to = shape_parse("secrets=b");
 	_cleanup_(path_freep) struct path *path = NULL;
 	_cleanup_secret_ bytes = secret_random(32);
 	_cleanup_error_ err = NULL;
@@ -197,7 +197,7 @@ static void save(const struct old_keys_policy *policy, struct keys *keys)
 
 static const struct {
 	const char *name, *fate, *before, *after; /* the path stands between them; NULL: it is not named */
-	bool plain, sealed; /* what lies there afterwards */
+	bool plain, sealed;                       /* what lies there afterwards */
 } fates[] = {
 	{"kept", "keep", "aescbc/a lies in ", " (mode 0600)", true, false},
 	{"sealed", "seal", "aescbc/a is sealed in ", ".cms", false, true},
@@ -218,10 +218,11 @@ static void is_treated(void **state)
 	snprintf(directory, sizeof(directory), "%s", in_folder("retired"));
 	snprintf(path, sizeof(path), "%s/aescbc-a.yaml", directory);
 	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
-	_cleanup_free_ char *place = xasprintf("%s%s%s", row->before, row->after ? path : "", row->after ? row->after : "");
-	assert_ok(old_keys_policy_asked(row->fate, text_equal(row->fate, "seal") ? past : NULL, directory, &policy,
-					&err),
-		  err);
+	_cleanup_free_ char *place =
+		xasprintf("%s%s%s", row->before, row->after ? path : "", row->after ? row->after : "");
+	assert_ok(
+		old_keys_policy_asked(row->fate, text_equal(row->fate, "seal") ? past : NULL, directory, &policy, &err),
+		err);
 	save(&policy, &keys);
 	strings_add(&labels, "aescbc/a");
 	for (int time = 0; time < 2; time++) {
