@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-bool aesgcm_any(const struct strings *labels)
+static bool any_aesgcm(const struct strings *labels)
 {
 	for (size_t i = 0; i < labels->count; i++)
 		if (text_starts(labels->items[i], "aesgcm/"))
@@ -12,7 +12,7 @@ bool aesgcm_any(const struct strings *labels)
 
 int aesgcm_check(const struct strings *new_keys, uint64_t objects, bool allow, struct error **err)
 {
-	if (allow || objects <= AESGCM_OBJECTS_MAX || !aesgcm_any(new_keys))
+	if (allow || objects <= AESGCM_OBJECTS_MAX || !any_aesgcm(new_keys))
 		return 0;
 	_cleanup_free_ char *most = text_human_count(AESGCM_OBJECTS_MAX), *there = text_human_count(objects);
 	int rc = error_set(err, ERROR_REFUSED,

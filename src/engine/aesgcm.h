@@ -6,7 +6,6 @@
 
 #define AESGCM_OBJECTS_MAX UINT64_C(200000)
 
-bool aesgcm_any(const struct strings *labels); /* whether one of these keys ("aesgcm/NAME") is of that kind */
 /* `new_keys`: labels such as "aesgcm/NAME". -ERROR_REFUSED with a hint when one of them is aesgcm, there are more
  * `objects` than that, and nobody said `allow`. */
 _must_check_ int aesgcm_check(const struct strings *new_keys, uint64_t objects, bool allow, struct error **err);

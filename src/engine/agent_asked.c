@@ -1,16 +1,13 @@
 /* What the KeyRotation asks of this node, as its spec says it: taken from there, not from an order. */
 #include "engine/agent_internal.h"
 
-#include "engine/aesgcm.h"
-#include "engine/asked.h"
-
 static void copy_list(struct strings *to, const struct strings *from)
 {
 	for (size_t i = 0; i < from->count; i++)
 		strings_add(to, from->items[i]);
 }
 
-static bool is_ours(const struct agent *agent)
+bool agent_takes_part(const struct agent *agent)
 {
 	const struct key_rotation *rotation = agent->rotation;
 	return rotation && !rotation->status.outcome && text_equal(rotation->meta.uid, agent->disk.rotation);
@@ -24,29 +21,7 @@ void agent_take_asked(struct agent *agent)
 		return;
 	strings_free(&node->foreign_prefixes);
 	copy_list(&node->foreign_prefixes, &node->cluster->foreign_prefixes);
-	node->options.allow_aesgcm = is_ours(agent) && agent->rotation->spec.allow_aesgcm;
-	if (is_ours(agent))
+	node->options.allow_aesgcm = agent_takes_part(agent) && agent->rotation->spec.allow_aesgcm;
+	if (agent_takes_part(agent))
 		copy_list(&node->foreign_prefixes, &agent->rotation->spec.foreign_prefixes);
-}
-
-int agent_may_begin(const struct agent *agent, struct error **err)
-{
-	if (!is_ours(agent))
-		return error_set(err, ERROR_REFUSED, "the KeyRotation of this order cannot be read, or is over");
-	if (agent->rotation->status.step_count > 0)
-		return error_set(err, ERROR_REFUSED, "the rotation has its keys, and goes its way");
-	return asked_check(&agent->rotation->spec, err);
-}
-
-int agent_check_by_census(struct agent *agent, const struct config_shape *to, const struct strings *new_keys,
-			  struct error **err)
-{
-	struct rotation *node = agent->node;
-	const struct key_rotation_spec *spec = &agent->rotation->spec;
-	if (spec->foreign_prefixes.count == 0 && !aesgcm_any(new_keys))
-		return 0;
-	int rc = rotation_census_now(node, err);
-	if (rc == 0 && node->trouble)
-		rc = error_set(err, ERROR_NETWORK, "%s", node->trouble);
-	return rc == 0 ? aesgcm_check(new_keys, rotation_objects_under(node, to), spec->allow_aesgcm, err) : rc;
 }

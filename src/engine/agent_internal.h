@@ -50,14 +50,10 @@ struct agent {
 	struct loop_timer show;
 };
 
+/* The KeyRotation that was read goes on, and is the one that was acknowledged. */
+bool agent_takes_part(const struct agent *agent);
 /* What the KeyRotation says of the census is in force from now on. */
 void agent_take_asked(struct agent *agent);
-/* Whether what the KeyRotation asks for can be done, before a key is made. -ERROR_REFUSED, -ERROR_INPUT. */
-_must_check_ int agent_may_begin(const struct agent *agent, struct error **err);
-/* Likewise, as far as only a census tells: what is called foreign must not be this cluster's, and aesgcm wears out. Takes
- * one only where that is asked. `new_keys` of `to`: labels. */
-_must_check_ int agent_check_by_census(struct agent *agent, const struct config_shape *to,
-				       const struct strings *new_keys, struct error **err);
 /* Asks its own server, and where that does not answer well the others; 0, or the error of the first one asked. */
 _must_check_ int agent_ask(struct agent *agent, int (*ask)(struct agent *agent, struct kube *kube, struct error **err),
 			   struct error **err);
@@ -69,8 +65,7 @@ void agent_forget_servers(struct agent *agent);
 void agent_take_keys(struct agent *agent);
 /* The bytes of all local keys of a step are at hand. */
 bool agent_has_keys(const struct agent *agent, size_t step);
-/* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them; which may be none,
- * and then says only that it can be done here. */
+/* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them. */
 _must_check_ int agent_make_keys(struct agent *agent, struct error **err);
 /* Carries out an order that was judged right. What failed is an error, and told to the controller. */
 _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,

@@ -29,17 +29,28 @@ static bool is_at_hand(const struct agent *agent, enum provider_type type, const
 	return text_equal(own, fingerprint);
 }
 
-/* One that some step has, and whose bytes are at hand: they are needed for as long as it has it. */
+static bool in_file(const struct agent *agent, enum provider_type type, const char *name)
+{
+	struct target_content content = {0};
+	if (target_read(agent->node->target, &content, NULL) < 0)
+		return true; /* nothing is known */
+	bool there = encryption_config_key(content.config, type, name);
+	target_content_free(&content);
+	return there;
+}
+
+/* By the file, or by a step of this rotation that has these very bytes. */
 static bool is_in_use(const struct agent *agent, enum provider_type type, const char *name)
 {
-	const struct path *path = agent->node->journal->path;
-	for (size_t i = 0; i < path->count; i++)
-		for (size_t r = 0; r < path->steps[i]->rule_count; r++) {
-			const struct config_key *key = config_rule_find(&path->steps[i]->rules[r], type, name);
+	const struct journal *journal = agent->node->journal;
+	bool going = text_equal(journal->rotation, agent->disk.rotation);
+	for (size_t i = 0; going && i < journal->path->count; i++)
+		for (size_t r = 0; r < journal->path->steps[i]->rule_count; r++) {
+			const struct config_key *key = config_rule_find(&journal->path->steps[i]->rules[r], type, name);
 			if (key && is_at_hand(agent, type, name, key->fingerprint))
 				return true;
 		}
-	return false;
+	return in_file(agent, type, name);
 }
 
 /* A name that somebody chose may have stood for other bytes, in a rotation that was never begun. */
@@ -162,11 +173,11 @@ int agent_make_keys(struct agent *agent, struct error **err)
 {
 	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
 	_cleanup_strings_ labels = {0};
-	int rc = agent_may_begin(agent, err);
-	if (rc == 0)
-		rc = find_target(agent, &to, &labels, err);
-	if (rc == 0)
-		rc = agent_check_by_census(agent, to, &labels, err);
+	if (!agent_takes_part(agent))
+		return error_set(err, ERROR_REFUSED, "the KeyRotation of this order cannot be read, or is over");
+	if (agent->rotation->status.step_count > 0)
+		return error_set(err, ERROR_REFUSED, "the rotation has its keys, and goes its way");
+	int rc = find_target(agent, &to, &labels, err);
 	/* Those of an order before, or of another epoch, are nobody's. */
 	object_release(&key_server_status_record, &agent->told->status);
 	object_defaults(&key_server_status_record, &agent->told->status);

@@ -8,7 +8,7 @@
 #include "engine/asked.h"
 #include "engine/intent.h"
 
-#define KEYS_INTERVAL (10 * NS_PER_S) /* before what failed is ordered again: it may have taken a census */
+#define KEYS_INTERVAL (10 * NS_PER_S) /* before what failed is ordered again */
 
 /* All agents have reported, of one configuration that is loaded, and with one trust key; else who stands in the way. */
 static char *not_ready(const struct controller *c)
@@ -140,14 +140,6 @@ static int refuse(struct controller *c, struct error **err)
 	return 0;
 }
 
-/* The first server's agent has said that it can be done there: with new keys it makes them, too. */
-static bool may_begin(const struct controller *c)
-{
-	const struct key_server_spec *sent = &c->servers[0].sent;
-	return sent->epoch == c->fence.epoch && text_equal(sent->action, order_action_name(ORDER_MAKE_KEY)) &&
-	       controller_outcome(c, 0, ORDER_MAKE_KEY, sent->epoch, sent->sequence) == OUTCOME_OK;
-}
-
 /* One small step towards a path, or onto it. */
 static int go_on(struct controller *c, struct error **err)
 {
@@ -157,16 +149,16 @@ static int go_on(struct controller *c, struct error **err)
 	const struct config_shape *from = controller_status(c, 0)->configuration;
 	const struct key_rotation_spec *spec = &c->rotation->spec;
 	const struct key_rotation_status *status = &c->rotation->status;
-	int rc = asked_check(spec, err);
+	int rc = asked_target(spec, from, &to, &labels, err);
 	if (rc == 0)
-		rc = asked_target(spec, from, &to, &labels, err);
+		rc = asked_path(from, to, &path, err); /* as far as there is one without them, before keys are made */
 	if (rc < 0)
 		return refuse(c, err);
 	if (c->fence.epoch == 0)
 		return claim_epoch(c, err);
-	if (!asked_put_made(spec, status->sealed_keys, status->sealed_key_count, &labels, to) ||
-	    (labels.count == 0 && !may_begin(c)))
+	if (!asked_put_made(spec, status->sealed_keys, status->sealed_key_count, &labels, to))
 		return order_keys(c, err);
+	path_free(steal(path));
 	rc = asked_path(from, to, &path, err);
 	return rc < 0 ? refuse(c, err) : set_path(c, path, err);
 }
@@ -179,6 +171,8 @@ int controller_find_path(struct controller *c, struct error **err)
 	if (status->step_count > 0)
 		return key_rotation_path(c->rotation, &c->path, err);
 	c->refused = false;
+	if (asked_check(&c->rotation->spec, err) < 0)
+		return refuse(c, err);
 	_cleanup_free_ char *why = not_ready(c);
 	if (!why)
 		return go_on(c, err);

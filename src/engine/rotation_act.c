@@ -262,23 +262,17 @@ static void take_stale(void *arg, const struct kube_resource *resource, const ch
 		(struct sweep_object){resource, namespace_ ? xstrdup(namespace_) : NULL, xstrdup(name)};
 }
 
-uint64_t rotation_objects_under(const struct rotation *r, const struct config_shape *to)
-{
-	const struct config_shape *from = r->journal->path->steps[0];
-	uint64_t objects = 0;
-	for (size_t i = 0; r->census && i < r->census->resource_count; i++) {
-		const struct census_resource *resource = &r->census->resources[i];
-		if (config_shape_rule(from, resource->entry->storage) ||
-		    config_shape_rule(to, resource->entry->storage))
-			objects += resource->objects;
-	}
-	return objects;
-}
-
 uint64_t rotation_objects(const struct rotation *r)
 {
 	const struct path *path = r->journal->path;
-	return rotation_objects_under(r, path->steps[path->count - 1]);
+	uint64_t objects = 0;
+	for (size_t i = 0; r->census && i < r->census->resource_count; i++) {
+		const struct census_resource *resource = &r->census->resources[i];
+		if (config_shape_rule(path->steps[0], resource->entry->storage) ||
+		    config_shape_rule(path->steps[path->count - 1], resource->entry->storage))
+			objects += resource->objects;
+	}
+	return objects;
 }
 
 static void census_failed(struct rotation *r, const char *why)

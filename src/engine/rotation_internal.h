@@ -90,8 +90,6 @@ _must_check_ int rotation_census_now(struct rotation *rotation, struct error **e
 struct canary_options rotation_canary_options(const struct rotation *rotation);
 /* Objects under the rules of the path, by the last census. */
 uint64_t rotation_objects(const struct rotation *rotation);
-/* The same of the path's beginning and this end, where that is not on a path yet. */
-uint64_t rotation_objects_under(const struct rotation *rotation, const struct config_shape *to);
 /* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
 _must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct error **err);
 /* What is said about a new key without a copy, at promotion and in the report. */
