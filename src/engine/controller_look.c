@@ -437,6 +437,8 @@ int controller_look(struct controller *c, struct error **err)
 	if (rc == 0) {
 		find_servers(c, &identities);
 		scrape_all(c, &identities);
+		/* Again: scrapes take a while, and a report is known to be no older than the list before the one that it is in. */
+		rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
 	}
 	kube_identities_free(&identities);
 	if (rc < 0)

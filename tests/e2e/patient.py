@@ -79,6 +79,7 @@ class PatientWriters:
                 for value in (*(f"{turn} {change}" for change in range(4)), *([None] if turn % 8 else [])):
                     life.bring_to(value)
                     self.done += 1
+                    time.sleep(0.1)
             except (ApiError, AssertionError, OSError) as error:
                 self.faults.append(f"{namespace}/{life.name}: {error}")
                 time.sleep(0.2)
