@@ -140,13 +140,39 @@ static uint64_t process_of(const struct apiserver_metrics *metrics)
 	return metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
 }
 
+/* Before 1.34 a server tells who it is only once it has reloaded: until then it is the one whose agent, and no other one,
+ * reports this very process. */
+static struct directed *by_process(const struct controller *c, uint64_t process)
+{
+	struct directed *found = NULL;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		if (process == 0 || !server || server->last->status.process != process)
+			continue;
+		if (found)
+			return NULL;
+		found = &c->servers[i];
+	}
+	return found;
+}
+
+static struct directed *identify(const struct controller *c, const struct apiserver_metrics *metrics,
+				 const struct kube_identities *identities)
+{
+	if (metrics->id_hash_count == 0 && metrics->loaded_hash_count == 0)
+		return by_process(c, process_of(metrics));
+	return metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
+}
+
 static void take_metrics(struct controller *c, struct kube *kube, const struct scraped *scraped,
 			 const struct kube_identities *identities)
 {
 	const struct apiserver_metrics *metrics = &scraped->metrics;
-	struct directed *server = metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
+	struct directed *server = identify(c, metrics, identities);
 	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
-		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them", kube->name));
+		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them%s", kube->name,
+					metrics->id_hash_count == 0 ? ", or its agent has not reported this process yet"
+								    : ""));
 		return;
 	}
 	if (server->scraped) {
@@ -165,10 +191,9 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct s
 static bool still_holds(const struct controller *c, const struct scraped *scraped,
 			const struct kube_identities *identities)
 {
-	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.id_hash_count != 1 ||
-	    scraped->metrics.loaded_hash_count > 1)
+	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.loaded_hash_count > 1)
 		return false;
-	const struct directed *server = by_id_hash(c, identities, scraped->metrics.id_hashes[0]);
+	const struct directed *server = identify(c, &scraped->metrics, identities);
 	const struct fleet_server *reported = server ? fleet_find(&c->fleet, server->name) : NULL;
 	const char *loaded = scraped->metrics.loaded_hash_count == 1 ? scraped->metrics.loaded_hashes[0] : NULL;
 	return reported && text_equal(reported->last->status.loaded_hash, loaded) &&

@@ -15,7 +15,8 @@ static const struct {
 	  .type = "text/plain",
 	  .body = "[+]ping ok\n[-]poststarthook/rbac failed: reason withheld\n[-]etcd failed\nreadyz check failed\n"},
 	 "it is not ready: [-]poststarthook/rbac failed: reason withheld"},
-	{"no check is named", {.status = 503, .type = "text/plain", .body = "apiserver is shutting down"},
+	{"no check is named",
+	 {.status = 503, .type = "text/plain", .body = "apiserver is shutting down"},
 	 "GET /readyz: 503: apiserver is shutting down"},
 };
 
