@@ -141,26 +141,28 @@ static uint64_t process_of(const struct apiserver_metrics *metrics)
 }
 
 /* Before 1.34 a server tells who it is only once it has reloaded: until then it is the one whose agent, and no other one,
- * reports this very process. */
-static struct directed *by_process(const struct controller *c, uint64_t process)
+ * reports this very process. Of several that began at the same moment it is the one that reports this very address. */
+static struct directed *by_process(const struct controller *c, const char *url, uint64_t process)
 {
 	struct directed *found = NULL;
+	bool several = false;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		if (process == 0 || !server || server->last->status.process != process)
 			continue;
-		if (found)
-			return NULL;
+		if (text_equal(server->last->status.apiserver, url))
+			return &c->servers[i];
+		several = several || found;
 		found = &c->servers[i];
 	}
-	return found;
+	return several ? NULL : found;
 }
 
-static struct directed *identify(const struct controller *c, const struct apiserver_metrics *metrics,
+static struct directed *identify(const struct controller *c, const char *url, const struct apiserver_metrics *metrics,
 				 const struct kube_identities *identities)
 {
 	if (metrics->id_hash_count == 0 && metrics->loaded_hash_count == 0)
-		return by_process(c, process_of(metrics));
+		return by_process(c, url, process_of(metrics));
 	return metrics->id_hash_count == 1 ? by_id_hash(c, identities, metrics->id_hashes[0]) : NULL;
 }
 
@@ -168,7 +170,7 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct s
 			 const struct kube_identities *identities)
 {
 	const struct apiserver_metrics *metrics = &scraped->metrics;
-	struct directed *server = identify(c, metrics, identities);
+	struct directed *server = identify(c, kube->name, metrics, identities);
 	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
 		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them%s", kube->name,
 					metrics->id_hash_count == 0 ? ", or its agent has not reported this process yet"
@@ -188,12 +190,12 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct s
 }
 
 /* What was seen a moment ago will do where the agent goes on saying the same: /metrics is the dearest page of a server. */
-static bool still_holds(const struct controller *c, const struct scraped *scraped,
+static bool still_holds(const struct controller *c, const char *url, const struct scraped *scraped,
 			const struct kube_identities *identities)
 {
 	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.loaded_hash_count > 1)
 		return false;
-	const struct directed *server = identify(c, &scraped->metrics, identities);
+	const struct directed *server = identify(c, url, &scraped->metrics, identities);
 	const struct fleet_server *reported = server ? fleet_find(&c->fleet, server->name) : NULL;
 	const char *loaded = scraped->metrics.loaded_hash_count == 1 ? scraped->metrics.loaded_hashes[0] : NULL;
 	return reported && text_equal(reported->last->status.loaded_hash, loaded) &&
@@ -212,7 +214,7 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 {
 	for (size_t i = 0; i < c->options->server_count; i++) {
 		struct scraped *scraped = &c->scraped[i];
-		if (!still_holds(c, scraped, identities))
+		if (!still_holds(c, c->options->servers[i]->name, scraped, identities))
 			scrape(c->options->servers[i], scraped);
 		if (scraped->good)
 			take_metrics(c, c->options->servers[i], scraped, identities);
