@@ -36,7 +36,7 @@ void path_freep(struct path **path);
 /* The step with this meaning, searched from the end; -1 when there is none. */
 int path_find(const struct path *path, const struct config_shape *shape);
 
-/* What a step does, for its name and its rules. `step` is the one that is left (Ci -> Ci+1). */
+/* What a step does, for its name and its rules. `step` is the one that is left (Ci -> Ci+1); the last one is never left. */
 bool path_changes_write_key(const struct path *path, size_t step);
 /* Whether some key leaves some resource's effective rule. */
 bool path_drops(const struct path *path, size_t step);

@@ -379,7 +379,7 @@ static bool write_keys_differ(const struct config_rule *before, const struct con
 
 bool path_changes_write_key(const struct path *path, size_t step)
 {
-	return !path_writes_alike(path, step, step + 1);
+	return step + 1 < path->count && !path_writes_alike(path, step, step + 1);
 }
 
 static bool loses_a_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
@@ -393,7 +393,7 @@ static bool loses_a_key(const struct config_rule *before, const struct config_ru
 
 bool path_drops(const struct path *path, size_t step)
 {
-	return !path_keeps_keys(path, step, step + 1);
+	return step + 1 < path->count && !path_keeps_keys(path, step, step + 1);
 }
 
 static bool loses_this_key(const struct config_rule *before, const struct config_rule *after, const void *arg)
@@ -404,6 +404,8 @@ static bool loses_this_key(const struct config_rule *before, const struct config
 
 bool path_loses(const struct path *path, size_t step, const char *resource, struct key_name key)
 {
+	if (step + 1 >= path->count)
+		return false;
 	const struct config_shape *from = path->steps[step], *to = path->steps[step + 1];
 	if (key.type != PROVIDER_IDENTITY && shape_has_name(from, key) && !shape_has_name(to, key))
 		return true;
@@ -445,7 +447,7 @@ bool path_readable_between(const struct path *path, size_t a, size_t b)
 
 bool path_step_readable(const struct path *path, size_t step)
 {
-	return path_readable_between(path, step, step + 1);
+	return step + 1 >= path->count || path_readable_between(path, step, step + 1);
 }
 
 static bool write_key_leaves(const struct config_rule *before, const struct config_rule *after, const void *arg)

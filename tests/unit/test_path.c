@@ -82,6 +82,9 @@ static void goes_through(void **state)
 		/* What lets promotion go without a gate. */
 		assert_false(path_changes_write_key(path, step) && path_drops(path, step));
 	}
+	/* A server that must read its last configuration again (1.33) is asked about it, too. */
+	size_t last = path->count - 1;
+	assert_false(path_changes_write_key(path, last) || path_drops(path, last) || !path_step_readable(path, last));
 	path_free(path);
 }
 
