@@ -92,10 +92,8 @@ class Objects(unittest.TestCase):
         self.assertEqual(self.spec(name)["qps"], 7)
         refused = self.run_it("rotate", "--yes", "--no-wait", code=3)
         self.assertIn(f"KeyRotation {name} is under way (waits for a controller), and asks for something else", refused.err)
-        refused = self.run_it("rotate", "--yes", "--no-wait", "--name", "next", "--old-key", "destroy", code=3)
-        self.assertIn("spec.oldKey keep", refused.err)
-        self.run_it("rotate", "--yes", "--no-wait", "--name", "next", "--provider", "aesgcm")
-        self.assertEqual(self.spec("next")["provider"], "aesgcm")
+        self.run_it("rotate", "--yes", "--no-wait", "--name", "next", "--provider", "aesgcm", "--old-key", "destroy")
+        self.assertEqual((self.spec("next")["provider"], self.spec("next")["oldKey"]), ("aesgcm", "destroy"))
         self.put(ROTATIONS, "next", {"outcome": "Done"})
         refused = self.run_it("rotate", "--yes", "--name", "next", code=2)
         self.assertIn("KeyRotation next is over (Done): take another name", refused.err)
@@ -253,7 +251,7 @@ class Objects(unittest.TestCase):
         self.assertIn("is given up already", self.run_it("abort").out)
         self.rotation("two", steps=STEPS, step=2)
         uid = self.api.get(ROTATIONS, None, "two")["metadata"]["uid"]
-        self.put(SERVERS, "cp-1", {"fileStep": 3, "rotation": uid})
+        self.put(SERVERS, "cp-1", {"fileStep": 3, "rotation": uid, "pathOf": uid})
         refused = self.run_it("abort", "two", "--promote-old-key", code=3)
         self.assertIn("the old key left cp-1 already", refused.err)
 
