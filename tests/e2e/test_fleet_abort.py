@@ -33,7 +33,8 @@ class Aborted(FleetCase):
         servers = self.cluster.servers
         with contextlib.ExitStack() as stack:
             writers = [stack.enter_context(Writers(
-                server.client(), threads=1, namespace=f"{self._testMethodName}-{number}".replace("_", "-"), reader=servers[(number + 1) % 3].client()))
+                server.client(), threads=1, namespace=f"{self._testMethodName}-{number}".replace("_", "-"),
+                reader=servers[(number + 1) % 3].client()))
                 for number, server in enumerate(servers)]
             yield
         for each in writers:

@@ -40,7 +40,7 @@ class Keys(FleetCase):
         servers = self.cluster.servers
         with contextlib.ExitStack() as stack:
             writers = [stack.enter_context(Writers(
-                server.client(), resources=("secrets",), threads=1, namespace=f"{self._testMethodName}-{number}".replace("_", "-"),
+                server.client(), resources=("secrets",), threads=1, namespace=f"writers-{number}",
                 reader=servers[(number + 1) % len(servers)].client()))
                 for number, server in enumerate(servers)]
             yield
