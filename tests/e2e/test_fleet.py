@@ -218,24 +218,27 @@ class Three(FleetCase):
         before = snapshot_hash(self.api)
         controller = self.fleet.start()
         self.fleet.rotate("ninth-a")
-        self.fleet.wait_for("ninth-a", lambda status: status.get("step") == 3, 180, "the old key left")
+        name = self.cluster.servers[0].hostname
+
+        def retired():
+            status = self.api.get(SERVERS, None, name)["status"]
+            return status["rotation"] == self.fleet.rotation("ninth-a")["metadata"]["uid"] \
+                and status.get("done", {}).get("action") == "retire"
+        wait_until(retired, 240, "nothing needs the old key")
         controller.kill()
         (old,) = self.keys()[0]
         self.assertTrue(os.listdir(self.cluster.path("state-0/rotating")))
         following = self.fleet.rotate("ninth-b")
-        name = self.cluster.servers[0].hostname
         server = self.api.get(SERVERS, None, name)
         epoch = server["status"]["epoch"] + 1
         self.api.patch(SERVERS, None, name, {"spec": {
             "rotation": following["metadata"]["uid"], "rotationName": "ninth-b", "epoch": epoch, "sequence": 0,
             "incarnation": server["status"]["incarnation"], "action": ""}})
-        time.sleep(3)
-        self.assertTrue(os.listdir(self.cluster.path("state-0/rotating")), "the old one is not over")
+        wait_until(lambda: self.api.get(SERVERS, None, name)["status"]["epoch"] == epoch, 20, "acknowledged")
+        self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
         self.api.call("PATCH", path_of(ROTATIONS, None, "ninth-a") + "/status",
                       json.dumps({"status": {"outcome": "Done"}}).encode(),
                       {"Content-Type": "application/merge-patch+json"})
-        wait_until(lambda: self.api.get(SERVERS, None, name)["status"]["epoch"] == epoch, 20, "acknowledged")
-        self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
         self.fleet.start_controller()
         self.expect_rotated("ninth-b", before, old)
 

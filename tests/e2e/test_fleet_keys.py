@@ -60,7 +60,8 @@ class Keys(FleetCase):
                     self.assertNotIn(base64.b64decode(secret), content, path)
 
     def retired(self):
-        return [sorted(os.listdir(self.cluster.path(f"state-{index}/retired"))) for index in range(len(self.cluster.servers))]
+        return [sorted(os.path.basename(path) for path in glob.glob(self.cluster.path(f"state-{index}/retired/*")))
+                for index in range(len(self.cluster.servers))]
 
     def test_0_refused_before_anything_is_written(self):
         files = [server.read_config() for server in self.cluster.servers]
