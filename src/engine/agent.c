@@ -189,6 +189,7 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	intent_old_keys(back->steps[0], back->steps[from], &journal->old_keys);
 	intent_new_keys(back->steps[0], back->steps[from], &journal->new_keys);
 	journal_turn_back(journal, back);
+	journal->retired = node->retired = false;
 	node->look.ran_step = turned(node->look.ran_step, from);
 	agent->disk.written_step = STEP_NONE;
 	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);

@@ -27,6 +27,7 @@ static void see(const struct agent_peers *in, const char *name, struct peer_sigh
 				   .at_work = server && server->last->status.at_work,
 				   .same_keys = server && same_keys(in, &server->last->status)};
 	fleet_observe(server, name, in->uid, in->rotation->back_from != STEP_NONE, in->now, &ret->seen);
+	fleet_bound_steps(&ret->seen, key_rotation_steps(in->rotation));
 }
 
 static const struct key_rotation_server *in_set(const struct agent_peers *in, const char *name)

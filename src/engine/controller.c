@@ -88,6 +88,7 @@ static void forget_rotation(struct controller *c)
 	c->server_count = 0;
 	c->refused = false;
 	c->keys_asked_at = 0;
+	controller_trouble(c, NULL);
 }
 
 /* Then all is begun anew, as another leader would: under an epoch of its own. */
@@ -224,6 +225,8 @@ static bool never_begun(const struct controller *c)
 static int find_path(struct controller *c, struct error **err)
 {
 	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
+	if (never_begun(c))
+		controller_trouble(c, NULL);
 	if (never_begun(c))
 		return controller_tell(c, &given_up, err);
 	c->hold = controller_hold(c->rotation, &c->seen, NULL, clock_wall());

@@ -51,10 +51,13 @@ static char *not_seen(const struct controller *c, size_t i, const struct path *p
 	const char *name = c->servers[i].name;
 	if (!seen->answering)
 		return xasprintf("%s does not answer%s%s", name, seen->why ? ": " : "", seen->why ? seen->why : "");
-	if (seen->file != FACT_KNOWN || seen->loaded != FACT_KNOWN)
+	/* What a write or a restart of ours would prove is proved on the way back: files and what was written bound it. */
+	bool proved_later = seen->loaded == FACT_UNKNOWN && (seen->needs_second_nonce || seen->restarts);
+	if (seen->file != FACT_KNOWN || (seen->loaded != FACT_KNOWN && !proved_later))
 		return xasprintf("what %s has is not known%s%s", name, seen->why ? ": " : "",
 				 seen->why ? seen->why : "");
-	if (seen->file_step == STEP_NONE || seen->loaded_step == STEP_NONE || seen->written_step >= (int)path->count)
+	if (seen->file_step == STEP_NONE || (!proved_later && seen->loaded_step == STEP_NONE) ||
+	    seen->written_step >= (int)path->count)
 		return xasprintf("what %s has is none of this rotation's configurations", name);
 	if ((size_t)seen->file_step >= path->count || !status->configuration ||
 	    !config_shape_equal(status->configuration, path->steps[seen->file_step]))
@@ -85,14 +88,15 @@ static int reached(const struct controller *c, const struct path *path, char **r
 static int go_back(struct controller *c, int from, struct error **err)
 {
 	c->rotation->status.back_from = from;
+	c->rotation->status.retired = false;
 	/* Whoever has the key reads by it; nobody else needs it any more. */
 	controller_forget_sealed(c);
-	int rc = controller_apply(c, err);
-	if (rc < 0)
-		return rc;
-	controller_note(c, "rotation %s goes back from step %d", c->rotation->meta.name, from);
+	/* Before it is written: where the answer is lost, the next turn must not go by what was forward. */
 	controller_forget_deeds(c);
-	return 0;
+	int rc = controller_apply(c, err);
+	if (rc == 0)
+		controller_note(c, "rotation %s goes back from step %d", c->rotation->meta.name, from);
+	return rc;
 }
 
 /* Values may be under the new key: only a person can say which way. `no`: why there is but one. */

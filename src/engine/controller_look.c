@@ -280,6 +280,8 @@ static void observe_servers(struct controller *c, uint64_t now)
 		struct server_observation *ret = &seen->servers[i];
 		fleet_observe(fleet_find(&c->fleet, server->name), server->name, path_of,
 			      key_rotation_goes_back(c->rotation), now, ret);
+		if (path_of)
+			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
 		compare(server, ret);
 		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
 		ret->canary_at = server->canary_at;

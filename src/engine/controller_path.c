@@ -20,8 +20,8 @@ static char *not_ready(const struct controller *c)
 		const struct key_server_status *status = controller_status(c, i);
 		if (!seen->answering)
 			return xasprintf("%s: %s", name, seen->why ? seen->why : "it does not answer");
-		/* What only a write or a restart of ours will prove is asked for by the path's first step. */
-		bool proved_later = seen->loaded == FACT_UNKNOWN && (seen->needs_second_nonce || seen->restarts);
+		/* What only a write of ours will prove is asked for by the path's first step. */
+		bool proved_later = seen->loaded == FACT_UNKNOWN && seen->needs_second_nonce;
 		bool loaded = seen->loaded == FACT_KNOWN && seen->loaded_is_file;
 		if (!status->configuration || (!loaded && !proved_later))
 			return xasprintf("%s has not loaded its file: %s", name, seen->why ? seen->why : "not known");

@@ -23,6 +23,9 @@ void controller_keep_settled_canaries(struct controller *c)
 uint64_t controller_skip_above(const struct controller *c, const struct decision *d, const char *resource)
 {
 	uint64_t found = 0;
+	/* What is stale though it was left alone once is rewritten the next time. */
+	if (c->sweep.step == d->step && c->sweep.begun >= c->settled_ended && c->sweep.finished)
+		return 0;
 	/* named_only: next_action saw that it is settled. */
 	for (size_t i = 0; d->named_only && i < c->settled_canary_count; i++) {
 		const struct key_server_canary *canary = &c->settled_canaries[i];

@@ -174,6 +174,21 @@ void fleet_observe(const struct fleet_server *server, const char *name, const ch
 	take_loaded(server, ret);
 }
 
+static bool is_beyond(int step, size_t step_count)
+{
+	return step != STEP_NONE && (step < 0 || (size_t)step >= step_count);
+}
+
+void fleet_bound_steps(struct server_observation *seen, size_t step_count)
+{
+	if (is_beyond(seen->file_step, step_count))
+		seen->file_step = STEP_NONE;
+	if (is_beyond(seen->loaded_step, step_count))
+		seen->loaded_step = STEP_NONE;
+	if (is_beyond(seen->written_step, step_count))
+		seen->written_step = STEP_NONE;
+}
+
 struct agent_report fleet_report(const struct fleet_server *server)
 {
 	if (!server || server->last->status.beat == 0)

@@ -31,4 +31,6 @@ struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /*
  * and nobody goes by steps. `server` NULL: no agent has ever reported. Strings are new. */
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,
 		   uint64_t now, struct server_observation *ret);
+/* A step that the path of so many does not have is not known: whoever reports it would lead us beyond the path. */
+void fleet_bound_steps(struct server_observation *seen, size_t step_count);
 struct agent_report fleet_report(const struct fleet_server *server); /* server may be NULL; lends its strings */

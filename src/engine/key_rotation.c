@@ -185,6 +185,11 @@ bool key_rotation_goes_back(const struct key_rotation *rotation)
 	return rotation->status.back_from != STEP_NONE;
 }
 
+size_t key_rotation_steps(const struct key_rotation_status *status)
+{
+	return status->back_from == STEP_NONE ? status->step_count : (size_t)status->back_from + 1;
+}
+
 int key_rotation_step(const struct key_rotation *rotation, int step)
 {
 	return step == STEP_NONE || !key_rotation_goes_back(rotation) ? step : rotation->status.back_from - step;

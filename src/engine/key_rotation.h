@@ -95,6 +95,8 @@ const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
 bool key_rotation_goes_back(const struct key_rotation *rotation);
 /* Of its steps the one that is counted `step` on the path that it goes; STEP_NONE stays. */
 int key_rotation_step(const struct key_rotation *rotation, int step);
+/* How many steps the path has that it goes now. */
+size_t key_rotation_steps(const struct key_rotation_status *status);
 /* The path that it goes, whose steps are counted by agents: its steps, or the way back over them. It has steps.
  * -ERROR_INPUT, -ERROR_REFUSED for a way back that is none. */
 _must_check_ int key_rotation_path(const struct key_rotation *rotation, struct path **ret, struct error **err);

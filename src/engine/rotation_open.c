@@ -415,6 +415,9 @@ static int read_node(struct rotation *r, struct error **err)
 	}
 	if (rc == 0)
 		rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
+	/* On the way back the key that leaves is the one that was held as new. */
+	if (rc == 0 && r->journal->going_back)
+		rc = old_keys_load(r->held_directory, &r->journal->old_keys, &r->keys, err);
 	target_content_free(&content);
 	return rc;
 }

@@ -178,17 +178,28 @@ static bool refuses(const struct view *v, size_t i)
 	return blocked_by_server(v, i, REASON_FILE_REFUSED);
 }
 
-/* One at a time, and only while all others are ready to serve. What somebody else put there is his to start with. */
+/* Whether what a server writes with the file of `i` can be read by the other one, with its file and with what it runs. */
+static bool reads(const struct view *v, size_t i, const struct server_observation *other)
+{
+	size_t file = (size_t)v->seen->servers[i].file_step;
+	if (other->file_step == STEP_NONE || !path_readable_between(v->path, file, (size_t)other->file_step))
+		return false;
+	return other->loaded_step == STEP_NONE || path_readable_between(v->path, file, (size_t)other->loaded_step);
+}
+
+/* One at a time, and only while all others are ready to serve and to read what it will write. What somebody else put there
+ * is his to start with, though it were an old file of ours. */
 static bool restart(const struct view *v, size_t i, enum phase phase)
 {
 	const struct observation *seen = v->seen;
+	const struct server_observation *own = &seen->servers[i];
 	for (size_t j = 0; j < seen->server_count; j++) {
 		if (!seen->servers[j].answering)
 			return wait_for_server(v, j, phase, REASON_SERVER_DOWN);
-		if (seen->servers[j].restarting)
+		if (seen->servers[j].restarting || !reads(v, i, &seen->servers[j]))
 			return wait_for_server(v, j, phase, REASON_NOT_LOADED);
 	}
-	if (!seen->servers[i].restarts || !seen->servers[i].file_ours)
+	if (!own->restarts || !own->file_ours || own->written_step != own->file_step)
 		return wait_for_server(v, i, phase, REASON_RESTART_NEEDED);
 	v->decision->server = (int)i;
 	return act(v, ACTION_RESTART, phase, REASON_RESTART_NEEDED);
@@ -199,6 +210,18 @@ static bool not_loaded(const struct view *v, size_t i, enum phase phase, enum re
 	return v->seen->servers[i].reloads_itself ? wait_for_server(v, i, phase, reason) : restart(v, i, phase);
 }
 
+/* A step that only adds read keys is right whatever the server runs or will run. */
+static bool only_adds_read_keys(const struct view *v, size_t step)
+{
+	return step + 1 < v->path->count && !path_drops(v->path, step) && !path_changes_write_key(v->path, step);
+}
+
+/* An older file than was written last is there: somebody put it back. */
+static bool is_behind(const struct server_observation *server)
+{
+	return server->file == FACT_KNOWN && server->file_step != STEP_NONE && server->file_step < server->written_step;
+}
+
 static bool loaded_unclear(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
@@ -206,15 +229,14 @@ static bool loaded_unclear(const struct view *v, size_t i)
 		return false;
 	if (server->loaded == FACT_KNOWN)
 		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_FOREIGN);
+	/* Neither read again nor restarted with that: what it runs may be further. */
+	if (is_behind(server))
+		return only_adds_read_keys(v, (size_t)server->file_step)
+			       ? rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND)
+			       : blocked_by_server(v, i, REASON_FILE_EDITED);
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
 	return not_loaded(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
-}
-
-/* A step that only adds read keys is right whatever the server runs or will run. */
-static bool only_adds_read_keys(const struct view *v, size_t step)
-{
-	return step + 1 < v->path->count && !path_drops(v->path, step) && !path_changes_write_key(v->path, step);
 }
 
 /* A server that is down with a file older than what we wrote may not be able to start: values are under a key that the
@@ -224,9 +246,7 @@ static bool down(const struct view *v, size_t i)
 	const struct server_observation *server = &v->seen->servers[i];
 	if (!on(v, RULE_LOADED) || server->answering)
 		return false;
-	bool went_back = server->file == FACT_KNOWN && server->file_step != STEP_NONE &&
-			 server->file_step < server->written_step;
-	if (went_back && only_adds_read_keys(v, (size_t)server->file_step))
+	if (is_behind(server) && only_adds_read_keys(v, (size_t)server->file_step))
 		return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
 	return wait_for_server(v, i, phase_of_unclear(v), REASON_SERVER_DOWN);
 }
@@ -272,7 +292,7 @@ static void find_position(struct view *v)
 			v->converged_since = later(v->converged_since, server->loaded_since);
 	}
 	v->last = v->base + 1 == v->path->count;
-	v->drops = !v->last && path_drops(v->path, v->base);
+	v->drops = path_drops(v->path, v->base);
 	v->promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
 	v->decision->step = (int)v->base;
 }

@@ -296,6 +296,9 @@ static bool no_restart(const struct judge *j)
 		return rule(j, RULING_NOTHING, GROUND_RUNS_IT);
 	if (own->restarting)
 		return rule(j, RULING_NOTHING, GROUND_RESTARTING);
+	/* An old file of ours that somebody put back: what runs may be further. */
+	if (own->file_step < j->state->written_step)
+		return refuse(j, GROUND_FILE_EDITED);
 	if (not_fresh(j))
 		return true;
 	return own->answering ? peers_not_ready(j) : wait_for(j, GROUND_SERVER_DOWN);

@@ -458,6 +458,5 @@ static bool write_key_leaves(const struct config_rule *before, const struct conf
 
 bool path_step_drops_write_key(const struct path *path, size_t step)
 {
-	return step + 1 < path->count &&
-	       any_pattern(path->steps[step], path->steps[step + 1], write_key_leaves, NULL);
+	return step + 1 < path->count && any_pattern(path->steps[step], path->steps[step + 1], write_key_leaves, NULL);
 }

@@ -20,6 +20,7 @@ static const struct row rows[] = {
 	{"restart, and it says what it runs in two ways", KEY, 1, {of_a_restart, runs_its_file, loaded_contradictory}, VERDICT(CARRY_OUT, ALLOWED)},
 	{"restart with another file than the expected one", KEY, 2, {of_a_restart, expects_another}, REFUSE(OTHER_FILE)},
 	{"restart with a file that was edited by hand", KEY, 2, {of_a_restart, file_not_ours}, REFUSE(FILE_EDITED)},
+	{"restart with a file that went back", KEY, 1, {of_a_restart, wrote_a_step_later}, REFUSE(FILE_EDITED)},
 	{"restart where it reloads by itself", KEY, 2, {of_a_restart, restarts_no_server}, REFUSE(NO_RESTARTS)},
 	{"restart where it reloads by itself and has", KEY, 2, {of_a_restart, restarts_no_server, runs_its_file}, REFUSE(NO_RESTARTS)},
 	{"restart what runs its file", KEY, 2, {of_a_restart, runs_its_file}, NOTHING(RUNS_IT)},

@@ -33,6 +33,12 @@ static void test_revisions_of_the_settled_canaries(void **state)
 	/* Before it is settled, and after going back. */
 	assert_int_equal(controller_skip_above(&c, &first, "secrets"), 0);
 	assert_int_equal(controller_skip_above(&c, &other, "secrets"), 0);
+	/* What was left alone once, and is named again, is rewritten. */
+	c.settled_ended = 500;
+	c.sweep = (struct sweep_observation){.step = 2, .begun = 500, .finished = 600};
+	assert_int_equal(controller_skip_above(&c, &named, "secrets"), 0);
+	c.sweep.begun = 499;
+	assert_int_equal(controller_skip_above(&c, &named, "secrets"), 110);
 	/* The next ones count alone. */
 	ask(&c, "a", "secrets", 300, 2);
 	controller_keep_settled_canaries(&c);

@@ -96,9 +96,10 @@ static void test_the_other_way(void **state)
 	for (int back = 0; back <= 1; back++)
 		for (int reports_back = 0; reports_back <= 1; reports_back++) {
 			struct server_observation seen;
-			read_list(&fleet, first);
+			read_list(&fleet, REPORT("1", "a", "100", "3", HASH, HASH, "true") ",\"pathOf\":\"r1\"");
+			read_list(&fleet, REPORT("2", "a", "100", "3", HASH, HASH, "true") ",\"pathOf\":\"r1\"");
 			fleet.servers[0].last->status.going_back = reports_back;
-			fleet_observe(&fleet.servers[0], "cp-1", "r1", back, clock_monotonic(), &seen);
+			fleet_observe(&fleet.servers[0], "cp-1", "r1", back, fleet.read_at, &seen);
 			bool clear = back == reports_back;
 			assert_int_equal(seen.file, clear ? FACT_KNOWN : FACT_UNKNOWN);
 			assert_int_equal(seen.loaded, clear ? FACT_KNOWN : FACT_UNKNOWN);
@@ -110,6 +111,19 @@ static void test_the_other_way(void **state)
 			server_observation_free(&seen);
 		}
 	fleet_free(&fleet);
+}
+
+/* A report leads nobody beyond the path. */
+static void test_steps_beyond_the_path(void **state)
+{
+	struct server_observation seen = {.file_step = 7, .loaded_step = 3, .written_step = 4};
+	(void)state;
+	fleet_bound_steps(&seen, 4);
+	assert_int_equal(seen.file_step, STEP_NONE);
+	assert_int_equal(seen.loaded_step, 3);
+	assert_int_equal(seen.written_step, STEP_NONE);
+	fleet_bound_steps(&seen, 3);
+	assert_int_equal(seen.loaded_step, STEP_NONE);
 }
 
 /* A step's number says nothing without its path: what an agent reports of the rotation before is no fact of this one. */
@@ -146,6 +160,7 @@ int main(void)
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_the_other_way),
+		cmocka_unit_test(test_steps_beyond_the_path),
 		cmocka_unit_test(test_steps_of_another_rotation),
 	};
 	int failed;
