@@ -218,6 +218,7 @@ class Three(FleetCase):
         before = snapshot_hash(self.api)
         controller = self.fleet.start()
         self.fleet.rotate("ninth-a")
+        self.fleet.wait_for("ninth-a", lambda status: status.get("step") == 3, 180, "the old key left")
         name = self.cluster.servers[0].hostname
 
         def retired():
