@@ -235,11 +235,13 @@ class Three(FleetCase):
         self.api.patch(SERVERS, None, name, {"spec": {
             "rotation": following["metadata"]["uid"], "rotationName": "ninth-b", "epoch": epoch, "sequence": 0,
             "incarnation": server["status"]["incarnation"], "action": ""}})
-        wait_until(lambda: self.api.get(SERVERS, None, name)["status"]["epoch"] == epoch, 20, "acknowledged")
-        self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
+        time.sleep(3)
+        self.assertTrue(os.listdir(self.cluster.path("state-0/rotating")), "the old one is not over")
         self.api.call("PATCH", path_of(ROTATIONS, None, "ninth-a") + "/status",
                       json.dumps({"status": {"outcome": "Done"}}).encode(),
                       {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.api.get(SERVERS, None, name)["status"]["epoch"] == epoch, 20, "acknowledged")
+        self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
         self.fleet.start_controller()
         self.expect_rotated("ninth-b", before, old)
 
