@@ -222,7 +222,8 @@ class NothingServes(FleetCase):
         # The first one that helps itself lets the others be served again: by order, once there is a controller.
         wait_until(lambda: any("the file went back behind what was written here: step 1" in agent.err
                                for agent in self.fleet.agents.values()), 150, "alone")
-        self.fleet.start_controller()
+        wait_until(lambda: not all(map(self.refuses, self.cluster.servers)), PATIENCE, "one of them serves again")
+        self.fleet.start_controller(urls=[server.url for server in sorted(self.cluster.servers, key=self.refuses)])
         wait_until(lambda: min(len(keys) for keys in self.keys()) == 2, 180, "the key is put back on each node")
         for server in self.cluster.servers:
             server.wait_ready(PATIENCE)
