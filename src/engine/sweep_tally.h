@@ -35,16 +35,16 @@ void sweep_tally_init(struct sweep_tally *tally, size_t resource_count);
 void sweep_tally_free(struct sweep_tally *tally);
 
 /* So many objects of a resource there are; of no interest once its list began. */
-void sweep_tally_count(struct sweep_tally *tally, size_t resource, uint64_t objects);
+void sweep_tally_count(struct sweep_tally *tally, size_t index, uint64_t objects);
 /* An object was listed that was not listed before. False: it was deleted since, nothing is to be done. *ret_written: revision of
  * the last write by others that is known, 0 without one. */
-bool sweep_tally_item(struct sweep_tally *tally, size_t resource, const char *uid, uint64_t *ret_written);
+bool sweep_tally_item(struct sweep_tally *tally, size_t index, const char *uid, uint64_t *ret_written);
 /* A page of all namespaces came whole: of which revision, and how many objects are behind it. */
-void sweep_tally_page(struct sweep_tally *tally, size_t resource, uint64_t revision, uint64_t remaining);
+void sweep_tally_page(struct sweep_tally *tally, size_t index, uint64_t revision, uint64_t remaining);
 /* The list is over. */
-void sweep_tally_passed(struct sweep_tally *tally, size_t resource);
+void sweep_tally_passed(struct sweep_tally *tally, size_t index);
 /* ADDED, MODIFIED or DELETED at that revision. `ahead`: of what was listed last. */
-void sweep_tally_event(struct sweep_tally *tally, size_t resource, enum watch_event_type type, bool ahead,
+void sweep_tally_event(struct sweep_tally *tally, size_t index, enum watch_event_type type, bool ahead,
 		       const char *uid, uint64_t revision);
 
 /* Of what there is to do, and what is done when the sweep itself has ended `ended` of `listed`. Total 0: not known. */
