@@ -40,7 +40,7 @@ class EtcdClient:
         found = self.call("/v3/kv/range", {"key": _b64(key), "revision": revision}).get("kvs")
         return _value(found[0]) if found else None
 
-    def get_prefix(self, prefix, page=1000, revision=0):
+    def get_prefix(self, prefix, page=100, revision=0):
         """{key: (value, mod_revision)} of all keys under a prefix, at one revision."""
         found, start, end = {}, prefix.encode(), _prefix_end(prefix.encode())
         while True:
