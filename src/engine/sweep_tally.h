@@ -44,8 +44,8 @@ void sweep_tally_page(struct sweep_tally *tally, size_t index, uint64_t revision
 /* The list is over. */
 void sweep_tally_passed(struct sweep_tally *tally, size_t index);
 /* ADDED, MODIFIED or DELETED at that revision. `ahead`: of what was listed last. */
-void sweep_tally_event(struct sweep_tally *tally, size_t index, enum watch_event_type type, bool ahead,
-		       const char *uid, uint64_t revision);
+void sweep_tally_event(struct sweep_tally *tally, size_t index, enum watch_event_type type, bool ahead, const char *uid,
+		       uint64_t revision);
 
 /* Of what there is to do, and what is done when the sweep itself has ended `ended` of `listed`. Total 0: not known. */
 uint64_t sweep_tally_total(const struct sweep_tally *tally);
