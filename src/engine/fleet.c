@@ -181,12 +181,14 @@ static bool is_beyond(int step, size_t step_count)
 
 void fleet_bound_steps(struct server_observation *seen, size_t step_count)
 {
-	if (is_beyond(seen->file_step, step_count))
-		seen->file_step = STEP_NONE;
-	if (is_beyond(seen->loaded_step, step_count))
+	if (is_beyond(seen->file_step, step_count) || is_beyond(seen->written_step, step_count)) {
+		seen->file = FACT_UNKNOWN;
+		seen->file_step = seen->written_step = STEP_NONE;
+	}
+	if (is_beyond(seen->loaded_step, step_count)) {
+		seen->loaded = FACT_UNKNOWN;
 		seen->loaded_step = STEP_NONE;
-	if (is_beyond(seen->written_step, step_count))
-		seen->written_step = STEP_NONE;
+	}
 }
 
 struct agent_report fleet_report(const struct fleet_server *server)

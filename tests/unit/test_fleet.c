@@ -116,9 +116,12 @@ static void test_the_other_way(void **state)
 /* A report leads nobody beyond the path. */
 static void test_steps_beyond_the_path(void **state)
 {
-	struct server_observation seen = {.file_step = 7, .loaded_step = 3, .written_step = 4};
+	struct server_observation seen = {
+		.file = FACT_KNOWN, .file_step = 7, .loaded = FACT_KNOWN, .loaded_step = 3, .written_step = 4};
 	(void)state;
 	fleet_bound_steps(&seen, 4);
+	assert_int_equal(seen.file, FACT_UNKNOWN);
+	assert_int_equal(seen.loaded, FACT_KNOWN);
 	assert_int_equal(seen.file_step, STEP_NONE);
 	assert_int_equal(seen.loaded_step, 3);
 	assert_int_equal(seen.written_step, STEP_NONE);
