@@ -201,17 +201,11 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 
 /* Steps that no rotation would go, or other ones than those that were begun with: what it says is nothing to this agent. The
  * way back is reckoned here, over steps that were judged as a whole. */
-static bool is_lawful(const struct journal *journal, const struct key_rotation *rotation, const struct path *now)
+static bool is_lawful(const struct journal *journal, const struct key_rotation *rotation, const struct path *whole,
+		      const struct path *now)
 {
-	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
 	bool begun = text_equal(journal->rotation, rotation->meta.uid);
 	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
-}
-
-static bool asks_for_it(const struct key_rotation *rotation, struct error **err)
-{
-	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
-	return asked_leads_there(&rotation->spec, whole, err) == 0;
 }
 
 /* The path of the rotation that was acknowledged: begun, or gone back on. */
@@ -223,12 +217,13 @@ static int take_path(struct agent *agent, struct error **err)
 	    on_this_path(journal, rotation) || !text_equal(rotation->meta.uid, agent->disk.rotation))
 		return 0;
 	_cleanup_(path_freep) struct path *path = path_now(rotation);
-	if (!is_lawful(journal, rotation, path)) {
+	_cleanup_(path_freep) struct path *whole = path_of_steps(rotation->status.steps, rotation->status.step_count);
+	if (!is_lawful(journal, rotation, whole, path)) {
 		agent_trouble(agent, "refused: the rotation's steps are no path that kube-rekey would go");
 		return 0;
 	}
 	_cleanup_error_ failed = NULL;
-	if (!asks_for_it(rotation, &failed) || agent_take_policy(agent, &failed) < 0) {
+	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 || agent_take_policy(agent, &failed) < 0) {
 		agent_trouble(agent, error_message(failed));
 		return 0;
 	}

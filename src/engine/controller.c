@@ -225,10 +225,10 @@ static bool never_begun(const struct controller *c)
 static int find_path(struct controller *c, struct error **err)
 {
 	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
-	if (never_begun(c))
+	if (never_begun(c)) {
 		controller_trouble(c, NULL);
-	if (never_begun(c))
 		return controller_tell(c, &given_up, err);
+	}
 	c->hold = controller_hold(c->rotation, &c->seen, NULL, clock_wall());
 	int rc = c->hold == HOLD_NOT || c->rotation->status.step_count > 0 ? controller_find_path(c, err) : 0;
 	return rc == 0 && !c->path ? tell_waiting(c, err) : rc;
