@@ -92,7 +92,7 @@ class Watched:
         return worst
 
     def eta_errors(self):
-        """Of the second half, until ten seconds before its end: parts of what it really took."""
+        """Of the second half, until ten seconds before its end: (parts of what it really took, what it took)."""
         end = self.samples[-1].at
         found, last = [], None
         for sample in self.samples:
@@ -100,7 +100,7 @@ class Watched:
             last = sample.done
             left = end - sample.at
             if fresh and sample.total and sample.done >= sample.total / 2 and left >= 10:
-                found.append(abs(sample.eta - left) / left)
+                found.append((abs(sample.eta - left) / left, left))
         return found
 
 

@@ -47,19 +47,10 @@ static int open_clients(struct cluster *cluster, const struct strings *urls, str
 
 static int find_urls(struct cluster *cluster, const struct options *o, struct strings *ret, struct error **err)
 {
-	_cleanup_strings_ addresses = {0};
-	int rc = 0;
 	for (size_t i = 0; i < o->apiservers.count; i++)
 		if (!strings_has(ret, o->apiservers.items[i]))
 			strings_add(ret, o->apiservers.items[i]);
-	if (ret->count == 0)
-		rc = kube_endpoints_fetch(&cluster->kube, &addresses, err);
-	for (size_t i = 0; i < addresses.count; i++) {
-		_cleanup_free_ char *url = xasprintf("https://%s", addresses.items[i]);
-		if (!strings_has(ret, url))
-			strings_add(ret, url);
-	}
-	return rc;
+	return ret->count > 0 ? 0 : kube_endpoint_urls_fetch(&cluster->kube, ret, err);
 }
 
 /* --- what monitoring sees --- */
@@ -85,21 +76,31 @@ static void show(void *arg, const struct controller_view *view)
 	metrics_text_free(&text);
 }
 
+/* With the addresses that the API servers have now. */
+static int run(const struct options *o, struct controller_options *options, struct error **err)
+{
+	_cleanup_strings_ urls = {0};
+	_cleanup_(clients_free) struct clients clients = {0};
+	int rc = find_urls(options->cluster, o, &urls, err);
+	if (rc == 0)
+		rc = open_clients(options->cluster, &urls, &clients, err);
+	if (rc < 0)
+		return rc;
+	options->servers = clients.servers;
+	options->server_count = clients.count;
+	options->leases = &clients.leases;
+	return controller_run(options, err);
+}
+
 int cmd_controller(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_session_ session = {0};
-	_cleanup_strings_ urls = {0};
-	_cleanup_(clients_free) struct clients clients = {0};
 	_cleanup_(web_stopp) struct web *web = NULL; /* its one thread watches, and serves */
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
 	int rc = session_open(context, SESSION_API, &session, err);
-	if (rc == 0)
-		rc = find_urls(session.cluster, o, &urls, err);
-	if (rc == 0)
-		rc = open_clients(session.cluster, &urls, &clients, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)
@@ -107,17 +108,17 @@ int cmd_controller(struct command_context *context, struct error **err)
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *instance = kube_lock_holder();
-	const struct controller_options options = {.cluster = session.cluster,
-						   .web = web,
-						   .servers = clients.servers,
-						   .server_count = clients.count,
-						   .leases = &clients.leases,
-						   .instance = instance,
-						   .settle = o->settle,
-						   .has_settle = o->has_settle,
-						   .record_path = o->record,
-						   .on_note = say,
-						   .on_view = monitor ? show : NULL,
-						   .arg = monitor};
-	return controller_run(&options, err);
+	struct controller_options options = {.cluster = session.cluster,
+					     .web = web,
+					     .by_endpoints = o->apiservers.count == 0,
+					     .instance = instance,
+					     .settle = o->settle,
+					     .has_settle = o->has_settle,
+					     .record_path = o->record,
+					     .on_note = say,
+					     .on_view = monitor ? show : NULL,
+					     .arg = monitor};
+	while (rc == 0)
+		rc = run(o, &options, err);
+	return rc;
 }

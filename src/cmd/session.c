@@ -369,6 +369,19 @@ void session_close(struct session *session)
 	*session = (struct session){0};
 }
 
+int session_pause(struct command_context *context, uint64_t time, struct error **err)
+{
+	struct loop *loop = NULL;
+	const bool never = false;
+	int rc = loop_new(&loop, err);
+	if (rc < 0)
+		return rc;
+	rc = error_forgive(err, loop_run_until(loop, &never, clock_monotonic() + time, err), ERROR_DEADLINE);
+	context->signal = loop_signal(loop);
+	loop_free(loop);
+	return rc;
+}
+
 uint64_t session_deadline(const struct command_context *context, const struct session *session)
 {
 	return context->options.deadline ? loop_now(session->cluster->loop) + context->options.deadline : 0;

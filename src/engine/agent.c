@@ -80,8 +80,10 @@ static void read_orders(struct agent *agent)
 	_cleanup_error_ failed = NULL;
 	uint64_t now = clock_monotonic();
 	int rc = agent_ask(agent, read_by, &failed);
-	if (rc == 0)
+	if (rc == 0) {
 		agent_know_servers(agent);
+		agent_hear_retired(agent);
+	}
 	if (rc == 0)
 		agent->away_since = 0;
 	else if (agent->away_since == 0)
@@ -622,6 +624,8 @@ static int begin(struct agent *agent, struct error **err)
 	if (rc == 0)
 		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
+		rc = agent_read_retired(agent, err);
+	if (rc == 0)
 		rc = read_cluster_uid(agent, err);
 	return rc;
 }
@@ -700,6 +704,7 @@ static void agent_close(struct agent *agent)
 	fleet_free(&agent->fleet);
 	key_rotation_free(agent->rotation);
 	key_server_free(agent->told);
+	strings_free(&agent->retired);
 	wake_stop(agent->wake);
 	free(agent->cluster_uid);
 	free(agent->identity);

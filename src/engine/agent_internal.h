@@ -1,5 +1,5 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
- * sealed keys, agent_retire.c treats old ones, agent_asked.c takes what the
+ * sealed keys, agent_retire.c treats old ones, agent_retired.c remembers them, agent_asked.c takes what the
  * KeyRotation asks for, agent_report.c tells what is seen, agent_servers.c knows who serves, agent_restart.c restarts
  * the server, agent_show.c shows monitoring how the agent is. */
 #pragma once
@@ -35,6 +35,7 @@ struct agent {
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
+	struct strings retired;  /* fingerprints: what is in the state directory */
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed
 				  * keys, where old keys are */
 	char *trouble;           /* of this turn, the first */
@@ -74,6 +75,11 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 _must_check_ int agent_take_policy(struct agent *agent, struct error **err);
 /* Treats the old keys so, and tells where they are. */
 _must_check_ int agent_retire(struct agent *agent, struct error **err);
+/* Reads which keys were retired. -ERROR_INPUT for a file that is none of ours. */
+_must_check_ int agent_read_retired(struct agent *agent, struct error **err);
+void agent_tell_retired(const struct agent *agent, struct key_server_status *ret);
+/* Remembers what the others report, as last read. */
+void agent_hear_retired(struct agent *agent);
 /* Lets the kubelet restart the server: changes an annotation of its manifest, once for each process of the server. */
 _must_check_ int agent_restart(struct agent *agent, struct error **err);
 /* Whether that was done for the process that answers now: restarting, and since when, of what was just seen. */

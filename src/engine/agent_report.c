@@ -149,6 +149,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 			(struct object_sealed_key){xstrdup(key->provider), xstrdup(key->name),
 						   xstrdup(key->fingerprint), xstrdup(key->text), key->epoch};
 	}
+	agent_tell_retired(agent, ret);
 	for (size_t i = 0; i < told->remains.count; i++)
 		strings_add(&ret->remains, told->remains.items[i]);
 	ret->canaries = xcalloc(told->canary_count + 1, sizeof(*ret->canaries));

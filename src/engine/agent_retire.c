@@ -23,6 +23,8 @@ int agent_retire(struct agent *agent, struct error **err)
 	int rc = agent_take_policy(agent, err);
 	if (rc == 0)
 		rc = rotation_act(agent->node, &decision, err);
+	if (rc == 0)
+		rc = agent_read_retired(agent, err);
 	if (rc < 0)
 		return rc;
 	strings_free(told);

@@ -277,6 +277,10 @@ static int lead(struct controller *c, struct error **err)
 					 *lost_to ? " to " : "", lost_to);
 		int rc = turn(c, &failed);
 		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, error_message(failed));
+		if (controller_servers_moved(c)) {
+			controller_note(c, "the API servers have other addresses now: beginning again with those");
+			return 0;
+		}
 		if (rc < 0 && !may_pass(rc)) {
 			*err = steal(failed);
 			return rc;

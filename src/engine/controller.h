@@ -12,6 +12,8 @@ struct controller_options {
 	struct web *web;             /* for watches */
 	struct kube *const *servers; /* every API server by its own address */
 	size_t server_count;
+	bool by_endpoints;    /* those addresses are what EndpointSlice default/kubernetes has: it is read again where
+			       * they do not fit the servers */
 	struct kube *leases;  /* a client of its own for the Lease, which a sweep must not hold up */
 	const char *instance; /* unique to this process: the Lease's holder */
 	uint64_t settle;
@@ -23,5 +25,6 @@ struct controller_options {
 	void *arg;
 };
 /* Runs until a signal: -ERROR_INTERRUPTED; or until the Lease is lost to another: -ERROR_REFUSED (begin again to stand
- * by). What may pass is waited for. */
+ * by); or, 0, until the API servers have other addresses than these (begin again with those). What may pass is waited
+ * for. */
 _must_check_ int controller_run(const struct controller_options *options, struct error **err);

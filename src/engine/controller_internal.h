@@ -89,6 +89,7 @@ struct controller {
 	size_t server_count;
 	struct observation seen;
 	char *set_why; /* why the set is not sure; NULL */
+	uint64_t endpoints_asked;
 	/* what was done by this process */
 	struct sweep_observation sweep;
 	uint64_t settled_began, settled_ended, reads_checked_at;
@@ -133,6 +134,8 @@ bool controller_forget_sealed(struct controller *controller); /* whether there w
 void controller_forget_deeds(struct controller *controller);
 /* Reads who leads what, and the agents' reports; then fills controller->seen. */
 _must_check_ int controller_look(struct controller *controller, struct error **err);
+/* Whether the API servers have other addresses than were given, now and then, where something does not fit. */
+bool controller_servers_moved(struct controller *controller);
 /* Where nothing is rotated: each server has its KeyServer, so that its agent reports. */
 _must_check_ int controller_look_for_servers(struct controller *controller, struct error **err);
 /* Orders the new keys, and sets the path once they are there. */

@@ -8,7 +8,21 @@
 
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
+#define ENDPOINTS_INTERVAL (10 * NS_PER_S)
 #define MEMBER_LOOK (5 * NS_PER_S) /* an agent whose etcd was not silent has asked each member within this */
+
+static bool has_all(const struct strings *these, const struct strings *those)
+{
+	bool all = true;
+	for (size_t i = 0; i < those->count; i++)
+		all = all && strings_has(these, those->items[i]);
+	return all;
+}
+
+static bool same_strings(const struct strings *a, const struct strings *b)
+{
+	return has_all(a, b) && has_all(b, a);
+}
 
 static void set_unsure(struct controller *c, char *why)
 {
@@ -224,6 +238,22 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 					c->options->server_count, c->server_count));
 }
 
+/* Read again only where something does not fit: a server that stops loses its place there for a while. */
+bool controller_servers_moved(struct controller *c)
+{
+	const struct controller_options *options = c->options;
+	_cleanup_strings_ given = {0};
+	_cleanup_strings_ urls = {0};
+	uint64_t now = clock_monotonic();
+	if (!options->by_endpoints || !c->set_why || now < c->endpoints_asked + ENDPOINTS_INTERVAL)
+		return false;
+	c->endpoints_asked = now;
+	for (size_t i = 0; i < options->server_count; i++)
+		strings_add(&given, options->servers[i]->name);
+	return kube_endpoint_urls_fetch(&options->cluster->kube, &urls, NULL) == 0 && urls.count > 0 &&
+	       !same_strings(&given, &urls);
+}
+
 /* --- the agents' reports --- */
 
 const struct key_server_status *controller_status(const struct controller *c, size_t index)
@@ -248,13 +278,23 @@ static void doubt(struct server_observation *seen, char *why)
 	seen->why = why;
 }
 
+/* Whether each address that was given is that of a server that answered there. */
+static bool all_addresses_answer(const struct controller *c)
+{
+	size_t answered = 0;
+	for (size_t i = 0; i < c->server_count; i++)
+		answered += c->servers[i].scraped;
+	return answered == c->options->server_count;
+}
+
 /* The agent's word and the server's own must be the same. */
-static void compare(const struct directed *server, struct server_observation *seen)
+static void compare(const struct controller *c, const struct directed *server, struct server_observation *seen)
 {
 	if (!server->scraped) {
 		seen->answering = false;
 		if (!seen->why)
-			seen->why = xstrdup("its own address does not answer");
+			seen->why = xstrdup(all_addresses_answer(c) ? "none of the given addresses is its own"
+								    : "its own address does not answer");
 		return;
 	}
 	if (seen->looked_at > server->scraped_at)
@@ -282,7 +322,7 @@ static void observe_servers(struct controller *c, uint64_t now)
 			      key_rotation_goes_back(c->rotation), now, ret);
 		if (path_of)
 			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
-		compare(server, ret);
+		compare(c, server, ret);
 		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
 		ret->canary_at = server->canary_at;
 		ret->canary_process = server->canary_process;

@@ -7,7 +7,6 @@
 #include "base/file.h"
 
 #define FINGERPRINT_LEN 12
-#define LABEL_MAX 1024 /* of what others report: a provider and a name, percent-encoded */
 
 static char *file_of(const char *state_directory)
 {
@@ -98,45 +97,43 @@ int retired_remember(const char *state_directory, const struct path *path, const
 
 /* --- what agents tell one another --- */
 
-int retired_list(const char *state_directory, struct strings *ret, struct error **err)
+int retired_list(const char *state_directory, size_t max, struct strings *ret, struct error **err)
 {
 	_cleanup_free_ char *file = file_of(state_directory), *sha256 = NULL;
-	int rc = read_lines(file, ret, &sha256, err);
-	return rc < 0 ? error_wrap(err, rc, "which keys were retired") : 0;
+	_cleanup_strings_ lines = {0};
+	int rc = read_lines(file, &lines, &sha256, err);
+	if (rc < 0)
+		return error_wrap(err, rc, "which keys were retired");
+	for (size_t i = lines.count > max ? lines.count - max : 0; i < lines.count; i++) {
+		lines.items[i][FINGERPRINT_LEN] = '\0';
+		strings_add(ret, lines.items[i]);
+	}
+	return 0;
 }
 
-/* As add_key makes them: a line from elsewhere must not become two of them. */
-static bool is_plain_line(const char *line)
+static bool is_fingerprint(const char *text)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%/";
-	if (!is_line(line))
-		return false;
-	const char *label = line + FINGERPRINT_LEN + 1;
-	return label[0] && strlen(label) <= LABEL_MAX && label[strspn(label, plain)] == '\0';
+	return strlen(text) == FINGERPRINT_LEN && strspn(text, "0123456789abcdef") == FINGERPRINT_LEN;
 }
 
-int retired_merge(const char *state_directory, const struct strings *lines, struct error **err)
+int retired_merge(const char *state_directory, const char *node, const struct strings *fingerprints, struct error **err)
 {
-	_cleanup_free_ char *file = file_of(state_directory), *before = NULL;
-	_cleanup_strings_ all = {0};
+	_cleanup_free_ char *file = file_of(state_directory), *before = NULL, *who = text_url_escape(node);
+	_cleanup_strings_ lines = {0};
 	int rc = file_make_directory(state_directory, err);
 	if (rc == 0)
-		rc = read_lines(file, &all, &before, err);
-	if (rc < 0)
-		return error_wrap(err, rc, "remembering what others retired");
-	size_t known = all.count;
-	for (size_t i = 0; i < lines->count; i++) {
-		if (!is_plain_line(lines->items[i]))
-			return error_set(err, ERROR_INPUT,
-					 "remembering what others retired: line %zu of what was "
-					 "reported is not a fingerprint and a key's name",
-					 i + 1);
-		_cleanup_free_ char *fingerprint = xstrndup(lines->items[i], FINGERPRINT_LEN);
-		if (!find_line(&all, fingerprint))
-			strings_add(&all, lines->items[i]);
+		rc = read_lines(file, &lines, &before, err);
+	size_t known = lines.count;
+	for (size_t i = 0; i < fingerprints->count && lines.count < RETIRED_HEARD_MAX; i++) {
+		const char *fingerprint = fingerprints->items[i];
+		if (!is_fingerprint(fingerprint) || find_line(&lines, fingerprint))
+			continue;
+		_cleanup_free_ char *line = xasprintf("%s reported by %s", fingerprint, who);
+		strings_add(&lines, line);
 	}
-	rc = all.count > known ? write_lines(file, &all, before, err) : 0;
-	return rc < 0 ? error_wrap(err, rc, "remembering what others retired") : 0;
+	if (rc == 0 && lines.count > known)
+		rc = write_lines(file, &lines, before, err);
+	return rc < 0 ? error_wrap(err, rc, "remembering what the agent of %s retired", node) : 0;
 }
 
 /* --- refusing --- */
@@ -153,7 +150,7 @@ static bool has_bytes(const struct config_shape *shape, const char *fingerprint)
 static int refuse(const struct config_key *key, const char *line, const char *file, struct error **err)
 {
 	_cleanup_free_ char *label = config_key_label(key);
-	int rc = error_set(err, ERROR_REFUSED, "%s is no new key: its bytes were retired by an earlier rotation, as %s",
+	int rc = error_set(err, ERROR_REFUSED, "%s is no new key: its bytes were retired by an earlier rotation (%s)",
 			   label, line + FINGERPRINT_LEN + 1);
 	error_set_hint(err,
 		       "choose another key. If old backups need it, put it into the present configuration as a "

@@ -2,7 +2,7 @@
  * backup, or had the key when it leaked, must not be given the next one too.
  *
  * STATE_DIRECTORY/retired-keys, mode 0600: a line a key, "<12 hex digits> <provider>/<name>", percent-encoded where a
- * name is not plain. No key bytes: the fingerprint is that of key names. */
+ * name is not plain, or "<12 hex digits> reported by <node>" of what another agent retired. No key bytes: the fingerprint is that of key names. */
 #pragma once
 #include "base/error.h"
 #include "base/alloc.h"
@@ -23,10 +23,12 @@ _must_check_ int retired_check(const char *state_directory, const struct config_
  * configuration that nothing of it is in yet. */
 _must_check_ int retired_check_key(const char *state_directory, const struct config_key *key, struct error **err);
 
-/* The lines, oldest first: what an agent reports. -ERROR_INPUT as retired_check. */
-_must_check_ int retired_list(const char *state_directory, struct strings *ret, struct error **err);
-/* Adds the lines that other agents report, durable, so that a state directory that was lost is whole again; what is
- * there stays. All of them or none: -ERROR_INPUT where one is none of ours, -ERROR_LIMIT where they would not fit,
- * -ERROR_CONFLICT as retired_remember. A forged line can only make a key be refused, never allowed; but a full
- * file refuses to remember more: take no more lines from one report than a server can have retired. */
-_must_check_ int retired_merge(const char *state_directory, const struct strings *lines, struct error **err);
+/* The fingerprints of the newest `max`, oldest first: what an agent reports. -ERROR_INPUT as retired_check. */
+_must_check_ int retired_list(const char *state_directory, size_t max, struct strings *ret, struct error **err);
+/* Adds the fingerprints that the agent of `node` reports, durable, so that a state directory that was lost is whole again;
+ * what is there stays. What is no fingerprint is passed over: a forged one can only make a key be refused, never allowed.
+ * Beyond RETIRED_HEARD_MAX lines nothing more is taken from others, so that there is always room for one's own.
+ * -ERROR_CONFLICT as retired_remember. */
+#define RETIRED_HEARD_MAX 8192
+_must_check_ int retired_merge(const char *state_directory, const char *node, const struct strings *fingerprints,
+			       struct error **err);

@@ -1,5 +1,7 @@
 """What monitoring and people see of a rotation by agents: /metrics, /healthz, /readyz, events."""
 
+import json
+import os
 import re
 import ssl
 import subprocess
@@ -9,8 +11,10 @@ import urllib.error
 import urllib.request
 
 from fleet import Fleet
-from lib import Cluster, metrics, parts, populate, wait_until
+from lib import Cluster, metrics, parts, populate, start_kube_rekey, wait_until
 from lib.certificates import Authority
+from lib.processes import free_port
+from lib.tcpproxy import TcpProxy
 
 EVENTS = "events.k8s.io/v1/events"
 PORT = re.compile(r"serving /metrics, /healthz and /readyz at port (\d+)")
@@ -181,6 +185,52 @@ class Serve(unittest.TestCase):
         wait_until(lambda: leader.ask("/readyz")[0] == 503, 30, "it is not ready")
         self.assertEqual(leader.ask("/healthz"), (200, "ok\n"))
         self.expect_clean(leader)
+
+    def put_addresses(self, *hosts):
+        """Into EndpointSlice default/kubernetes, past its server: that refuses loopback addresses."""
+        self.cluster.etcd.at().put("/registry/endpointslices/default/kubernetes", json.dumps({
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
+            "metadata": {"name": "kubernetes", "namespace": "default", "uid": "6a1c3ae0-7a5e-4b53-8d8e-3d5b7d0cf9a1",
+                         "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "endpoints": [{"addresses": [each], "conditions": {"ready": True}} for each in hosts],
+            "ports": [{"name": "https", "port": self.port, "protocol": "TCP"}]}))
+
+    def test_3_servers_come_back(self):
+        """An agent that starts before its server, a server whose address was not known, a lost state directory."""
+        agents = [self.fleet.start_agent(index) for index in range(2)]
+        for each in agents:
+            wait_until(lambda: "waiting: " in each.err, 20, "it waits")  # pylint: disable=cell-var-from-loop
+        for each in self.cluster.servers:
+            each.start()
+        for each in self.cluster.servers:
+            each.wait_ready()
+        self.port = free_port()
+        for index, server in enumerate(self.cluster.servers):
+            self.enterContext(TcpProxy(server.url, f"127.0.0.{index + 2}", self.port))
+        self.put_addresses("127.0.0.2")
+        # None is given: those of the EndpointSlice.
+        controller = start_kube_rekey(["controller", "--kubeconfig", self.cluster.kubeconfig(name="slice.conf")])
+        self.addCleanup(controller.kill)
+        self.fleet.controllers.append(controller)
+        self.fleet.wait_for("hindered", lambda status: "none of the given addresses is its own" in str(
+            status.get("conditions")), 60, "an address is missed")
+        self.put_addresses("127.0.0.2", "127.0.0.3")
+        wait_until(lambda: "beginning again" in controller.err, 30, "the addresses are read again")
+        self.fleet.wait_done("hindered", 120)
+        self.expect_memory_of_retired_keys(agents[1])
+
+    def expect_memory_of_retired_keys(self, agent):
+        agent.kill()
+        path = self.cluster.path("state-1/retired-keys")
+        with open(path, encoding="utf-8") as file:
+            known = [line.split()[0] for line in file]
+        self.assertEqual(len(known), 2)
+        os.unlink(path)
+        self.fleet.start_agent(1)
+        wait_until(lambda: os.path.exists(path), 30, "what the other agent remembers")
+        with open(path, encoding="utf-8") as file:
+            self.assertEqual(file.read(), "".join(
+                f"{each} reported by {self.cluster.servers[0].hostname}\n" for each in known))
 
 
 if __name__ == "__main__":

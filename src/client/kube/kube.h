@@ -72,6 +72,8 @@ void kube_identities_free(struct kube_identities *identities);
 const char *kube_identity_name(const struct kube_identity *identity);
 /* host:port of each ready address in EndpointSlice default/kubernetes. -ERROR_NOT_FOUND where there is none. */
 _must_check_ int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **err);
+/* The same as URLs, each once. */
+_must_check_ int kube_endpoint_urls_fetch(struct kube *kube, struct strings *ret, struct error **err);
 /* Whether we may: SelfSubjectAccessReview. */
 _must_check_ int kube_may(struct kube *kube, const char *verb, const char *group, const char *resource,
 			  const char *namespace_, bool *ret, struct error **err);

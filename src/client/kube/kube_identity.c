@@ -168,6 +168,21 @@ int kube_endpoints_fetch(struct kube *kube, struct strings *ret, struct error **
 	return flaw != NULL ? fail(kube, object, flaw, err) : 0;
 }
 
+int kube_endpoint_urls_fetch(struct kube *kube, struct strings *ret, struct error **err)
+{
+	_cleanup_strings_ addresses = {0};
+	int rc = kube_endpoints_fetch(kube, &addresses, err);
+	size_t i;
+
+	for (i = 0; rc == 0 && i < addresses.count; i++) {
+		_cleanup_free_ char *url = xasprintf("https://%s", addresses.items[i]);
+
+		if (!strings_has(ret, url))
+			strings_add(ret, url);
+	}
+	return rc;
+}
+
 const char *kube_identity_name(const struct kube_identity *identity)
 {
 	return text_empty(identity->hostname) ? identity->lease_name : identity->hostname;

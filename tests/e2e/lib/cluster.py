@@ -26,7 +26,7 @@ class Pki:
         self.folder = os.path.join(folder, "pki")
         self.ca = Authority(self.folder, "kubernetes")
         self.serving = self.ca.issue(
-            "apiserver", "kube-apiserver", addresses=("127.0.0.1", "10.96.0.1"),
+            "apiserver", "kube-apiserver", addresses=("127.0.0.1", "127.0.0.2", "127.0.0.3", "10.96.0.1"),
             names=("localhost", "kubernetes", "kubernetes.default.svc"))
         self.admin = self.ca.issue("admin", "kubernetes-admin", groups=("system:masters",))
         self.signing = signing_key(self.folder)

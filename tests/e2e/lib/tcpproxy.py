@@ -16,18 +16,18 @@ _LIBC = ctypes.CDLL(None)
 
 
 class TcpProxy:
-    """Listens on a port of its own before `url`.
+    """Listens on a port of its own, or on what it is given, before `url`.
 
     stall(), resume(), reset(), half_close(), slow() and refuse() act at once
     on all connections; after() does one of them when so many bytes have come
     from the server. Leaving the `with` fails when an after() was never used.
     """
 
-    def __init__(self, url):
+    def __init__(self, url, host="127.0.0.1", port=None):
         target = urllib.parse.urlsplit(url)
         self._target = (target.hostname, target.port)
-        self.port = processes.free_port()
-        self.url = f"{target.scheme}://127.0.0.1:{self.port}"
+        self.host, self.port = host, port or processes.free_port()
+        self.url = f"{target.scheme}://{host}:{self.port}"
         self.connections = 0   # accepted so far
         self.from_server = 0   # bytes relayed so far
         self._flowing = threading.Event()
@@ -89,7 +89,7 @@ class TcpProxy:
     def accept(self):
         """Ends refuse()."""
         if not self._listener:
-            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+            self._listener = socket.create_server((self.host, self.port), backlog=128)
             threading.Thread(target=self._run, args=(self._listener,), daemon=True).start()
 
     def after(self, bytes_from_server, action):
