@@ -9,8 +9,8 @@ import time
 
 import measure
 from contenders import Bench, text_of
-from fleet import KEYS, MANIFESTS, ROTATIONS, Fleet
-from lib import ApiError, Cluster, Gone, new_key, parts, start_kube_rekey, wait_until
+from fleet import KEYS, ROTATIONS, Fleet
+from lib import ApiError, Cluster, Gone, new_key, parts, wait_until
 
 NAMESPACES = 500
 OTHERS_RATE = 10  # writes a second
@@ -105,27 +105,16 @@ class Watched:
 
 
 class Site:
-    """One control plane with one server, its agent, and a controller."""
+    """One control plane with one server, its agent, and a controller, with the shipped rights and share."""
 
-    def __init__(self, stack, product, bare, user=None):
-        self.stack = stack
+    def __init__(self, stack, product, bare):
         self.cluster = stack.enter_context(Cluster(
             encryption=text_of([("key0", new_key())]), quota=8 << 30, request_timeout="10s"))
         self.bench = Bench(self.cluster, product, bare)
         self.api = self.cluster.api
         self.fleet = Fleet(stack, self.cluster)
-        self.user = user
-        if user:
-            self.install_manifests()
-        else:
-            self.fleet.install()
+        self.fleet.install()
         self.there = self.turns = 0
-
-    def install_manifests(self):
-        """All of them: a user who is no administrator gets the shipped rights and the shipped share."""
-        kubectl = [parts.binary("kubectl"), "--kubeconfig", self.cluster.kubeconfig()]
-        subprocess.run([*kubectl, "apply", "-k", MANIFESTS], check=True, stdout=subprocess.DEVNULL)
-        wait_until(lambda: self.api.request("GET", f"/apis/{ROTATIONS}").status == 200, 60, "the definitions are served")
 
     def grow(self, to, namespaces=NAMESPACES):
         self.bench.bare("seed", "--first", str(self.there), "--count", str(to - self.there),
@@ -135,15 +124,7 @@ class Site:
 
     def start(self):
         """Agent and controller."""
-        agent = self.fleet.start_agent(0)
-        if not self.user:
-            return agent, self.fleet.start_controller()
-        made = self.cluster.pki.certificate(self.user)
-        url = self.cluster.servers[0].url
-        controller = start_kube_rekey(["controller", "--apiserver", url, "--kubeconfig", self.cluster.kubeconfig(
-            name="user.conf", cert=made.cert, key=made.key)])
-        self.stack.callback(controller.kill)
-        return agent, controller
+        return self.fleet.start_agent(0), self.fleet.start_controller()
 
     def cpu(self, *more):
         """CPU seconds so far of API server and etcd, and of other processes."""
@@ -192,6 +173,43 @@ def _sweep_of(record):
     return None
 
 
+class Kubectl:
+    """The documented recipe for a namespace, over and over inside `with`."""
+
+    def __init__(self, conf, namespace):
+        self.get = [parts.binary("kubectl"), "--kubeconfig", conf, "-n", namespace, "get", "secrets", "-o", "json"]
+        self.replace = [parts.binary("kubectl"), "--kubeconfig", conf, "replace", "-f", "-"]
+        self.rounds = []  # the times of each, of each object
+        self._over = threading.Event()
+        self._children = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for each in self._children:
+            each.kill()
+        self._thread.join()
+
+    def pace(self):
+        """Objects a second, while it replaces and not while it reads."""
+        counts = [(len(times) - 1, times[-1] - times[0]) for times in self.rounds if len(times) > 1]
+        return sum(count for count, _ in counts) / sum(seconds for _, seconds in counts)
+
+    def _run(self):
+        while not self._over.is_set():
+            with subprocess.Popen(self.get, stdout=subprocess.PIPE) as reader, subprocess.Popen(
+                    self.replace, stdin=reader.stdout, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
+                self._children = [reader, writer]
+                if self._over.is_set():
+                    reader.kill()
+                    writer.kill()
+                self.rounds.append([time.monotonic() for _ in writer.stdout])
+
+
 class Neighbour:
     """Another client, no administrator, in quiet and in busy windows."""
 
@@ -215,17 +233,35 @@ class Neighbour:
         time.sleep(self.CALM)
         return json.loads(measure.run(self.arguments).out)
 
+    def beside(self, name, paused):
+        """A window while the rotation `name` sweeps, or is paused."""
+        self.api.patch(ROTATIONS, None, name, {"spec": {"paused": paused}})
+        before = self.done(name)
+        found = self.window()
+        if (self.done(name) == before) != paused:
+            raise RuntimeError(f"paused {paused}, and {before} became {self.done(name)}")
+        return found
+
     def windows(self, name, count):
-        """Quiet and busy ones in turns, while the rotation `name` sweeps or is paused: ([quiet], [busy])."""
+        """Quiet and busy ones in turns: ([quiet], [busy])."""
         quiet, busy = [], []
         for _ in range(count):
-            for found, paused in ((quiet, True), (busy, False)):
-                self.api.patch(ROTATIONS, None, name, {"spec": {"paused": paused}})
-                before = self.done(name)
-                found.append(self.window())
-                if (self.done(name) == before) != paused:
-                    raise RuntimeError(f"paused {paused}, and {before} became {self.done(name)}")
+            quiet.append(self.beside(name, True))
+            busy.append(self.beside(name, False))
         return quiet, busy
+
+    def windows_of_two(self, name, namespace, count):
+        """kubectl, on secrets that the rotation comes to last, and the rotation at kubectl's pace, in turns: ([kubectl's],
+        [the rotation's], paces)."""
+        theirs, ours, paces = [], [], []
+        for _ in range(count):
+            self.api.patch(ROTATIONS, None, name, {"spec": {"paused": True}})
+            with Kubectl(self.site.bench.conf, namespace) as kubectl:
+                theirs.append(self.window())
+            paces.append(kubectl.pace())
+            self.api.patch(ROTATIONS, None, name, {"spec": {"qps": round(paces[-1])}})
+            ours.append(self.beside(name, False))
+        return theirs, ours, paces
 
     def done(self, name):
         return self.site.fleet.rotation(name)["status"].get("progress", {}).get("done", 0)

@@ -62,12 +62,16 @@ static int find_manifest(const struct options *o, const struct node_facts *node,
 /* It may be started before its server and etcd are, as after a reboot. */
 static int open_session(struct command_context *context, struct session *ret, struct error **err)
 {
-	for (bool told = false;; told = true) {
+	_cleanup_free_ char *told = NULL;
+	for (;;) {
 		int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, ret, err);
 		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)
 			return rc;
-		if (!told)
-			fprintf(stderr, "waiting: %s\n", error_message(*err));
+		if (!text_equal(told, error_message(*err))) {
+			free(told);
+			told = xstrdup(error_message(*err));
+			fprintf(stderr, "waiting: %s\n", told);
+		}
 		error_clear(err);
 		rc = session_pause(context, 2 * NS_PER_S, err);
 		if (rc < 0)

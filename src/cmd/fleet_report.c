@@ -54,15 +54,11 @@ static void tell_remains(struct rotation_report *report, const struct key_rotati
 		"backups of etcd made before %s need the old key, and so do free pages of etcd's database until "
 		"it is defragmented",
 		report->finished);
-	if (text_equal(report->outcome, "Aborted") && rotation->status.back_from > 0)
-		strings_add(&report->remains,
-			    "the new key lies on each control-plane node that had it, in its agent's state directory "
-			    "(retired), until you remove it");
-	if (!text_equal(report->outcome, "Done") || rotation->status.old_key_count == 0)
-		return;
+	/* Of an old key; on the way back, of the new one, which is treated alike. */
 	for (size_t i = 0; i < rotation->status.remains.count; i++)
 		strings_add(&report->remains, rotation->status.remains.items[i]);
-	strings_add(&report->remains, backups);
+	if (text_equal(report->outcome, "Done") && rotation->status.old_key_count > 0)
+		strings_add(&report->remains, backups);
 }
 
 static uint64_t wall_of(const char *text, uint64_t otherwise)

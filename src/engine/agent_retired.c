@@ -9,9 +9,10 @@
 int agent_read_retired(struct agent *agent, struct error **err)
 {
 	strings_free(&agent->retired);
-	return retired_list(agent->options->state_directory, RETIRED_HEARD_MAX, &agent->retired, err);
+	return retired_list(agent->options->state_directory, SIZE_MAX, &agent->retired, err);
 }
 
+/* One's own come last in the list. */
 void agent_tell_retired(const struct agent *agent, struct key_server_status *ret)
 {
 	size_t count = agent->retired.count;

@@ -57,14 +57,12 @@ void canary_unproved(const struct path *path, struct strings *ret)
 /* Names of objects are lower-case DNS labels: whatever else a server's name has becomes '-'. */
 static char *object_name(const char *server)
 {
-	char *name = xasprintf("canary-%s", server);
+	/* Two servers never share one, however long and alike their names are. */
+	_cleanup_free_ char *hash = text_sha256(server, strlen(server));
+	char *name = xasprintf("canary-%.44s-%.8s", server, hash);
 	for (char *c = name; *c; c++)
 		if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9')))
 			*c = '-';
-	size_t len = strlen(name);
-	name[len > 60 ? 60 : len] = '\0';
-	while ((len = strlen(name)) > 0 && name[len - 1] == '-')
-		name[len - 1] = '\0';
 	return name;
 }
 
@@ -93,6 +91,18 @@ static int make_namespace(const struct canary_options *o, const char *query, str
 			 error_message(failed));
 }
 
+/* The namespace is there where the manifests were applied, and then we may have no right to make one. */
+static int make_object(const struct canary_options *o, const char *collection, const char *body, cJSON **ret,
+		       struct error **err)
+{
+	int rc = kube_call(o->kube, "POST", collection, body, NULL, ret, err);
+	if (rc != -ERROR_NOT_FOUND)
+		return rc;
+	error_clear(err);
+	rc = make_namespace(o, "", err);
+	return rc < 0 ? rc : kube_call(o->kube, "POST", collection, body, NULL, ret, err);
+}
+
 /* Updates the object, or makes it (with its namespace) the first time. */
 static int put_object(const struct canary_options *o, const char *kind, const char *name, uint64_t *ret_revision,
 		      struct error **err)
@@ -105,10 +115,7 @@ static int put_object(const struct canary_options *o, const char *kind, const ch
 	int rc = kube_call(o->kube, "PATCH", path, body, "application/merge-patch+json", &answer, &failed);
 	if (rc == -ERROR_NOT_FOUND) {
 		error_clear(&failed);
-		rc = make_namespace(o, "", err);
-		if (rc < 0)
-			return rc;
-		rc = kube_call(o->kube, "POST", collection, body, NULL, &answer, &failed);
+		rc = make_object(o, collection, body, &answer, &failed);
 	}
 	if (rc < 0)
 		return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name,
@@ -160,6 +167,11 @@ static int find_in_etcd(const struct canary_options *o, const char *kind, const 
 				 "the canary that %s wrote at revision %llu is not in etcd at %s: is this etcd the one "
 				 "behind it?",
 				 o->server, (unsigned long long)revision, key);
+	if (ret->revision > revision)
+		return error_set(
+			err, ERROR_REFUSED,
+			"the canary that %s wrote at revision %llu was written again at %llu, by somebody else: %s",
+			o->server, (unsigned long long)revision, (unsigned long long)ret->revision, key);
 	return 0;
 }
 

@@ -8,6 +8,8 @@
 
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
 #define TELLING_TIMEOUT (10 * NS_PER_S)
+#define RETRY_AFTER (3 * NS_PER_S) /* a failed order is not sent again before */
+#define WAITS_LONG (10 * NS_PER_S)
 
 /* --- orders --- */
 
@@ -37,6 +39,8 @@ bool controller_awaits(const struct controller *c, size_t index, enum order_acti
 
 static void remember(struct directed *server, const struct key_server_spec *spec)
 {
+	if (server->sent.epoch != spec->epoch || server->sent.sequence != spec->sequence)
+		server->sent_at = clock_monotonic();
 	object_release(&key_server_spec_record, &server->sent);
 	server->sent = (struct key_server_spec){.epoch = spec->epoch,
 						.sequence = spec->sequence,
@@ -161,13 +165,38 @@ static bool under_way_anywhere(const struct controller *c, const struct dispatch
 	return false;
 }
 
+/* The very same Rescue was ordered already, by whoever led, and was not carried out. */
+static bool was_ordered(const struct controller *c, const struct decision *d)
+{
+	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[d->server].name);
+	const struct key_server_spec *spec = server ? &server->last->spec : NULL;
+	const struct key_server_status *status = server ? &server->last->status : NULL;
+	if (!spec || !spec->rescue || !text_equal(spec->rotation, c->rotation->meta.uid) || spec->step != d->to_step ||
+	    !text_equal(spec->expect_hash, c->seen.servers[d->server].file_hash))
+		return false;
+	return !(status->epoch == spec->epoch && status->done.sequence == spec->sequence &&
+		 text_equal(status->done.result, "ok"));
+}
+
+/* What failed a moment ago is not tried again at once. */
+static bool has_just_failed(const struct controller *c, const struct decision *d, const struct dispatch *dispatch)
+{
+	size_t i = (size_t)dispatch->agent;
+	if (dispatch->agent < 0 || d->valid_until != UINT64_MAX || c->servers[i].sent.epoch != dispatch->fence.epoch ||
+	    !text_equal(c->servers[i].sent.action, order_action_name(dispatch->order.action)) ||
+	    clock_monotonic() >= c->servers[i].sent_at + RETRY_AFTER)
+		return false;
+	return controller_outcome(c, i, dispatch->order.action, c->servers[i].sent.epoch,
+				  c->servers[i].sent.sequence) == OUTCOME_FAILED;
+}
+
 static int send(struct controller *c, const struct decision *d, struct dispatch *dispatch,
 		const struct agent_report *agents, struct error **err)
 {
 	int rc = 0;
 	bool under_way = under_way_anywhere(c, dispatch, agents, d->valid_until);
 	/* Counted before it is ordered, whatever becomes of us. */
-	if (dispatch->order.rescue && !under_way) {
+	if (d->rescue && !under_way && !was_ordered(c, d)) {
 		c->rotation->status.rescues++;
 		rc = controller_apply(c, err);
 		if (rc < 0)
@@ -219,6 +248,8 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	case DISPATCH_WAIT:
 		return wait_for_acknowledgement(c, &dispatch, err);
 	case DISPATCH_SEND:
+		if (has_just_failed(c, d, &dispatch))
+			return 0;
 		rc = send(c, d, &dispatch, agents, err);
 		*ret_sent = rc == 0;
 		break;
@@ -240,22 +271,39 @@ int controller_fence(struct controller *c, bool *ret_fenced, struct error **err)
 					      : controller_withdraw(c, err);
 }
 
+static char *trouble_with(const struct controller *c, size_t i, enum outcome outcome)
+{
+	const struct directed *server = &c->servers[i];
+	const struct key_server_status *status = controller_status(c, i);
+	const char *message = status->done.message ? status->done.message : "no reason given";
+	switch (outcome) {
+	case OUTCOME_REFUSED:
+		return xasprintf("%s: order %s refused: %s", server->name, server->sent.action, message);
+	case OUTCOME_FAILED:
+		return xasprintf("%s: order %s failed: %s", server->name, server->sent.action, message);
+	case OUTCOME_OPEN: /* what passes by itself is no trouble */
+		return status->why && clock_monotonic() >= server->sent_at + WAITS_LONG
+			       ? xasprintf("%s: order %s waits: %s", server->name, server->sent.action, status->why)
+			       : NULL;
+	case OUTCOME_OK:
+	case OUTCOME_LOST:
+		break;
+	}
+	return NULL;
+}
+
 /* A failed or refused order is told; it is sent again by the next decision. */
 void controller_tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
-		const struct key_server_status *status = controller_status(c, i);
 		enum order_action action;
-		if (!sent->action || !order_action_from_name(sent->action, &action))
+		if (!sent->action || !order_action_from_name(sent->action, &action) || !controller_status(c, i))
 			continue;
-		enum outcome outcome = controller_outcome(c, i, action, sent->epoch, sent->sequence);
-		if (outcome != OUTCOME_FAILED && outcome != OUTCOME_REFUSED)
-			continue;
-		_cleanup_free_ char *text = xasprintf("%s: order %s %s: %s", c->servers[i].name, sent->action,
-						      outcome == OUTCOME_REFUSED ? "refused" : "failed",
-						      status->done.message ? status->done.message : "no reason given");
-		controller_trouble(c, text);
+		_cleanup_free_ char *text =
+			trouble_with(c, i, controller_outcome(c, i, action, sent->epoch, sent->sequence));
+		if (text)
+			controller_trouble(c, text);
 	}
 }
 
@@ -499,9 +547,15 @@ static void show_note(void *arg, const char *text)
 	controller_note(arg, "%s", text);
 }
 
-static enum sweep_wish wish(void *arg)
+static struct throttle_options speed_asked(const struct key_rotation_spec *spec)
+{
+	return (struct throttle_options){.qps = spec->qps, .concurrency = (unsigned)spec->concurrency};
+}
+
+static enum sweep_wish wish(void *arg, struct throttle_options *speed)
 {
 	const struct controller *c = arg;
+	*speed = speed_asked(&c->rotation->spec);
 	if (c->superseded || (c->gives_up_sweep && c->rotation->spec.aborted) || !controller_leads(c))
 		return SWEEP_GIVE_UP;
 	return sweep_held(c) ? SWEEP_HOLD : SWEEP_GO_ON;
@@ -557,7 +611,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.resources = resources,
 		.resource_count = count,
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
-		.speed = {.qps = spec->qps, .concurrency = (unsigned)spec->concurrency},
+		.speed = speed_asked(spec),
 		.skip_above = skip_above,
 		.web = c->options->web,
 		.wish = wish,

@@ -21,6 +21,7 @@ struct directed {
 	char *name;
 	struct kube *kube;           /* its own address; NULL: not found yet */
 	struct key_server_spec sent; /* the last order */
+	uint64_t sent_at;            /* when it was sent first */
 	/* by its own /metrics */
 	bool scraped;
 	uint64_t scraped_at;

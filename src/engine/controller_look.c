@@ -19,11 +19,6 @@ static bool has_all(const struct strings *these, const struct strings *those)
 	return all;
 }
 
-static bool same_strings(const struct strings *a, const struct strings *b)
-{
-	return has_all(a, b) && has_all(b, a);
-}
-
 static void set_unsure(struct controller *c, char *why)
 {
 	if (c->set_why)
@@ -238,22 +233,6 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 					c->options->server_count, c->server_count));
 }
 
-/* Read again only where something does not fit: a server that stops loses its place there for a while. */
-bool controller_servers_moved(struct controller *c)
-{
-	const struct controller_options *options = c->options;
-	_cleanup_strings_ given = {0};
-	_cleanup_strings_ urls = {0};
-	uint64_t now = clock_monotonic();
-	if (!options->by_endpoints || !c->set_why || now < c->endpoints_asked + ENDPOINTS_INTERVAL)
-		return false;
-	c->endpoints_asked = now;
-	for (size_t i = 0; i < options->server_count; i++)
-		strings_add(&given, options->servers[i]->name);
-	return kube_endpoint_urls_fetch(&options->cluster->kube, &urls, NULL) == 0 && urls.count > 0 &&
-	       !same_strings(&given, &urls);
-}
-
 /* --- the agents' reports --- */
 
 const struct key_server_status *controller_status(const struct controller *c, size_t index)
@@ -268,6 +247,33 @@ struct agent_report *controller_reports(const struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++)
 		reports[i] = fleet_report(fleet_find(&c->fleet, c->servers[i].name));
 	return reports;
+}
+
+/* An agent says that its server answers, and at no address is it found. */
+static bool misses_address(const struct controller *c)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		if (!c->servers[i].scraped && controller_status(c, i) && controller_status(c, i)->answering)
+			return true;
+	return false;
+}
+
+/* A server that stops loses its place there for a while: one address less counts only where there are too many. */
+bool controller_servers_moved(struct controller *c)
+{
+	const struct controller_options *options = c->options;
+	_cleanup_strings_ given = {0};
+	_cleanup_strings_ urls = {0};
+	uint64_t now = clock_monotonic();
+	if (!options->by_endpoints || !(c->set_why || misses_address(c)) ||
+	    now < c->endpoints_asked + ENDPOINTS_INTERVAL)
+		return false;
+	c->endpoints_asked = now;
+	for (size_t i = 0; i < options->server_count; i++)
+		strings_add(&given, options->servers[i]->name);
+	if (kube_endpoint_urls_fetch(&options->cluster->kube, &urls, NULL) < 0 || urls.count == 0)
+		return false;
+	return !has_all(&given, &urls) || (options->server_count > c->server_count && !has_all(&urls, &given));
 }
 
 /* --- all of it --- */

@@ -253,8 +253,26 @@ struct journal *journal_of_present(const struct config_shape *shape, const char 
 	return journal;
 }
 
+/* A step whose file could not be written is tried again and again, each time with another nonce. */
+static void make_room(struct journal *journal, int step)
+{
+	size_t count = 0, oldest = SIZE_MAX;
+	for (size_t i = journal->hash_count; i-- > 0;)
+		if (journal->hashes[i].step == step) {
+			count++;
+			oldest = i;
+		}
+	if (count < JOURNAL_HASHES_OF_A_STEP)
+		return;
+	free(journal->hashes[oldest].sha256);
+	journal->hash_count--;
+	memmove(&journal->hashes[oldest], &journal->hashes[oldest + 1],
+		(journal->hash_count - oldest) * sizeof(*journal->hashes));
+}
+
 void journal_add_hash(struct journal *journal, int step, const char *sha256)
 {
+	make_room(journal, step);
 	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));
 	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256)};
 }

@@ -347,6 +347,7 @@ static int attempt_proof(struct proof *proof, int attempt, struct api_ask *ask, 
 	if (ask->rc == -ERROR_BUSY)
 		return prove_backwards(proof, ask->error, attempt, ret, err);
 	set_unproved(proof, xstrdup(error_message(ask->error)));
+	proof->entry.forbidden = ask->rc == -ERROR_AUTH;
 	*ret = VERDICT_DONE;
 	return 0;
 }

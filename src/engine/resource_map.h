@@ -23,6 +23,7 @@ struct map_entry {
 	size_t etcd;                          /* index of the etcd */
 	enum map_proof proof;
 	char *why;        /* NULL when proved */
+	bool forbidden;   /* unproved, for it may not be listed */
 	uint64_t objects; /* as its list counted them; 0 unknown */
 	/* the name by which an EncryptionConfiguration rule governs it: resource, or that of the first resource
 	 * with this prefix */

@@ -7,6 +7,7 @@
 #include "base/file.h"
 
 #define FINGERPRINT_LEN 12
+#define REPORTED_BY " reported by "
 
 static char *file_of(const char *state_directory)
 {
@@ -97,6 +98,19 @@ int retired_remember(const char *state_directory, const struct path *path, const
 
 /* --- what agents tell one another --- */
 
+static bool is_heard(const char *line)
+{
+	return text_starts(line + FINGERPRINT_LEN, REPORTED_BY);
+}
+
+static size_t count_of(const struct strings *lines, const char *said)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < lines->count; i++)
+		count += text_equal(lines->items[i] + FINGERPRINT_LEN, said);
+	return count;
+}
+
 int retired_list(const char *state_directory, size_t max, struct strings *ret, struct error **err)
 {
 	_cleanup_free_ char *file = file_of(state_directory), *sha256 = NULL;
@@ -104,10 +118,11 @@ int retired_list(const char *state_directory, size_t max, struct strings *ret, s
 	int rc = read_lines(file, &lines, &sha256, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "which keys were retired");
-	for (size_t i = lines.count > max ? lines.count - max : 0; i < lines.count; i++) {
-		lines.items[i][FINGERPRINT_LEN] = '\0';
-		strings_add(ret, lines.items[i]);
-	}
+	size_t over = lines.count > max ? lines.count - max : 0;
+	for (size_t pass = 0, at = 0; pass < 2; pass++)
+		for (size_t i = 0; i < lines.count; i++)
+			if (is_heard(lines.items[i]) == (pass == 0) && at++ >= over)
+				strings_add_n(ret, lines.items[i], FINGERPRINT_LEN);
 	return 0;
 }
 
@@ -118,18 +133,22 @@ static bool is_fingerprint(const char *text)
 
 int retired_merge(const char *state_directory, const char *node, const struct strings *fingerprints, struct error **err)
 {
-	_cleanup_free_ char *file = file_of(state_directory), *before = NULL, *who = text_url_escape(node);
+	_cleanup_free_ char *file = file_of(state_directory), *before = NULL, *who = text_url_escape(node),
+			    *said = xasprintf(REPORTED_BY "%s", who);
 	_cleanup_strings_ lines = {0};
 	int rc = file_make_directory(state_directory, err);
 	if (rc == 0)
 		rc = read_lines(file, &lines, &before, err);
 	size_t known = lines.count;
-	for (size_t i = 0; i < fingerprints->count && lines.count < RETIRED_HEARD_MAX; i++) {
+	size_t of_one = count_of(&lines, said);
+	for (size_t i = 0; i < fingerprints->count && lines.count < RETIRED_HEARD_MAX && of_one < RETIRED_HEARD_OF_ONE;
+	     i++) {
 		const char *fingerprint = fingerprints->items[i];
 		if (!is_fingerprint(fingerprint) || find_line(&lines, fingerprint))
 			continue;
-		_cleanup_free_ char *line = xasprintf("%s reported by %s", fingerprint, who);
+		_cleanup_free_ char *line = xasprintf("%s%s", fingerprint, said);
 		strings_add(&lines, line);
+		of_one++;
 	}
 	if (rc == 0 && lines.count > known)
 		rc = write_lines(file, &lines, before, err);

@@ -23,12 +23,15 @@ _must_check_ int retired_check(const char *state_directory, const struct config_
  * configuration that nothing of it is in yet. */
 _must_check_ int retired_check_key(const char *state_directory, const struct config_key *key, struct error **err);
 
-/* The fingerprints of the newest `max`, oldest first: what an agent reports. -ERROR_INPUT as retired_check. */
+/* At most `max` fingerprints: of what others report, then of what was retired here, oldest first, and of too many the last
+ * ones. -ERROR_INPUT as retired_check. */
 _must_check_ int retired_list(const char *state_directory, size_t max, struct strings *ret, struct error **err);
 /* Adds the fingerprints that the agent of `node` reports, durable, so that a state directory that was lost is whole again;
  * what is there stays. What is no fingerprint is passed over: a forged one can only make a key be refused, never allowed.
- * Beyond RETIRED_HEARD_MAX lines nothing more is taken from others, so that there is always room for one's own.
+ * Beyond RETIRED_HEARD_MAX lines nothing more is taken from others, and beyond RETIRED_HEARD_OF_ONE from one of them, so
+ * that there is always room for one's own and for what honest ones report.
  * -ERROR_CONFLICT as retired_remember. */
 #define RETIRED_HEARD_MAX 8192
+#define RETIRED_HEARD_OF_ONE 512
 _must_check_ int retired_merge(const char *state_directory, const char *node, const struct strings *fingerprints,
 			       struct error **err);

@@ -59,7 +59,15 @@ static int make_text(const struct rotation *r, const struct target_content *pres
 				      err);
 }
 
-/* What has to be on disk before the step: keys that leave by it, and the copy of a key that is about to write. */
+/* Copies of the new keys, which no file that is put back takes away. */
+static int hold_new_keys(struct rotation *r, struct error **err)
+{
+	return r->target->manual
+		       ? 0
+		       : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys, r->journal->rotation, err);
+}
+
+/* What has to be on disk before the step: keys that leave by it, and the copy of a key that comes or is about to write. */
 static int prepare(struct rotation *r, int from, int to, struct error **err)
 {
 	const struct path *path = r->journal->path;
@@ -70,16 +78,14 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 		if (rc < 0)
 			return rc;
 	}
-	if (!path_changes_write_key(path, (size_t)from))
-		return 0;
-	int held = r->target->manual ? 0
-				     : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys,
-						     r->journal->rotation, err);
-	if (held == 0 && rotation_new_key_is_alone(r))
+	int held = hold_new_keys(r, err);
+	if (held < 0 || !path_changes_write_key(path, (size_t)from))
+		return held;
+	if (rotation_new_key_is_alone(r))
 		rotation_note(r, "the new key writes from now on, and its only copy is in %s: " ONLY_COPY_RISK,
 			      r->target->path);
-	if (held < 0 || !r->new_key_seal)
-		return held;
+	if (!r->new_key_seal)
+		return 0;
 	for (size_t i = 0; i < r->keys.count; i++) {
 		const struct keyring_entry *key = &r->keys.entries[i];
 		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);

@@ -100,11 +100,17 @@ static void stop_away(struct sweep *sweep)
 static void ask_whether_wanted(struct sweep *sweep)
 {
 	const struct sweep_options *o = sweep->options;
-	enum sweep_wish wish = o->wish != NULL ? o->wish(o->arg) : SWEEP_GO_ON;
+	const struct throttle_options *now = &sweep->throttle.options;
+	struct throttle_options speed = *now;
+	enum sweep_wish wish = o->wish != NULL ? o->wish(o->arg, &speed) : SWEEP_GO_ON;
+	bool other = speed.qps != now->qps || speed.concurrency != now->concurrency;
 
 	if (wish == SWEEP_GIVE_UP)
 		stop_for(sweep, ERROR_CONFLICT, "it is no longer wanted");
-	if (sweep->on_hold && wish != SWEEP_HOLD)
+	if (other)
+		throttle_set(&sweep->throttle, &speed, loop_now(o->loop));
+	/* The rate of before says nothing of what is to come. */
+	if (other || (sweep->on_hold && wish != SWEEP_HOLD))
 		sweep_progress_restart(sweep);
 	/* The server is not away while we do not ask it. */
 	if (wish == SWEEP_HOLD || sweep->on_hold)

@@ -103,8 +103,9 @@ struct sweep_options {
 	const uint64_t *expected;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
 	struct web *web;
-	/* Asked every 100 ms, also while nothing moves; NULL: it goes on. */
-	enum sweep_wish (*wish)(void *arg);
+	/* Asked every 100 ms, also while nothing moves; NULL: it goes on. *speed is what it is: another one is
+	 * followed. */
+	enum sweep_wish (*wish)(void *arg, struct throttle_options *speed);
 	/* At most every 100 ms, and at the end. */
 	void (*on_progress)(void *arg, const struct sweep_progress *progress);
 	/* What takes nothing from the result, for people; NULL: nobody. */

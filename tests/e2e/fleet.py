@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import subprocess
 import unittest
 
 import yaml
@@ -16,7 +17,6 @@ MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
 ROTATIONS, SERVERS = f"{GROUP}/keyrotations", f"{GROUP}/keyservers"
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
-DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def stop(running):
@@ -26,17 +26,17 @@ def stop(running):
 
 
 class Fleet:
-    """Agents and controllers of one test cluster. As people start them, with the test bed's short times."""
+    """Agents and controllers of one test cluster. As people start them, with the shipped rights and the test bed's short
+    times."""
 
     def __init__(self, test, cluster):
         self.test, self.cluster, self.api = test, cluster, cluster.api
         self.agents, self.controllers = {}, []
 
     def install(self):
-        """The definitions, ready to be used."""
-        for plural in ("keyrotations", "keyservers"):
-            with open(os.path.join(MANIFESTS, "crds", plural + ".yaml"), encoding="utf-8") as file:
-                self.api.create(DEFINITIONS, None, yaml.safe_load(file))
+        """The manifests, ready to be used."""
+        subprocess.run([parts.binary("kubectl"), "--kubeconfig", self.cluster.kubeconfig(), "apply", "-k", MANIFESTS],
+                       check=True, capture_output=True)
 
         def served():
             try:
@@ -45,12 +45,19 @@ class Fleet:
                 return None
         wait_until(served, 30, "the definitions are served")
 
+    def kubeconfig(self, name, user, groups=(), url=None):
+        made = self.cluster.pki.certificate(user, groups)
+        return self.cluster.kubeconfig(url=url or self.cluster.servers[0].url, name=name, cert=made.cert, key=made.key)
+
+    def controller_kubeconfig(self, name, url=None):
+        return self.kubeconfig(name, "kube-rekey:controller", url=url)
+
     def start_agent(self, index, *more, url=None, under=()):
         """`url`: by which it reaches its server."""
         server = self.cluster.servers[index]
         name = server.hostname
         url = url or server.url
-        kubeconfig = self.cluster.kubeconfig(url=url, name=f"agent-{index}.conf")
+        kubeconfig = self.kubeconfig(f"agent-{index}.conf", f"kube-rekey:agent:{name}", ["kube-rekey:agents"], url)
         agent = start_kube_rekey([
             "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", url,
             "--kubeconfig", kubeconfig, "--state-dir", self.cluster.path(f"state-{index}"),
@@ -64,8 +71,8 @@ class Fleet:
         urls = urls or [each.url for each in self.cluster.servers]
         record = self.cluster.path(f"controller-{len(self.controllers)}.record")
         controller = start_kube_rekey([
-            "controller", "--kubeconfig", self.cluster.kubeconfig(
-                url=urls[0], name=f"controller-{len(self.controllers)}.conf"),
+            "controller", "--kubeconfig", self.controller_kubeconfig(
+                f"controller-{len(self.controllers)}.conf", urls[0]),
             "--record", record, *[word for url in urls for word in ("--apiserver", url)],
             *more])
         controller.record = record

@@ -76,14 +76,20 @@ class Three(FleetCase):
         self.expect_rotated("third", before, old)
 
     def test_4_agents_die(self):
-        """Killed with every step that their server takes, and started again."""
+        """Killed with every step that their server takes, and started again; once where the file of before was put back
+        meanwhile, and the sealed key is gone already."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        first = self.cluster.servers[1].read_config()
         self.fleet.start()
         self.fleet.rotate("fourth")
         for step in (1, 2, 3):
             index = step % 3
             wait_until(lambda: any(each >= step for each in self.steps()[index:index + 1] if each), 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
+            if step == 1:
+                self.fleet.wait_for("fourth", lambda status: "sealedKeys" not in status, what="all have the key")
             self.fleet.agents[self.cluster.servers[index].hostname].kill()
+            if step == 1:
+                self.cluster.servers[index].write_config(first)
             time.sleep(2)
             self.fleet.start_agent(index)
         self.expect_rotated("fourth", before, old)
@@ -172,7 +178,8 @@ class Three(FleetCase):
         os.remove(half)
 
     def test_7_during_the_sweep(self):
-        """Paused it holds, and goes on from there; and what a newer leader has claimed is not undone by its progress."""
+        """Paused it holds, and goes on from there; another speed is followed at once; and what a newer leader has claimed is
+        not undone by its progress."""
         bulk_secrets(self.cluster, 300, namespaces=2)
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         self.fleet.start()
@@ -192,6 +199,12 @@ class Three(FleetCase):
         self.assertEqual((now["done"], now["total"]), (held["done"] + 5, held["total"] + 5))
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": False}})
         wait_until(lambda: progress()["done"] > now["done"], 20, "it goes on")
+        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 1}})
+        time.sleep(5)
+        slow = progress()["done"]
+        time.sleep(6)
+        self.assertLessEqual(progress()["done"] - slow, 15)
+        self.assertLess(progress()["done"], 250)
         for number in range(5):
             self.api.delete("secrets", "default", f"made-meanwhile-{number}")
         epoch = self.fleet.rotation("seventh")["status"]["epoch"] + 1000
@@ -201,6 +214,7 @@ class Three(FleetCase):
         time.sleep(7)
         self.assertGreaterEqual(self.fleet.rotation("seventh")["status"]["epoch"], epoch)
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 0}})
+        self.fleet.wait_for("seventh", lambda status: status.get("phase") != "Reencrypt", 60, "it is faster")
         self.expect_rotated("seventh", before, old)
 
     def test_8_a_census_is_lost(self):

@@ -209,7 +209,7 @@ class Serve(unittest.TestCase):
             self.enterContext(TcpProxy(server.url, f"127.0.0.{index + 2}", self.port))
         self.put_addresses("127.0.0.2")
         # None is given: those of the EndpointSlice.
-        controller = start_kube_rekey(["controller", "--kubeconfig", self.cluster.kubeconfig(name="slice.conf")])
+        controller = start_kube_rekey(["controller", "--kubeconfig", self.fleet.controller_kubeconfig("slice.conf")])
         self.addCleanup(controller.kill)
         self.fleet.controllers.append(controller)
         self.fleet.wait_for("hindered", lambda status: "none of the given addresses is its own" in str(

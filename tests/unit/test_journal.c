@@ -82,8 +82,27 @@ static void test_turned_back(void **state)
 	journal_free(journal);
 }
 
+/* However often a step is tried, the journal can be read again; the first file stays known. */
+static void test_many_tries(void **state)
+{
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	char last[16] = "";
+	(void)state;
+	journal_add_hash(journal, 0, "0first");
+	for (unsigned i = 0; i < 3 * JOURNAL_HASHES_OF_A_STEP; i++) {
+		snprintf(last, sizeof(last), "1try%u", i);
+		journal_add_hash(journal, 1, last);
+	}
+	assert_int_equal(journal->hash_count, 1 + JOURNAL_HASHES_OF_A_STEP);
+	assert_int_equal(journal_step_of(journal, "0first"), 0);
+	assert_int_equal(journal_step_of(journal, last), 1);
+	assert_int_equal(journal_step_of(journal, "1try0"), STEP_NONE);
+	journal_free(journal);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {folder_test(test_aside), cmocka_unit_test(test_turned_back)};
+	const struct CMUnitTest tests[] = {folder_test(test_aside), cmocka_unit_test(test_turned_back),
+					   cmocka_unit_test(test_many_tries)};
 	return RUN_ROWS(older, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
