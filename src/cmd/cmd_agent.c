@@ -1,6 +1,5 @@
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/agent.h"
@@ -59,26 +58,6 @@ static int find_manifest(const struct options *o, const struct node_facts *node,
 	return 0;
 }
 
-/* It may be started before its server and etcd are, as after a reboot. */
-static int open_session(struct command_context *context, struct session *ret, struct error **err)
-{
-	_cleanup_free_ char *told = NULL;
-	for (;;) {
-		int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, ret, err);
-		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)
-			return rc;
-		if (!text_equal(told, error_message(*err))) {
-			free(told);
-			told = xstrdup(error_message(*err));
-			fprintf(stderr, "waiting: %s\n", told);
-		}
-		error_clear(err);
-		rc = session_pause(context, 2 * NS_PER_S, err);
-		if (rc < 0)
-			return rc;
-	}
-}
-
 int cmd_agent(struct command_context *context, struct error **err)
 {
 	struct options *o = &context->options;
@@ -94,7 +73,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 		return rc;
 	if (o->apiservers.count == 1)
 		o->server = o->apiservers.items[0];
-	rc = open_session(context, &session, err);
+	rc = session_open_patiently(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)

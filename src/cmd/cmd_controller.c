@@ -100,7 +100,7 @@ int cmd_controller(struct command_context *context, struct error **err)
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
-	int rc = session_open(context, SESSION_API, &session, err);
+	int rc = session_open_patiently(context, SESSION_API, &session, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)

@@ -1,5 +1,6 @@
 #include "cmd/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #define CMDLINE_MAX (256u << 10)
 #define PEM_MAX (1u << 20)
 #define PROCESSES_MAX 64
+#define PATIENCE (2 * NS_PER_S)
 
 /* --- what this node says --- */
 
@@ -369,7 +371,8 @@ void session_close(struct session *session)
 	*session = (struct session){0};
 }
 
-int session_pause(struct command_context *context, uint64_t time, struct error **err)
+/* With nothing open. */
+static int pause_for(struct command_context *context, uint64_t time, struct error **err)
 {
 	struct loop *loop = NULL;
 	const bool never = false;
@@ -380,6 +383,25 @@ int session_pause(struct command_context *context, uint64_t time, struct error *
 	context->signal = loop_signal(loop);
 	loop_free(loop);
 	return rc;
+}
+
+int session_open_patiently(struct command_context *context, unsigned needs, struct session *ret, struct error **err)
+{
+	_cleanup_free_ char *told = NULL;
+	for (;;) {
+		int rc = session_open(context, needs, ret, err);
+		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)
+			return rc;
+		if (!text_equal(told, error_message(*err))) {
+			free(told);
+			told = xstrdup(error_message(*err));
+			fprintf(stderr, "waiting: %s\n", told);
+		}
+		error_clear(err);
+		rc = pause_for(context, PATIENCE, err);
+		if (rc < 0)
+			return rc;
+	}
 }
 
 uint64_t session_deadline(const struct command_context *context, const struct session *session)

@@ -21,7 +21,8 @@ struct session {
 _must_check_ int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err);
 void session_close(struct session *session);
 #define _cleanup_session_ _cleanup_(session_close) struct session
-/* Waits with nothing open. -ERROR_INTERRUPTED on a signal. */
-_must_check_ int session_pause(struct command_context *context, uint64_t time, struct error **err);
+/* For what runs for ever: an API server or an etcd that does not answer yet, as after a reboot, is waited for. */
+_must_check_ int session_open_patiently(struct command_context *context, unsigned needs, struct session *ret,
+					struct error **err);
 /* Monotonic deadline out of --deadline, 0 without one. */
 uint64_t session_deadline(const struct command_context *context, const struct session *session);

@@ -46,12 +46,23 @@ static int read_lines(const char *path, struct strings *ret, char **ret_sha256, 
 	return 0;
 }
 
-static const char *find_line(const struct strings *lines, const char *fingerprint)
+static char **find_place(const struct strings *lines, const char *fingerprint)
 {
 	for (size_t i = 0; i < lines->count; i++)
 		if (text_starts(lines->items[i], fingerprint))
-			return lines->items[i];
+			return &lines->items[i];
 	return NULL;
+}
+
+static const char *find_line(const struct strings *lines, const char *fingerprint)
+{
+	char **place = find_place(lines, fingerprint);
+	return place ? *place : NULL;
+}
+
+static bool is_heard(const char *line)
+{
+	return text_starts(line + FINGERPRINT_LEN, REPORTED_BY);
 }
 
 static int write_lines(const char *path, const struct strings *lines, const char *before, struct error **err)
@@ -67,14 +78,23 @@ static int write_lines(const char *path, const struct strings *lines, const char
 
 /* --- remembering --- */
 
-static void add_key(const struct config_key *key, const struct strings *labels, struct strings *lines)
+/* Whether it adds a line. What others were quicker to report is one's own from now on. */
+static bool add_key(const struct config_key *key, const struct strings *labels, struct strings *lines)
 {
 	_cleanup_free_ char *label = config_key_label(key);
-	if (!key->fingerprint[0] || !strings_has(labels, label) || find_line(lines, key->fingerprint))
-		return;
+	char **known = key->fingerprint[0] ? find_place(lines, key->fingerprint) : NULL;
+	if (!key->fingerprint[0] || !strings_has(labels, label) || (known && !is_heard(*known)))
+		return false;
 	_cleanup_free_ char *name = text_url_escape(key->name);
-	_cleanup_free_ char *line = xasprintf("%s %s/%s", key->fingerprint, provider_name(key->type), name);
-	strings_add(lines, line);
+	char *line = xasprintf("%s %s/%s", key->fingerprint, provider_name(key->type), name);
+	if (known) {
+		free(*known);
+		*known = line;
+	} else {
+		strings_add(lines, line);
+		free(line);
+	}
+	return true;
 }
 
 int retired_remember(const char *state_directory, const struct path *path, const struct strings *labels,
@@ -87,21 +107,16 @@ int retired_remember(const char *state_directory, const struct path *path, const
 		rc = read_lines(file, &lines, &before, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "remembering the retired keys");
-	size_t known = lines.count;
+	bool more = false;
 	for (size_t i = 0; i < path->count; i++)
 		for (size_t r = 0; r < path->steps[i]->rule_count; r++)
 			for (size_t k = 0; k < path->steps[i]->rules[r].key_count; k++)
-				add_key(&path->steps[i]->rules[r].keys[k], labels, &lines);
-	rc = lines.count > known ? write_lines(file, &lines, before, err) : 0;
+				more |= add_key(&path->steps[i]->rules[r].keys[k], labels, &lines);
+	rc = more ? write_lines(file, &lines, before, err) : 0;
 	return rc < 0 ? error_wrap(err, rc, "remembering the retired keys") : 0;
 }
 
 /* --- what agents tell one another --- */
-
-static bool is_heard(const char *line)
-{
-	return text_starts(line + FINGERPRINT_LEN, REPORTED_BY);
-}
 
 static size_t count_of(const struct strings *lines, const char *said)
 {

@@ -163,9 +163,11 @@ static void test_what_others_report_is_remembered(void **state)
 	assert_file(in_folder("state/" FILE_NAME), OLD " reported by cp-2\n");
 	assert_error(check("secrets=b", "secrets=a", &err), err, ERROR_REFUSED,
 		     "aescbc/a is no new key: its bytes were retired by an earlier rotation (reported by cp-2)");
-	/* What is known already stays as it is. */
+	/* What is known already stays as it is, until it is retired here too. */
 	assert_ok(merge(OLD, NEW, &err), err);
 	assert_file(in_folder("state/" FILE_NAME), OLD " reported by cp-2\n" NEW " reported by cp-2\n");
+	assert_ok(remember("secrets=a", "secrets=b", "aescbc/a", &err), err);
+	assert_file(in_folder("state/" FILE_NAME), OLD " aescbc/a\n" NEW " reported by cp-2\n");
 }
 
 static void test_newest_are_reported(void **state)
