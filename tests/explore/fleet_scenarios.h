@@ -22,9 +22,8 @@ static const struct scenario scenarios[] = {
 	{.name = "taken over", .states = 365498, .servers = 3, .budgets = {[BUDGET_TAKEOVER] = 1, [BUDGET_LATE] = 1}},
 	{.name = "aborted", .states = 332124, .servers = 3, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_LATE] = 1}},
 	{.name = "aborted, workers", .states = 37592, .servers = 3, .workers = true, .budgets = {[BUDGET_ABORT] = 1}},
-	{.name = "aborted, stalled", .servers = 3, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+	{.name = "aborted, stalled", .states = 226154, .servers = 2, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
 	{.name = "wiped", .states = 438320, .servers = 3, .budgets = {[BUDGET_WIPE] = 1, [BUDGET_ABORT] = 1}},
-	{.name = "wiped, stalled", .servers = 2, .budgets = {[BUDGET_WIPE] = 1, [BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
 	{.name = "restored", .states = 25148, .servers = 3, .budgets = {[BUDGET_RESTORE] = 1}},
 	{.name = "restored, late", .states = 47870, .servers = 2, .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_LATE] = 1}},
 	{.name = "restored, stalled", .states = 252546, .servers = 2, .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_STALL] = 1}},
@@ -58,6 +57,8 @@ static const struct scenario scenarios[] = {
 	{.name = "trusting, without HISTORY", .servers = 3, .history = true, TRUSTING(HISTORY, CHECK_CENSUS)},
 
 	/* Larger bounds. */
+	{.name = "all: aborted, stalled", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
+	{.name = "all: wiped, stalled", .servers = 2, LARGE, .budgets = {[BUDGET_WIPE] = 1, [BUDGET_ABORT] = 1, [BUDGET_STALL] = 1}},
 	{.name = "all: stalled", .servers = 3, LARGE, .budgets = {[BUDGET_STALL] = 1, [BUDGET_RESTART] = 1}},
 	{.name = "all: aborted, down", .servers = 3, LARGE, .budgets = {[BUDGET_ABORT] = 1, [BUDGET_STOP] = 1}},
 	{.name = "all: restored", .servers = 3, LARGE, .budgets = {[BUDGET_RESTORE] = 1, [BUDGET_STALL] = 1}},
