@@ -5,11 +5,14 @@
 #include "cmd/fleet_status.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
+#include "engine/kms_look.h"
 
 #define STATUS_JSON_MAX (64u << 20)
 
-/* What a status is made of: a census, a look at the server, and a rotation that was begun. */
+/* What a status is made of: a census, a look at the server and its KMS plugins, and a rotation that was begun. */
 struct status {
+	struct kms_look *kms;
+	size_t kms_count;
 	struct census *census;
 	struct journal *journal; /* of a rotation under way; NULL */
 	struct server_observation server;
@@ -58,6 +61,65 @@ static void print_rules(const struct session *session, const struct status *stat
 		printf("           %s\n", status->server.why);
 }
 
+/* Values under the key that a plugin encrypts with now, and under other ones of its. */
+struct kms_share {
+	uint64_t current, other;
+};
+
+static struct kms_share share_of(const struct census *census, const struct kms_look *look)
+{
+	struct kms_share share = {0};
+	for (size_t i = 0; i < census->resource_count; i++)
+		for (size_t k = 0; k < census->resources[i].key_count; k++) {
+			const struct census_key *key = &census->resources[i].keys[k];
+			if (key->provider != PROVIDER_KMS || key->kms_version != 2 ||
+			    !text_equal(key->name, look->name))
+				continue;
+			if (text_equal(key->key_id, look->status.key_id))
+				share.current += key->objects;
+			else
+				share.other += key->objects;
+		}
+	return share;
+}
+
+static void print_kms(const struct status *status)
+{
+	for (size_t i = 0; i < status->kms_count; i++) {
+		const struct kms_look *look = &status->kms[i];
+		if (look->flaw) {
+			printf("kms        %s: %s\n", look->name, look->flaw);
+			continue;
+		}
+		struct kms_share share = share_of(status->census, look);
+		_cleanup_free_ char *id =
+			text_printable(look->status.key_id, strlen(look->status.key_id), KMS_KEY_ID_MAX);
+		_cleanup_free_ char *current = text_human_count(share.current), *other = text_human_count(share.other);
+		printf("kms        %s: ok, encrypts with key ID %s: %s values are under it, %s under other key IDs\n",
+		       look->name, id, current, other);
+	}
+}
+
+static void write_kms(struct json_writer *w, const struct status *status)
+{
+	json_key(w, "kms");
+	json_array_begin(w);
+	for (size_t i = 0; i < status->kms_count; i++) {
+		const struct kms_look *look = &status->kms[i];
+		struct kms_share share = share_of(status->census, look);
+		json_object_begin(w);
+		json_member_string(w, "name", look->name);
+		json_member_string(w, "version", look->status.version);
+		json_member_string(w, "healthz", look->status.healthz);
+		json_member_string(w, "keyID", look->status.key_id);
+		json_member_string(w, "flaw", look->flaw);
+		json_member_u64(w, "current", share.current);
+		json_member_u64(w, "other", share.other);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
 static void print_rotation(const struct session *session, const struct status *status)
 {
 	const struct journal *journal = status->journal;
@@ -99,6 +161,7 @@ static void write_json(const struct session *session, const struct status *statu
 	json_member_bool(&w, "runsTheFile", status->server.loaded == FACT_KNOWN && status->server.loaded_is_file);
 	json_member_string(&w, "why", status->server.why);
 	json_object_end(&w);
+	write_kms(&w, status);
 	json_key(&w, "rotation");
 	if (status->journal) {
 		json_object_begin(&w);
@@ -127,6 +190,7 @@ static void print_text(const struct command_context *context, const struct sessi
 {
 	if (session->config)
 		print_rules(session, status);
+	print_kms(status);
 	printf("etcd       revision %llu, %llu of %llu members answer\n\n",
 	       (unsigned long long)status->census->revision, (unsigned long long)status->answering,
 	       (unsigned long long)status->members);
@@ -140,6 +204,7 @@ static void print_text(const struct command_context *context, const struct sessi
 
 static void status_free(struct status *status)
 {
+	kms_look_free(status->kms, status->kms_count);
 	server_observation_free(&status->server);
 	census_free(status->census);
 	journal_free(status->journal);
@@ -152,6 +217,9 @@ static int status_of_one(struct command_context *context, struct session *sessio
 	int rc = census_take(&options, &status.census, err);
 	if (rc == 0 && session->config)
 		rc = present_look(session, &status.journal, &status.server, err);
+	if (rc == 0 && session->config)
+		rc = kms_look(session->cluster->loop, encryption_config_shape(session->config), &status.kms,
+			      &status.kms_count, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
@@ -162,7 +230,13 @@ static int status_of_one(struct command_context *context, struct session *sessio
 		print_text(context, session, &status);
 	context->printed_document = true;
 	rc = census_verdict(status.census, err);
-	return rc == 0 && session->config ? present_verdict(session, &status.server, err) : rc;
+	if (rc == 0 && session->config)
+		rc = present_verdict(session, &status.server, err);
+	for (size_t i = 0; rc == 0 && i < status.kms_count; i++)
+		if (status.kms[i].flaw)
+			rc = error_set(err, ERROR_FINDING, "KMS provider %s: %s", status.kms[i].name,
+				       status.kms[i].flaw);
+	return rc;
 }
 
 int cmd_status(struct command_context *context, struct error **err)

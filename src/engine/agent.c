@@ -19,6 +19,7 @@
 #define IDENTITY_ASK (10 * NS_PER_S)
 #define IDENTITY_GOOD (15 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
+#define KMS_ASK (10 * NS_PER_S)
 #define READ_TIMEOUT (5 * NS_PER_S)
 
 void agent_note(const struct agent *agent, const char *fmt, ...)
@@ -359,6 +360,25 @@ static void see(struct agent *agent)
 	node->seen.census = node->census_seen;
 }
 
+/* Of the file as it is. Now and then: a plugin that hangs must not hold up every turn. */
+static int ask_kms(struct agent *agent, struct error **err)
+{
+	struct target_content content = {0};
+	uint64_t now = clock_monotonic();
+	if (agent->kms_asked && now < agent->kms_asked + KMS_ASK)
+		return 0;
+	kms_look_free(agent->kms, agent->kms_count);
+	agent->kms = NULL;
+	agent->kms_count = 0;
+	int rc = 0;
+	if (target_read(agent->node->target, &content, NULL) == 0)
+		rc = kms_look(agent->node->cluster->loop, encryption_config_shape(content.config), &agent->kms,
+			      &agent->kms_count, err);
+	target_content_free(&content);
+	agent->kms_asked = clock_monotonic();
+	return rc;
+}
+
 static void look(struct agent *agent)
 {
 	struct rotation *node = agent->node;
@@ -658,7 +678,9 @@ static int turn(struct agent *agent, struct error **err)
 	if (rc < 0)
 		return rc;
 	agent_take_asked(agent);
-	rc = take_path(agent, err);
+	rc = ask_kms(agent, err);
+	if (rc == 0)
+		rc = take_path(agent, err);
 	if (rc < 0)
 		return rc;
 	agent_take_keys(agent);
@@ -705,6 +727,7 @@ static void agent_close(struct agent *agent)
 	key_rotation_free(agent->rotation);
 	key_server_free(agent->told);
 	strings_free(&agent->retired);
+	kms_look_free(agent->kms, agent->kms_count);
 	wake_stop(agent->wake);
 	free(agent->cluster_uid);
 	free(agent->identity);

@@ -8,6 +8,7 @@
 #include "engine/agent_peers.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
+#include "engine/kms_look.h"
 #include "engine/rotation_internal.h"
 #include "engine/wake.h"
 
@@ -18,8 +19,11 @@ struct agent {
 	struct rotation *node; /* this node's file, keys, looks and census */
 	struct agent_disk disk;
 	int lock_fd;
-	char *cluster_uid; /* of Namespace kube-system */
-	char *identity;    /* name of the server's identity Lease; NULL: not known yet */
+	char *cluster_uid;    /* of Namespace kube-system */
+	struct kms_look *kms; /* what the plugins of the file said, as asked at: */
+	size_t kms_count;
+	uint64_t kms_asked;
+	char *identity; /* name of the server's identity Lease; NULL: not known yet */
 	uint64_t identity_asked;
 	struct kube_identities identities; /* of all servers, as asked for at: */
 	uint64_t identities_at;

@@ -68,6 +68,18 @@ static void tell_configuration(const struct agent *agent, struct key_server_stat
 				add_key(&ret->configuration->rules[r].keys[k], ret);
 }
 
+static void tell_kms(const struct agent *agent, struct key_server_status *ret)
+{
+	ret->kms = xcalloc(agent->kms_count + 1, sizeof(*ret->kms));
+	for (size_t i = 0; i < agent->kms_count && i < KEY_SERVER_KMS_MAX; i++) {
+		const struct kms_look *look = &agent->kms[i];
+		ret->kms[ret->kms_count++] = (struct key_server_kms){.name = xstrdup(look->name),
+								     .healthz = xstrdup(look->flaw ? look->flaw : "ok"),
+								     .version = copy(look->status.version),
+								     .key_id = copy(look->status.key_id)};
+	}
+}
+
 static void tell_etcd(const struct agent *agent, const struct observation *seen, uint64_t now,
 		      struct key_server_status *ret)
 {
@@ -171,6 +183,7 @@ int agent_publish(struct agent *agent, struct error **err)
 	char heartbeat[28];
 	tell_server(agent, &seen->servers[0], status);
 	tell_configuration(agent, status);
+	tell_kms(agent, status);
 	tell_etcd(agent, seen, now, status);
 	tell_census(agent, now, status);
 	tell_orders(agent, status);

@@ -407,20 +407,26 @@ static void take_tallies(struct census_scan *scan)
  * value is counted by its key all the same: no more than its resource's name may be wrong. */
 static void check_proofs(struct census *census)
 {
-	_cleanup_strings_ forbidden = {0};
+	size_t forbidden = 0;
+	const char *first = NULL;
 	for (size_t i = 0; i < census->resource_count; i++) {
 		const struct map_entry *entry = census->resources[i].entry;
 		if (entry->proof != MAP_UNPROVED)
 			continue;
-		if (entry->forbidden && !census->resources[i].chosen)
-			strings_add(&forbidden, entry->resource->resource);
-		else
+		if (entry->forbidden && !census->resources[i].chosen) {
+			first = first ? first : entry->resource->resource;
+			forbidden++;
+		} else {
 			census_doubt(census, "%s: not proved to lie under %s: %s", entry->resource->resource,
 				     entry->prefix, entry->why);
+		}
 	}
-	_cleanup_free_ char *names = strings_join(&forbidden, ", ");
-	if (forbidden.count > 0)
-		census_note(census, "not proved to lie at their usual paths, for they may not be listed: %s", names);
+	if (forbidden > 0)
+		census_note(
+			census,
+			"%zu resources that the configuration does not name may not be listed (%s is one): they were "
+			"not proved to lie at their usual paths",
+			forbidden, first);
 }
 
 static int scan_with_restarts(struct census_scan *scan, struct error **err)

@@ -114,7 +114,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_BOOL(STATUS, restarting, "restarting"),
 	OBJECT_NUMBER(STATUS, process, "process", OBJECT_NUMBER_MAX, 0),
 	OBJECT_SHAPE(STATUS, configuration, "configuration"),
-	OBJECT_LIST(STATUS, kms, kms_count, "kms", 16, &kms_record),
+	OBJECT_LIST(STATUS, kms, kms_count, "kms", KEY_SERVER_KMS_MAX, &kms_record),
 	OBJECT_LIST(STATUS, keys, key_count, "keys", 64, &object_key_record),
 	OBJECT_TEXT(STATUS, incarnation, "incarnation", 64),
 	OBJECT_TEXT(STATUS, rotation, "rotation", 64),

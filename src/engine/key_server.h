@@ -10,6 +10,7 @@
 #include "engine/object_fields.h"
 
 #define KEY_SERVER_GROUPS_MAX 256 /* of a census; with more of them it is not complete */
+#define KEY_SERVER_KMS_MAX 16
 
 struct key_server_canary {
 	char *server, *resource, *name; /* resource: "secrets", "configmaps" */

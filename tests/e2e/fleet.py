@@ -66,15 +66,15 @@ class Fleet:
         self.agents[name] = agent
         return agent
 
-    def start_controller(self, *more, urls=None):
-        """`urls`: by which it reaches the servers, the first one for all that needs one only."""
+    def start_controller(self, *more, urls=None, env=None):
+        """`urls`: by which it reaches the servers, the first one for all that needs one only. `env`: more of it."""
         urls = urls or [each.url for each in self.cluster.servers]
         record = self.cluster.path(f"controller-{len(self.controllers)}.record")
         controller = start_kube_rekey([
             "controller", "--kubeconfig", self.controller_kubeconfig(
                 f"controller-{len(self.controllers)}.conf", urls[0]),
             "--record", record, *[word for url in urls for word in ("--apiserver", url)],
-            *more])
+            *more], env=env)
         controller.record = record
         self.test.addCleanup(stop, controller)
         self.controllers.append(controller)

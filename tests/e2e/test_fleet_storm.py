@@ -15,7 +15,6 @@ import subprocess
 import threading
 import time
 import unittest
-import unittest.mock
 
 from fleet import KEYS, ROTATIONS, SERVERS, FleetCase
 from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, wait_until
@@ -280,13 +279,15 @@ class Storm(FleetCase):
         if not os.path.exists(library):
             subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library,
                             os.path.join(parts.ROOT, "tests/e2e/lib/shim.c"), "-ldl"], check=True)
-        with unittest.mock.patch.dict(os.environ, {
-                "LD_PRELOAD": library, "KUBE_REKEY_TEST_SKEW": str(SKEW), "KUBE_REKEY_TEST_STOP": stop_file,
-                "KUBE_REKEY_TEST_STOP_AT": '"action":"write-step"'}):
-            return self.fleet.start_controller(urls=urls)
+        return self.fleet.start_controller(urls=urls, env={
+            "LD_PRELOAD": library, "KUBE_REKEY_TEST_SKEW": str(SKEW), "KUBE_REKEY_TEST_STOP": stop_file,
+            "KUBE_REKEY_TEST_STOP_AT": '"action":"write-step"'})
 
-    def leads(self, controller, timeout=60):
-        wait_until(lambda: "leading" in controller.err, timeout, f"a controller leads: {controller.err}")
+    def leads(self, controller, timeout=120):
+        try:
+            wait_until(lambda: "leading" in controller.err, timeout, "a controller leads")
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.fleet.said()}") from error
 
     def lease(self):
         return self.api.get("coordination.k8s.io/v1/leases", "kube-system", "kube-rekey")["spec"]

@@ -33,6 +33,7 @@ from .encryption import Rule, configuration, new_key, replace_file
 from .etcd import Etcd
 from .etcdclient import EtcdClient, key_of_value
 from .faultproxy import FaultProxy
+from .kms import KmsPlugin
 from .kubeconfig import write_kubeconfig
 from .parts import versions
 from .populate import PLANTED, bulk_secrets, populate, snapshot_hash

@@ -12,7 +12,7 @@ def new_key(size=32):
 class Rule:
     """One entry of `resources`: providers in order, the first one writes.
 
-    `providers` are ("aescbc", [(name, base64), ...]) pairs, or "identity".
+    `providers` are ("aescbc", [(name, base64), ...]) pairs, ("kms", a KmsPlugin) or "identity".
     """
 
     def __init__(self, resources, providers):
@@ -33,6 +33,10 @@ def configuration(*rules, comment="made by the test bed"):
                 lines.append("      - identity: {}")
                 continue
             kind, keys = provider
+            if kind == "kms":
+                lines += ["      - kms:", "          apiVersion: v2", f"          name: {keys.name}",
+                          f"          endpoint: {keys.endpoint}", "          timeout: 3s"]
+                continue
             lines += [f"      - {kind}:", "          keys:"]
             for name, secret in keys:
                 lines += [f"            - name: {name}", f"              secret: {secret}"]

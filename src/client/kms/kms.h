@@ -1,0 +1,17 @@
+/* A KMS v2 plugin on its Unix socket, as kube-apiserver reaches it. */
+#pragma once
+#include "base/error.h"
+#include "base/text.h"
+#include "format/kms_status.h"
+
+struct loop;
+
+/* An EncryptionConfiguration's endpoint as a socket: "/path", or "@name" for an abstract one ("unix:///@name";
+ * k8s.io/apiserver storage/value/encrypt/envelope util.ParseEndpoint). -ERROR_INPUT for what is none. New string. */
+_must_check_ int kms_socket(const char *endpoint, char **ret, struct error **err);
+
+/* /v2.KeyManagementService/Status. Waits, `timeout` ns at most. Errors name the endpoint: -ERROR_INPUT, -ERROR_NETWORK
+ * without an answer in time, -ERROR_PROTOCOL for rubbish and for a plugin of KMS v1 alone, -ERROR_LIMIT for an answer past
+ * KMS_ANSWER_MAX, as grpc.h for its own refusals. */
+_must_check_ int kms_status_fetch(struct loop *loop, const char *endpoint, uint64_t timeout, struct kms_status *ret,
+				  struct error **err);

@@ -1,0 +1,19 @@
+/* What the KMS v2 plugins of a configuration say of themselves. */
+#pragma once
+#include "base/text.h"
+#include "format/kms_status.h"
+#include "kube-rekey/encryption_config.h"
+
+struct loop;
+
+struct kms_look {
+	char *name;               /* the provider's */
+	struct kms_status status; /* where it answered */
+	char *flaw;               /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
+};
+/* Asks each plugin that the configuration names, one after the other, each for as long as the configuration gives a call,
+ * KMS_LOOK_TIMEOUT at most. Names come once; KMS v1 has no Status. Stops early only for a signal: -ERROR_INTERRUPTED. */
+#define KMS_LOOK_TIMEOUT (3 * UINT64_C(1000000000)) /* ns */
+_must_check_ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **ret, size_t *ret_count,
+			  struct error **err);
+void kms_look_free(struct kms_look *looks, size_t count);

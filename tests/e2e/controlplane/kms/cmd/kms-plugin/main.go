@@ -1,0 +1,157 @@
+// A KMS v2 plugin that does as it is told: which key it has, which it encrypts with, how well it is, how slow. It counts
+// the calls of each kind and key. What it is told is one JSON document, put by HTTP to a second Unix socket.
+package main
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/kms/pkg/service"
+)
+
+// State is what a test puts. A key's material is any text: two texts are two keys.
+type State struct {
+	KeyID    string            `json:"keyID"`    // as Status tells it, and Encrypt answers
+	Material string            `json:"material"` // name in Materials that Encrypt uses
+	Keys     map[string]string `json:"materials"`
+	Version  string            `json:"version"`
+	Healthz  string            `json:"healthz"`
+	// Errors instead of answers, and how long each takes.
+	FailStatus  string  `json:"failStatus"`
+	FailEncrypt string  `json:"failEncrypt"`
+	FailDecrypt string  `json:"failDecrypt"`
+	Seconds     float64 `json:"seconds"`
+}
+
+type plugin struct {
+	mutex  sync.Mutex
+	state  State
+	counts map[string]int // "encrypt KEYID", "decrypt KEYID", "status"
+}
+
+func (p *plugin) begin(ctx context.Context, what string) (State, error) {
+	p.mutex.Lock()
+	state := p.state
+	p.counts[what]++
+	p.mutex.Unlock()
+	select {
+	case <-time.After(time.Duration(state.Seconds * float64(time.Second))):
+		return state, nil
+	case <-ctx.Done():
+		return state, ctx.Err()
+	}
+}
+
+func (p *plugin) Status(ctx context.Context) (*service.StatusResponse, error) {
+	state, err := p.begin(ctx, "status")
+	if err == nil && state.FailStatus != "" {
+		err = errors.New(state.FailStatus)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &service.StatusResponse{Version: state.Version, Healthz: state.Healthz, KeyID: state.KeyID}, nil
+}
+
+func box(material string) (cipher.AEAD, error) {
+	key := sha256.Sum256([]byte(material))
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (p *plugin) Encrypt(ctx context.Context, uid string, data []byte) (*service.EncryptResponse, error) {
+	p.mutex.Lock()
+	id := p.state.KeyID
+	p.mutex.Unlock()
+	state, err := p.begin(ctx, "encrypt "+id)
+	if err == nil && state.FailEncrypt != "" {
+		err = errors.New(state.FailEncrypt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	material, known := state.Keys[state.Material]
+	if !known {
+		return nil, fmt.Errorf("the key %q is destroyed", state.Material)
+	}
+	aead, err := box(material)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, aead.NonceSize())
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, err
+	}
+	return &service.EncryptResponse{
+		Ciphertext:  append(nonce, aead.Seal(nil, nonce, data, nil)...),
+		KeyID:       state.KeyID,
+		Annotations: map[string][]byte{"material.kms.kube-rekey.dev": []byte(state.Material)},
+	}, nil
+}
+
+func (p *plugin) Decrypt(ctx context.Context, uid string, request *service.DecryptRequest) ([]byte, error) {
+	state, err := p.begin(ctx, "decrypt "+request.KeyID)
+	if err == nil && state.FailDecrypt != "" {
+		err = errors.New(state.FailDecrypt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	name := string(request.Annotations["material.kms.kube-rekey.dev"])
+	material, known := state.Keys[name]
+	if !known {
+		return nil, fmt.Errorf("the key %q is destroyed", name)
+	}
+	aead, err := box(material)
+	if err != nil {
+		return nil, err
+	}
+	if len(request.Ciphertext) < aead.NonceSize() {
+		return nil, errors.New("truncated ciphertext")
+	}
+	nonce, sealed := request.Ciphertext[:aead.NonceSize()], request.Ciphertext[aead.NonceSize():]
+	return aead.Open(nil, nonce, sealed, nil)
+}
+
+func (p *plugin) control(writer http.ResponseWriter, request *http.Request) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if request.Method == http.MethodPut {
+		var state State
+		if err := json.NewDecoder(request.Body).Decode(&state); err != nil {
+			http.Error(writer, err.Error(), http.StatusBadRequest)
+			return
+		}
+		p.state = state
+		return
+	}
+	_ = json.NewEncoder(writer).Encode(p.counts)
+}
+
+func main() {
+	listen := flag.String("listen", "", "socket of the plugin: a path, or @name")
+	control := flag.String("control", "", "socket that is told what to do")
+	flag.Parse()
+	p := &plugin{counts: map[string]int{}, state: State{Version: "v2", Healthz: "not told yet", KeyID: "none"}}
+	told, err := net.Listen("unix", *control)
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() { log.Fatal(http.Serve(told, http.HandlerFunc(p.control))) }()
+	log.Fatal(service.NewGRPCService(*listen, time.Minute, p).ListenAndServe())
+}

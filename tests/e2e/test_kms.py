@@ -1,0 +1,127 @@
+"""KMS v2: what a real plugin says of its key, beside what is stored."""
+
+import json
+import os
+import time
+import unittest
+
+from fleet import SERVERS, Fleet
+from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, wait_until
+
+SECRETS = 12
+
+
+class Status(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.plugin = cls.enterClassContext(KmsPlugin(cls.enterClassContext(Folder()), "vault"))
+        cls.text = configuration(Rule(["secrets"], [("kms", cls.plugin), "identity"]))
+        cls.cluster = cls.enterClassContext(Cluster(encryption=cls.text, request_timeout="3s", compaction="5s"))
+        cls.api, cls.server = cls.cluster.api, cls.cluster.servers[0]
+        for number in range(SECRETS):
+            cls.api.create("secrets", "default", {"metadata": {"name": f"s-{number}"}, "data": {"a": "YQ=="}})
+
+    def setUp(self):
+        self.plugin.tell(keyID="key-1", material="m1", version="v2", healthz="ok", failStatus="", seconds=0)
+
+    def status(self, *more):
+        return kube_rekey(["status", "--target", "file", "--encryption-config", self.server.config, "--kubeconfig",
+                           self.cluster.kubeconfig(), *self.cluster.etcd.flags(), *more])
+
+    def kms(self):
+        """(exit code, what is said of the plugin)."""
+        done = self.status("-o", "json")
+        (found,) = json.loads(done.out)["kms"]
+        self.assertEqual(found["name"], "vault")
+        return done.code, found
+
+    def test_well(self):
+        """The key of Status is the one that values are under, until it is another one."""
+        code, found = self.kms()
+        self.assertEqual((code, found["keyID"], found["healthz"], found["version"], found["flaw"]),
+                         (0, "key-1", "ok", "v2", None))
+        self.assertEqual((found["current"], found["other"]), (SECRETS, 0))
+        text = self.status().out
+        self.assertIn(f"vault: ok, encrypts with key ID key-1: {SECRETS} values are under it, 0 under other key IDs", text)
+        self.plugin.rotate("key-2", "m2")
+        code, found = self.kms()
+        self.assertEqual((code, found["keyID"], found["current"], found["other"]), (0, "key-2", 0, SECRETS))
+
+    def flaw(self):
+        code, found = self.kms()
+        self.assertEqual(code, 1)
+        done = self.status()
+        self.assertIn(f"vault: {found['flaw']}", done.out)
+        self.assertIn(f"KMS provider vault: {found['flaw']}", done.err)
+        return found["flaw"]
+
+    def test_flaws(self):
+        for told, flaw in (
+                ({"healthz": "vault is sealed"}, "healthz is vault is sealed, not ok"),
+                ({"healthz": "a\x1b[2Jb"}, "healthz is a?[2Jb, not ok"),
+                ({"version": "v1beta1"}, "version is v1beta1, not v2"),
+                ({"keyID": ""}, "it has no key ID"),
+                ({"keyID": "k" * 1025}, "its key ID has 1025 bytes, more than 1024")):
+            with self.subTest(flaw=flaw):
+                self.plugin.tell(keyID="key-1", healthz="ok", version="v2")
+                self.plugin.tell(**told)
+                self.assertEqual(self.flaw(), flaw)
+
+    def test_no_status(self):
+        """It fails, or does not answer in the time that the configuration gives it."""
+        self.plugin.tell(failStatus="permission denied: token expired")
+        self.assertIn("permission denied: token expired", self.flaw())
+        self.plugin.tell(failStatus="", seconds=30)
+        before = time.monotonic()
+        code, found = self.kms()
+        self.assertEqual(code, 1)
+        self.assertRegex(found["flaw"], "KMS plugin at unix:///.*vault.sock: .*timed out after 3[0-9]{3} milliseconds")
+        self.assertLess(time.monotonic() - before, 20)
+
+    def test_gone(self):
+        self.plugin.kill()
+        self.addCleanup(self.plugin.start)
+        self.assertIn("KMS plugin at unix://", self.flaw())
+
+    def test_reported_by_agents(self):
+        fleet = Fleet(self, self.cluster)
+        fleet.install()
+        fleet.start_agent(0)
+        fleet.start_controller()
+
+        def reported():
+            found = [each.get("status", {}).get("kms") for each in self.api.list(SERVERS)]
+            return found[0][0] if found and found[0] else {}
+        wait_until(lambda: reported().get("keyID") == "key-1", 40, "it is reported")
+        self.assertEqual(reported(), {"name": "vault", "healthz": "ok", "version": "v2", "keyID": "key-1"})
+        self.plugin.tell(healthz="sealed")
+        wait_until(lambda: reported().get("healthz") == "healthz is sealed, not ok", 40, "it is not well")
+
+
+class Abstract(unittest.TestCase):
+    def test_abstract_socket(self):
+        with Folder() as folder, KmsPlugin(folder, "abstract", abstract=True) as plugin, Cluster(
+                encryption=configuration(Rule(["secrets"], [("kms", plugin), "identity"]))) as cluster:
+            cluster.api.create("secrets", "default", {"metadata": {"name": "one"}, "data": {"a": "YQ=="}})
+            done = kube_rekey(["status", "--target", "file", "--encryption-config", cluster.servers[0].config, "--kubeconfig",
+                               cluster.kubeconfig(), *cluster.etcd.flags(), "-o", "json"])
+            (found,) = json.loads(done.out)["kms"]
+            self.assertEqual((done.code, found["keyID"], found["current"]), (0, "key-1", 1), done)
+
+
+class Folder:
+    """A temporary one of a short name: a socket's path may be no longer than 107 bytes."""
+
+    def __enter__(self):
+        self.path = f"/tmp/kms-{os.getpid()}-{id(self):x}"
+        os.mkdir(self.path, 0o700)
+        return self.path
+
+    def __exit__(self, *_):
+        for name in os.listdir(self.path):
+            os.unlink(os.path.join(self.path, name))
+        os.rmdir(self.path)
+
+
+if __name__ == "__main__":
+    unittest.main()
