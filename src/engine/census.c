@@ -67,7 +67,7 @@ static void forget_counts(struct census *census)
 	census->outside_named = 0;
 	census->outside_count = census->outside_plain = census->expected_plain = census->outside_unknown = 0;
 	census->values = census->bytes = 0;
-	census->stale = census->unknown = census->unreadable = census->does_not_open = 0;
+	census->stale = census->unknown = census->unreadable = census->opened = census->does_not_open = 0;
 	for (size_t i = 0; i < census->etcd_count; i++)
 		census->etcds[i].revision = census->etcds[i].first_revision = 0;
 }

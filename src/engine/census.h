@@ -113,7 +113,7 @@ struct census {
 	/* "k8s:enc:" of an unknown form, and what is no Kubernetes object at all; foreign prefixes left out */
 	uint64_t outside_unknown;
 	uint64_t values, bytes; /* read in all */
-	uint64_t stale, unknown, unreadable, does_not_open;
+	uint64_t stale, unknown, unreadable, opened, does_not_open;
 	char *does_not_open_example;
 	uint64_t begun, finished; /* monotonic */
 	bool whole_keyspace, shape_known;

@@ -153,6 +153,7 @@ void census_write_json(const struct census *census, struct json_writer *w)
 	json_member_u64(w, "stale", census->stale);
 	json_member_u64(w, "unknown", census->unknown);
 	json_member_u64(w, "unreadable", census->unreadable);
+	json_member_u64(w, "opened", census->opened);
 	json_member_u64(w, "doesNotOpen", census->does_not_open);
 	json_member_string(w, "doesNotOpenExample", census->does_not_open_example ? census->does_not_open_example : "");
 	json_member_u64(w, "values", census->values);

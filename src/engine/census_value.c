@@ -72,8 +72,12 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 		census->unreadable++;
 	}
 	const struct secret *opener = tally->openers[key - tally->keys];
-	if (!opener || opens(opener, key, kv))
+	if (!opener)
 		return;
+	if (opens(opener, key, kv)) {
+		census->opened++;
+		return;
+	}
 	resource->does_not_open++;
 	census->does_not_open++;
 	if (!census->does_not_open_example)

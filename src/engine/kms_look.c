@@ -14,7 +14,8 @@ static bool is_among(const struct kms_look *looks, size_t count, const char *nam
 
 static int ask(struct loop *loop, const struct config_key *key, struct kms_look *ret, struct error **err)
 {
-	uint64_t timeout = key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout : KMS_LOOK_TIMEOUT;
+	uint64_t timeout =
+		key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout : KMS_LOOK_TIMEOUT;
 	_cleanup_error_ failed = NULL;
 	*ret = (struct kms_look){.name = xstrdup(key->name)};
 	int rc = kms_status_fetch(loop, key->kms_endpoint, timeout, &ret->status, &failed);

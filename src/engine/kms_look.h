@@ -9,7 +9,7 @@ struct loop;
 struct kms_look {
 	char *name;               /* the provider's */
 	struct kms_status status; /* where it answered */
-	char *flaw;               /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
+	char *flaw; /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
 };
 /* Asks each plugin that the configuration names, one after the other, each for as long as the configuration gives a call,
  * KMS_LOOK_TIMEOUT at most. Names come once; KMS v1 has no Status. Stops early only for a signal: -ERROR_INTERRUPTED. */

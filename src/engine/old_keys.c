@@ -63,9 +63,9 @@ static bool shape_has(const struct config_shape *shape, const struct config_key 
 	return false;
 }
 
-static bool is_local(const struct config_key *key)
+static bool has_bytes(enum provider_type type)
 {
-	return key->type != PROVIDER_IDENTITY && key->type != PROVIDER_KMS;
+	return type != PROVIDER_IDENTITY && type != PROVIDER_KMS;
 }
 
 void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
@@ -75,7 +75,7 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
 		for (size_t k = 0; k < from->rules[r].key_count; k++) {
 			const struct config_key *key = &from->rules[r].keys[k];
 			_cleanup_free_ char *label = config_key_label(key);
-			if (is_local(key) && !shape_has(to, key) && !strings_has(ret, label))
+			if (has_bytes(key->type) && !shape_has(to, key) && !strings_has(ret, label))
 				strings_add(ret, label);
 		}
 }
@@ -334,7 +334,7 @@ int new_keys_hold(const char *directory, const struct strings *labels, const str
 	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;
-		if (split_label(labels->items[i], &type, &name))
+		if (split_label(labels->items[i], &type, &name) && has_bytes(type))
 			rc = save_with_comment(&policy, type, name, keys, comment, err);
 	}
 	return rc < 0 ? error_wrap(err, rc, "holding the new key") : 0;

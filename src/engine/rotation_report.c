@@ -130,12 +130,12 @@ static void tell_census(struct rotation *r)
 		return;
 	report->objects = rotation_objects(r);
 	report->revision = census->revision;
-	_cleanup_free_ char *objects = text_human_count(report->objects);
-	_cleanup_free_ char *line =
-		xasprintf("every value in etcd read at revision %llu and opened with the present configuration: %s "
-			  "objects, %llu stale, %llu unreadable",
-			  (unsigned long long)census->revision, objects, (unsigned long long)census->stale,
-			  (unsigned long long)census->unreadable);
+	_cleanup_free_ char *objects = text_human_count(report->objects), *opened = text_human_count(census->opened);
+	_cleanup_free_ char *line = xasprintf(
+		"every value in etcd read at revision %llu: %s objects, %llu stale, %llu unreadable; %s opened "
+		"with the present configuration's own keys",
+		(unsigned long long)census->revision, objects, (unsigned long long)census->stale,
+		(unsigned long long)census->unreadable, opened);
 	strings_add(&report->evidence, line);
 }
 

@@ -6,7 +6,8 @@ import time
 import unittest
 
 from fleet import SERVERS, Fleet
-from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, wait_until
+from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, populate, replace_file, snapshot_hash,
+                 wait_until)
 
 SECRETS = 12
 
@@ -96,6 +97,44 @@ class Status(unittest.TestCase):
         self.assertEqual(reported(), {"name": "vault", "healthz": "ok", "version": "v2", "keyID": "key-1"})
         self.plugin.tell(healthz="sealed")
         wait_until(lambda: reported().get("healthz") == "healthz is sealed, not ok", 40, "it is not well")
+
+
+class Rotate(unittest.TestCase):
+    """One server, by --to FILE: from a local key to KMS v2, and back."""
+
+    def setUp(self):
+        self.plugin = self.enterContext(KmsPlugin(self.enterContext(Folder()), "vault"))
+        self.cluster = self.enterContext(Cluster(request_timeout="3s", compaction="5s"))
+        populate(self.cluster, namespaces=("default", "team-a"), big=False)
+        self.server = self.cluster.servers[0]
+
+    def rotate_to(self, *providers):
+        target = self.cluster.path("to.yaml")
+        replace_file(target, configuration(Rule(["secrets", "configmaps"], [*providers, "identity"])))
+        done = kube_rekey([
+            "rotate", "--yes", "--servers", "1", "--to", target, "--compact", "--settle", "3s", "--qps", "0",
+            "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir",
+            self.cluster.path("state"), *self.cluster.etcd.flags()])
+        self.assertEqual(done.code, 0, done)
+        return done
+
+    def test_there_and_back(self):
+        before = snapshot_hash(self.cluster.api)
+        done = self.rotate_to(("kms", self.plugin))
+        # Only the plugin opens what is under it.
+        self.assertIn("0 stale, 0 unreadable; 0 opened with", done.out)
+        counts = self.cluster.etcd.prefix_counts()
+        self.assertEqual([key for key in counts if key != "identity"], ["kms-v2:vault"])
+        self.assertGreater(self.plugin.counts()["encrypt key-1"], 0)
+        # The key of before is needed for nothing: not to start, not to read.
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        done = self.rotate_to(("aescbc", [("back", new_key())]))
+        self.assertRegex(done.out, "0 stale, 0 unreadable; [1-9][0-9]* opened with")
+        self.assertNotIn("kms-v2:vault", self.cluster.etcd.prefix_counts())
+        self.plugin.kill()
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
 class Abstract(unittest.TestCase):

@@ -511,7 +511,7 @@ class FateOfKeys(Case):
         for command in ("rotate --yes", "plan"):
             refused = self.operator.run(command, "--to", self.to("fresh", key), code=3)
             self.assertIn("aescbc/fresh is no new key", refused.err)
-            self.assertIn(f"as aescbc/{old}", refused.err)
+            self.assertIn(f"(aescbc/{old})", refused.err)
         self.assertEqual(self.server.read_config(), config)
         self.assertEqual(keys_in_etcd(self.cluster, "secrets"), values)
         # What is needed for an old backup is put in by hand, and leaves as any other read key.

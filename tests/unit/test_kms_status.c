@@ -15,9 +15,9 @@ static int parse(const char *fields, struct kms_status *ret)
 	for (size_t i = 0; i < parts.count; i++) {
 		const char *text = parts.items[i];
 		if (*text != '\0')
-			assert_int_equal(pb_write_bytes_field(&message, (uint32_t)(text[0] - '0'), text + 2,
-							      strlen(text + 2)),
-					 0);
+			assert_int_equal(
+				pb_write_bytes_field(&message, (uint32_t)(text[0] - '0'), text + 2, strlen(text + 2)),
+				0);
 	}
 	return kms_status_parse(message.data, message.len, ret);
 }
@@ -80,10 +80,10 @@ static void test_rubbish(void **state)
 		const char *bytes;
 		size_t len;
 	} broken[] = {
-		{"\x0a\x05v2", 4},     /* cut off */
-		{"\x0a\x02v\xff", 4},  /* not UTF-8 */
-		{"\x12\x03o\0k", 5},   /* a NUL */
-		{"HTTP/1.1 400", 12},  /* another protocol */
+		{"\x0a\x05v2", 4},    /* cut off */
+		{"\x0a\x02v\xff", 4}, /* not UTF-8 */
+		{"\x12\x03o\0k", 5},  /* a NUL */
+		{"HTTP/1.1 400", 12}, /* another protocol */
 		{"\xff\xff\xff\xff", 4},
 	};
 	(void)state;
