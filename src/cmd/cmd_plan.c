@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/json_writer.h"
@@ -101,12 +102,24 @@ static void print_times(const struct command_context *context, const struct esti
 	       !e->drops || context->options.compact ? "" : "; --compact: at once)");
 }
 
+/* Labels of keys whose bytes are in a file. */
+static void keep_local(const struct strings *labels, struct strings *ret)
+{
+	for (size_t i = 0; i < labels->count; i++)
+		if (strchr(labels->items[i], '/') && !text_starts(labels->items[i], "kms/"))
+			strings_add(ret, labels->items[i]);
+}
+
 static void print_warnings(const struct command_context *context, const struct rotation *rotation,
 			   const struct estimate *e)
 {
 	_cleanup_free_ char *space = text_human_bytes(2 * e->bytes);
 	const struct journal *journal = rotation_journal(rotation);
-	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", ");
+	_cleanup_strings_ old_local = {0};
+	_cleanup_strings_ new_local = {0};
+	keep_local(&journal->old_keys, &old_local);
+	keep_local(&journal->new_keys, &new_local);
+	_cleanup_free_ char *old_keys = strings_join(&old_local, ", ");
 	printf("Needs about %s in etcd until the next compaction and defragmentation.\n", space);
 	if (e->drops && *old_keys) {
 		printf("Afterwards %s is %s.\n", old_keys,
@@ -116,7 +129,7 @@ static void print_warnings(const struct command_context *context, const struct r
 			       : "kept, mode 0600, under --state-dir (--old-key seal:CERT or destroy)");
 		printf("Backups made before the last step still need %s.\n", old_keys);
 	}
-	if (journal->new_keys.count > 0 &&
+	if (new_local.count > 0 &&
 	    (!context->options.new_key_copy || text_equal(context->options.new_key_copy, "none")))
 		printf("The new key will be in the configuration file alone: losing this disk will lose etcd's backups "
 		       "too (--new-key-copy seal:CERT).\n");

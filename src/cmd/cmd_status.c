@@ -113,8 +113,10 @@ static void write_kms(struct json_writer *w, const struct status *status)
 		json_member_string(w, "healthz", look->status.healthz);
 		json_member_string(w, "keyID", look->status.key_id);
 		json_member_string(w, "flaw", look->flaw);
-		json_member_u64(w, "current", share.current);
-		json_member_u64(w, "other", share.other);
+		if (!look->flaw) {
+			json_member_u64(w, "current", share.current);
+			json_member_u64(w, "other", share.other);
+		}
 		json_object_end(w);
 	}
 	json_array_end(w);

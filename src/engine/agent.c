@@ -187,6 +187,10 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	struct journal *journal = node->journal;
 	int from = (int)back->count - 1;
 	int written = agent->disk.written_step;
+	/* No file ever had them. */
+	int rc = from == 0 ? new_keys_let_go(node->held_directory, &journal->new_keys, err) : 0;
+	if (rc < 0)
+		return rc;
 	strings_free(&journal->old_keys);
 	strings_free(&journal->new_keys);
 	intent_old_keys(back->steps[0], back->steps[from], &journal->old_keys);
@@ -195,7 +199,7 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	journal->retired = node->retired = false;
 	node->look.ran_step = turned(node->look.ran_step, from);
 	agent->disk.written_step = STEP_NONE;
-	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
+	rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = journal_write(node->target->path, journal, err);
 	agent->disk.written_step = turned(written, from);
@@ -209,6 +213,15 @@ static bool is_lawful(const struct journal *journal, const struct key_rotation *
 {
 	bool begun = text_equal(journal->rotation, rotation->meta.uid);
 	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
+}
+
+/* Whether each key that will leave can be kept, or sealed, as asked, before the first one does. */
+static int check_old_keys(const struct agent *agent, const struct path *path, struct error **err)
+{
+	int rc = 0;
+	for (size_t step = 0; rc == 0 && step + 1 < path->count; step++)
+		rc = old_keys_check(&agent->node->old_key, path, step, &agent->node->keys, err);
+	return rc;
 }
 
 /* The path of the rotation that was acknowledged: begun, or gone back on. */
@@ -226,7 +239,8 @@ static int take_path(struct agent *agent, struct error **err)
 		return 0;
 	}
 	_cleanup_error_ failed = NULL;
-	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 || agent_take_policy(agent, &failed) < 0) {
+	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 || agent_take_policy(agent, &failed) < 0 ||
+	    check_old_keys(agent, path, &failed) < 0) {
 		agent_trouble(agent, error_message(failed));
 		return 0;
 	}

@@ -73,10 +73,12 @@ static void tell_kms(const struct agent *agent, struct key_server_status *ret)
 	ret->kms = xcalloc(agent->kms_count + 1, sizeof(*ret->kms));
 	for (size_t i = 0; i < agent->kms_count && i < KEY_SERVER_KMS_MAX; i++) {
 		const struct kms_look *look = &agent->kms[i];
-		ret->kms[ret->kms_count++] = (struct key_server_kms){.name = xstrdup(look->name),
-								     .healthz = xstrdup(look->flaw ? look->flaw : "ok"),
-								     .version = copy(look->status.version),
-								     .key_id = copy(look->status.key_id)};
+		ret->kms[ret->kms_count++] =
+			(struct key_server_kms){.name = xstrdup(look->name),
+						.healthz = xstrdup(look->flaw ? look->flaw : "ok"),
+						/* Of one that is well they fit. */
+						.version = look->flaw ? NULL : copy(look->status.version),
+						.key_id = look->flaw ? NULL : copy(look->status.key_id)};
 	}
 }
 

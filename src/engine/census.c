@@ -116,8 +116,11 @@ static void scan_free(struct census_scan *scan)
 
 static bool chosen_by_default(const struct census_options *options, const struct kube_resource *resource)
 {
-	return text_equal(resource->resource, "secrets") || text_equal(resource->resource, "configmaps") ||
-	       (options->shape && config_shape_rule(options->shape, resource->resource));
+	bool encrypted = options->shape && config_shape_rule(options->shape, resource->resource);
+	/* Before the first step, not when one of them is encrypted already and nothing can be proved of it. */
+	for (size_t i = 0; options->path && i < options->path->count; i++)
+		encrypted = encrypted || config_shape_rule(options->path->steps[i], resource->resource);
+	return encrypted || text_equal(resource->resource, "secrets") || text_equal(resource->resource, "configmaps");
 }
 
 /* One flag per resource of the API server. */

@@ -14,6 +14,7 @@
 #pragma once
 #include "base/text.h"
 #include "engine/resource_map.h"
+#include "kube-rekey/path.h"
 #include "kube-rekey/observation.h"
 
 struct census_options {
@@ -24,6 +25,7 @@ struct census_options {
 	const char *etcd_prefix; /* "/registry" */
 	const struct kube_resources *resources;
 	const struct config_shape *shape; /* of the configuration in force; NULL: not known */
+	const struct path *path;          /* of a rotation: what any of its steps encrypts is read too; NULL */
 	/* opens each local value with this configuration's keys; NULL: no */
 	const struct encryption_config *open_with;
 	/* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */

@@ -30,8 +30,11 @@ void controller_note(const struct controller *c, const char *fmt, ...)
 
 void controller_trouble(struct controller *c, const char *text)
 {
-	if (text && !text_equal(text, c->trouble))
+	if (text && !text_equal(text, c->noted)) {
 		controller_note(c, "%s", text);
+		free(c->noted);
+		c->noted = xstrdup(text);
+	}
 	char *copy = text ? xstrdup(text) : NULL;
 	free(c->trouble);
 	c->trouble = copy;
@@ -89,6 +92,7 @@ static void forget_rotation(struct controller *c)
 	c->refused = false;
 	c->keys_asked_at = 0;
 	controller_trouble(c, NULL);
+	free(steal(c->noted));
 }
 
 /* Then all is begun anew, as another leader would: under an epoch of its own. */
@@ -332,6 +336,7 @@ static void controller_close(struct controller *c)
 	census_observation_free(&c->census.seen);
 	free(c->set_why);
 	free(c->trouble);
+	free(c->noted);
 	free(c->remark);
 	if (c->record)
 		fclose(c->record);

@@ -174,8 +174,8 @@ static bool was_ordered(const struct controller *c, const struct decision *d)
 	if (!spec || !spec->rescue || !text_equal(spec->rotation, c->rotation->meta.uid) || spec->step != d->to_step ||
 	    !text_equal(spec->expect_hash, c->seen.servers[d->server].file_hash))
 		return false;
-	return !(status->epoch == spec->epoch && status->done.sequence == spec->sequence &&
-		 text_equal(status->done.result, "ok"));
+	bool failed = status->done.sequence == spec->sequence && !text_equal(status->done.result, "ok");
+	return failed || status->epoch != spec->epoch || status->sequence < spec->sequence;
 }
 
 /* What failed a moment ago is not tried again at once. */
@@ -521,7 +521,7 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	status->progress.total = progress->total;
 	status->progress.done = progress->done;
 	status->progress.per_second = progress->per_second;
-	status->progress.eta_seconds = progress->eta / NS_PER_S;
+	status->progress.eta_seconds = (progress->eta + NS_PER_S - 1) / NS_PER_S; /* never sooner than it can be */
 	free(status->progress.namespace_);
 	status->progress.namespace_ = progress->namespace_ ? xstrdup(progress->namespace_) : NULL;
 	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))

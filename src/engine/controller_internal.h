@@ -107,6 +107,7 @@ struct controller {
 		size_t count;
 	} canary;
 	char *trouble;
+	char *noted;  /* the last trouble that a person was told of */
 	char *remark; /* on the decision: what a person asked for meanwhile; NULL */
 	enum hold hold;
 	bool gives_up_sweep;    /* an abort that is asked for from now on ends the sweep */

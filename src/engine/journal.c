@@ -253,15 +253,14 @@ struct journal *journal_of_present(const struct config_shape *shape, const char 
 	return journal;
 }
 
-/* A step whose file could not be written is tried again and again, each time with another nonce. */
+/* A step whose file could not be written is tried again and again, each time with another nonce. The first of its hashes
+ * stays: it may be that of the present file. */
 static void make_room(struct journal *journal, int step)
 {
 	size_t count = 0, oldest = SIZE_MAX;
-	for (size_t i = journal->hash_count; i-- > 0;)
-		if (journal->hashes[i].step == step) {
-			count++;
+	for (size_t i = 0; i < journal->hash_count; i++)
+		if (journal->hashes[i].step == step && ++count == 2)
 			oldest = i;
-		}
 	if (count < JOURNAL_HASHES_OF_A_STEP)
 		return;
 	free(journal->hashes[oldest].sha256);

@@ -8,9 +8,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "format/yaml_tree.h"
+
+#define CMDLINE_MAX (256u << 10)
+#define PROCESSES_MAX 64
 
 #define PROGRAM "kube-apiserver"
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S)
@@ -543,6 +547,28 @@ int node_same_file(const char *proc, unsigned pid, const char *seen, const char 
 		close(fd);
 	close(root);
 	return rc;
+}
+
+unsigned node_reader_of(const char *proc, const char *path)
+{
+	unsigned pids[PROCESSES_MAX], reader = 0;
+	size_t count = node_find_apiservers(proc, pids, PROCESSES_MAX);
+	size_t i;
+
+	for (i = 0; i < count && i < PROCESSES_MAX && reader == 0; i++) {
+		_cleanup_free_ char *cmdline = xasprintf("%s/%u/cmdline", proc, pids[i]);
+		_cleanup_secret_ bytes = NULL;
+		struct node_facts facts = {0};
+
+		if (file_read(cmdline, CMDLINE_MAX, &bytes, NULL) < 0 ||
+		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
+			continue;
+		if (facts.encryption_config != NULL &&
+		    node_same_file(proc, pids[i], facts.encryption_config, path) == 1)
+			reader = pids[i];
+		node_facts_free(&facts);
+	}
+	return reader;
 }
 
 /* A mount point of mountinfo, where space, tab, newline and backslash stand as \ooo. In place. */

@@ -174,6 +174,10 @@ static int check_one(const struct old_keys_policy *policy, enum provider_type ty
 	const struct secret *old = keys_find(&there, type, name);
 	if (old && !secret_equal(old, bytes))
 		return error_set(err, ERROR_REFUSED, "%s holds another key of that name: move it away first", path);
+	/* Of an earlier rotation, for this key did not leave yet. */
+	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
+	if (policy->fate == OLD_KEY_SEAL && !old && access(sealed, F_OK) == 0)
+		return error_set(err, ERROR_REFUSED, "%s holds a sealed key of that name: move it away first", sealed);
 	return old != NULL;
 }
 

@@ -517,7 +517,9 @@ static int begin(struct rotation *r, struct error **err)
 static int end(struct rotation *r, struct error **err)
 {
 	forget_canaries(r);
-	int rc = target_clean(r->target, true, err);
+	/* Linked or mounted meanwhile to where the server looks: then it is no more ours to remove. */
+	bool taken = r->target->manual && node_reader_of("/proc", r->target->path) != 0;
+	int rc = taken ? 0 : target_clean(r->target, true, err);
 	if (rc == 0)
 		rc = new_keys_let_go(r->held_directory, &r->journal->new_keys, err);
 	return rc == 0 ? journal_remove(r->target->path, err) : rc;

@@ -326,6 +326,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.etcd_prefix = r->cluster->etcd_prefix,
 			.resources = &r->cluster->resources,
 			.shape = encryption_config_shape(present.config),
+			.path = r->journal->path,
 			.open_with = present.config,
 			.whole_keyspace = true,
 			.foreign_prefixes = &r->foreign_prefixes,

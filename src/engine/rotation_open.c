@@ -68,6 +68,11 @@ static int check_same_file(const struct rotation *r, struct error **err)
 static int check_node(const struct rotation *r, struct error **err)
 {
 	const struct node_facts *node = &r->cluster->node;
+	if (r->options.manual &&
+	    (node_reads_file(node, r->target->path) == 1 || node_reader_of("/proc", r->target->path) != 0))
+		return error_set(err, ERROR_REFUSED,
+				 "%s is the file that the API server reads: --out is for another directory",
+				 r->target->path);
 	if (r->options.manual || r->options.read_only)
 		return 0; /* nothing is written into a server's file */
 	int rc = check_same_file(r, err);

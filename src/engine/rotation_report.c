@@ -177,7 +177,8 @@ static void tell_settling(struct rotation *r)
 		return;
 	_cleanup_free_ char *time = text_human_duration(r->settled_ended - r->settled_began);
 	_cleanup_free_ char *line =
-		xasprintf("%s without silence of a server or an etcd member, a canary of each server at the end", time);
+		xasprintf("%s without silence of a server or an etcd member%s", time,
+			  canary_possible(r->journal->path) ? ", a canary of each server at the end" : "");
 	strings_add(&report->evidence, line);
 	uint64_t least = r->cluster->request_timeout > 15 * NS_PER_S ? r->cluster->request_timeout : 15 * NS_PER_S;
 	if (r->settle_time < least) {

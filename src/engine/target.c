@@ -75,6 +75,12 @@ static int seal_output(struct target *target, const char *cert, const char *stat
 	return 0;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+	struct stat of_a, of_b;
+	return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
 int target_manual(const char *source, const char *directory, const char *as_deployed, const char *seal_cert,
 		  const char *state_directory, struct target **ret, struct error **err)
 {
@@ -102,6 +108,13 @@ int target_manual(const char *source, const char *directory, const char *as_depl
 	target->path = xasprintf("%s/%s", real, slash ? slash + 1 : source);
 	target->source = xstrdup(source);
 	target->as_deployed = as_deployed ? xstrdup(as_deployed) : NULL;
+	/* What lies in --out is removed in the end. */
+	if (same_file(source, target->path)) {
+		int rc = error_set(err, ERROR_REFUSED, "--out %s: it has the very file that the API server reads",
+				   directory);
+		error_set_hint(err, "choose another directory, which your pipeline takes the next file from");
+		return rc;
+	}
 	int rc = seal_cert ? seal_output(target, seal_cert, state_directory, err) : 0;
 	if (rc == 0)
 		*ret = steal(target);
@@ -213,6 +226,12 @@ int target_write(const struct target *target, const struct secret *content, cons
 int target_clean(const struct target *target, bool done, struct error **err)
 {
 	if (target->manual && done) {
+		/* Put in place by a symlink it is the server's now, and so it may be by a hard link. */
+		struct stat status;
+		if (same_file(target->source, target->path))
+			return 0;
+		if (stat(target->path, &status) == 0 && status.st_nlink > 1)
+			return error_set(err, ERROR_IO, "removing %s: it has another name (a hard link)", target->path);
 		int rc = target->sealed_path ? file_shred(target->sealed_path, err) : 0;
 		return rc == 0 ? file_shred(target->path, err) : rc;
 	}

@@ -177,6 +177,18 @@ class Manual(Ordinary):
         self.assertEqual(os.listdir(self.out), ["sub"])
         self.operator.run("rotate", "--yes", "--target", "manual", code=64)
 
+    def test_the_servers_own_directory(self):
+        """What lies in --out is removed in the end: never the server's own file, by whatever name it is given."""
+        folder = os.path.dirname(self.server.config)
+        os.chmod(folder, 0o700)
+        before = self.server.read_config()
+        refused = self.operator.run("rotate", "--yes", "--target", "manual", "--out", folder, config=self.server.config, code=3)
+        self.assertIn("the very file that the API server reads", refused.err)
+        # Asked with a copy of the same name: the process tells what it reads.
+        refused = self.operator.run("rotate", "--yes", "--target", "manual", "--out", folder, config=self.present, code=3)
+        self.assertIn("is the file that the API server reads", refused.err)
+        self.assertEqual(self.server.read_config(), before)
+
     @unittest.skipUnless(os.geteuid() == 0, "mounting needs root")
     def test_a_file_that_somebody_else_writes(self):
         """8: k3s' own file is not written (3): its owner is named, and this target offered, which

@@ -440,6 +440,23 @@ class FateOfKeys(Case):
         self.assertNotIn("losing this disk", "\n".join(report["remains"]))
         self.assertIn("sealed in", "\n".join(report["remains"]))
 
+    def test_seal_never_takes_the_place_of_another(self):
+        """An earlier rotation's sealed key of the same name stays: backups may need it."""
+        (name,) = re.findall(r"name: (\S+)", self.server.read_config())
+        retired = os.path.join(self.operator.state, "retired")
+        os.makedirs(retired, mode=0o700, exist_ok=True)
+        (kind,) = re.findall(r"- (aescbc|aesgcm|secretbox):", self.server.read_config())
+        earlier = os.path.join(retired, f"{kind}-{name}.yaml.cms")
+        self.addCleanup(os.unlink, earlier)
+        with open(earlier, "w", encoding="ascii") as file:
+            file.write("earlier")
+        before = self.server.read_config()
+        refused = self.operator.run("rotate", "--yes", "--old-key", f"seal:{self.certificate().cert}", code=3)
+        self.assertIn(f"{earlier} holds a sealed key of that name", refused.err)
+        self.assertEqual(self.server.read_config(), before)
+        with open(earlier, encoding="ascii") as file:
+            self.assertEqual(file.read(), "earlier")
+
     def test_without_the_copy_nothing_is_promoted(self):
         """A new key that is on no disk but in the server's file, where anybody may overwrite it,
         never writes: a copy that cannot be made stops the rotation before promotion."""
