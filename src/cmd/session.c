@@ -19,6 +19,7 @@
 #define PEM_MAX (1u << 20)
 #define PROCESSES_MAX 64
 #define PATIENCE (2 * NS_PER_S)
+#define REFUSALS_OF_A_START 15
 
 /* --- what this node says --- */
 
@@ -388,9 +389,12 @@ static int pause_for(struct command_context *context, uint64_t time, struct erro
 int session_open_patiently(struct command_context *context, unsigned needs, struct session *ret, struct error **err)
 {
 	_cleanup_free_ char *told = NULL;
+	unsigned refusals = 0;
 	for (;;) {
 		int rc = session_open(context, needs, ret, err);
-		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)
+		/* A server that has just started refuses everything until it has read who may do what. */
+		bool passes = rc == -ERROR_AUTH && told && ++refusals <= REFUSALS_OF_A_START;
+		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && !passes)
 			return rc;
 		if (!text_equal(told, error_message(*err))) {
 			free(told);
