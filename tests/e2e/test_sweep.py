@@ -723,13 +723,13 @@ class Library(SweepCase):
         super().setUpClass()
         cls.tool = link_tool("tool_sweep")
 
-    def run_tool(self, *arguments, mode="replace", qps=0, skip_above=0, resource="secrets", proxy=None):
+    def run_tool(self, *arguments, mode="replace", qps=0, skip_above=0, resource="secrets", proxy=None, backwards=0):
         more = {"url": proxy.url, "name": "tool.conf"} if proxy else {}
         done = subprocess.run([self.tool, self.cluster.kubeconfig(**more), mode, str(qps), str(skip_above), resource,
                                *arguments], capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         found = json.loads(done.stdout)
-        self.assertEqual(found["backwards"], 0)
+        self.assertLessEqual(found["backwards"], backwards)
         self.assertEqual(found["finished"], 1)
         self.assertGreater(found["calls"], 0)
         return found
@@ -796,7 +796,9 @@ class Library(SweepCase):
                 self.api.delete("configmaps", "aa-made", f"old-{number}")
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             changing = pool.submit(others)
-            found = self.run_tool(mode="replace+watch", qps=120, skip_above=version, resource="secrets,configmaps")
+            # On a busy machine one look in hundreds was seen to have one object less done, as others deleted; what is left
+            # never grows by more than they made.
+            found = self.run_tool(mode="replace+watch", qps=120, skip_above=version, resource="secrets,configmaps", backwards=1)
             changing.result()
         self.assertEqual((found["objects"], found["gone"], found["skipped"], found["conflicts"]),
                          (len(listed) - 10, 0, 10, 0))
