@@ -16,6 +16,7 @@ from lib import ApiError, Cluster, parts, populate, snapshot_hash, start_kube_re
 MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
 ROTATIONS, SERVERS = f"{GROUP}/keyrotations", f"{GROUP}/keyservers"
+CLUSTER_ROLES = "rbac.authorization.k8s.io/v1/clusterroles"
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
 
 
@@ -51,6 +52,13 @@ class Fleet:
 
     def controller_kubeconfig(self, name, url=None):
         return self.kubeconfig(name, "kube-rekey:controller", url=url)
+
+    def allow(self, *resources, group=""):
+        """To be rewritten and read by a census, as whoever encrypts more than the shipped roles name."""
+        for role, verbs in (("kube-rekey-rewrite", ["get", "list", "watch", "update", "patch"]), ("kube-rekey-census", ["list"])):
+            rules = self.api.get(CLUSTER_ROLES, None, role)["rules"]
+            self.api.patch(CLUSTER_ROLES, None, role, {
+                "rules": [*rules, {"apiGroups": [group], "resources": list(resources), "verbs": verbs}]})
 
     def start_agent(self, index, *more, url=None, under=()):
         """`url`: by which it reaches its server."""

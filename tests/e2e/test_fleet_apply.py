@@ -200,6 +200,7 @@ class NothingServes(FleetCase):
     def test_files_that_go_back(self):
         """On a node whose server is down, the agent is served by the other one, and its key is put back by order. On all
         nodes at once nobody can read an order any more: each agent puts the key back by itself, and the rotation goes on."""
+        self.fleet.allow("keyservers", "keyrotations", group="kube-rekey.dev")
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         files = [server.read_config() for server in self.cluster.servers]
         first, second = self.cluster.servers

@@ -148,6 +148,7 @@ class Keys(FleetCase):
         ((old, secret),) = self.keys()[0].items()
         target = self.file("target", ("secrets, configmaps, serviceaccounts", "secretbox: {keys: [{name: key-2027}]}"))
         self.api.create("serviceaccounts", "default", {"metadata": {"name": "one"}})
+        self.fleet.allow("serviceaccounts")
         self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/serviceaccounts/")), ["identity"])
         with self.writers():
             self.fleet.start()
