@@ -23,13 +23,10 @@ class Cleanups(contextlib.ExitStack):
     addCleanup = contextlib.ExitStack.callback  # pylint: disable=invalid-name
 
 
-class Others:
-    """Somebody who creates, changes and deletes secrets at a steady rate, inside `with`."""
+class InBackground:
+    """Somebody who does _run() inside `with`, until it is _over."""
 
-    def __init__(self, api, there):
-        """`there`: so many secrets were seeded."""
-        self.api, self.there = api, there
-        self.created = self.writes = 0
+    def __init__(self):
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -39,7 +36,24 @@ class Others:
 
     def __exit__(self, *_):
         self._over.set()
+        self._hurry()
         self._thread.join()
+
+    def _hurry(self):
+        """Ends what _run() waits for."""
+
+    def _run(self):
+        raise NotImplementedError
+
+
+class Others(InBackground):
+    """Somebody who creates, changes and deletes secrets at a steady rate."""
+
+    def __init__(self, api, there):
+        """`there`: so many secrets were seeded."""
+        super().__init__()
+        self.api, self.there = api, there
+        self.created = self.writes = 0
 
     def _run(self):
         start = time.monotonic()
@@ -173,26 +187,19 @@ def _sweep_of(record):
     return None
 
 
-class Kubectl:
-    """The documented recipe for a namespace, over and over inside `with`."""
+class Kubectl(InBackground):
+    """The documented recipe for a namespace, over and over."""
 
     def __init__(self, conf, namespace):
+        super().__init__()
         self.get = [parts.binary("kubectl"), "--kubeconfig", conf, "-n", namespace, "get", "secrets", "-o", "json"]
         self.replace = [parts.binary("kubectl"), "--kubeconfig", conf, "replace", "-f", "-"]
         self.rounds = []  # the times of each, of each object
-        self._over = threading.Event()
         self._children = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
+    def _hurry(self):
         for each in self._children:
             each.kill()
-        self._thread.join()
 
     def pace(self):
         """Objects a second, while it replaces and not while it reads."""

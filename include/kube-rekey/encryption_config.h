@@ -66,6 +66,8 @@ const struct config_rule *config_shape_rule(const struct config_shape *shape, co
 bool config_pattern_covers(const char *outer, const char *inner);
 const char *provider_name(enum provider_type type); /* "aescbc"; "identity" for plaintext */
 _Bool provider_from_name(const char *name, enum provider_type *ret);
+/* Whether its keys' bytes are in the file: not kms, not identity. */
+bool provider_is_local(enum provider_type type);
 /* Whether the provider takes keys of `len` bytes; none does that holds no key in the file. */
 bool provider_key_fits(enum provider_type type, size_t len);
 /* "aescbc/key1", "kms/vault", "plaintext": for people. New string. */

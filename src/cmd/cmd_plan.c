@@ -1,10 +1,10 @@
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/json_writer.h"
 #include "cmd/rotating.h"
+#include "engine/old_keys.h"
 
 #define PLAN_JSON_MAX (4u << 20)
 
@@ -102,11 +102,10 @@ static void print_times(const struct command_context *context, const struct esti
 	       !e->drops || context->options.compact ? "" : "; --compact: at once)");
 }
 
-/* Labels of keys whose bytes are in a file. */
 static void keep_local(const struct strings *labels, struct strings *ret)
 {
 	for (size_t i = 0; i < labels->count; i++)
-		if (strchr(labels->items[i], '/') && !text_starts(labels->items[i], "kms/"))
+		if (key_label_is_local(labels->items[i]))
 			strings_add(ret, labels->items[i]);
 }
 

@@ -15,9 +15,7 @@
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S) /* kube-apiserver's own defaults */
 #define DEFAULT_COMPACTION_INTERVAL (300 * NS_PER_S)
 #define MANIFEST_MAX (1u << 20)
-#define CMDLINE_MAX (256u << 10)
 #define PEM_MAX (1u << 20)
-#define PROCESSES_MAX 64
 #define PATIENCE (2 * NS_PER_S)
 #define REFUSALS_OF_A_START 15
 
@@ -53,15 +51,12 @@ static int reads_file(const struct node_facts *facts, const char *config_path)
 /* The process that reads our file; without one named, the only kube-apiserver that runs here. */
 static void facts_from_process(const char *config_path, struct cluster *cluster)
 {
-	unsigned pids[PROCESSES_MAX];
-	size_t count = node_find_apiservers("/proc", pids, PROCESSES_MAX);
+	unsigned pids[NODE_APISERVERS_MAX];
+	size_t count = node_find_apiservers("/proc", pids, NODE_APISERVERS_MAX);
 	int best = 0;
-	for (size_t i = 0; i < count && i < PROCESSES_MAX; i++) {
+	for (size_t i = 0; i < count && i < NODE_APISERVERS_MAX; i++) {
 		struct node_facts facts = {0};
-		_cleanup_secret_ bytes = NULL;
-		_cleanup_free_ char *path = xasprintf("/proc/%u/cmdline", pids[i]);
-		if (file_read(path, CMDLINE_MAX, &bytes, NULL) < 0 ||
-		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
+		if (node_facts_of_process("/proc", pids[i], &facts, NULL) < 0)
 			continue;
 		int ours = config_path ? reads_file(&facts, config_path) : count == 1;
 		if (ours <= best) {

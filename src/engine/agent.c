@@ -84,13 +84,12 @@ static void read_orders(struct agent *agent)
 	if (rc == 0) {
 		agent_know_servers(agent);
 		agent_hear_retired(agent);
-	}
-	if (rc == 0)
 		agent->away_since = 0;
-	else if (agent->away_since == 0)
+		return;
+	}
+	if (agent->away_since == 0)
 		agent->away_since = now;
-	if (rc < 0)
-		agent_trouble(agent, error_message(failed));
+	agent_trouble(agent, error_message(failed));
 }
 
 /* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
@@ -215,15 +214,6 @@ static bool is_lawful(const struct journal *journal, const struct key_rotation *
 	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
 }
 
-/* Whether each key that will leave can be kept, or sealed, as asked, before the first one does. */
-static int check_old_keys(const struct agent *agent, const struct path *path, struct error **err)
-{
-	int rc = 0;
-	for (size_t step = 0; rc == 0 && step + 1 < path->count; step++)
-		rc = old_keys_check(&agent->node->old_key, path, step, &agent->node->keys, err);
-	return rc;
-}
-
 /* The path of the rotation that was acknowledged: begun, or gone back on. */
 static int take_path(struct agent *agent, struct error **err)
 {
@@ -240,7 +230,7 @@ static int take_path(struct agent *agent, struct error **err)
 	}
 	_cleanup_error_ failed = NULL;
 	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 || agent_take_policy(agent, &failed) < 0 ||
-	    check_old_keys(agent, path, &failed) < 0) {
+	    old_keys_check(&agent->node->old_key, path, 0, &agent->node->keys, &failed) < 0) {
 		agent_trouble(agent, error_message(failed));
 		return 0;
 	}

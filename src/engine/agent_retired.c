@@ -4,8 +4,6 @@
 
 #include "engine/retired.h"
 
-#define TOLD_MAX 256 /* KeyServer.status.retired has room for */
-
 int agent_read_retired(struct agent *agent, struct error **err)
 {
 	strings_free(&agent->retired);
@@ -16,7 +14,7 @@ int agent_read_retired(struct agent *agent, struct error **err)
 void agent_tell_retired(const struct agent *agent, struct key_server_status *ret)
 {
 	size_t count = agent->retired.count;
-	for (size_t i = count > TOLD_MAX ? count - TOLD_MAX : 0; i < count; i++)
+	for (size_t i = count > KEY_SERVER_RETIRED_MAX ? count - KEY_SERVER_RETIRED_MAX : 0; i < count; i++)
 		strings_add(&ret->retired, agent->retired.items[i]);
 }
 

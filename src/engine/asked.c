@@ -22,11 +22,6 @@ int asked_check(const struct key_rotation_spec *spec, struct error **err)
 
 /* --- spec.to --- */
 
-static bool is_local(enum provider_type type)
-{
-	return type != PROVIDER_IDENTITY && type != PROVIDER_KMS;
-}
-
 static const struct config_key *present_key(const struct config_shape *from, enum provider_type type, const char *name)
 {
 	for (size_t r = 0; r < from->rule_count; r++) {
@@ -109,7 +104,7 @@ static void make_samples(const struct config_shape *of, struct config_shape *sam
 	for (size_t r = 0; r < of->rule_count; r++)
 		for (size_t k = 0; k < of->rules[r].key_count; k++) {
 			struct config_key *key = &sample->rules[r].keys[k];
-			if (!is_local(key->type))
+			if (!provider_is_local(key->type))
 				continue;
 			_cleanup_secret_ bytes = secret_random(32);
 			keys_add(keys, key->type, key->name, bytes); /* of two the first */

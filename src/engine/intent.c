@@ -5,15 +5,10 @@
 
 #include "base/error.h"
 
-static bool is_local(enum provider_type type)
-{
-	return type != PROVIDER_IDENTITY && type != PROVIDER_KMS;
-}
-
 static bool any_local_write_key(const struct config_shape *shape)
 {
 	for (size_t r = 0; r < shape->rule_count; r++)
-		if (is_local(shape->rules[r].keys[0].type))
+		if (provider_is_local(shape->rules[r].keys[0].type))
 			return true;
 	return false;
 }
@@ -41,7 +36,7 @@ static int check(const struct config_shape *from, const struct intent *intent, b
 		 struct error **err)
 {
 	*ret_kind = PROVIDER_IDENTITY;
-	if (intent->provider && (!provider_from_name(intent->provider, ret_kind) || !is_local(*ret_kind))) {
+	if (intent->provider && (!provider_from_name(intent->provider, ret_kind) || !provider_is_local(*ret_kind))) {
 		int rc = error_set(err, ERROR_USAGE, "--provider is aescbc, aesgcm or secretbox, not %s",
 				   intent->provider);
 		error_set_hint(err, "any other target is a file: --to FILE");
@@ -156,11 +151,11 @@ int intent_target(const struct config_shape *from, const struct intent *intent, 
 	for (size_t r = 0; r < to->rule_count; r++) {
 		struct config_rule *rule = &to->rules[r];
 		enum provider_type writes = rule->keys[0].type;
-		bool changes = local ? is_local(writes) : writes == PROVIDER_IDENTITY;
+		bool changes = local ? provider_is_local(writes) : writes == PROVIDER_IDENTITY;
 		struct config_key key = {0};
 		if (changes)
 			key = new_key(intent->provider ? kind : writes, intent, keys, ret_new);
-		if (changes && is_local(writes))
+		if (changes && provider_is_local(writes))
 			remove_key(rule, 0);
 		/* Where the write key stays, it is no fallback. */
 		remove_read_keys(rule, intent, changes ? 0 : 1);

@@ -15,7 +15,7 @@
 
 #define JOURNAL_MAX (4u << 20) /* bytes */
 #define JOURNAL_HASHES_MAX 4096
-#define JOURNAL_HASHES_OF_A_STEP 64 /* kept: the newest */
+#define JOURNAL_HASHES_OF_A_STEP 64 /* kept: the first, and the newest */
 
 struct journal_hash {
 	int step;

@@ -133,7 +133,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_NUMBER(STATUS, reloads, "reloads", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXT(STATUS, trust_key, "trustKey", 64),
-	OBJECT_TEXTS(STATUS, retired, "retired", 256, KEY_FINGERPRINT_LEN),
+	OBJECT_TEXTS(STATUS, retired, "retired", KEY_SERVER_RETIRED_MAX, KEY_FINGERPRINT_LEN),
 	OBJECT_SENTENCES(STATUS, remains, "remains", 32, KEY_WORDS_MAX),
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),
 	OBJECT_LIST(STATUS, members, member_count, "members", 16, &member_record),

@@ -11,6 +11,7 @@
 
 #define KEY_SERVER_GROUPS_MAX 256 /* of a census; with more of them it is not complete */
 #define KEY_SERVER_KMS_MAX 16
+#define KEY_SERVER_RETIRED_MAX 256
 
 struct key_server_canary {
 	char *server, *resource, *name; /* resource: "secrets", "configmaps" */

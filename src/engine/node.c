@@ -14,7 +14,6 @@
 #include "format/yaml_tree.h"
 
 #define CMDLINE_MAX (256u << 10)
-#define PROCESSES_MAX 64
 
 #define PROGRAM "kube-apiserver"
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S)
@@ -549,19 +548,25 @@ int node_same_file(const char *proc, unsigned pid, const char *seen, const char 
 	return rc;
 }
 
+int node_facts_of_process(const char *proc, unsigned pid, struct node_facts *ret, struct error **err)
+{
+	_cleanup_free_ char *cmdline = xasprintf("%s/%u/cmdline", proc, pid);
+	_cleanup_secret_ bytes = NULL;
+	int rc = file_read(cmdline, CMDLINE_MAX, &bytes, err);
+
+	return rc < 0 ? rc : node_facts_from_cmdline(pid, secret_text(bytes), secret_len(bytes), ret, err);
+}
+
 unsigned node_reader_of(const char *proc, const char *path)
 {
-	unsigned pids[PROCESSES_MAX], reader = 0;
-	size_t count = node_find_apiservers(proc, pids, PROCESSES_MAX);
+	unsigned pids[NODE_APISERVERS_MAX], reader = 0;
+	size_t count = node_find_apiservers(proc, pids, NODE_APISERVERS_MAX);
 	size_t i;
 
-	for (i = 0; i < count && i < PROCESSES_MAX && reader == 0; i++) {
-		_cleanup_free_ char *cmdline = xasprintf("%s/%u/cmdline", proc, pids[i]);
-		_cleanup_secret_ bytes = NULL;
+	for (i = 0; i < count && i < NODE_APISERVERS_MAX && reader == 0; i++) {
 		struct node_facts facts = {0};
 
-		if (file_read(cmdline, CMDLINE_MAX, &bytes, NULL) < 0 ||
-		    node_facts_from_cmdline(pids[i], secret_text(bytes), secret_len(bytes), &facts, NULL) < 0)
+		if (node_facts_of_process(proc, pids[i], &facts, NULL) < 0)
 			continue;
 		if (facts.encryption_config != NULL &&
 		    node_same_file(proc, pids[i], facts.encryption_config, path) == 1)

@@ -43,6 +43,9 @@ _must_check_ int node_facts_from_manifest(const char *path, const char *text, si
 /* From NUL-separated arguments (/proc/PID/cmdline). */
 _must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret,
 					 struct error **err);
+/* Of a process that runs: -ERROR_IO or -ERROR_NOT_FOUND where it cannot be read. */
+_must_check_ int node_facts_of_process(const char *proc, unsigned pid, struct node_facts *ret, struct error **err);
+#define NODE_APISERVERS_MAX 64 /* looked at on one machine */
 /* Finds running processes whose executable or argv[0] is kube-apiserver. How many; the first `max` of their pids, in
  * ascending order, go into `ret`. `proc` is "/proc". */
 size_t node_find_apiservers(const char *proc, unsigned *ret, size_t max);

@@ -65,11 +65,6 @@ static bool shape_has(const struct config_shape *shape, const struct config_key 
 	return false;
 }
 
-static bool has_bytes(enum provider_type type)
-{
-	return type != PROVIDER_IDENTITY && type != PROVIDER_KMS;
-}
-
 void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
 {
 	const struct config_shape *from = path->steps[step], *to = path->steps[step + 1];
@@ -77,7 +72,7 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
 		for (size_t k = 0; k < from->rules[r].key_count; k++) {
 			const struct config_key *key = &from->rules[r].keys[k];
 			_cleanup_free_ char *label = config_key_label(key);
-			if (has_bytes(key->type) && !shape_has(to, key) && !strings_has(ret, label))
+			if (provider_is_local(key->type) && !shape_has(to, key) && !strings_has(ret, label))
 				strings_add(ret, label);
 		}
 }
@@ -91,6 +86,13 @@ static bool split_label(const char *label, enum provider_type *ret_type, const c
 		return false;
 	*ret_name = slash + 1;
 	return true;
+}
+
+bool key_label_is_local(const char *label)
+{
+	enum provider_type type;
+	const char *name;
+	return split_label(label, &type, &name) && provider_is_local(type);
 }
 
 /* --- files --- */
@@ -236,7 +238,10 @@ static int only_check(const struct old_keys_policy *policy, enum provider_type t
 int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
 		   struct error **err)
 {
-	return for_each(policy, path, step, keys, NULL, only_check, err);
+	int rc = 0;
+	for (; rc == 0 && step + 1 < path->count; step++)
+		rc = for_each(policy, path, step, keys, NULL, only_check, err);
+	return rc;
 }
 
 int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step, const struct keys *keys,
@@ -359,7 +364,7 @@ int new_keys_hold(const char *directory, const struct strings *labels, const str
 	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;
-		if (split_label(labels->items[i], &type, &name) && has_bytes(type))
+		if (split_label(labels->items[i], &type, &name) && provider_is_local(type))
 			rc = save_with_comment(&policy, type, name, keys, comment, err);
 	}
 	return rc < 0 ? error_wrap(err, rc, "holding the new key") : 0;

@@ -30,9 +30,10 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
  * bytes is fine. */
 _must_check_ int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step,
 			       const struct keys *keys, const char *rotation, struct error **err);
-/* Whether there is room for the keys of this step: a file that holds another key of the same name is
- * -ERROR_REFUSED. To be asked before
- * anything is changed. */
+/* Of a label ("aescbc/key1"): whether the key's bytes are in a file. */
+bool key_label_is_local(const char *label);
+/* Whether there is room for the keys that leave from this step of the path on: a file that holds another key of the same
+ * name, or a sealed one where they shall be sealed, is -ERROR_REFUSED. To be asked before anything is changed. */
 _must_check_ int old_keys_check(const struct old_keys_policy *policy, const struct path *path, size_t step,
 				const struct keys *keys, struct error **err);
 /* Reads back what was saved for the labels, for a Rescue. A missing file is no error: the key is not added. */

@@ -2,7 +2,8 @@
  * backup, or had the key when it leaked, must not be given the next one too.
  *
  * STATE_DIRECTORY/retired-keys, mode 0600: a line a key, "<12 hex digits> <provider>/<name>", percent-encoded where a
- * name is not plain, or "<12 hex digits> reported by <node>" of what another agent retired. No key bytes: the fingerprint is that of key names. */
+ * name is not plain, or "<12 hex digits> reported by <node>" of what another agent retired. No key bytes: the
+ * fingerprint is that of key names. */
 #pragma once
 #include "base/error.h"
 #include "base/alloc.h"

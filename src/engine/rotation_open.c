@@ -177,8 +177,7 @@ static bool keys_at_hand(const struct rotation *r)
 			const struct config_rule *rule = &r->journal->path->steps[i]->rules[k];
 			for (size_t j = 0; j < rule->key_count; j++) {
 				enum provider_type type = rule->keys[j].type;
-				if (type != PROVIDER_IDENTITY && type != PROVIDER_KMS &&
-				    !keys_find(&r->keys, type, rule->keys[j].name))
+				if (provider_is_local(type) && !keys_find(&r->keys, type, rule->keys[j].name))
 					return false;
 			}
 		}
@@ -392,9 +391,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = check_evidence(r, err);
 	/* Keys that left already may be sealed or destroyed by now, as asked. */
 	int here = rc == 0 ? rotation_position(r) : STEP_NONE;
-	for (size_t step = here < 0 ? 0 : (size_t)here;
-	     rc == 0 && !r->options.read_only && step + 1 < r->journal->path->count; step++)
-		rc = old_keys_check(&r->old_key, r->journal->path, step, &r->keys, err);
+	if (rc == 0 && !r->options.read_only)
+		rc = old_keys_check(&r->old_key, r->journal->path, here < 0 ? 0 : (size_t)here, &r->keys, err);
 	if (rc < 0)
 		return rc;
 	r->rescues_before = r->journal->rescues;

@@ -25,6 +25,11 @@ bool provider_from_name(const char *name, enum provider_type *ret)
 	return false;
 }
 
+bool provider_is_local(enum provider_type type)
+{
+	return type != PROVIDER_IDENTITY && type != PROVIDER_KMS;
+}
+
 bool provider_key_fits(enum provider_type type, size_t len)
 {
 	switch (type) {

@@ -76,17 +76,11 @@ static int on_bytes_end(void *arg, const uint32_t *path, unsigned depth)
 	return 0;
 }
 
-static void fill_in(char **text)
-{
-	if (*text == NULL)
-		*text = xstrdup("");
-}
-
 int kms_status_parse(const uint8_t *bytes, size_t len, struct kms_status *ret)
 {
 	static const struct pb_handler handler = {
 		.on_field = on_field, .on_bytes = on_bytes, .on_bytes_end = on_bytes_end};
-	struct kms_status status = {0};
+	struct kms_status status = {.version = xstrdup(""), .healthz = xstrdup(""), .key_id = xstrdup("")};
 	struct parser parser = {&status, BUF_INIT(KMS_ANSWER_MAX)};
 	struct pb_reader *pb = pb_reader_new(&handler, &parser);
 	int rc = pb_feed(pb, bytes, len);
@@ -99,9 +93,6 @@ int kms_status_parse(const uint8_t *bytes, size_t len, struct kms_status *ret)
 		kms_status_free(&status);
 		return -ERROR_PROTOCOL;
 	}
-	fill_in(&status.version);
-	fill_in(&status.healthz);
-	fill_in(&status.key_id);
 	*ret = status;
 	return 0;
 }

@@ -1,7 +1,7 @@
 """KMS v2: what a real plugin says of its key, beside what is stored."""
 
 import json
-import os
+import tempfile
 import time
 import unittest
 
@@ -12,10 +12,15 @@ from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, p
 SECRETS = 12
 
 
+def folder():
+    """A temporary one of a short name: a socket's path may be no longer than 107 bytes."""
+    return tempfile.TemporaryDirectory(prefix="kms-", dir="/tmp")
+
+
 class Status(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.plugin = cls.enterClassContext(KmsPlugin(cls.enterClassContext(Folder()), "vault"))
+        cls.plugin = cls.enterClassContext(KmsPlugin(cls.enterClassContext(folder()), "vault"))
         cls.text = configuration(Rule(["secrets"], [("kms", cls.plugin), "identity"]))
         cls.cluster = cls.enterClassContext(Cluster(encryption=cls.text, request_timeout="3s", compaction="5s"))
         cls.api, cls.server = cls.cluster.api, cls.cluster.servers[0]
@@ -103,7 +108,7 @@ class Rotate(unittest.TestCase):
     """One server, by --to FILE: from a local key to KMS v2, and back."""
 
     def setUp(self):
-        self.plugin = self.enterContext(KmsPlugin(self.enterContext(Folder()), "vault"))
+        self.plugin = self.enterContext(KmsPlugin(self.enterContext(folder()), "vault"))
         self.cluster = self.enterContext(Cluster(request_timeout="3s", compaction="5s"))
         populate(self.cluster, namespaces=("default", "team-a"), big=False)
         self.server = self.cluster.servers[0]
@@ -139,27 +144,13 @@ class Rotate(unittest.TestCase):
 
 class Abstract(unittest.TestCase):
     def test_abstract_socket(self):
-        with Folder() as folder, KmsPlugin(folder, "abstract", abstract=True) as plugin, Cluster(
+        with folder() as path, KmsPlugin(path, "abstract", abstract=True) as plugin, Cluster(
                 encryption=configuration(Rule(["secrets"], [("kms", plugin), "identity"]))) as cluster:
             cluster.api.create("secrets", "default", {"metadata": {"name": "one"}, "data": {"a": "YQ=="}})
             done = kube_rekey(["status", "--target", "file", "--encryption-config", cluster.servers[0].config, "--kubeconfig",
                                cluster.kubeconfig(), *cluster.etcd.flags(), "-o", "json"])
             (found,) = json.loads(done.out)["kms"]
             self.assertEqual((done.code, found["keyID"], found["current"]), (0, "key-1", 1), done)
-
-
-class Folder:
-    """A temporary one of a short name: a socket's path may be no longer than 107 bytes."""
-
-    def __enter__(self):
-        self.path = f"/tmp/kms-{os.getpid()}-{id(self):x}"
-        os.mkdir(self.path, 0o700)
-        return self.path
-
-    def __exit__(self, *_):
-        for name in os.listdir(self.path):
-            os.unlink(os.path.join(self.path, name))
-        os.rmdir(self.path)
 
 
 if __name__ == "__main__":
