@@ -220,7 +220,7 @@ class Kubectl(InBackground):
 class Neighbour:
     """Another client, no administrator, in quiet and in busy windows."""
 
-    WINDOW, CALM = 12, 3  # seconds; the second between two windows
+    WINDOW, CALM = 12, 5  # seconds; the second between two windows
 
     def __init__(self, site):
         self.site, self.api = site, site.api
@@ -237,12 +237,16 @@ class Neighbour:
 
     def window(self):
         """{method: p99 in ms}."""
-        time.sleep(self.CALM)
         return json.loads(measure.run(self.arguments).out)
+
+    def pause(self, name, paused):
+        """Seen by the controller, and by whoever reads the object, two seconds later each."""
+        self.api.patch(ROTATIONS, None, name, {"spec": {"paused": paused}})
+        time.sleep(self.CALM)
 
     def beside(self, name, paused):
         """A window while the rotation `name` sweeps, or is paused."""
-        self.api.patch(ROTATIONS, None, name, {"spec": {"paused": paused}})
+        self.pause(name, paused)
         before = self.done(name)
         found = self.window()
         if (self.done(name) == before) != paused:
@@ -262,7 +266,7 @@ class Neighbour:
         [the rotation's], paces)."""
         theirs, ours, paces = [], [], []
         for _ in range(count):
-            self.api.patch(ROTATIONS, None, name, {"spec": {"paused": True}})
+            self.pause(name, True)
             with Kubectl(self.site.bench.conf, namespace) as kubectl:
                 theirs.append(self.window())
             paces.append(kubectl.pace())
