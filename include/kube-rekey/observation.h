@@ -45,7 +45,7 @@ struct server_observation {
 	 * in the place of that very file (compared and swapped), and both have the same write keys. Never later than
 	 * loaded_since. */
 	uint64_t writes_since;
-	bool refuses_file; /* its failure counter rose after our rename: it will not load this file */
+	bool refuses_file; /* its failure counter rose while this very file stood there: it will not load it */
 	/* it did so with an earlier file of ours, which was put back: not tried again by this process */
 	bool refused_before;
 	bool reloads_itself; /* automatic reload is on; else somebody restarts it */

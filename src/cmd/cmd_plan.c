@@ -178,8 +178,11 @@ int cmd_plan(struct command_context *context, struct error **err)
 	else
 		print_text(context, rotation, &e, seen, &decision);
 	context->printed_document = true;
-	return decision.action == ACTION_BLOCKED
-		       ? error_set(err, ERROR_REFUSED, "a rotation cannot begin like this: %s",
-				   reason_text(decision.reason))
-		       : 0;
+	if (decision.action != ACTION_BLOCKED)
+		return 0;
+	_cleanup_free_ char *text = rotation_decision_text(rotation, &decision), *hint = decision_hint(&decision, seen);
+	rc = error_set(err, ERROR_REFUSED, "a rotation cannot begin like this: %s", text);
+	if (hint)
+		error_set_hint(err, "%s", hint);
+	return rc;
 }

@@ -166,7 +166,7 @@ static void join(struct agent *agent, struct path *path)
 	struct journal *journal = journal_of_rotation(agent->rotation, path);
 	int first = key_rotation_goes_back(agent->rotation) ? (int)path->count - 1 : 0;
 	if (path_find(path, encryption_config_shape(content.config)) == first)
-		journal_add_hash(journal, first, content.sha256);
+		journal_add_hash(journal, first, content.sha256, false);
 	keys_add_config(&node->keys, content.config);
 	target_content_free(&content);
 	rotation_take_journal(node, journal);

@@ -58,6 +58,8 @@ static void write_steps(struct json_writer *w, const struct journal *journal)
 		json_object_begin(w);
 		json_member_u64(w, "step", (uint64_t)journal->hashes[i].step);
 		json_member_string(w, "sha256", journal->hashes[i].sha256);
+		if (journal->hashes[i].pending)
+			json_member_bool(w, "pending", true);
 		json_object_end(w);
 	}
 	json_array_end(w);
@@ -148,7 +150,7 @@ static int read_hashes(const cJSON *document, struct journal *journal)
 		const char *sha256 = json_text_at(item, "sha256");
 		if (!sha256 || !json_u64_at(item, "step", &step) || step >= journal->path->count)
 			return -ERROR_INPUT;
-		journal_add_hash(journal, (int)step, sha256);
+		journal_add_hash(journal, (int)step, sha256, json_bool_at(item, "pending", false));
 	}
 	return 0;
 }
@@ -249,7 +251,7 @@ struct journal *journal_of_present(const struct config_shape *shape, const char 
 	journal->path = xcalloc(1, sizeof(*journal->path));
 	journal->path->steps = xcalloc(1, sizeof(struct config_shape *));
 	journal->path->steps[journal->path->count++] = config_shape_copy(shape);
-	journal_add_hash(journal, 0, sha256);
+	journal_add_hash(journal, 0, sha256, false);
 	return journal;
 }
 
@@ -269,11 +271,30 @@ static void make_room(struct journal *journal, int step)
 		(journal->hash_count - oldest) * sizeof(*journal->hashes));
 }
 
-void journal_add_hash(struct journal *journal, int step, const char *sha256)
+void journal_add_hash(struct journal *journal, int step, const char *sha256, bool pending)
 {
 	make_room(journal, step);
 	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));
-	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256)};
+	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256), pending};
+}
+
+bool journal_in_place(struct journal *journal, const char *sha256)
+{
+	bool news = false;
+	for (size_t i = 0; i < journal->hash_count; i++)
+		if (journal->hashes[i].pending && text_equal(journal->hashes[i].sha256, sha256)) {
+			journal->hashes[i].pending = false;
+			news = true;
+		}
+	return news;
+}
+
+int journal_written_step(const struct journal *journal, const char *present)
+{
+	for (size_t i = journal->hash_count; i-- > 0;)
+		if (!journal->hashes[i].pending || text_equal(journal->hashes[i].sha256, present))
+			return journal->hashes[i].step;
+	return STEP_NONE;
 }
 
 bool journal_is_older(const struct journal *journal, const char *sha256, const char *present)
@@ -304,7 +325,7 @@ void journal_turn_back(struct journal *journal, struct path *back)
 		if (hash->step > from)
 			free(hash->sha256);
 		else
-			journal->hashes[kept++] = (struct journal_hash){from - hash->step, hash->sha256};
+			journal->hashes[kept++] = (struct journal_hash){from - hash->step, hash->sha256, hash->pending};
 	}
 	journal->hash_count = kept;
 	path_free(journal->path);

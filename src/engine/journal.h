@@ -20,6 +20,7 @@
 struct journal_hash {
 	int step;
 	char *sha256; /* "sha256:..." */
+	bool pending; /* about to be put in place: not seen there yet */
 };
 struct journal {
 	char *rotation; /* its name: "rekey-20261122T1103Z-3f9a1c" */
@@ -52,7 +53,12 @@ _must_check_ int journal_set_aside(const char *config_path, char **ret_aside, st
 _must_check_ int journal_remove(const char *config_path, struct error **err);
 /* Where no rotation goes on: its path is the present configuration alone, so that a look can say whether it is loaded. */
 struct journal *journal_of_present(const struct config_shape *shape, const char *sha256);
-void journal_add_hash(struct journal *journal, int step, const char *sha256);
+void journal_add_hash(struct journal *journal, int step, const char *sha256, bool pending);
+/* A hash that is in place is not pending any more. Whether that is news. */
+bool journal_in_place(struct journal *journal, const char *sha256);
+/* The step of the file that was written last, STEP_NONE: none. One that is pending was not, unless it is the `present`
+ * one. */
+int journal_written_step(const struct journal *journal, const char *present);
 /* The step that was written with this hash (the newest one), STEP_NONE when it is none of ours. */
 int journal_step_of(const struct journal *journal, const char *sha256);
 /* Whether a hash was known before the present file, which has `present`, was written: it is no proof of that one. */

@@ -126,6 +126,32 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 	ret->loaded_step = ret->file_step;
 }
 
+/* --- what is refused --- */
+
+/* Two failures after it was found: the first may be of what stood there before. */
+static bool refuses_found(struct look *look, const struct apiserver_metrics *metrics,
+			  const struct server_observation *seen)
+{
+	if (text_equal(look->found_hash, seen->file_hash) && look->found_process == seen->process)
+		return metrics->reload_failures >= look->found_failures + 2;
+	free(look->found_hash);
+	look->found_hash = seen->file_hash ? xstrdup(seen->file_hash) : NULL;
+	look->found_process = seen->process;
+	look->found_failures = metrics->reload_failures;
+	return false;
+}
+
+/* A restarted process counts from zero: then nothing was refused. */
+static bool refuses_file(struct look *look, const struct apiserver_metrics *metrics,
+			 const struct server_observation *seen)
+{
+	if (seen->loaded_is_file || !seen->file_hash)
+		return false;
+	if (!look->counters_known || !text_equal(look->written_hash, seen->file_hash))
+		return refuses_found(look, metrics, seen);
+	return metrics->reload_failures > look->failures && seen->process == look->process;
+}
+
 /* --- the server --- */
 
 static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal,
@@ -171,10 +197,7 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 				      : 0;
 	look->successes_now = metrics.reload_successes;
 	look->failures_now = metrics.reload_failures;
-	/* A restarted process counts from zero: then nothing was refused. */
-	ret->refuses_file = look->counters_known && text_equal(look->written_hash, ret->file_hash) &&
-			    metrics.reload_failures > look->failures && ret->process == look->process &&
-			    !ret->loaded_is_file;
+	ret->refuses_file = refuses_file(look, &metrics, ret);
 	apiserver_metrics_free(&metrics);
 }
 
@@ -252,9 +275,9 @@ void look_at(struct look *look, const struct target *target, const struct journa
 					   .loaded_step = STEP_NONE,
 					   .reloads_itself = look->reloads_itself,
 					   .restarts = look->restarts};
-	ret->written_step = journal->hash_count > 0 ? journal->hashes[journal->hash_count - 1].step : STEP_NONE;
 	ret->refused_before = look->refused_before;
 	look_at_file(look, target, journal, ret);
+	ret->written_step = journal_written_step(journal, ret->file_hash);
 	look_at_metrics(look, target, journal, ret);
 	/* The scrape may have taken a while: what it shows holds from its end on. */
 	if (ret->answering)
@@ -285,6 +308,7 @@ void look_free(struct look *look)
 	free(look->seen_id_hash);
 	free(look->ran_file);
 	free(look->ran_hash);
+	free(look->found_hash);
 	free(look->replaced_hash);
 	free(look->written_hash);
 }

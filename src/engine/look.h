@@ -28,6 +28,9 @@ struct look {
 	uint64_t written_wall;
 	uint64_t successes, failures; /* its reload counters just before the rename */
 	bool counters_known;
+	/* where this process wrote nothing: a file that was not loaded when it was seen first, and the failures till then */
+	char *found_hash;
+	uint64_t found_process, found_failures;
 	bool refused_before; /* it refused a file of ours, which was put back */
 	uint64_t failures_now, successes_now;
 	uint64_t reloads_since; /* successes counted since the look before, by the same process */

@@ -316,7 +316,7 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 		break;
 	case OLD_KEY_DESTROY:
 		rc = file_shred(path, err);
-		place = xasprintf("%s is destroyed", label);
+		place = xasprintf("%s is destroyed: no copy is left in %s", label, policy->directory);
 		break;
 	}
 	if (rc == 0)

@@ -399,14 +399,17 @@ static bool take_deployed(struct rotation *r)
 	const struct server_observation *server = &r->seen.servers[0];
 	if (!server->file_ours || !r->look.deployed || journal_step_of(r->journal, r->look.deployed) != STEP_NONE)
 		return false;
-	journal_add_hash(r->journal, server->file_step, r->look.deployed);
+	journal_add_hash(r->journal, server->file_step, r->look.deployed, false);
 	return true;
 }
 
 /* A server seen once counts from then on, and a hash seen once is never again news, whatever becomes of this process. */
 static int keep_seen(struct rotation *r, struct error **err)
 {
-	if (r->lock_fd < 0 || (!take_deployed(r) && !r->set_grew))
+	if (r->lock_fd < 0)
+		return 0;
+	bool in_place = journal_in_place(r->journal, r->seen.servers[0].file_hash);
+	if (!take_deployed(r) && !in_place && !r->set_grew)
 		return 0;
 	r->set_grew = false;
 	return journal_write(r->target->path, r->journal, err);

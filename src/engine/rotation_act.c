@@ -10,6 +10,8 @@
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
+#define FILE_CHECK_INTERVAL NS_PER_S /* between looks at the file during a sweep */
+
 /* --- both locks --- */
 
 int rotation_lock(struct rotation *r, struct error **err)
@@ -39,24 +41,43 @@ void rotation_unlock(struct rotation *r)
 
 /* The text that a step is made from: the person's own target file once nothing but reading changes up to the end,
  * else the present one. */
-static const struct encryption_config *base_of(const struct rotation *r, const struct target_content *present,
+static const struct encryption_config *base_of(const struct rotation *r, const struct encryption_config *present,
 					       size_t step)
 {
 	const struct path *path = r->journal->path;
 	for (size_t i = step; r->to_config && i + 1 < path->count; i++)
 		if (path_changes_write_key(path, i))
-			return present->config;
-	return r->to_config ? r->to_config : present->config;
+			return present;
+	return r->to_config ? r->to_config : present;
 }
 
-static int make_text(const struct rotation *r, const struct target_content *present, size_t step, struct secret **ret,
-		     struct error **err)
+static int make_text(const struct rotation *r, const struct encryption_config *present, size_t step,
+		     struct secret **ret, struct error **err)
 {
 	_cleanup_secret_ random = secret_random(12);
 	_cleanup_free_ char *nonce = text_hex(secret_data(random), secret_len(random));
 	struct keyring keyring = keys_view(&r->keys);
 	return encryption_config_edit(base_of(r, present, step), r->journal->path->steps[step], &keyring, nonce, ret,
 				      err);
+}
+
+int rotation_rehearse(const struct rotation *r, const struct encryption_config *first, struct error **err)
+{
+	_cleanup_(encryption_config_freep) struct encryption_config *made = NULL;
+	for (size_t step = 1; step < r->journal->path->count; step++) {
+		_cleanup_secret_ text = NULL;
+		struct encryption_config *next = NULL;
+		int rc = make_text(r, made ? made : first, step, &text, err);
+		if (rc == 0)
+			rc = encryption_config_parse(r->target->path, text, &next, err);
+		if (rc < 0) {
+			error_set_hint(err, "nothing was written: a later step of this rotation could not be");
+			return rc;
+		}
+		encryption_config_free(made);
+		made = next;
+	}
+	return 0;
 }
 
 /* Copies of the new keys, which no file that is put back takes away. */
@@ -142,16 +163,19 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	int rc = still_ours(r, &late, err);
 	if (rc < 0 || late)
 		return rc;
-	rc = prepare(r, from, d->to_step, err);
+	if (from == 0 && !d->rescue)
+		rc = rotation_rehearse(r, present->config, err);
 	if (rc == 0)
-		rc = make_text(r, present, (size_t)d->to_step, &text, err);
+		rc = prepare(r, from, d->to_step, err);
+	if (rc == 0)
+		rc = make_text(r, present->config, (size_t)d->to_step, &text, err);
 	if (rc == -ERROR_INPUT && d->rescue)
 		return rescue_blocked(r, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *sha256 = text_sha256_tagged(secret_data(text), secret_len(text));
-	/* Before the rename: after a crash between the two, both hashes are known. */
-	journal_add_hash(r->journal, d->to_step, sha256);
+	/* Before the rename: after a crash between the two, both hashes are known, and what is there tells which it is. */
+	journal_add_hash(r->journal, d->to_step, sha256, true);
 	if (d->rescue)
 		r->journal->rescues++;
 	rc = journal_write(r->target->path, r->journal, err);
@@ -163,10 +187,11 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	rc = target_write(r->target, text, d->expect_hash, err);
 	if (rc < 0)
 		return rc;
+	journal_in_place(r->journal, sha256);
 	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);
-	return 0;
+	return journal_write(r->target->path, r->journal, err);
 }
 
 static int write_step(struct rotation *r, const struct decision *d, struct error **err)
@@ -366,6 +391,28 @@ int rotation_census_now(struct rotation *r, struct error **err)
 
 /* --- the sweep --- */
 
+/* A file that is put back from outside lacks the key that is being written with: nobody but us sees that. */
+static enum sweep_wish while_the_file_stands(void *arg, struct throttle_options *speed)
+{
+	struct rotation *r = arg;
+	uint64_t now = loop_now(r->cluster->loop);
+	(void)speed;
+	if (now < r->file_checked_at + FILE_CHECK_INTERVAL)
+		return SWEEP_GO_ON;
+	r->file_checked_at = now;
+	_cleanup_free_ char *sha256 = NULL;
+	bool same = file_sha256(r->target->path, ENCRYPTION_CONFIG_MAX, &sha256, NULL) == 0 &&
+		    text_equal(sha256, r->seen.servers[0].file_hash);
+	return same ? SWEEP_GO_ON : SWEEP_GIVE_UP;
+}
+
+static void show_sweep(void *arg, const struct sweep_progress *progress)
+{
+	const struct rotation *r = arg;
+	if (r->options.on_sweep)
+		r->options.on_sweep(r->options.arg, progress);
+}
+
 static int reencrypt(struct rotation *r, const struct decision *d, struct error **err)
 {
 	size_t count = 0;
@@ -388,8 +435,9 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		.etcds = r->cluster->etcds,
 		.etcd_count = r->cluster->etcd_count,
 		.expected = expected,
-		.on_progress = r->options.on_sweep,
-		.arg = r->options.arg,
+		.wish = while_the_file_stands,
+		.on_progress = show_sweep,
+		.arg = r,
 	};
 	if (d->named_only && r->stale_complete && r->stale_count > 0) {
 		options.named = r->stale;
@@ -406,6 +454,10 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		rotation_report_sweep(r, result);
 	}
 	sweep_result_free(result);
+	if (rc == -ERROR_CONFLICT) {
+		error_clear(err); /* the file is another one: look again */
+		rc = 0;
+	}
 	return rc;
 }
 

@@ -55,6 +55,7 @@ struct rotation {
 	struct census_observation census_seen; /* begun 0: none */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
+	uint64_t file_checked_at; /* during a sweep */
 	uint64_t reads_checked_at;
 	bool retired;
 	char *trouble; /* of the last action that failed and will be tried again; NULL */
@@ -85,6 +86,10 @@ void rotation_ask_for_members(struct rotation *rotation);
 void observation_forget(struct observation *seen); /* frees what a look has made */
 /* Does what was decided. 0 (done, or to be tried again: rotation->trouble), or an error that ends the run. */
 _must_check_ int rotation_act(struct rotation *rotation, const struct decision *decision, struct error **err);
+/* The texts of all steps, made one from the other and thrown away: what cannot be written (a node with an anchor) is told
+ * before anything is. `first` is the configuration that the path begins with. */
+_must_check_ int rotation_rehearse(const struct rotation *rotation, const struct encryption_config *first,
+				   struct error **err);
 _must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
 /* The canary of this rotation's server; its map is NULL before the first census. */
 struct canary_options rotation_canary_options(const struct rotation *rotation);

@@ -116,9 +116,16 @@ static int read_target_configuration(struct rotation *r, struct error **err)
 	return rc;
 }
 
+/* A target file by what it means: a comment more in it asks for nothing else. */
 static char *request_of(const struct rotation *r, const struct intent *intent)
 {
-	_cleanup_free_ char *hash = r->to_text ? text_sha256(secret_data(r->to_text), secret_len(r->to_text)) : NULL;
+	if (!r->to_config)
+		return intent_text(intent, NULL);
+	struct json_writer w = JSON_WRITER_INIT(8 * ENCRYPTION_CONFIG_MAX);
+	config_shape_write_json(encryption_config_shape(r->to_config), &w);
+	const char *meaning = json_text(&w);
+	_cleanup_free_ char *hash = text_sha256(meaning ? meaning : "", meaning ? strlen(meaning) : 0);
+	json_writer_free(&w);
 	return intent_text(intent, hash);
 }
 
@@ -162,9 +169,9 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 		journal->forgotten = r->unbegun->forgotten;
 		r->unbegun->servers = r->unbegun->forgotten = (struct strings){0};
 	}
-	journal_add_hash(journal, 0, content->sha256);
+	journal_add_hash(journal, 0, content->sha256, false);
 	if (!text_equal(content->sha256, content->deployed_sha256))
-		journal_add_hash(journal, 0, content->deployed_sha256);
+		journal_add_hash(journal, 0, content->deployed_sha256, false);
 	r->journal = steal(journal);
 	return 0;
 }
@@ -258,6 +265,9 @@ static int find_path(struct rotation *r, struct error **err)
 		rc = adopt_journal(r, &content, err);
 	if (rc == 0 && !r->journal)
 		rc = new_journal(r, &content, err);
+	if (rc == 0 && !r->options.read_only &&
+	    path_find(r->journal->path, encryption_config_shape(content.config)) == 0)
+		rc = rotation_rehearse(r, content.config, err);
 	target_content_free(&content);
 	return rc;
 }

@@ -439,7 +439,7 @@ char *rotation_report_text(const struct rotation_report *report)
 	bool done = text_equal(report->outcome, "Done");
 	int rc = buf_append_format(&out, "%s in %s.", report->outcome, time);
 	if (rc == 0 && done)
-		rc = buf_append_format(&out, " %s objects%s%s%s%s%s.", objects, *new_keys ? " under " : "", new_keys,
+		rc = buf_append_format(&out, " %s objects%s%s%s%s%s.", objects, *new_keys ? "; new key " : "", new_keys,
 				       *old_keys ? "; " : "", old_keys, *old_keys ? " left the configuration" : "");
 	if (rc == 0)
 		rc = buf_append_text(&out, "\n");

@@ -380,6 +380,41 @@ class Server(Bad):
         self.assertNotEqual(after, before)
         wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 10, "loaded again")
 
+    def test_refused_while_nobody_looked(self):
+        """The process that wrote the file died: the next one sees the failures rise, and puts back what runs."""
+        before, strip = self.server.read_config(), lambda text: re.sub("# kube-rekey nonce.*\n", "", text)
+        target = self.cluster.path("to-gone.yaml")
+        replace_file(target, before.replace(
+            "      - identity: {}", "      - kms:\n          apiVersion: v2\n          name: gone-too\n"
+            "          endpoint: unix:///nonexistent/kms.sock\n          timeout: 1s\n"
+            "      - identity: {}"))
+        begun = start_kube_rekey([*self.flags(), "--to", target])
+        wait_until(lambda: strip(self.server.read_config()) != strip(before), 20, "the step is written")
+        begun.kill()
+        self.free_the_lease()
+        result = kube_rekey([*self.flags(), "--to", target, "--deadline", "60s"])
+        self.told(result, 3, "refuse", "log")
+        self.assertEqual(strip(self.server.read_config()), strip(before))
+        wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 10, "loaded again")
+
+    def test_a_later_step_that_cannot_be_written(self):
+        """Anchors in the target file, which a step in the middle would have to take apart: told before the first step."""
+        target = self.cluster.path("to-anchors.yaml")
+        secret = base64.b64encode(os.urandom(32)).decode()
+        replace_file(target, f"""kind: EncryptionConfiguration
+apiVersion: apiserver.config.k8s.io/v1
+resources:
+  - resources: [secrets]
+    providers: &both
+      - secretbox: {{keys: [{{name: anchored, secret: {secret}}}]}}
+      - identity: {{}}
+  - resources: [configmaps]
+    providers: *both
+""")
+        for command in ("plan", "rotate"):
+            self.refused(2, "to-anchors.yaml:\\d+:\\d+", "anchor|alias", "nothing was written",
+                                  arguments=[*self.flags(command), "--to", target])
+
     def test_a_value_that_nobody_can_read(self):
         etcd = self.cluster.etcd.at()
         key = "/registry/secrets/default/lost"

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 import unittest
 import urllib.parse
@@ -410,6 +411,23 @@ class PutBack(Ordinary):
         steps = [phase for phase in dict.fromkeys(phases)
                  if phase in ("Rescue", "AddReadKey", "Promote", "DropOldKey")]
         self.assertIn(steps, (["AddReadKey", "Promote", "DropOldKey"], ["Rescue", "Promote", "DropOldKey"]))
+        self.assertWhole()
+
+    def test_05_first_file_during_the_sweep(self):
+        """The server would write with the old key again, and could not read what was rewritten: that is seen at once,
+        not when the sweep is through."""
+        first = self.server.read_config()
+        begun = self.operator.begin("-o", "json", "--qps", "2", "--concurrency", "1")
+        begun.wait_for("Reencrypt")
+        seen = len(begun.decisions())
+        self.server.write_config(first)
+        before = time.monotonic()
+        wait_until(lambda: len(begun.decisions()) > seen + 1, 30, "it looks again")
+        self.assertLess(time.monotonic() - before, 10)
+        wait_until(lambda: self.server.read_config() != first, 30, "the new key is back")
+        begun.signal(signal.SIGTERM)
+        begun.running.wait()
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
         self.assertWhole()
 
     def test_05_z_again_and_again(self):

@@ -225,7 +225,10 @@ class NothingServes(FleetCase):
                                for agent in self.fleet.agents.values()), 150, "alone")
         wait_until(lambda: not all(map(self.refuses, self.cluster.servers)), PATIENCE, "one of them serves again")
         self.fleet.start_controller(urls=[server.url for server in sorted(self.cluster.servers, key=self.refuses)])
-        wait_until(lambda: min(len(keys) for keys in self.keys()) == 2, 180, "the key is put back on each node")
+        try:
+            wait_until(lambda: min(len(keys) for keys in self.keys()) == 2, 180, "the key is put back on each node")
+        except TimeoutError as error:
+            self.fail(f"{error}: {self.keys()}\n{self.fleet.said()}")
         for server in self.cluster.servers:
             server.wait_ready(PATIENCE)
         self.expect_rotated("back", before, old)

@@ -362,7 +362,7 @@ class Driven(unittest.TestCase):
         self.assertGreater(len(phases), 4, result)
         for name in names:
             self.assertTrue(any(name in line and "step 3 in its file, loaded" in line for line in lines), result)
-        self.assertRegex(result.out, r"^Done in .* objects under secretbox/rekey-\S+; aescbc/key1 left the configuration\.")
+        self.assertRegex(result.out, r"^Done in .* objects; new key secretbox/rekey-\S+; aescbc/key1 left the configuration\.")
         report = second.wait(60)
         self.assertEqual(report.code, 0, report)
         document = report.json()

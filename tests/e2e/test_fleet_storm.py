@@ -182,7 +182,7 @@ class Storm(FleetCase):
         """Each wait names it, and ends when it has caught up. Meanwhile an agent reads values for longer than it may be
         silent, and reports all the same; and neither its nor the controller's watches are let through."""
         late = self.cluster.servers[2]
-        beats, watched = [], "refused with status 403"
+        beats, watched = [], "refused with status 403: what changes is looked for"
 
         def hold(exchange):
             beats.append(self.key_server(1)["status"]["beat"])

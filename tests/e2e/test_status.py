@@ -162,7 +162,7 @@ class Status(unittest.TestCase):
         self.assertIn("under keys that the configuration does not have", text.err)
         self.assertEqual(self.counted(document, "secrets")["aescbc/gone"], 1)
         plan = self.operator.run("plan", code=3)
-        self.assertIn("cannot begin like this", plan.err)
+        self.assertRegex(plan.err, "cannot begin like this: .*" + path)
         self.assertIn("Right now", plan.out)
         rotate = self.operator.run("rotate", "--yes", code=3)
         self.assertIn(path, rotate.err)

@@ -196,12 +196,12 @@ static void save(const struct old_keys_policy *policy, struct keys *keys)
 }
 
 static const struct {
-	const char *name, *fate, *before, *after; /* the path stands between them; NULL: it is not named */
+	const char *name, *fate, *before, *after; /* the path stands between them; after nothing: its directory */
 	bool plain, sealed;                       /* what lies there afterwards */
 } fates[] = {
 	{"kept", "keep", "aescbc/a lies in ", " (mode 0600)", true, false},
 	{"sealed", "seal", "aescbc/a is sealed in ", ".cms", false, true},
-	{"destroyed", "destroy", "aescbc/a is destroyed", NULL, false, false},
+	{"destroyed", "destroy", "aescbc/a is destroyed: no copy is left in ", "", false, false},
 };
 
 /* Again, as after a death in the middle, it is the same. The certificate may be past its end by now. */
@@ -218,8 +218,7 @@ static void is_treated(void **state)
 	snprintf(directory, sizeof(directory), "%s", in_folder("retired"));
 	snprintf(path, sizeof(path), "%s/aescbc-a.yaml", directory);
 	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
-	_cleanup_free_ char *place =
-		xasprintf("%s%s%s", row->before, row->after ? path : "", row->after ? row->after : "");
+	_cleanup_free_ char *place = xasprintf("%s%s%s", row->before, *row->after ? path : directory, row->after);
 	assert_ok(
 		old_keys_policy_asked(row->fate, text_equal(row->fate, "seal") ? past : NULL, directory, &policy, &err),
 		err);

@@ -7,7 +7,7 @@
 static void fill(struct journal *journal, const char *const *hashes)
 {
 	for (size_t i = 0; hashes[i]; i++)
-		journal_add_hash(journal, (int)(hashes[i][0] - '0'), hashes[i]);
+		journal_add_hash(journal, (int)(hashes[i][0] - '0'), hashes[i], false);
 }
 
 /* "STEP..." is a hash. One of a pipeline's own stands behind the hash of the file that it was made from. */
@@ -88,10 +88,10 @@ static void test_many_tries(void **state)
 	struct journal *journal = xcalloc(1, sizeof(*journal));
 	char last[16] = "";
 	(void)state;
-	journal_add_hash(journal, 0, "0first");
+	journal_add_hash(journal, 0, "0first", false);
 	for (unsigned i = 0; i < 3 * JOURNAL_HASHES_OF_A_STEP; i++) {
 		snprintf(last, sizeof(last), "1try%u", i);
-		journal_add_hash(journal, 1, last);
+		journal_add_hash(journal, 1, last, false);
 	}
 	assert_int_equal(journal->hash_count, 1 + JOURNAL_HASHES_OF_A_STEP);
 	assert_int_equal(journal_step_of(journal, "0first"), 0);
@@ -101,9 +101,40 @@ static void test_many_tries(void **state)
 	journal_free(journal);
 }
 
+/* Killed right before the rename: what was about to be written was not, and whoever goes on knows it. */
+static void test_pending(void **state)
+{
+	static const char *const hashes[] = {"0a", "1a", NULL};
+	struct journal *journal = xcalloc(1, sizeof(*journal)), *read = NULL;
+	struct error *err = NULL;
+	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
+	(void)state;
+	fill(journal, hashes);
+	journal->rotation = xstrdup("r");
+	journal->started = xstrdup("t");
+	journal->request = xstrdup("q");
+	journal->path = path_parse("secrets=a", "secrets=b");
+	journal_add_hash(journal, 2, "2a", true);
+	journal_add_hash(journal, 2, "2b", true);
+	journal_write_json(&w, journal);
+	assert_ok(journal_parse("j", json_text(&w), strlen(json_text(&w)), &read, &err), err);
+	assert_int_equal(journal_written_step(read, "1a"), 1);
+	assert_int_equal(journal_written_step(read, "0a"), 1); /* put back by somebody */
+	assert_int_equal(journal_written_step(read, NULL), 1);
+	assert_int_equal(journal_written_step(read, "2a"), 2); /* killed right after the rename */
+	assert_false(journal_in_place(read, "1a"));
+	assert_true(journal_in_place(read, "2a"));
+	assert_false(journal_in_place(read, "2a"));
+	assert_int_equal(journal_written_step(read, "1a"), 2);
+	assert_int_equal(journal_step_of(read, "2b"), 2);
+	json_writer_free(&w);
+	journal_free(read);
+	journal_free(journal);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {folder_test(test_aside), cmocka_unit_test(test_turned_back),
-					   cmocka_unit_test(test_many_tries)};
+					   cmocka_unit_test(test_many_tries), cmocka_unit_test(test_pending)};
 	return RUN_ROWS(older, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
