@@ -2,7 +2,8 @@
 
 #define NS INT64_C(1000000000)
 #define QPS_MAX ((uint64_t)NS) /* one a nanosecond: no faster than full speed */
-#define BURST_PART 10          /* of a second's worth may start at once */
+#define BURST_PART 10          /* of a second's worth is saved up for */
+#define CATCH_UP 2             /* times the rate, after a pause: what came all at once would be felt by others */
 #define SMOOTH 8               /* a new latency counts one part of this */
 #define FORGET 256             /* the best latency rises by one part of this with each good answer: servers change */
 
@@ -71,10 +72,10 @@ bool throttle_may_start(struct throttle *throttle, uint64_t now, uint64_t *ret_a
 	if (throttle->options.qps == 0)
 		return true;
 	fill(throttle, now);
-	if (throttle->tokens_ns >= cost(throttle))
-		return true;
-	*ret_again = now + (uint64_t)(cost(throttle) - throttle->tokens_ns);
-	return false;
+	uint64_t missing = throttle->tokens_ns < cost(throttle) ? (uint64_t)(cost(throttle) - throttle->tokens_ns) : 0;
+	uint64_t next = throttle->started_at + (uint64_t)cost(throttle) / CATCH_UP;
+	*ret_again = next > now + missing ? next : now + missing;
+	return *ret_again <= now;
 }
 
 void throttle_started(struct throttle *throttle, uint64_t now)
@@ -84,6 +85,7 @@ void throttle_started(struct throttle *throttle, uint64_t now)
 		return;
 	fill(throttle, now);
 	throttle->tokens_ns -= cost(throttle);
+	throttle->started_at = now;
 }
 
 /* Whether a request that took so long was sent after the last cut: an earlier one belongs to what was cut already. */

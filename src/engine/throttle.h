@@ -2,7 +2,8 @@
  * rising latency.
  * Pure: every operation takes `now`; integers only.
  *
- * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start. The governor
+ * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start, and never two in less
+ * than half of a rate's interval: what was missed in a pause is caught up with at twice the rate, not at once. The governor
  * is AIMD on the number
  * of requests at once: halved by a failure, once for all failures of one round trip; one more after a round trip of
  * good answers that
@@ -26,7 +27,7 @@ struct throttle_options {
 struct throttle {
 	struct throttle_options options;
 	int64_t tokens_ns; /* credit, in ns of the bucket's rate */
-	uint64_t filled_at;
+	uint64_t filled_at, started_at;
 	unsigned limit; /* writes at once now: 1 to concurrency */
 	unsigned in_flight;
 	uint64_t stopped_until;         /* after Retry-After or a back-off */

@@ -63,14 +63,21 @@ static void test_rate(void **state)
 	struct throttle throttle = make(50, 64);
 
 	(void)state;
-	/* A tenth of a second's worth at once, then one each 20 ms. */
-	assert_int_equal(starts(&throttle, T0), 5);
-	assert_int_equal(again, T0 + 20 * MS);
-	assert_false(start(&throttle, T0 + 20 * MS - 1));
-	assert_true(start(&throttle, T0 + 20 * MS));
-	assert_false(start(&throttle, T0 + 20 * MS));
-	/* An idle hour saves up no more than the burst. */
-	assert_int_equal(starts(&throttle, T0 + 3600 * NS_PER_S), 5);
+	/* A tenth of a second's worth is saved up: one each 10 ms until it is gone, then one each 20 ms. */
+	assert_int_equal(starts(&throttle, T0), 1);
+	assert_int_equal(again, T0 + 10 * MS);
+	assert_false(start(&throttle, T0 + 10 * MS - 1));
+	for (unsigned i = 1; i < 9; i++)
+		assert_int_equal(starts(&throttle, T0 + i * 10 * MS), 1);
+	assert_int_equal(again, T0 + 100 * MS);
+	assert_false(start(&throttle, T0 + 100 * MS - 1));
+	assert_true(start(&throttle, T0 + 100 * MS));
+	assert_false(start(&throttle, T0 + 110 * MS));
+	assert_int_equal(again, T0 + 120 * MS);
+	/* An idle hour saves up no more than that. */
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(starts(&throttle, T0 + 3600 * NS_PER_S + i * 10 * MS), 1);
+	assert_int_equal(starts(&throttle, T0 + 3600 * NS_PER_S + 90 * MS), 0);
 }
 
 static void test_slow_rates_start_one(void **state)
@@ -222,7 +229,9 @@ static uint64_t rounds(struct throttle *throttle, uint64_t now, uint64_t latency
 {
 	for (int i = 0; i < 20; i++) {
 		now += NS_PER_S;
-		starts(throttle, now);
+		while (throttle->in_flight < throttle->limit)
+			if (!start(throttle, now))
+				now = again;
 		while (throttle->in_flight > 0)
 			end(throttle, THROTTLE_GOOD, latency, now + latency);
 	}
@@ -280,7 +289,8 @@ static void test_set_while_it_runs(void **state)
 		end(&throttle, THROTTLE_GOOD, MS, T0);
 	assert_int_equal(starts(&throttle, T0), 0);
 	assert_int_equal(starts(&throttle, T0 + 50 * MS), 1);
-	assert_int_equal(starts(&throttle, T0 + NS_PER_S), 2);
+	assert_int_equal(starts(&throttle, T0 + 975 * MS), 1);
+	assert_int_equal(starts(&throttle, T0 + NS_PER_S), 1);
 	throttle_set(&throttle, &(struct throttle_options){.qps = 0, .concurrency = 2}, T0 + NS_PER_S);
 	assert_int_equal(throttle.limit, 2);
 	assert_int_equal(starts(&throttle, T0 + NS_PER_S), 0); /* three are under way */
@@ -353,6 +363,9 @@ static void test_no_window_has_more_than_rate_and_burst(void **state)
 		seed = life + 1;
 		count = live(&throttle, started, ELEMENTS(started));
 		assert_true(count > 10);
+		/* Rounded down to ns. */
+		for (size_t i = 1; i < count; i++)
+			assert_true(2 * qps * (started[i] - started[i - 1] + 1) >= NS_PER_S);
 		for (size_t i = 0; i < count; i++)
 			for (size_t k = i; k < count; k++)
 				assert_true((k - i + 1 - (burst < k - i + 1 ? burst : k - i + 1)) * NS_PER_S <=
