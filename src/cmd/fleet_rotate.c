@@ -28,6 +28,10 @@ static const struct {
 	{"--apply", "each agent has its own --apply"},
 	{"--state-dir", "each agent has its own --state-dir"},
 	{"--record", "the controller has its own --record"},
+	{"--kms-name", "no KMS provider is brought to agents"},
+	{"--kms-endpoint", "no KMS provider is brought to agents"},
+	{"--kms-timeout", "no KMS provider is brought to agents"},
+	{"--renew-dek", "no KMS provider is brought to agents"},
 	{"--encryption-config", "agents know their own files"},
 	{"--apiserver-manifest", "agents know their own servers"},
 	{"--apiserver-request-timeout", "the controller has its own"},
@@ -90,7 +94,7 @@ static int take_target(const struct options *o, struct key_rotation_spec *ret, s
 	_cleanup_(config_shape_freep) struct config_shape *shape = NULL;
 	if (!o->to)
 		return 0;
-	if (o->provider || o->drop_keys.count > 0 || o->drop_identity)
+	if (o->provider || o->renew_dek || o->drop_keys.count > 0 || o->drop_identity)
 		return error_set(err, ERROR_USAGE,
 				 "--to FILE says all: it excludes --provider, --drop-key and --drop-identity");
 	int rc = file_read(o->to, ENCRYPTION_CONFIG_MAX, &text, err);

@@ -36,14 +36,14 @@ struct options {
 	const char *encryption_config, *apiserver_manifest;
 	struct strings namespaces, resources;
 	bool all_namespaces;
-	uint64_t qps, concurrency, deadline, settle, servers; /* durations in ns */
+	uint64_t qps, concurrency, deadline, settle, servers, kms_timeout; /* durations in ns */
 	bool has_settle;
 	const char *mode;
-	const char *provider, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply, *new_key_copy, *record,
-		*state_dir;
+	const char *provider, *kms_name, *kms_endpoint, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply,
+		*new_key_copy, *record, *state_dir;
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
-	bool drop_identity, compact, allow_aesgcm;
+	bool drop_identity, renew_dek, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;
 	struct strings given; /* the long names of all options that were said */

@@ -22,6 +22,8 @@ struct rotation_options rotating_options(struct command_context *context, const 
 		.cluster = session->cluster,
 		.config_path = session->config_path,
 		.provider = o->provider,
+		.kms = {o->kms_name, o->kms_endpoint, o->kms_timeout},
+		.renew_dek = o->renew_dek,
 		.to_path = o->to,
 		.drop_keys = &o->drop_keys,
 		.drop_identity = o->drop_identity,

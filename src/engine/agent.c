@@ -350,6 +350,20 @@ static void watch_etcd(struct agent *agent)
 }
 
 /* The server, and what is watched anyway. */
+/* A process that died between the swap and its note of it: the file itself tells that it came to it. What cannot be noted
+ * down now either, the next process finds out again. */
+static void find_written(struct agent *agent, const struct server_observation *own)
+{
+	struct rotation *node = agent->node;
+	_cleanup_error_ failed = NULL;
+	if (!journal_in_place(node->journal, own->file_hash))
+		return;
+	agent->disk.written_step = own->file_step;
+	if (agent_disk_save(agent->options->state_directory, &agent->disk, &failed) < 0 ||
+	    journal_write(node->target->path, node->journal, &failed) < 0)
+		agent_note(agent, "%s", error_message(failed));
+}
+
 static void see(struct agent *agent)
 {
 	struct rotation *node = agent->node;
@@ -359,6 +373,7 @@ static void see(struct agent *agent)
 	node->seen.server_count = 1;
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
 	agent_see_restart(agent, &node->seen.servers[0]);
+	find_written(agent, &node->seen.servers[0]);
 	if (node->quiet)
 		quiet_observe(node->quiet, &node->seen);
 	node->seen.census = node->census_seen;

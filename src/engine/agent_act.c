@@ -12,7 +12,8 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 	uint64_t beat_at = agent->published[spec->beat % AGENT_BEATS];
 	const struct decision decision = {
 		.action = ACTION_WRITE_STEP,
-		.reason = REASON_STEP,
+		/* Back to what runs, since this file is refused: not written again. */
+		.reason = spec->rescue && verdict->to_step < spec->from_step ? REASON_PUT_BACK : REASON_STEP,
 		.to_step = verdict->to_step,
 		.expect_hash = spec->expect_hash,
 		.rescue = spec->rescue,
@@ -22,13 +23,15 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 	};
 	_cleanup_free_ char *before = node->look.written_hash ? xstrdup(node->look.written_hash) : NULL;
 	int rc = rotation_act(node, &decision, err);
-	if (rc < 0)
-		return rc;
-	if (text_equal(before, node->look.written_hash))
-		return error_set(err, ERROR_CONFLICT,
-				 "the file changed, or the order grew too old, just before the swap");
-	agent->disk.written_step = verdict->to_step;
-	return 0;
+	if (!text_equal(before, node->look.written_hash)) {
+		/* It is in place, whatever could not be noted down afterwards: the next process finds it out again. */
+		error_clear(err);
+		agent->disk.written_step = verdict->to_step;
+		return 0;
+	}
+	return rc < 0 ? rc
+		      : error_set(err, ERROR_CONFLICT,
+				  "the file changed, or the order grew too old, just before the swap");
 }
 
 /* Counted before it is done: once in a rotation, whoever dies in between. */

@@ -163,8 +163,9 @@ static void forget_fingerprints(struct config_shape *to, const struct strings *n
 int asked_target(const struct key_rotation_spec *spec, const struct config_shape *from, struct config_shape **ret,
 		 struct strings *ret_new, struct error **err)
 {
-	const struct intent intent = {text_equal(spec->provider, "same") ? NULL : spec->provider, &spec->drop_keys,
-				      spec->drop_identity, 0};
+	const struct intent intent = {.provider = text_equal(spec->provider, "same") ? NULL : spec->provider,
+				      .drop_keys = &spec->drop_keys,
+				      .drop_identity = spec->drop_identity};
 	_cleanup_keys_ unused = {0}; /* an agent makes the real ones: of these only their kinds and places count */
 	if (spec->to_rule_count > 0)
 		return target_of_rules(spec, from, ret, ret_new, err);

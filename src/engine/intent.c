@@ -3,14 +3,46 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 
-static bool any_local_write_key(const struct config_shape *shape)
+/* --- which rules get a new key --- */
+
+#define KMS_TIMEOUT (3 * UINT64_C(1000000000)) /* ns; kube-apiserver's default */
+
+enum writers { WRITERS_PLAIN, WRITERS_LOCAL, WRITERS_KMS, WRITERS_ENCRYPTED };
+
+static bool is_writer(const struct config_rule *rule, enum writers which)
 {
+	enum provider_type type = rule->keys[0].type;
+	switch (which) {
+	case WRITERS_LOCAL:
+		return provider_is_local(type);
+	case WRITERS_KMS:
+		return type == PROVIDER_KMS;
+	case WRITERS_ENCRYPTED:
+		return type != PROVIDER_IDENTITY;
+	case WRITERS_PLAIN:
+		break;
+	}
+	return type == PROVIDER_IDENTITY;
+}
+
+static size_t count_writers(const struct config_shape *shape, enum writers which)
+{
+	size_t count = 0;
 	for (size_t r = 0; r < shape->rule_count; r++)
-		if (provider_is_local(shape->rules[r].keys[0].type))
-			return true;
-	return false;
+		count += is_writer(&shape->rules[r], which);
+	return count;
+}
+
+/* Where nothing is encrypted yet, what is written plain. */
+static enum writers writers_of(const struct config_shape *from, const struct intent *intent)
+{
+	enum writers which = intent->renew_dek                     ? WRITERS_KMS
+			     : text_equal(intent->provider, "kms") ? WRITERS_ENCRYPTED
+								   : WRITERS_LOCAL;
+	return count_writers(from, which) > 0 || intent->renew_dek ? which : WRITERS_PLAIN;
 }
 
 static bool shape_has_name(const struct config_shape *shape, const char *name)
@@ -32,22 +64,49 @@ static int check_drop_names(const struct config_shape *from, const struct intent
 	return 0;
 }
 
-static int check(const struct config_shape *from, const struct intent *intent, bool local, enum provider_type *ret_kind,
-		 struct error **err)
+static int check_kms(const struct config_shape *from, const struct intent *intent, enum writers writers,
+		     struct error **err)
+{
+	const struct intent_kms *kms = &intent->kms;
+	int rc = 0;
+	if (text_empty(kms->name) || text_empty(kms->endpoint))
+		return error_set(err, ERROR_USAGE, "--provider kms needs --kms-name and --kms-endpoint");
+	if (shape_has_name(from, kms->name))
+		rc = error_set(err, ERROR_REFUSED, "--kms-name %s: the present configuration has that name already",
+			       kms->name);
+	else if (count_writers(from, writers) != 1)
+		rc = error_set(err, ERROR_REFUSED,
+			       "%zu rules would write with kms/%s, and kube-apiserver takes a KMS provider's name in "
+			       "one rule only",
+			       count_writers(from, writers), kms->name);
+	if (rc < 0)
+		error_set_hint(err, "say in a file what each rule shall have: --to FILE");
+	return rc;
+}
+
+static int check(const struct config_shape *from, const struct intent *intent, enum writers writers,
+		 enum provider_type *ret_kind, struct error **err)
 {
 	*ret_kind = PROVIDER_IDENTITY;
-	if (intent->provider && (!provider_from_name(intent->provider, ret_kind) || !provider_is_local(*ret_kind))) {
-		int rc = error_set(err, ERROR_USAGE, "--provider is aescbc, aesgcm or secretbox, not %s",
+	if (intent->provider && (!provider_from_name(intent->provider, ret_kind) || *ret_kind == PROVIDER_IDENTITY)) {
+		int rc = error_set(err, ERROR_USAGE, "--provider is aescbc, aesgcm, secretbox or kms, not %s",
 				   intent->provider);
 		error_set_hint(err, "any other target is a file: --to FILE");
 		return rc;
 	}
-	if (!intent->provider && !local) {
+	if (intent->renew_dek && intent->provider)
+		return error_set(err, ERROR_USAGE, "--renew-dek and --provider exclude each other");
+	if (intent->renew_dek && count_writers(from, WRITERS_KMS) == 0)
+		return error_set(err, ERROR_REFUSED, "no rule writes with a KMS provider, so there is no DEK to renew");
+	if (!intent->provider && !intent->renew_dek && writers != WRITERS_LOCAL) {
 		int rc = error_set(err, ERROR_REFUSED, "no rule writes with a local key, so there is none to rotate");
-		error_set_hint(err, "to turn encryption on name the kind of key: --provider secretbox");
+		error_set_hint(err, "to turn encryption on name the kind of key: --provider secretbox%s",
+			       count_writers(from, WRITERS_KMS) > 0 ? "; for new DEKs of a KMS provider: --renew-dek"
+								    : "");
 		return rc;
 	}
-	return check_drop_names(from, intent, err);
+	int rc = *ret_kind == PROVIDER_KMS ? check_kms(from, intent, writers, err) : 0;
+	return rc == 0 ? check_drop_names(from, intent, err) : rc;
 }
 
 static void free_key(struct config_key *key)
@@ -79,8 +138,8 @@ static void put_first(struct config_rule *rule, const struct config_key *key)
 }
 
 /* One new key per kind, whatever the number of rules. */
-static struct config_key new_key(enum provider_type kind, const struct intent *intent, struct keys *keys,
-				 struct strings *ret_new)
+static struct config_key new_local_key(enum provider_type kind, const struct intent *intent, struct keys *keys,
+				       struct strings *ret_new)
 {
 	struct config_key key = {.type = kind};
 	for (size_t i = 0; i < keys->count; i++) {
@@ -98,6 +157,43 @@ static struct config_key new_key(enum provider_type kind, const struct intent *i
 	_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(kind), key.name);
 	strings_add(ret_new, label);
 	return key;
+}
+
+static struct config_key kms_key(const char *name, const char *endpoint, uint64_t timeout, struct strings *ret_new)
+{
+	struct config_key key = {.type = PROVIDER_KMS,
+				 .name = xstrdup(name),
+				 .kms_version = 2,
+				 .kms_endpoint = xstrdup(endpoint),
+				 .kms_timeout = timeout ? timeout : KMS_TIMEOUT};
+	_cleanup_free_ char *label = config_key_label(&key);
+	strings_add(ret_new, label);
+	return key;
+}
+
+/* "vault", "vault-20261122T1103Z": the time takes the place of an earlier one. */
+static char *renewed_name(const char *name, uint64_t wall_now)
+{
+	char time[16];
+	clock_format_compact(wall_now, time);
+	size_t len = strlen(name), stamp = strlen(time);
+	static const char digits[] = "0123456789";
+	const char *old = len > stamp + 1 ? name + len - stamp : NULL;
+	bool stamped = old && old[-1] == '-' && strspn(old, digits) == 8 && old[8] == 'T' &&
+		       strspn(old + 9, digits) == stamp - 10 && old[stamp - 1] == 'Z';
+	return xasprintf("%.*s-%s", (int)(stamped ? len - stamp - 1 : len), name, time);
+}
+
+/* In the place of what the rule writes with. */
+static struct config_key new_key(const struct config_rule *rule, enum provider_type kind, const struct intent *intent,
+				 struct keys *keys, struct strings *ret_new)
+{
+	if (kind == PROVIDER_KMS)
+		return kms_key(intent->kms.name, intent->kms.endpoint, intent->kms.timeout, ret_new);
+	if (!intent->renew_dek)
+		return new_local_key(intent->provider ? kind : rule->keys[0].type, intent, keys, ret_new);
+	_cleanup_free_ char *name = renewed_name(rule->keys[0].name, intent->wall_now);
+	return kms_key(name, rule->keys[0].kms_endpoint, rule->keys[0].kms_timeout, ret_new);
 }
 
 /* A key that was named and stays would be an answer that lies. */
@@ -142,28 +238,33 @@ int intent_without_new_key(const struct config_shape *from, const struct intent 
 int intent_target(const struct config_shape *from, const struct intent *intent, struct keys *keys,
 		  struct config_shape **ret, struct strings *ret_new, struct error **err)
 {
-	bool local = any_local_write_key(from);
+	enum writers writers = writers_of(from, intent);
 	enum provider_type kind;
-	int rc = check(from, intent, local, &kind, err);
+	int rc = check(from, intent, writers, &kind, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_(config_shape_freep) struct config_shape *to = config_shape_copy(from);
 	for (size_t r = 0; r < to->rule_count; r++) {
 		struct config_rule *rule = &to->rules[r];
-		enum provider_type writes = rule->keys[0].type;
-		bool changes = local ? provider_is_local(writes) : writes == PROVIDER_IDENTITY;
+		bool changes = is_writer(rule, writers);
 		struct config_key key = {0};
 		if (changes)
-			key = new_key(intent->provider ? kind : writes, intent, keys, ret_new);
-		if (changes && provider_is_local(writes))
+			key = new_key(rule, kind, intent, keys, ret_new);
+		if (changes && writers != WRITERS_PLAIN)
 			remove_key(rule, 0);
 		/* Where the write key stays, it is no fallback. */
 		remove_read_keys(rule, intent, changes ? 0 : 1);
 		if (changes)
 			put_first(rule, &key);
 	}
-	if (ret_new->count == 0)
-		return error_set(err, ERROR_REFUSED, "no rule of the present configuration can be given a new key");
+	if (ret_new->count == 0) {
+		rc = error_set(err, ERROR_REFUSED, "no rule of the present configuration can be given a new key");
+		error_set_hint(err, "any other target is a file: --to FILE");
+		return rc;
+	}
+	if (config_shape_equal(from, to))
+		return error_set(err, ERROR_REFUSED, "%s was made within this minute: wait for the next one",
+				 ret_new->items[0]);
 	rc = check_dropped(to, intent, err);
 	if (rc == 0)
 		*ret = steal(to);
@@ -203,6 +304,13 @@ void intent_new_keys(const struct config_shape *from, const struct config_shape 
 char *intent_text(const struct intent *intent, const char *target_sha256)
 {
 	_cleanup_free_ char *drops = intent->drop_keys ? strings_join(intent->drop_keys, ",") : xstrdup("");
-	return xasprintf("provider=%s to=%s drop=%s identity=%s", intent->provider ? intent->provider : "same",
-			 target_sha256 ? target_sha256 : "none", drops, intent->drop_identity ? "dropped" : "kept");
+	_cleanup_free_ char *kms = text_equal(intent->provider, "kms")
+					   ? xasprintf("kms/%s at %s", intent->kms.name, intent->kms.endpoint)
+					   : NULL;
+	const char *provider = intent->renew_dek  ? "the same under another name"
+			       : kms              ? kms
+			       : intent->provider ? intent->provider
+						  : "same";
+	return xasprintf("provider=%s to=%s drop=%s identity=%s", provider, target_sha256 ? target_sha256 : "none",
+			 drops, intent->drop_identity ? "dropped" : "kept");
 }

@@ -255,16 +255,23 @@ struct journal *journal_of_present(const struct config_shape *shape, const char 
 	return journal;
 }
 
-/* A step whose file could not be written is tried again and again, each time with another nonce. The first of its hashes
- * stays: it may be that of the present file. */
+/* A step whose file could not be written is tried again and again, each time with another nonce. What never came to be in
+ * place goes first, and the first hash of a step stays: either may be that of the present file. */
 static void make_room(struct journal *journal, int step)
 {
-	size_t count = 0, oldest = SIZE_MAX;
-	for (size_t i = 0; i < journal->hash_count; i++)
-		if (journal->hashes[i].step == step && ++count == 2)
+	size_t count = 0, oldest = SIZE_MAX, pending = SIZE_MAX;
+	for (size_t i = 0; i < journal->hash_count; i++) {
+		if (journal->hashes[i].step != step)
+			continue;
+		if (++count == 2)
 			oldest = i;
+		if (count > 1 && journal->hashes[i].pending && pending == SIZE_MAX)
+			pending = i;
+	}
 	if (count < JOURNAL_HASHES_OF_A_STEP)
 		return;
+	if (pending != SIZE_MAX)
+		oldest = pending;
 	free(journal->hashes[oldest].sha256);
 	journal->hash_count--;
 	memmove(&journal->hashes[oldest], &journal->hashes[oldest + 1],

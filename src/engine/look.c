@@ -128,28 +128,36 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 
 /* --- what is refused --- */
 
+static void forget_found(struct look *look)
+{
+	free(look->found_hash);
+	look->found_hash = NULL;
+}
+
 /* Two failures after it was found: the first may be of what stood there before. */
 static bool refuses_found(struct look *look, const struct apiserver_metrics *metrics,
 			  const struct server_observation *seen)
 {
 	if (text_equal(look->found_hash, seen->file_hash) && look->found_process == seen->process)
 		return metrics->reload_failures >= look->found_failures + 2;
-	free(look->found_hash);
-	look->found_hash = seen->file_hash ? xstrdup(seen->file_hash) : NULL;
+	forget_found(look);
+	look->found_hash = xstrdup(seen->file_hash);
 	look->found_process = seen->process;
 	look->found_failures = metrics->reload_failures;
 	return false;
 }
 
-/* A restarted process counts from zero: then nothing was refused. */
-static bool refuses_file(struct look *look, const struct apiserver_metrics *metrics,
+/* A restarted process counts from zero: then nothing was refused. What a pipeline has not rolled out was never looked at by
+ * the server. */
+static bool refuses_file(struct look *look, const struct apiserver_metrics *metrics, bool is_its_file,
 			 const struct server_observation *seen)
 {
-	if (seen->loaded_is_file || !seen->file_hash)
-		return false;
-	if (!look->counters_known || !text_equal(look->written_hash, seen->file_hash))
+	bool ours = look->counters_known && text_equal(look->written_hash, seen->file_hash);
+	bool refusable = seen->file_hash && !seen->loaded_is_file;
+	if (refusable && !ours && is_its_file)
 		return refuses_found(look, metrics, seen);
-	return metrics->reload_failures > look->failures && seen->process == look->process;
+	forget_found(look);
+	return refusable && ours && metrics->reload_failures > look->failures && seen->process == look->process;
 }
 
 /* --- the server --- */
@@ -197,7 +205,7 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 				      : 0;
 	look->successes_now = metrics.reload_successes;
 	look->failures_now = metrics.reload_failures;
-	ret->refuses_file = refuses_file(look, &metrics, ret);
+	ret->refuses_file = refuses_file(look, &metrics, !target->manual, ret);
 	apiserver_metrics_free(&metrics);
 }
 
@@ -308,7 +316,7 @@ void look_free(struct look *look)
 	free(look->seen_id_hash);
 	free(look->ran_file);
 	free(look->ran_hash);
-	free(look->found_hash);
+	forget_found(look);
 	free(look->replaced_hash);
 	free(look->written_hash);
 }

@@ -5,6 +5,7 @@
 #pragma once
 #include "engine/census.h"
 #include "engine/cluster.h"
+#include "engine/intent.h"
 #include "engine/journal.h"
 #include "engine/old_keys.h"
 #include "engine/sweep.h"
@@ -16,6 +17,8 @@ struct rotation_options {
 	const char *config_path; /* the server's file, or for `manual` the present configuration */
 	/* what is asked */
 	const char *provider, *to_path; /* at most one */
+	struct intent_kms kms;
+	bool renew_dek;
 	const struct strings *drop_keys;
 	bool drop_identity;
 	/* who changes the file */
@@ -55,11 +58,18 @@ struct rotation_server {
 	char *name, *loaded_hash; /* loaded_hash NULL: its version shows none, or it was not seen */
 	bool forgotten;           /* a person said that it is gone for good */
 };
+#define ROTATION_KEY_IDS_MAX 64 /* of KMS providers, that a report tells apart */
+struct rotation_key_id {
+	char *name, *key_id; /* the provider's name */
+	uint64_t objects;    /* under it by the last census */
+};
 struct rotation_report {
 	const char *target;                  /* who changed the files: "file", "manual", "agents" */
 	const char *outcome;                 /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed" */
 	char *rotation, *started, *finished; /* RFC 3339 */
 	struct strings old_keys, new_keys;   /* labels */
+	struct rotation_key_id *key_ids;     /* that a census of this process has seen */
+	size_t key_id_count;
 	struct sweep_count *resources;
 	size_t resource_count; /* summed over all sweeps */
 	struct sweep_quarantined *quarantine;

@@ -11,6 +11,7 @@
 #include "engine/rotation_internal.h"
 
 #define FILE_CHECK_INTERVAL NS_PER_S /* between looks at the file during a sweep */
+#define FILE_DIFFERS 2               /* such looks, one after the other, that show another file */
 
 /* --- both locks --- */
 
@@ -71,7 +72,8 @@ int rotation_rehearse(const struct rotation *r, const struct encryption_config *
 		if (rc == 0)
 			rc = encryption_config_parse(r->target->path, text, &next, err);
 		if (rc < 0) {
-			error_set_hint(err, "nothing was written: a later step of this rotation could not be");
+			error_set_hint(err, "nothing was changed: step %zu of this rotation could not be written",
+				       step);
 			return rc;
 		}
 		encryption_config_free(made);
@@ -379,6 +381,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	r->census = census;
 	census_observation_free(&r->census_seen);
 	census_observe(census, &r->census_seen);
+	rotation_kms_seen(r);
 	uint64_t interval = r->cluster->compaction_interval;
 	r->census_seen.compaction_expected = interval ? census->finished + 2 * interval + 60 * NS_PER_S : 0;
 	r->seen.census = r->census_seen;
@@ -397,13 +400,16 @@ static enum sweep_wish while_the_file_stands(void *arg, struct throttle_options 
 	struct rotation *r = arg;
 	uint64_t now = loop_now(r->cluster->loop);
 	(void)speed;
-	if (now < r->file_checked_at + FILE_CHECK_INTERVAL)
+	/* Of a pipeline's file the server's metrics tell. */
+	if (r->target->manual || now < r->file_checked_at + FILE_CHECK_INTERVAL)
 		return SWEEP_GO_ON;
 	r->file_checked_at = now;
 	_cleanup_free_ char *sha256 = NULL;
 	bool same = file_sha256(r->target->path, ENCRYPTION_CONFIG_MAX, &sha256, NULL) == 0 &&
 		    text_equal(sha256, r->seen.servers[0].file_hash);
-	return same ? SWEEP_GO_ON : SWEEP_GIVE_UP;
+	/* One that is being written, or that could not be read once, is looked at again. */
+	r->file_differed = same ? 0 : r->file_differed + 1;
+	return r->file_differed < FILE_DIFFERS ? SWEEP_GO_ON : SWEEP_GIVE_UP;
 }
 
 static void show_sweep(void *arg, const struct sweep_progress *progress)
@@ -419,6 +425,7 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	const struct config_shape *shape = r->journal->path->steps[d->step];
 	_cleanup_free_ const struct kube_resource **resources = sweep_resources(shape, &r->cluster->resources, &count);
 	struct sweep_result *result = NULL;
+	r->file_differed = 0;
 	_cleanup_free_ uint64_t *expected = r->census ? xcalloc(count, sizeof(*expected)) : NULL;
 	for (size_t i = 0; r->census && i < r->census->resource_count; i++)
 		for (size_t k = 0; k < count; k++)
@@ -455,7 +462,8 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	}
 	sweep_result_free(result);
 	if (rc == -ERROR_CONFLICT) {
-		error_clear(err); /* the file is another one: look again */
+		error_clear(err); /* look again */
+		rotation_trouble(r, "the sweep was stopped: the file changed meanwhile");
 		rc = 0;
 	}
 	return rc;

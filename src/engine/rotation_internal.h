@@ -56,6 +56,7 @@ struct rotation {
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
 	uint64_t file_checked_at; /* during a sweep */
+	unsigned file_differed;
 	uint64_t reads_checked_at;
 	bool retired;
 	char *trouble; /* of the last action that failed and will be tried again; NULL */
@@ -113,6 +114,13 @@ _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
 void rotation_unlock(struct rotation *rotation);
 /* What a phase came to, for people; new string. */
 char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
+/* Key IDs of KMS providers (rotation_kms.c): counted from the last census; what is told of those that left, once `revision`
+ * and `finished` of the report are known; the ID that values are under now, "" where none is. */
+void rotation_kms_seen(struct rotation *rotation);
+void rotation_kms_tell_left(struct rotation *rotation);
+const char *rotation_kms_id_of(const struct rotation_report *report, const char *name);
+void rotation_kms_write_json(const struct rotation_report *report, struct json_writer *w);
+void rotation_kms_free(struct rotation_report *report);
 /* The report, as far as it goes. */
 void rotation_report_begin(struct rotation *rotation);
 void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t now);

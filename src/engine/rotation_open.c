@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "engine/intent.h"
+#include "engine/kms_look.h"
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
@@ -131,7 +132,12 @@ static char *request_of(const struct rotation *r, const struct intent *intent)
 
 static struct intent intent_of(const struct rotation *r, uint64_t wall)
 {
-	return (struct intent){r->options.provider, r->options.drop_keys, r->options.drop_identity, wall};
+	return (struct intent){.provider = r->options.provider,
+			       .kms = r->options.kms,
+			       .renew_dek = r->options.renew_dek,
+			       .drop_keys = r->options.drop_keys,
+			       .drop_identity = r->options.drop_identity,
+			       .wall_now = wall};
 }
 
 static int new_journal(struct rotation *r, const struct target_content *content, struct error **err)
@@ -160,10 +166,10 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 	journal->request = request_of(r, &intent);
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
-	/* A rotation to a new key is named after it; any other by its time and the file that it began with. */
-	const char *slash = made.count > 0 ? strchr(made.items[0], '/') : NULL;
-	journal->rotation =
-		slash ? xstrdup(slash + 1) : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	/* A rotation to a key of ours is named after it; any other by its time and the file that it began with. */
+	bool ours = made.count > 0 && !text_starts(made.items[0], "kms/");
+	journal->rotation = ours ? xstrdup(strchr(made.items[0], '/') + 1)
+				 : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
 	if (r->unbegun) {
 		journal->servers = r->unbegun->servers;
 		journal->forgotten = r->unbegun->forgotten;
@@ -381,12 +387,41 @@ static void begin_looking(struct rotation *r)
 	rotation_report_begin(r);
 }
 
+static int check_asked(const struct rotation_options *o, struct error **err)
+{
+	if (o->to_path && (o->provider || o->renew_dek))
+		return error_set(err, ERROR_USAGE, "--to and %s exclude each other",
+				 o->provider ? "--provider" : "--renew-dek");
+	if ((o->kms.name || o->kms.endpoint || o->kms.timeout) && !text_equal(o->provider, "kms"))
+		return error_set(err, ERROR_USAGE,
+				 "--kms-name, --kms-endpoint and --kms-timeout go with --provider kms");
+	return 0;
+}
+
+/* A server that finds nobody at a socket takes no configuration that names it: told before one is written. */
+static int check_plugins(const struct rotation *r, struct error **err)
+{
+	const struct path *path = r->journal->path;
+	struct kms_look *looks = NULL;
+	size_t count = 0;
+	if (r->options.manual || r->options.read_only)
+		return 0; /* they are beside a server, on its machine */
+	int rc = kms_look(r->cluster->loop, path->steps[path->count - 1], &looks, &count, err);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		_cleanup_free_ char *label = xasprintf("kms/%s", looks[i].name);
+		if (looks[i].flaw && strings_has(&r->journal->new_keys, label))
+			rc = error_set(err, ERROR_REFUSED, "%s: %s", label, looks[i].flaw);
+	}
+	kms_look_free(looks, count);
+	return rc;
+}
+
 int rotation_open(const struct rotation_options *options, struct rotation **ret, struct error **err)
 {
 	_cleanup_(rotation_freep) struct rotation *r = rotation_new(options);
-	if (options->provider && options->to_path)
-		return error_set(err, ERROR_USAGE, "--provider and --to exclude each other");
-	int rc = open_target(r, err);
+	int rc = check_asked(options, err);
+	if (rc == 0)
+		rc = open_target(r, err);
 	if (rc == 0)
 		rc = check_node(r, err);
 	if (rc == 0)
@@ -403,6 +438,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 	int here = rc == 0 ? rotation_position(r) : STEP_NONE;
 	if (rc == 0 && !r->options.read_only)
 		rc = old_keys_check(&r->old_key, r->journal->path, here < 0 ? 0 : (size_t)here, &r->keys, err);
+	if (rc == 0 && here == 0)
+		rc = check_plugins(r, err);
 	if (rc < 0)
 		return rc;
 	r->rescues_before = r->journal->rescues;

@@ -236,6 +236,7 @@ static void tell_remains(struct rotation *r)
 				  report->finished);
 		strings_add(&report->remains, line);
 	}
+	rotation_kms_tell_left(r);
 }
 
 bool rotation_new_key_is_alone(const struct rotation *r)
@@ -298,15 +299,16 @@ static void write_list(struct json_writer *w, const char *key, const struct stri
 	json_array_end(w);
 }
 
-static void write_key(struct json_writer *w, const char *key, const struct strings *labels)
+static void write_new_key(struct json_writer *w, const struct rotation_report *report)
 {
-	const char *label = labels->count > 0 ? labels->items[0] : "";
+	const char *label = report->new_keys.count > 0 ? report->new_keys.items[0] : "";
 	const char *slash = strchr(label, '/');
 	_cleanup_free_ char *provider = xstrndup(label, slash ? (size_t)(slash - label) : strlen(label));
-	json_key(w, key);
+	json_key(w, "newKey");
 	json_object_begin(w);
 	json_member_string(w, "provider", provider);
 	json_member_string(w, "name", slash ? slash + 1 : "");
+	json_member_string(w, "keyID", text_equal(provider, "kms") ? rotation_kms_id_of(report, slash + 1) : "");
 	json_object_end(w);
 }
 
@@ -382,8 +384,9 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_key(w, "seconds");
 	json_fixed(w, (double)report->ns / 1e9, 3);
 	write_list(w, "oldKeys", &report->old_keys);
-	write_key(w, "newKey", &report->new_keys);
+	write_new_key(w, report);
 	write_list(w, "newKeys", &report->new_keys);
+	rotation_kms_write_json(report, w);
 	json_member_u64(w, "revision", report->revision);
 	json_member_u64(w, "objects", report->objects);
 	json_member_string(w, "server", report->server);
@@ -462,6 +465,7 @@ void rotation_report_free(struct rotation_report *report)
 	free(report->rotation);
 	free(report->started);
 	free(report->finished);
+	rotation_kms_free(report);
 	strings_free(&report->old_keys);
 	strings_free(&report->new_keys);
 	strings_free(&report->evidence);

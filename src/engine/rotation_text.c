@@ -52,9 +52,8 @@ static char *verified_text(const struct rotation *r)
 
 static char *wrote_text(const struct rotation *r)
 {
-	size_t last = r->journal->hash_count;
-	return last ? xasprintf("%s wrote step %d", r->look.name, r->journal->hashes[last - 1].step)
-		    : xstrdup("nothing written");
+	int step = journal_written_step(r->journal, r->seen.server_count ? r->seen.servers[0].file_hash : NULL);
+	return step != STEP_NONE ? xasprintf("%s wrote step %d", r->look.name, step) : xstrdup("nothing written");
 }
 
 char *rotation_phase_text(const struct rotation *r, enum phase phase)

@@ -1,11 +1,15 @@
 #include "engine/throttle.h"
 
+#include "base/clock.h"
+
 #define NS INT64_C(1000000000)
 #define QPS_MAX ((uint64_t)NS) /* one a nanosecond: no faster than full speed */
 #define BURST_PART 10          /* of a second's worth is saved up for */
 #define CATCH_UP 2             /* times the rate, after a pause: what came all at once would be felt by others */
-#define SMOOTH 8               /* a new latency counts one part of this */
-#define FORGET 256             /* the best latency rises by one part of this with each good answer: servers change */
+#define NEEDED_AT_FIRST 2      /* at once, before any answer tells how long one takes */
+#define NS_PER_US 1000
+#define SMOOTH 8   /* a new latency counts one part of this */
+#define FORGET 256 /* the best latency rises by one part of this with each good answer: servers change */
 
 /* ns of the bucket's rate that one start costs; rounded up, so that rounding never makes us faster. */
 static int64_t cost(const struct throttle *throttle)
@@ -59,9 +63,21 @@ static void fill(struct throttle *throttle, uint64_t now)
 		throttle->tokens_ns = full;
 }
 
+/* As many as keep up the rate when each takes twice as long as usual: more would all come at once after a stall, which
+ * everybody else on the server would feel. */
+static unsigned needed(const struct throttle *throttle)
+{
+	if (throttle->options.qps == 0)
+		return throttle->limit;
+	if (throttle->latency == 0)
+		return NEEDED_AT_FIRST;
+	uint64_t count = 2 * throttle->options.qps * (throttle->latency / NS_PER_US) / (NS / NS_PER_US) + 1;
+	return count < throttle->limit ? (unsigned)count : throttle->limit;
+}
+
 bool throttle_may_start(struct throttle *throttle, uint64_t now, uint64_t *ret_again)
 {
-	if (throttle->in_flight >= throttle->limit) {
+	if (throttle->in_flight >= throttle->limit || throttle->in_flight >= needed(throttle)) {
 		*ret_again = UINT64_MAX;
 		return false;
 	}
@@ -73,7 +89,9 @@ bool throttle_may_start(struct throttle *throttle, uint64_t now, uint64_t *ret_a
 		return true;
 	fill(throttle, now);
 	uint64_t missing = throttle->tokens_ns < cost(throttle) ? (uint64_t)(cost(throttle) - throttle->tokens_ns) : 0;
-	uint64_t next = throttle->started_at + (uint64_t)cost(throttle) / CATCH_UP;
+	uint64_t gap = (uint64_t)cost(throttle) / CATCH_UP;
+	/* Finer than timers are, nothing is spread. */
+	uint64_t next = gap < NS_PER_MS ? 0 : throttle->started_at + gap;
 	*ret_again = next > now + missing ? next : now + missing;
 	return *ret_again <= now;
 }

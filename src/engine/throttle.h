@@ -2,14 +2,12 @@
  * rising latency.
  * Pure: every operation takes `now`; integers only.
  *
- * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start, and never two in less
- * than half of a rate's interval: what was missed in a pause is caught up with at twice the rate, not at once. The governor
- * is AIMD on the number
- * of requests at once: halved by a failure, once for all failures of one round trip; one more after a round trip of
- * good answers that
- * used at least half of it. A failure also stops everything for a while: as long as its Retry-After says, and at
- * least a back-off that
- * doubles from THROTTLE_BACKOFF_MIN to THROTTLE_BACKOFF_MAX and begins anew once an answer is good. */
+ * In any span of time, however it was cut out, at most `span * qps + max(1, qps / 10)` requests start, and up to 500 a second
+ * never two in less than half of a rate's interval: what was missed in a pause is caught up with at twice the rate, not at
+ * once; nor are more of them under way than the rate needs. The governor is AIMD on the number of requests at once: halved by a
+ * failure, once for all failures of one round trip; one more after a round trip of good answers that used at least half of it.
+ * A failure also stops everything for a while: as long as its Retry-After says, and at least a back-off that doubles from
+ * THROTTLE_BACKOFF_MIN to THROTTLE_BACKOFF_MAX and begins anew once an answer is good. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -143,7 +143,12 @@ static bool runs_it(const struct judge *j)
 static enum change change_of(const struct judge *j)
 {
 	size_t from = (size_t)j->sight->own->file_step, to = (size_t)j->order->to_step;
-	if (j->order->action == ORDER_RETIRE || !path_keeps_keys(j->path, from, to))
+	if (j->order->action == ORDER_RETIRE)
+		return LEAVES;
+	/* What its server runs and will go on to run: the file that it refuses is not even one to start with. */
+	if (j->order->rescue && runs_it(j) && j->sight->own->refuses_file)
+		return ADDS;
+	if (!path_keeps_keys(j->path, from, to))
 		return LEAVES;
 	return path_writes_alike(j->path, from, to) || runs_it(j) ? ADDS : CHANGES;
 }

@@ -9,11 +9,12 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import unittest
 
-from lib import (Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, new_key,
-                 replace_file, snapshot_hash, start_kube_rekey, wait_until)
+from lib import (Cluster, FaultProxy, KmsPlugin, Rule, configuration, faults, kube_rekey, new_key, replace_file,
+                 snapshot_hash, start_kube_rekey, wait_until)
 from lib import killer, processes
 from lib.product import Result, binary
 
@@ -362,16 +363,28 @@ class Server(Bad):
             self.server.reload = True
             self.server.restart()
 
+    def to_failing_kms(self, name):
+        """A target file with a KMS plugin that is well by its own word, and encrypts nothing: no server takes it."""
+        plugin = self.enterContext(KmsPlugin(self.enterContext(tempfile.TemporaryDirectory(dir="/tmp")), name))
+        plugin.tell(failEncrypt="the key is disabled")
+        target = self.cluster.path(name + ".yaml")
+        replace_file(target, self.server.read_config().replace(
+            "      - identity: {}", f"      - kms:\n          apiVersion: v2\n          name: {name}\n"
+            f"          endpoint: {plugin.endpoint}\n          timeout: 1s\n      - identity: {{}}"))
+        return target
+
+    def test_a_plugin_that_is_not_there(self):
+        target = self.cluster.path("to-nobody.yaml")
+        replace_file(target, self.server.read_config().replace(
+            "      - identity: {}", "      - kms:\n          apiVersion: v2\n          name: nobody\n"
+            "          endpoint: unix:///nonexistent/kms.sock\n          timeout: 1s\n      - identity: {}"))
+        self.refused(3, "kms/nobody", "/nonexistent/kms.sock", arguments=[*self.flags(), "--to", target])
+
     def test_the_new_file_is_refused(self):
         """The server's failures rise: what ran before is put back, under a new
         nonce, so that nothing read meanwhile can be loaded later."""
         before = self.server.read_config()
-        target = self.cluster.path("to.yaml")
-        # Our reader knows a KMS provider; the server finds nobody at its socket.
-        replace_file(target, before.replace(
-            "      - identity: {}", "      - kms:\n          apiVersion: v2\n          name: gone\n"
-            "          endpoint: unix:///nonexistent/kms.sock\n          timeout: 1s\n"
-            "      - identity: {}"))
+        target = self.to_failing_kms("gone")
         result = kube_rekey([*self.flags(), "--to", target, "--deadline", "60s"])
         self.told(result, 3, "refuse", "log")
         after = self.server.read_config()
@@ -383,11 +396,7 @@ class Server(Bad):
     def test_refused_while_nobody_looked(self):
         """The process that wrote the file died: the next one sees the failures rise, and puts back what runs."""
         before, strip = self.server.read_config(), lambda text: re.sub("# kube-rekey nonce.*\n", "", text)
-        target = self.cluster.path("to-gone.yaml")
-        replace_file(target, before.replace(
-            "      - identity: {}", "      - kms:\n          apiVersion: v2\n          name: gone-too\n"
-            "          endpoint: unix:///nonexistent/kms.sock\n          timeout: 1s\n"
-            "      - identity: {}"))
+        target = self.to_failing_kms("gone-too")
         begun = start_kube_rekey([*self.flags(), "--to", target])
         wait_until(lambda: strip(self.server.read_config()) != strip(before), 20, "the step is written")
         begun.kill()
@@ -412,7 +421,7 @@ resources:
     providers: *both
 """)
         for command in ("plan", "rotate"):
-            self.refused(2, "to-anchors.yaml:\\d+:\\d+", "anchor|alias", "nothing was written",
+            self.refused(2, "to-anchors.yaml:\\d+:\\d+", "anchor|alias", "nothing was changed",
                                   arguments=[*self.flags(command), "--to", target])
 
     def test_a_value_that_nobody_can_read(self):

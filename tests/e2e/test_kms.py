@@ -113,23 +113,28 @@ class Rotate(unittest.TestCase):
         populate(self.cluster, namespaces=("default", "team-a"), big=False)
         self.server = self.cluster.servers[0]
 
+    def rotate(self, *more, code=0):
+        done = kube_rekey([
+            "rotate", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps", "0",
+            "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir",
+            self.cluster.path("state"), *self.cluster.etcd.flags(), *more])
+        self.assertEqual(done.code, code, done)
+        return done
+
     def rotate_to(self, *providers):
         target = self.cluster.path("to.yaml")
         replace_file(target, configuration(Rule(["secrets", "configmaps"], [*providers, "identity"])))
-        done = kube_rekey([
-            "rotate", "--yes", "--servers", "1", "--to", target, "--compact", "--settle", "3s", "--qps", "0",
-            "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir",
-            self.cluster.path("state"), *self.cluster.etcd.flags()])
-        self.assertEqual(done.code, 0, done)
-        return done
+        return self.rotate("--to", target)
+
+    def stored(self):
+        return [key for key in self.cluster.etcd.prefix_counts() if key != "identity"]
 
     def test_there_and_back(self):
         before = snapshot_hash(self.cluster.api)
         done = self.rotate_to(("kms", self.plugin))
         # Only the plugin opens what is under it.
         self.assertIn("0 stale, 0 unreadable; 0 opened with", done.out)
-        counts = self.cluster.etcd.prefix_counts()
-        self.assertEqual([key for key in counts if key != "identity"], ["kms-v2:vault"])
+        self.assertEqual(self.stored(), ["kms-v2:vault"])
         self.assertGreater(self.plugin.counts()["encrypt key-1"], 0)
         # The key of before is needed for nothing: not to start, not to read.
         self.server.restart()
@@ -138,6 +143,48 @@ class Rotate(unittest.TestCase):
         self.assertRegex(done.out, "0 stale, 0 unreadable; [1-9][0-9]* opened with")
         self.assertNotIn("kms-v2:vault", self.cluster.etcd.prefix_counts())
         self.plugin.kill()
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+
+    def test_another_plugin(self):
+        """Named in the command: in the place of a local key, and then another plugin in the place of the first; each time
+        what was there before is needed for nothing."""
+        before = snapshot_hash(self.cluster.api)
+        report = self.rotate("-o", "json", "--provider", "kms", "--kms-name", "vault", "--kms-endpoint",
+                             self.plugin.endpoint, "--kms-timeout", "2s").json()
+        self.assertEqual(report["newKey"], {"provider": "kms", "name": "vault", "keyID": "key-1"})
+        self.assertEqual(self.stored(), ["kms-v2:vault"])
+        self.assertIn("timeout: 2s", self.server.read_config())
+        self.plugin.rotate("key-2", "m2")  # nothing but the census names what is under either
+        with KmsPlugin(self.enterContext(folder()), "cloud") as cloud:
+            cloud.tell(keyID="arn:1")
+            refused = self.rotate("--provider", "kms", "--kms-name", "vault", "--kms-endpoint", cloud.endpoint, code=3)
+            self.assertIn("has that name already", refused.err)
+            report = self.rotate("-o", "json", "--provider", "kms", "--kms-name", "cloud", "--kms-endpoint",
+                                 cloud.endpoint).json()
+            self.assertEqual(report["newKey"], {"provider": "kms", "name": "cloud", "keyID": "arn:1"})
+            self.assertEqual([(key["name"], key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
+                             [("vault", "key-1", False), ("cloud", "arn:1", True)])
+            self.assertRegex("\n".join(report["remains"]), "needs kms/vault, key ID key-1, for nothing at revision")
+            self.assertEqual(self.stored(), ["kms-v2:cloud"])
+            self.plugin.kill()
+            self.server.restart()
+            self.assertEqual(snapshot_hash(self.cluster.api), before)
+            self.server.stop()
+
+    def test_new_deks(self):
+        """The same key ID, other material: nothing but new DEKs gets rid of the old one, and afterwards nothing needs it."""
+        before = snapshot_hash(self.cluster.api)
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-1", "m2")
+        self.rotate("--provider", "secretbox", code=3)
+        report = self.rotate("-o", "json", "--renew-dek").json()
+        self.assertRegex(report["newKey"]["name"], r"^vault-\d{8}T\d{4}Z$")
+        self.assertEqual(report["oldKeys"], ["kms/vault"])
+        self.assertRegex("\n".join(report["remains"]), "key ID key-1 stays in use, as kms/vault-.*for nothing")
+        self.assertEqual(self.stored(), ["kms-v2:" + report["newKey"]["name"]])
+        self.plugin.destroy("m1")
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
