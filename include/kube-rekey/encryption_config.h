@@ -26,6 +26,9 @@ struct config_key {
 	unsigned kms_version; /* 1 or 2; 0 for the others */
 	char *kms_endpoint;   /* NULL for the others */
 	uint64_t kms_timeout; /* ns; 3 s by default */
+	/* In a path that follows a KMS: the key ID that its plugin names, which values under the write key shall have. No file
+	 * says it, and it makes no other key for those who read. NULL: any. */
+	char *kms_key_id;
 };
 
 /* A key as a stored value names it. A KMS provider of another version is another key. */
@@ -33,6 +36,7 @@ struct key_name {
 	enum provider_type type;
 	unsigned kms_version; /* 0 but for kms */
 	const char *name;     /* not looked at for identity */
+	const char *key_id;   /* of kms v2, where it is known and asked for; NULL */
 };
 
 /* One item of `resources:`. */

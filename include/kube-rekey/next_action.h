@@ -61,8 +61,11 @@ const char *action_name(enum action action);
 	X(UNKNOWN_VALUES, "values in etcd are of no known form") \
 	X(DOES_NOT_OPEN, "values do not open with the key of their name") \
 	X(STALE, "values are not under the write key") \
+	X(KMS_UNKNOWN, "it is not known which key a KMS plugin encrypts with") \
+	X(KMS_UNMOVED, "everything is under the key ID that the KMS plugin names: change the key in your KMS now") \
 	X(QUARANTINED, "objects could not be rewritten") \
 	X(OUTSIDE, "values that no API serves are in the way") \
+	X(NOT_LISTED, "values that no list showed us are in the way") \
 	X(VERSIONS_DIFFER, "servers of different versions run") \
 	X(SETTLING, "older writes may still land") \
 	X(MEMBER_SILENT, "an etcd member does not answer") \

@@ -71,6 +71,7 @@ struct census_group {
 	enum provider_type type;
 	unsigned kms_version; /* 0 but for kms */
 	char *name;
+	char *key_id; /* of kms v2, where the path follows it; NULL */
 	uint64_t values;
 	bool unknown;  /* no key could be read: truncated, unknown form */
 	bool foreign;  /* under a prefix that a person named as somebody else's */
@@ -118,6 +119,10 @@ struct observation {
 
 	struct census_observation census;
 	struct sweep_observation sweep;
+
+	/* Where the path follows a KMS: why it is not known which key a plugin encrypts with; NULL: it is */
+	char *kms_why;
+	bool kms_moved; /* it did change its key since the rotation was asked for, or something was stored under another one */
 
 	uint64_t reads_checked_at; /* plain GETs of a sample of each namespace succeeded on the last step */
 	unsigned rescues;          /* in this rotation, one for each file written */

@@ -50,6 +50,8 @@ bool path_loses(const struct path *path, size_t step, const char *resource, stru
 bool shape_reads(const struct config_shape *shape, const char *resource, struct key_name key);
 /* Whether `key` is the effective write key of `resource` in the shape ([plain] without a rule). */
 bool shape_writes(const struct config_shape *shape, const char *resource, struct key_name key);
+/* A path of one configuration whose KMS providers changed their keys: nothing of the file does. */
+bool path_follows_kms(const struct path *path);
 /* Rule 2 for one step: for every resource the write key of each side is in the other. */
 bool path_step_readable(const struct path *path, size_t step);
 /* Whether a key that leaves by Ci -> Ci+1 is a write key of Ci or Ci+1, for some resource (rule 3d). */

@@ -213,7 +213,8 @@ static bool only_objects(const struct key_rotation *rotation)
 {
 	const struct key_rotation_condition *degraded = key_rotation_condition(&rotation->status, "Degraded");
 	return degraded && (text_equal(degraded->reason, reason_name(REASON_QUARANTINED)) ||
-			    text_equal(degraded->reason, reason_name(REASON_OUTSIDE)));
+			    text_equal(degraded->reason, reason_name(REASON_OUTSIDE)) ||
+			    text_equal(degraded->reason, reason_name(REASON_NOT_LISTED)));
 }
 
 static void say_how_to_go_on(const struct follower *f, struct error **err)

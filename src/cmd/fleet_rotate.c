@@ -32,6 +32,7 @@ static const struct {
 	{"--kms-endpoint", "no KMS provider is brought to agents"},
 	{"--kms-timeout", "no KMS provider is brought to agents"},
 	{"--renew-dek", "no KMS provider is brought to agents"},
+	{"--follow-kms", "no KMS is followed through agents"},
 	{"--encryption-config", "agents know their own files"},
 	{"--apiserver-manifest", "agents know their own servers"},
 	{"--apiserver-request-timeout", "the controller has its own"},

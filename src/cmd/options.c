@@ -63,6 +63,10 @@ static const struct option table[] = {
 	 "--provider kms: the KMS v2 plugin's socket (unix:///@NAME: an abstract one)"},
 	{"--kms-timeout", NULL, KIND_DURATION, FIELD(kms_timeout), OPTIONS_ROTATE, "DURATION",
 	 "--provider kms: how long a call may take (default: 3s)"},
+	{"--follow-kms", NULL, KIND_FLAG, FIELD(follow_kms), OPTIONS_ROTATE, NULL,
+	 "no configuration changes: waits until the KMS plugin names another key ID than values are under, then "
+	 "re-encrypts "
+	 "and proves"},
 	{"--renew-dek", NULL, KIND_FLAG, FIELD(renew_dek), OPTIONS_ROTATE, NULL,
 	 "the same KMS plugin under another provider name, so that every value gets a new DEK (new material under an "
 	 "unchanged key ID)"},

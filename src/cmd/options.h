@@ -43,7 +43,7 @@ struct options {
 		*new_key_copy, *record, *state_dir;
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
-	bool drop_identity, renew_dek, compact, allow_aesgcm;
+	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;
 	struct strings given; /* the long names of all options that were said */

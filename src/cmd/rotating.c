@@ -24,6 +24,7 @@ struct rotation_options rotating_options(struct command_context *context, const 
 		.provider = o->provider,
 		.kms = {o->kms_name, o->kms_endpoint, o->kms_timeout},
 		.renew_dek = o->renew_dek,
+		.follow_kms = o->follow_kms,
 		.to_path = o->to,
 		.drop_keys = &o->drop_keys,
 		.drop_identity = o->drop_identity,

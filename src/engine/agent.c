@@ -11,6 +11,7 @@
 #include "client/kube/custom.h"
 #include "engine/asked.h"
 #include "engine/intent.h"
+#include "engine/retired.h"
 #include "engine/key_rotation_fetch.h"
 
 /* Turns come when an order does; at these times, or FLEET_INTERVAL, whatever happens, sooner while something is awaited. */
@@ -154,7 +155,16 @@ static struct journal *journal_of_rotation(const struct key_rotation *rotation, 
 	return journal;
 }
 
-/* A rotation begins with the file as it is, where that is its first configuration; whatever else is there was edited. */
+static void labels_of(const struct config_shape *shape, struct strings *ret)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			_cleanup_free_ char *label = config_key_label(&shape->rules[r].keys[k]);
+			strings_add(ret, label);
+		}
+}
+
+/* A rotation begins with the file as it is, where that is its first configuration. */
 static void join(struct agent *agent, struct path *path)
 {
 	struct rotation *node = agent->node;
@@ -167,6 +177,10 @@ static void join(struct agent *agent, struct path *path)
 	int first = key_rotation_goes_back(agent->rotation) ? (int)path->count - 1 : 0;
 	if (path_find(path, encryption_config_shape(content.config)) == first)
 		journal_add_hash(journal, first, content.sha256, false);
+	/* The file's bytes count, whatever was under these names before. */
+	_cleanup_strings_ labels = {0};
+	labels_of(encryption_config_shape(content.config), &labels);
+	keys_forget(&node->keys, &labels);
 	keys_add_config(&node->keys, content.config);
 	target_content_free(&content);
 	rotation_take_journal(node, journal);
@@ -229,7 +243,10 @@ static int take_path(struct agent *agent, struct error **err)
 		return 0;
 	}
 	_cleanup_error_ failed = NULL;
-	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 || agent_take_policy(agent, &failed) < 0 ||
+	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 ||
+	    retired_check(agent->options->state_directory, whole->steps[0], whole->steps[whole->count - 1], &failed) <
+		    0 ||
+	    agent_take_policy(agent, &failed) < 0 ||
 	    old_keys_check(&agent->node->old_key, path, 0, &agent->node->keys, &failed) < 0) {
 		agent_trouble(agent, error_message(failed));
 		return 0;
@@ -364,6 +381,23 @@ static void find_written(struct agent *agent, const struct server_observation *o
 		agent_note(agent, "%s", error_message(failed));
 }
 
+/* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path. What
+ * else stands there was edited. */
+static void take_running(struct agent *agent, struct server_observation *own)
+{
+	struct rotation *node = agent->node;
+	_cleanup_error_ failed = NULL;
+	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
+	if (node->journal->hash_count > 0 || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs)
+		return;
+	journal_add_hash(node->journal, own->file_step, own->file_hash, false);
+	own->file_ours = true;
+	agent->disk.written_step = own->file_step;
+	if (agent_disk_save(agent->options->state_directory, &agent->disk, &failed) < 0 ||
+	    journal_write(node->target->path, node->journal, &failed) < 0)
+		agent_note(agent, "%s", error_message(failed));
+}
+
 static void see(struct agent *agent)
 {
 	struct rotation *node = agent->node;
@@ -374,6 +408,7 @@ static void see(struct agent *agent)
 	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
 	agent_see_restart(agent, &node->seen.servers[0]);
 	find_written(agent, &node->seen.servers[0]);
+	take_running(agent, &node->seen.servers[0]);
 	if (node->quiet)
 		quiet_observe(node->quiet, &node->seen);
 	node->seen.census = node->census_seen;

@@ -13,7 +13,7 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 	const struct decision decision = {
 		.action = ACTION_WRITE_STEP,
 		/* Back to what runs, since this file is refused: not written again. */
-		.reason = spec->rescue && verdict->to_step < spec->from_step ? REASON_PUT_BACK : REASON_STEP,
+		.reason = spec->rescue && node->seen.servers[0].refuses_file ? REASON_PUT_BACK : REASON_STEP,
 		.to_step = verdict->to_step,
 		.expect_hash = spec->expect_hash,
 		.rescue = spec->rescue,
@@ -46,11 +46,12 @@ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct er
 					  .rescue = true,
 					  .valid_until = UINT64_MAX};
 	agent->disk.rescues++;
+	_cleanup_free_ char *before = node->look.written_hash ? xstrdup(node->look.written_hash) : NULL;
 	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = rotation_act(node, &decision, err);
-	if (rc < 0)
-		return rc;
+	if (rc < 0 || text_equal(before, node->look.written_hash))
+		return rc; /* the file changed meanwhile: judged again */
 	agent_note(agent,
 		   "no API server serves orders, and %s: step %d was written to %s, whose server needs it to read%s",
 		   ground_text(verdict->ground), verdict->to_step, node->target->path,

@@ -21,9 +21,9 @@ void agent_take_asked(struct agent *agent)
 		return;
 	strings_free(&node->foreign_prefixes);
 	copy_list(&node->foreign_prefixes, &node->cluster->foreign_prefixes);
-	/* Judged before there is a path; later there is no way but on. */
-	node->options.allow_aesgcm = agent_takes_part(agent) &&
-				     (agent->rotation->spec.allow_aesgcm || agent->rotation->status.step_count > 0);
+	/* Judged before the new key is in any file; later there is no way but on. */
+	node->options.allow_aesgcm =
+		agent_takes_part(agent) && (agent->rotation->spec.allow_aesgcm || agent->rotation->status.step > 0);
 	if (agent_takes_part(agent))
 		copy_list(&node->foreign_prefixes, &agent->rotation->spec.foreign_prefixes);
 }

@@ -88,6 +88,7 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 	const struct cluster *cluster = agent->node->cluster;
 	ret->reloads = agent->node->look.successes_now;
 	ret->request_timeout_milliseconds = cluster->request_timeout / MS;
+	ret->compaction_interval_milliseconds = cluster->compaction_interval / MS;
 	ret->quiet_milliseconds = age(seen->quiet_since, now);
 	ret->members_behind_balancer = seen->members_behind_balancer;
 	ret->members = xcalloc(seen->member_count + 1, sizeof(*ret->members));
@@ -142,6 +143,12 @@ static void tell_census(const struct agent *agent, uint64_t now, struct key_serv
 	agent_tell_census(census, now, ret);
 }
 
+/* The steps are told together with the sealed keys, which go when every server has them. */
+static bool all_have_it(const struct key_rotation *rotation)
+{
+	return rotation && rotation->status.step_count > 0 && rotation->status.sealed_key_count == 0;
+}
+
 static void tell_orders(const struct agent *agent, struct key_server_status *ret)
 {
 	const struct key_server_status *told = &agent->told->status;
@@ -157,7 +164,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	ret->done.message = copy(told->done.message);
 	ret->trust_key = xstrdup(trust_key_fingerprint(agent->options->trust));
 	ret->sealed_keys = xcalloc(told->sealed_key_count + 1, sizeof(*ret->sealed_keys));
-	for (size_t i = 0; i < told->sealed_key_count; i++) {
+	for (size_t i = 0; i < told->sealed_key_count && !all_have_it(agent->rotation); i++) {
 		const struct object_sealed_key *key = &told->sealed_keys[i];
 		ret->sealed_keys[ret->sealed_key_count++] =
 			(struct object_sealed_key){xstrdup(key->provider), xstrdup(key->name),

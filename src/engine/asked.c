@@ -224,22 +224,43 @@ int asked_path(const struct config_shape *from, const struct config_shape *to, s
 	return 0;
 }
 
-/* The new keys of `end` take the places of those that are asked for. */
-static void take_new_keys(const struct key_rotation_spec *spec, const struct config_shape *end,
-			  const struct strings *new_keys, struct config_shape *to)
+static bool was_there(const struct config_shape *from, const struct config_key *key)
 {
+	for (size_t r = 0; r < from->rule_count; r++)
+		for (size_t k = 0; k < from->rules[r].key_count; k++) {
+			const struct config_key *old = &from->rules[r].keys[k];
+			if (old->type == key->type &&
+			    (text_equal(old->name, key->name) || text_equal(old->fingerprint, key->fingerprint)))
+				return true;
+		}
+	return false;
+}
+
+/* The new keys of `end` take the places of those that are asked for. */
+static void take_new_keys(const struct key_rotation_spec *spec, const struct config_shape *from,
+			  const struct config_shape *end, const struct strings *new_keys, struct config_shape *to)
+{
+	char *one_of_kind[PROVIDER_KMS + 1] = {0};
 	for (size_t r = 0; r < to->rule_count && r < end->rule_count; r++)
 		for (size_t k = 0; k < to->rules[r].key_count && k < end->rules[r].key_count; k++) {
 			struct config_key *key = &to->rules[r].keys[k];
 			const struct config_key *is = &end->rules[r].keys[k];
-			_cleanup_free_ char *label = config_key_label(key);
+			_cleanup_free_ char *label = config_key_label(key), *taken = config_key_label(is);
 			if (!strings_has(new_keys, label) || key->type != is->type ||
 			    (!spec->provider && !text_equal(key->name, is->name)))
 				continue;
+			/* One for each that is asked for, and none that was there before. */
+			if (was_there(from, is) ||
+			    (one_of_kind[is->type] && !text_equal(one_of_kind[is->type], taken) && spec->provider))
+				continue;
+			free(one_of_kind[is->type]);
+			one_of_kind[is->type] = steal(taken);
 			free(key->name);
 			key->name = xstrdup(is->name);
 			memcpy(key->fingerprint, is->fingerprint, sizeof(key->fingerprint));
 		}
+	for (size_t i = 0; i < ELEMENTS(one_of_kind); i++)
+		free(one_of_kind[i]);
 }
 
 int asked_leads_there(const struct key_rotation_spec *spec, const struct path *path, struct error **err)
@@ -250,7 +271,7 @@ int asked_leads_there(const struct key_rotation_spec *spec, const struct path *p
 	int rc = asked_target(spec, path->steps[0], &to, &new_keys, err);
 	if (rc < 0)
 		return rc;
-	take_new_keys(spec, end, &new_keys, to);
+	take_new_keys(spec, path->steps[0], end, &new_keys, to);
 	if (!config_shape_equal(to, end))
 		return error_set(err, ERROR_REFUSED, "the rotation's steps do not lead to what its spec asks for");
 	return 0;

@@ -176,7 +176,7 @@ static int find_in_etcd(const struct canary_options *o, const char *kind, const 
 /* Which steps of the path would have written a canary like this: one bit each (a path has at most 4 steps). */
 static uint64_t steps_writing(const struct path *path, const char *kind, const struct etcd_value_info *info)
 {
-	const struct key_name key = {info->provider, info->kms_version, info->name};
+	const struct key_name key = {info->provider, info->kms_version, info->name, info->key_id};
 	uint64_t steps = 0;
 	for (size_t i = 0; i < path->count && i < 64; i++)
 		if (info->state == ETCD_VALUE_KNOWN && shape_writes(path->steps[i], kind, key))

@@ -499,6 +499,7 @@ int census_take(const struct census_options *options, struct census **ret, struc
 	census->complete = true;
 	census->whole_keyspace = options->whole_keyspace;
 	census->shape_known = options->shape != NULL;
+	census->by_key_id = options->path && path_follows_kms(options->path);
 	census->begun = clock_monotonic();
 	int rc = look_at_etcds(census, options, err);
 	if (rc < 0)

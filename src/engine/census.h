@@ -119,6 +119,7 @@ struct census {
 	char *does_not_open_example;
 	uint64_t begun, finished; /* monotonic */
 	bool whole_keyspace, shape_known;
+	bool by_key_id; /* its path follows a KMS */
 };
 /* Takes a census. 0 also when incomplete (see `complete`, `why`); negative when there is nothing to show:
  * -ERROR_REFUSED (another etcd),

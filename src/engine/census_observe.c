@@ -2,13 +2,14 @@
 #include "engine/census_internal.h"
 
 static struct census_group *group_of(struct census_observation *seen, const char *resource,
-				     const struct census_key *key, bool foreign)
+				     const struct census_key *key, bool foreign, bool by_key_id)
 {
 	for (size_t i = 0; i < seen->group_count; i++) {
 		struct census_group *group = &seen->groups[i];
 		if (text_equal(group->resource, resource) && group->type == key->provider &&
 		    group->kms_version == key->kms_version && text_equal(group->name, key->name) &&
-		    group->foreign == foreign && !group->unknown && !group->expected)
+		    (!by_key_id || text_equal(group->key_id, key->key_id)) && group->foreign == foreign &&
+		    !group->unknown && !group->expected)
 			return group;
 	}
 	seen->groups = xreallocarray(seen->groups, seen->group_count + 1, sizeof(*seen->groups));
@@ -18,18 +19,22 @@ static struct census_group *group_of(struct census_observation *seen, const char
 		.type = key->provider,
 		.kms_version = key->kms_version,
 		.name = xstrdup(key->name),
+		.key_id = by_key_id ? xstrdup(key->key_id) : NULL,
 		.foreign = foreign,
 		.example = key->example ? xstrdup(key->example) : NULL,
 	};
 	return group;
 }
 
-/* KMS key IDs and DEK sources of one name are one group: what a configuration names is the provider. */
-static void add_keys(struct census_observation *seen, const char *resource, const struct census_key *keys, size_t count,
-		     bool foreign)
+/* DEK sources of one name are one group, and so are KMS key IDs unless a path follows them: what a configuration names is the
+ * provider. */
+static void add_keys(const struct census *census, struct census_observation *seen, const char *resource,
+		     const struct census_key *keys, size_t count, bool foreign)
 {
-	for (size_t i = 0; i < count; i++)
-		group_of(seen, resource, &keys[i], foreign)->values += keys[i].objects;
+	for (size_t i = 0; i < count; i++) {
+		bool by_key_id = census->by_key_id && keys[i].provider == PROVIDER_KMS;
+		group_of(seen, resource, &keys[i], foreign, by_key_id)->values += keys[i].objects;
+	}
 }
 
 static struct census_group *add_group(struct census_observation *seen, const char *resource, uint64_t values,
@@ -71,12 +76,12 @@ void census_observe(const struct census *census, struct census_observation *ret)
 	for (size_t i = 0; i < census->resource_count; i++) {
 		const struct census_resource *resource = &census->resources[i];
 		const char *storage = resource->entry->storage;
-		add_keys(&seen, storage, resource->keys, resource->key_count, false);
+		add_keys(census, &seen, storage, resource->keys, resource->key_count, false);
 		if (resource->unknown > 0)
 			add_group(&seen, storage, resource->unknown, resource->unknown_example)->unknown = true;
 	}
-	add_keys(&seen, NULL, census->outside_keys, census->outside_key_count, false);
-	add_keys(&seen, NULL, census->foreign_keys, census->foreign_key_count, true);
+	add_keys(census, &seen, NULL, census->outside_keys, census->outside_key_count, false);
+	add_keys(census, &seen, NULL, census->foreign_keys, census->foreign_key_count, true);
 	if (census->outside_unknown > 0)
 		add_group(&seen, NULL, census->outside_unknown, unknown_outside(census))->unknown = true;
 	if (census->expected_plain > 0)

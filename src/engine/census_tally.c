@@ -142,7 +142,9 @@ void census_key_judge(struct census_key *key, const struct config_rule *rule)
 		key->write_key = key->in_config = key->provider == PROVIDER_IDENTITY;
 		return;
 	}
-	key->write_key = census_key_matches(&rule->keys[0], key->provider, key->kms_version, key->name);
+	const char *key_id = rule->keys[0].kms_key_id;
+	key->write_key = census_key_matches(&rule->keys[0], key->provider, key->kms_version, key->name) &&
+			 (!key_id || text_equal(key_id, key->key_id));
 	key->in_config = false;
 	for (size_t i = 0; i < rule->key_count && !key->in_config; i++)
 		key->in_config = census_key_matches(&rule->keys[i], key->provider, key->kms_version, key->name);

@@ -411,6 +411,17 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 				      : "a canary is under another key than the configuration writes with");
 }
 
+/* No agent is believed alone of another one's server. */
+static bool all_found_the_same(const struct controller *c)
+{
+	for (size_t i = 1; i < c->server_count; i++)
+		for (size_t s = 0; s < c->server_count; s++)
+			if (found_step(controller_status(c, i), c->servers[s].name) !=
+			    found_step(controller_status(c, 0), c->servers[s].name))
+				return false;
+	return true;
+}
+
 static int put_canaries(struct controller *c, const struct decision *d, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
@@ -441,14 +452,18 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	for (size_t i = 0; i < c->server_count; i++) {
 		enum outcome outcome = controller_outcome(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence);
 		if (outcome == OUTCOME_OPEN)
-			continue;
-		if (outcome == OUTCOME_OK)
-			take_canaries(c, d, controller_status(c, i));
-		else
+			return 0;
+		if (outcome != OUTCOME_OK) {
 			controller_tell_results(c);
-		controller_forget_canaries(c);
-		return 0;
+			controller_forget_canaries(c);
+			return 0;
+		}
 	}
+	if (all_found_the_same(c))
+		take_canaries(c, d, controller_status(c, 0));
+	else
+		controller_trouble(c, "the agents do not agree on what key the canaries are under");
+	controller_forget_canaries(c);
 	return 0;
 }
 
@@ -594,10 +609,26 @@ static void take_quarantine(struct controller *c, const struct sweep_result *res
 	}
 }
 
+/* What the API serves now: since this process began, a CRD may have come. *ret_known: it could be told. */
+static int refresh_resources(struct controller *c, bool *ret_known, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	bool changed = false;
+	int rc = cluster_refresh_resources(c->options->cluster, &changed, &failed);
+	*ret_known = rc == 0;
+	if (rc < 0)
+		controller_trouble(c, error_message(failed));
+	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
+}
+
 static int reencrypt(struct controller *c, const struct decision *d, struct error **err)
 {
 	const struct key_rotation_spec *spec = &c->rotation->spec;
 	size_t count = 0;
+	bool known = false;
+	int rc = refresh_resources(c, &known, err);
+	if (rc < 0 || !known)
+		return rc;
 	_cleanup_free_ const struct kube_resource **resources =
 		sweep_resources(c->path->steps[d->step], &c->options->cluster->resources, &count);
 	struct sweep_result *result = NULL;
@@ -621,7 +652,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 	};
 	c->superseded = false;
 	c->gives_up_sweep = !spec->aborted;
-	int rc = sweep_run(&options, &result, &failed);
+	rc = sweep_run(&options, &result, &failed);
 	finish_telling(c);
 	if (result) {
 		c->sweep = (struct sweep_observation){.step = d->step,

@@ -425,6 +425,18 @@ static const char *why_no_census(const struct controller *c, size_t i)
 
 /* One that all agents took by the last order: what any of them doubts is in doubt. One that an agent no longer has, since
  * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
+/* The longest of all: how long history may stay. 0: nobody compacts. */
+static uint64_t compaction_interval(const struct controller *c)
+{
+	uint64_t longest = 0;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		uint64_t own = status ? status->compaction_interval_milliseconds * MS : 0;
+		longest = own > longest ? own : longest;
+	}
+	return longest;
+}
+
 static void observe_census(struct controller *c, uint64_t now)
 {
 	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};
@@ -455,7 +467,7 @@ static void observe_census(struct controller *c, uint64_t now)
 			whole.revision = status->census.revision;
 		}
 	}
-	uint64_t interval = c->options->cluster->compaction_interval;
+	uint64_t interval = compaction_interval(c);
 	whole.finished = taken ? c->census.seen.finished : now;
 	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
 	census_observation_free(&c->census.seen);
@@ -501,6 +513,15 @@ int controller_look_for_servers(struct controller *c, struct error **err)
 	return rc;
 }
 
+/* Those that are gone for good do not count. */
+static size_t count_known(const struct controller *c)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < c->rotation->status.server_count; i++)
+		count += !c->rotation->status.servers[i].forgotten;
+	return count;
+}
+
 int controller_look(struct controller *c, struct error **err)
 {
 	struct kube_identities identities = {0};
@@ -518,10 +539,10 @@ int controller_look(struct controller *c, struct error **err)
 	kube_identities_free(&identities);
 	if (rc < 0)
 		return rc;
-	if (c->rotation->spec.servers && c->rotation->spec.servers != c->rotation->status.server_count)
-		set_unsure(c,
-			   xasprintf("spec.servers says %llu, and %zu are known",
-				     (unsigned long long)c->rotation->spec.servers, c->rotation->status.server_count));
+	size_t known = count_known(c);
+	if (c->rotation->spec.servers && c->rotation->spec.servers != known)
+		set_unsure(c, xasprintf("spec.servers says %llu, and %zu are known",
+					(unsigned long long)c->rotation->spec.servers, known));
 	forget_lost_orders(c);
 	/* The census is lent: it outlives many looks. */
 	c->seen.census = (struct census_observation){0};

@@ -121,6 +121,14 @@ static bool given_up(const struct controller *c)
 	return c->rotation->spec.aborted && (!c->path || key_rotation_goes_back(c->rotation));
 }
 
+static const char *whole_end(const struct controller *c)
+{
+	for (size_t i = 0; c->path && i + 1 < c->path->count; i++)
+		if (path_drops(c->path, i))
+			return "the old key left every API server";
+	return "every API server writes with the new key";
+}
+
 static const char *phase_of(const struct controller *c, const struct decision *d)
 {
 	if (d->action == ACTION_DONE)
@@ -171,7 +179,7 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 				 wall);
 	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
 				 !done                         ? ""
-				 : !given_up(c)                ? "the old key left every API server"
+				 : !given_up(c)                ? whole_end(c)
 				 : rotation->status.step_count ? "the new key left every API server"
 							       : "it was aborted before anything was begun",
 				 wall);

@@ -127,6 +127,8 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 	case REASON_MEMBERS_UNKNOWN:
 		return xasprintf("%s%s%s", reason_text(d->reason), seen->members_why ? ": " : "",
 				 seen->members_why ? seen->members_why : "");
+	case REASON_KMS_UNKNOWN:
+		return xasprintf("%s: %s", reason_text(d->reason), seen->kms_why ? seen->kms_why : "");
 	case REASON_SETTLING:
 		return settle_text(seen, clock);
 	case REASON_HISTORY:
@@ -233,6 +235,10 @@ char *decision_hint(const struct decision *d, const struct observation *seen)
 		return xasprintf("no API serves them, so nothing can rewrite them. If they are remains: %s (the report "
 				 "and kube-rekey census name more). If another cluster owns them: --foreign-prefix "
 				 "PREFIX",
+				 command);
+	case REASON_NOT_LISTED:
+		return xasprintf("allow the list that quarantine names, if one was refused, and run the same command "
+				 "again; what an allowed list does not show, no API serves: %s if it is a remain",
 				 command);
 	case REASON_QUARANTINED:
 		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; "

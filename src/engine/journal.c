@@ -77,6 +77,8 @@ void journal_write_json(struct json_writer *w, const struct journal *journal)
 	write_strings(w, "newKeys", &journal->new_keys);
 	write_strings(w, "servers", &journal->servers);
 	write_strings(w, "forgotten", &journal->forgotten);
+	write_strings(w, "keyIDs", &journal->key_ids);
+	json_member_bool(w, "kmsMoved", journal->kms_moved);
 	json_member_string(w, "request", journal->request);
 	json_member_u64(w, "rescues", journal->rescues);
 	json_member_u64(w, "objectsBefore", journal->objects_before);
@@ -178,6 +180,9 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 		rc = read_strings(document, "servers", &journal->servers);
 	if (rc == 0)
 		rc = read_strings(document, "forgotten", &journal->forgotten);
+	if (rc == 0 && json_at(document, "keyIDs", NULL)) /* not in those of earlier versions */
+		rc = read_strings(document, "keyIDs", &journal->key_ids);
+	journal->kms_moved = json_bool_at(document, "kmsMoved", false);
 	journal->rotation = copy_text(document, "rotation");
 	journal->started = copy_text(document, "started");
 	journal->request = copy_text(document, "request");
@@ -352,6 +357,7 @@ void journal_free(struct journal *journal)
 	strings_free(&journal->new_keys);
 	strings_free(&journal->servers);
 	strings_free(&journal->forgotten);
+	strings_free(&journal->key_ids);
 	free(journal->rotation);
 	free(journal->started);
 	free(journal->request);

@@ -32,7 +32,10 @@ struct journal {
 	struct strings new_keys;  /* "secretbox/rekey-..." */
 	struct strings servers;   /* the set, by Lease name: it only grows */
 	struct strings forgotten; /* those that a person said are gone for good */
-	char *request;            /* what was asked, in one line: another request is another rotation */
+	struct strings
+		key_ids; /* of a KMS that is followed: "NAME\nKEYID", those that its plugin named or values were under */
+	bool kms_moved;  /* there were others than the first */
+	char *request;   /* what was asked, in one line: another request is another rotation */
 	unsigned rescues;
 	uint64_t objects_before; /* by the first census */
 	bool retired;

@@ -132,6 +132,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_NUMBER(STATUS, quiet_milliseconds, "quietMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, reloads, "reloads", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, compaction_interval_milliseconds, "compactionIntervalMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_TEXT(STATUS, trust_key, "trustKey", 64),
 	OBJECT_TEXTS(STATUS, retired, "retired", KEY_SERVER_RETIRED_MAX, KEY_FINGERPRINT_LEN),
 	OBJECT_SENTENCES(STATUS, remains, "remains", 32, KEY_WORDS_MAX),

@@ -88,10 +88,11 @@ struct key_server_status {
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
 	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;
-	char *trust_key;                       /* fingerprint */
-	struct strings retired;                /* fingerprints */
-	struct strings remains;                /* retire: where the old keys are on this node, a sentence each */
-	struct object_sealed_key *sealed_keys; /* make-key: to be carried to KeyRotation.status */
+	uint64_t compaction_interval_milliseconds; /* 0: its server does not compact etcd */
+	char *trust_key;                           /* fingerprint */
+	struct strings retired;                    /* fingerprints */
+	struct strings remains;                    /* retire: where the old keys are on this node, a sentence each */
+	struct object_sealed_key *sealed_keys;     /* make-key: to be carried to KeyRotation.status */
 	size_t sealed_key_count;
 	/* etcd */
 	struct key_server_member *members;

@@ -244,6 +244,7 @@ void rotation_observe(struct rotation *r)
 	observation_forget(&r->seen);
 	rotation_watch(r);
 	observe_set(r);
+	rotation_kms_observe(r);
 	ask_for_compaction(r);
 	struct observation *seen = &r->seen;
 	seen->servers = xcalloc(1, sizeof(*seen->servers));
@@ -261,6 +262,8 @@ void rotation_observe(struct rotation *r)
 	seen->settled_ended = r->settled_ended;
 	seen->census = r->census_seen;
 	seen->sweep = r->sweep;
+	seen->kms_why = r->kms_why ? xstrdup(r->kms_why) : NULL;
+	seen->kms_moved = r->journal->kms_moved;
 	seen->reads_checked_at = r->reads_checked_at;
 	seen->rescues = r->journal->rescues - r->rescues_before;
 	seen->retired = r->retired;
@@ -345,10 +348,11 @@ static struct decision decide(struct rotation *r)
 static int blocked(struct rotation *r, const struct decision *d, struct error **err)
 {
 	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE ||
-		       d->reason == REASON_UNKNOWN_VALUES || d->reason == REASON_DOES_NOT_OPEN;
+		       d->reason == REASON_NOT_LISTED || d->reason == REASON_UNKNOWN_VALUES ||
+		       d->reason == REASON_DOES_NOT_OPEN;
 	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
-	if (d->reason == REASON_OUTSIDE && d->group >= 0)
+	if ((d->reason == REASON_OUTSIDE || d->reason == REASON_NOT_LISTED) && d->group >= 0)
 		rotation_report_outside(r, d);
 	int rc = error_set(err, objects ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
 	if (hint)
@@ -409,9 +413,9 @@ static int keep_seen(struct rotation *r, struct error **err)
 	if (r->lock_fd < 0)
 		return 0;
 	bool in_place = journal_in_place(r->journal, r->seen.servers[0].file_hash);
-	if (!take_deployed(r) && !in_place && !r->set_grew)
+	if (!take_deployed(r) && !in_place && !r->set_grew && !r->kms_news)
 		return 0;
-	r->set_grew = false;
+	r->set_grew = r->kms_news = false;
 	return journal_write(r->target->path, r->journal, err);
 }
 

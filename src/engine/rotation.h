@@ -18,7 +18,7 @@ struct rotation_options {
 	/* what is asked */
 	const char *provider, *to_path; /* at most one */
 	struct intent_kms kms;
-	bool renew_dek;
+	bool renew_dek, follow_kms;
 	const struct strings *drop_keys;
 	bool drop_identity;
 	/* who changes the file */

@@ -262,7 +262,12 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 	}
 	/* Not at once again: each try is a write. */
 	bool shown = !canary_possible(r->journal->path) || step == d->step || step == d->step + 1;
-	rotation_trouble(r, shown ? NULL : "the canary is under another key than the configuration writes with");
+	bool follows = path_follows_kms(r->journal->path);
+	rotation_trouble(r, shown     ? NULL
+			    : follows ? "the API server has not adopted the key ID that its KMS plugin names"
+				      : "the canary is under another key than the configuration writes with");
+	if (follows && !shown)
+		rotation_kms_hurry(r);
 	if (d->phase == PHASE_SETTLE && (step == d->step || !canary_possible(r->journal->path)))
 		note_settled(r, sent);
 	return 0;
@@ -352,7 +357,8 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.etcd_count = r->cluster->etcd_count,
 			.etcd_prefix = r->cluster->etcd_prefix,
 			.resources = &r->cluster->resources,
-			.shape = encryption_config_shape(present.config),
+			.shape = path_follows_kms(r->journal->path) ? r->journal->path->steps[0]
+								    : encryption_config_shape(present.config),
 			.path = r->journal->path,
 			.open_with = present.config,
 			.whole_keyspace = true,

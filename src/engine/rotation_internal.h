@@ -55,6 +55,9 @@ struct rotation {
 	struct census_observation census_seen; /* begun 0: none */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
+	uint64_t kms_asked, kms_hurried;
+	char *kms_why;            /* why a plugin's key ID is not known; NULL */
+	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */
 	unsigned file_differed;
 	uint64_t reads_checked_at;
@@ -114,8 +117,16 @@ _must_check_ int rotation_lock(struct rotation *rotation, struct error **err);
 void rotation_unlock(struct rotation *rotation);
 /* What a phase came to, for people; new string. */
 char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
-/* Key IDs of KMS providers (rotation_kms.c): counted from the last census; what is told of those that left, once `revision`
+/* Following a KMS (rotation_kms.c). To begin with: the key IDs that the plugins name are put into the journal's path;
+ * -ERROR_REFUSED when nothing is written with KMS v2, or a plugin is not well. Then, each look: whether they are others now, and
+ * then nothing that was proved before counts. */
+_must_check_ int rotation_kms_follow(struct rotation *rotation, struct error **err);
+void rotation_kms_observe(struct rotation *rotation);
+/* Lets the server ask its plugins now, not up to a minute later; now and then, for asked too often it answers from memory. */
+void rotation_kms_hurry(struct rotation *rotation);
+/* Key IDs of KMS providers: counted from the last census; what is told of those that left, once `revision`
  * and `finished` of the report are known; the ID that values are under now, "" where none is. */
+void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report);
 void rotation_kms_seen(struct rotation *rotation);
 void rotation_kms_tell_left(struct rotation *rotation);
 const char *rotation_kms_id_of(const struct rotation_report *report, const char *name);

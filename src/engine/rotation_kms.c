@@ -1,7 +1,117 @@
-/* The key IDs of KMS providers that values were under: what the report says of keys whose bytes nobody here ever had. */
+/* Keys whose bytes nobody here ever had: which key IDs plugins name, and which ones values are under. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "engine/kms_look.h"
 #include "engine/rotation_internal.h"
+
+#define KMS_ASK (10 * NS_PER_S)   /* between questions to the plugins */
+#define KMS_HURRY (21 * NS_PER_S) /* kube-apiserver answers from memory for 20 s (k8s.io/apiserver's kms config) */
+
+/* --- following --- */
+
+/* The first one that is not known to the journal is what everything is compared with. */
+static void remember(struct rotation *r, const char *name, const char *key_id)
+{
+	_cleanup_free_ char *both = xasprintf("%s\n%s", name, key_id), *head = xasprintf("%s\n", name);
+	struct strings *known = &r->journal->key_ids;
+	if (strings_has(known, both))
+		return;
+	for (size_t i = 0; i < known->count; i++)
+		r->journal->kms_moved = r->journal->kms_moved || text_starts(known->items[i], head);
+	strings_add(known, both);
+	r->kms_news = true;
+}
+
+/* Nothing that was proved of another key counts. */
+static void begin_again(struct rotation *r)
+{
+	r->settled_began = r->settled_ended = 0;
+	r->look.canary_at = 0;
+	r->sweep = (struct sweep_observation){.step = STEP_NONE};
+	r->reads_checked_at = 0;
+	census_observation_free(&r->census_seen);
+	r->seen.census = r->census_seen;
+}
+
+static void take_key_id(struct rotation *r, const char *name, const char *key_id)
+{
+	struct config_shape *shape = r->journal->path->steps[0];
+	for (size_t i = 0; i < shape->rule_count; i++) {
+		struct config_key *key = &shape->rules[i].keys[0];
+		if (key->type != PROVIDER_KMS || key->kms_version != 2 || !text_equal(key->name, name) ||
+		    text_equal(key->kms_key_id, key_id))
+			continue;
+		if (key->kms_key_id) {
+			rotation_note(r, "kms/%s encrypts with another key ID than before: %s", name, key_id);
+			begin_again(r);
+			r->journal->kms_moved = true;
+		}
+		free(key->kms_key_id);
+		key->kms_key_id = xstrdup(key_id);
+		remember(r, name, key_id);
+	}
+}
+
+static bool writes(const struct config_shape *shape, const char *name)
+{
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (shape->rules[i].keys[0].type == PROVIDER_KMS && shape->rules[i].keys[0].kms_version == 2 &&
+		    (!name || text_equal(shape->rules[i].keys[0].name, name)))
+			return true;
+	return false;
+}
+
+static int ask(struct rotation *r, struct error **err)
+{
+	const struct config_shape *shape = r->journal->path->steps[0];
+	struct kms_look *looks = NULL;
+	size_t count = 0;
+	int rc = kms_look(r->cluster->loop, shape, &looks, &count, err);
+	free(steal(r->kms_why));
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (!writes(shape, looks[i].name))
+			continue;
+		if (!looks[i].flaw)
+			take_key_id(r, looks[i].name, looks[i].status.key_id);
+		else if (!r->kms_why)
+			r->kms_why = xasprintf("kms/%s: %s", looks[i].name, looks[i].flaw);
+	}
+	kms_look_free(looks, count);
+	r->kms_asked = loop_now(r->cluster->loop);
+	return rc;
+}
+
+int rotation_kms_follow(struct rotation *r, struct error **err)
+{
+	if (!writes(r->journal->path->steps[0], NULL)) {
+		int rc = error_set(err, ERROR_REFUSED,
+				   "no rule writes with a KMS v2 provider, so there is no key ID to follow");
+		error_set_hint(err, "to go to one: --provider kms --kms-name NAME --kms-endpoint unix:///PATH");
+		return rc;
+	}
+	int rc = ask(r, err);
+	return rc == 0 && r->kms_why ? error_set(err, ERROR_REFUSED, "%s", r->kms_why) : rc;
+}
+
+void rotation_kms_observe(struct rotation *r)
+{
+	if (path_follows_kms(r->journal->path) &&
+	    (r->kms_asked == 0 || loop_now(r->cluster->loop) >= r->kms_asked + KMS_ASK))
+		(void)!ask(r, NULL); /* only a signal ends it early, and that is seen by whoever decides */
+}
+
+void rotation_kms_hurry(struct rotation *r)
+{
+	uint64_t now = loop_now(r->cluster->loop);
+	if (r->kms_hurried && now < r->kms_hurried + KMS_HURRY)
+		return;
+	r->kms_hurried = now;
+	/* Whatever it answers: the canary tells. */
+	(void)!kube_call(&r->cluster->kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+}
+
+/* --- counting --- */
 
 static struct rotation_key_id *find_or_add(struct rotation_report *report, const char *name, const char *key_id)
 {
@@ -18,12 +128,27 @@ static struct rotation_key_id *find_or_add(struct rotation_report *report, const
 static void count(struct rotation_report *report, const struct census_key *keys, size_t key_count)
 {
 	for (size_t k = 0; k < key_count; k++) {
-		struct rotation_key_id *seen =
-			keys[k].provider == PROVIDER_KMS && *keys[k].key_id
-				? find_or_add(report, keys[k].name, keys[k].key_id)
-				: NULL;
+		struct rotation_key_id *seen = keys[k].provider == PROVIDER_KMS && *keys[k].key_id
+						       ? find_or_add(report, keys[k].name, keys[k].key_id)
+						       : NULL;
 		if (seen)
 			seen->objects += keys[k].objects;
+	}
+}
+
+void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report)
+{
+	const struct config_shape *shape = journal->path->steps[0];
+	for (size_t i = 0; path_follows_kms(journal->path) && i < shape->rule_count; i++) {
+		_cleanup_free_ char *label = config_key_label(&shape->rules[i].keys[0]);
+		if (shape->rules[i].keys[0].kms_key_id && !strings_has(&report->new_keys, label))
+			strings_add(&report->new_keys, label);
+	}
+	for (size_t i = 0; i < journal->key_ids.count; i++) {
+		const char *both = journal->key_ids.items[i], *end = strchr(both, '\n');
+		_cleanup_free_ char *name = end ? xstrndup(both, (size_t)(end - both)) : NULL;
+		if (name)
+			find_or_add(report, name, end + 1);
 	}
 }
 
@@ -35,6 +160,11 @@ void rotation_kms_seen(struct rotation *r)
 	for (size_t i = 0; i < census->resource_count; i++)
 		count(r->report, census->resources[i].keys, census->resources[i].key_count);
 	count(r->report, census->outside_keys, census->outside_key_count);
+	for (size_t i = 0; path_follows_kms(r->journal->path) && i < r->report->key_id_count; i++) {
+		const struct rotation_key_id *key = &r->report->key_ids[i];
+		if (key->objects > 0 && writes(r->journal->path->steps[0], key->name))
+			remember(r, key->name, key->key_id);
+	}
 }
 
 /* NULL: no value is under this key ID any more, whatever the provider's name. */
@@ -54,16 +184,19 @@ void rotation_kms_tell_left(struct rotation *r)
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
 		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
-		if (key->objects > 0 || !strings_has(&report->old_keys, label))
+		bool left = strings_has(&report->old_keys, label) || path_follows_kms(r->journal->path);
+		if (key->objects > 0 || !left)
 			continue;
 		const char *other = in_use_as(report, key->key_id);
 		_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
 		_cleanup_free_ char *line =
-			other ? xasprintf("key ID %s stays in use, as kms/%s: of its material only what the DEKs drawn "
-					  "since %s are under; what it had before, this cluster's etcd needs for nothing "
-					  "at revision %llu",
-					  id, other, report->started, (unsigned long long)report->revision)
-			      : xasprintf("this cluster's etcd needs %s, key ID %s, for nothing at revision %llu; backups "
+			other ? xasprintf(
+					"key ID %s stays in use, as kms/%s: of its material only what the DEKs drawn "
+					"since %s are under; what it had before, this cluster's etcd needs for nothing "
+					"at revision %llu",
+					id, other, report->started, (unsigned long long)report->revision)
+			      : xasprintf("this cluster's etcd needs %s, key ID %s, for nothing at revision %llu; "
+					  "backups "
 					  "made before %s, and other clusters that use it, still do",
 					  label, id, (unsigned long long)report->revision, report->finished);
 		strings_add(&report->remains, line);

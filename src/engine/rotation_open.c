@@ -77,7 +77,7 @@ static int check_node(const struct rotation *r, struct error **err)
 	if (r->options.manual || r->options.read_only)
 		return 0; /* nothing is written into a server's file */
 	int rc = check_same_file(r, err);
-	if (rc < 0 || node->automatic_reload || r->options.wait_restart)
+	if (rc < 0 || node->automatic_reload || r->options.wait_restart || r->options.follow_kms)
 		return rc;
 	rc = error_set(err, ERROR_REFUSED, "the API server does not reload its encryption configuration by itself");
 	error_set_hint(err, "set --encryption-provider-config-automatic-reload=true, or say "
@@ -90,6 +90,8 @@ static int check_node(const struct rotation *r, struct error **err)
 static int check_evidence(const struct rotation *r, struct error **err)
 {
 	struct apiserver_metrics metrics = {0};
+	if (r->options.follow_kms)
+		return 0; /* no file is written */
 	int rc = r->options.wait_restart ? 0 : kube_scrape(&r->cluster->kube, &metrics, NULL, err);
 	bool shows = metrics.loaded_hash_count > 0 || metrics.has_reload_counters;
 	bool says = r->cluster->has_node && r->cluster->node.automatic_reload;
@@ -120,6 +122,8 @@ static int read_target_configuration(struct rotation *r, struct error **err)
 /* A target file by what it means: a comment more in it asks for nothing else. */
 static char *request_of(const struct rotation *r, const struct intent *intent)
 {
+	if (r->options.follow_kms)
+		return xstrdup("follow the KMS");
 	if (!r->to_config)
 		return intent_text(intent, NULL);
 	struct json_writer w = JSON_WRITER_INIT(8 * ENCRYPTION_CONFIG_MAX);
@@ -180,6 +184,23 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 		journal_add_hash(journal, 0, content->deployed_sha256, false);
 	r->journal = steal(journal);
 	return 0;
+}
+
+/* Nothing of the file changes: its one configuration is the path. */
+static int follow_journal(struct rotation *r, const struct target_content *content, struct error **err)
+{
+	struct intent intent = intent_of(r, 0);
+	char time[28], compact[16];
+	uint64_t wall = clock_wall();
+	clock_format(wall, 0, time);
+	clock_format_compact(wall, compact);
+	r->journal = journal_of_present(encryption_config_shape(content->config), content->sha256);
+	free(r->journal->rotation);
+	free(r->journal->started);
+	r->journal->rotation = xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	r->journal->started = xstrdup(time);
+	r->journal->request = request_of(r, &intent);
+	return rotation_kms_follow(r, err);
 }
 
 /* Whether the keys that the rest of the journal's path needs are at hand. */
@@ -270,7 +291,7 @@ static int find_path(struct rotation *r, struct error **err)
 	if (rc == 0 && r->journal)
 		rc = adopt_journal(r, &content, err);
 	if (rc == 0 && !r->journal)
-		rc = new_journal(r, &content, err);
+		rc = r->options.follow_kms ? follow_journal(r, &content, err) : new_journal(r, &content, err);
 	if (rc == 0 && !r->options.read_only &&
 	    path_find(r->journal->path, encryption_config_shape(content.config)) == 0)
 		rc = rotation_rehearse(r, content.config, err);
@@ -389,6 +410,11 @@ static void begin_looking(struct rotation *r)
 
 static int check_asked(const struct rotation_options *o, struct error **err)
 {
+	if (o->follow_kms &&
+	    (o->to_path || o->provider || o->renew_dek || o->drop_identity || o->drop_keys->count > 0 || o->manual))
+		return error_set(err, ERROR_USAGE,
+				 "--follow-kms changes no configuration: it excludes --to, --provider, --renew-dek, "
+				 "--drop-key, --drop-identity and --target manual");
 	if (o->to_path && (o->provider || o->renew_dek))
 		return error_set(err, ERROR_USAGE, "--to and %s exclude each other",
 				 o->provider ? "--provider" : "--renew-dek");
@@ -537,6 +563,7 @@ void rotation_free(struct rotation *r)
 	free(r->set_why);
 	free(r->blocked);
 	free(r->trouble);
+	free(r->kms_why);
 	observation_forget(&r->seen);
 	census_free(r->census);
 	census_observation_free(&r->census_seen);

@@ -27,6 +27,7 @@ void rotation_report_begin(struct rotation *r)
 	report->started = xstrdup(r->journal->started);
 	copy_strings(&report->old_keys, &r->journal->old_keys);
 	copy_strings(&report->new_keys, &r->journal->new_keys);
+	rotation_kms_report_begin(r->journal, report);
 	r->report = report;
 }
 
@@ -107,11 +108,14 @@ void rotation_report_outside(struct rotation *r, const struct decision *d)
 	report->outside_count = group->resource ? group->values : 0;
 	for (size_t g = 0; !group->resource && g < r->census_seen.group_count; g++)
 		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
-		    loses_outside(r, d->step, (struct key_name){groups[g].type, groups[g].kms_version, groups[g].name}))
+		    loses_outside(r, d->step,
+				  (struct key_name){.type = groups[g].type,
+						    .kms_version = groups[g].kms_version,
+						    .name = groups[g].name}))
 			report->outside_count += groups[g].values;
 	for (size_t i = 0; !group->resource && i < r->census->outside_named; i++) {
 		const struct census_outside *value = &r->census->outside[i];
-		struct key_name key = {value->provider, value->kms_version, value->name};
+		struct key_name key = {.type = value->provider, .kms_version = value->kms_version, .name = value->name};
 		if (!value->unknown && loses_outside(r, d->step, key))
 			strings_add(&report->outside, value->path);
 	}

@@ -57,12 +57,14 @@ void config_key_copy(struct config_key *to, const struct config_key *from)
 	*to = *from;
 	to->name = xstrdup(from->name);
 	to->kms_endpoint = from->kms_endpoint ? xstrdup(from->kms_endpoint) : NULL;
+	to->kms_key_id = from->kms_key_id ? xstrdup(from->kms_key_id) : NULL;
 }
 
 void config_key_clear(struct config_key *key)
 {
 	free(key->name);
 	free(key->kms_endpoint);
+	free(key->kms_key_id);
 	*key = (struct config_key){0};
 }
 

@@ -2,7 +2,9 @@
  *
  *   {"rules":[{"resources":["secrets"],"keys":[{"provider":"aescbc","name":"key1","fingerprint":"0123456789ab"},
  *     {"provider":"kms","name":"vault","version":2,"endpoint":"unix:///run/kms.sock","timeoutNs":3000000000},
- *     {"provider":"identity"}]}]} */
+ *     {"provider":"identity"}]}]}
+ *
+ * A kms key has "keyID" beside these where a path follows it. */
 #include <string.h>
 #include "base/json_read.h"
 #include "base/json_writer.h"
@@ -24,6 +26,8 @@ static void write_key(const struct config_key *key, struct json_writer *w)
 		json_member_u64(w, "version", key->kms_version);
 		json_member_string(w, "endpoint", key->kms_endpoint);
 		json_member_u64(w, "timeoutNs", key->kms_timeout);
+		if (key->kms_key_id)
+			json_member_string(w, "keyID", key->kms_key_id);
 	}
 	json_object_end(w);
 }
@@ -66,6 +70,8 @@ static int read_kms(const cJSON *json, struct config_key *key, struct error **er
 		return error_set(err, ERROR_INPUT, "shape: a kms key without version 1 or 2, endpoint or timeoutNs");
 	key->kms_version = (unsigned)version;
 	key->kms_endpoint = xstrdup(endpoint);
+	const char *key_id = json_text_at(json, "keyID");
+	key->kms_key_id = key_id ? xstrdup(key_id) : NULL;
 	return 0;
 }
 

@@ -14,7 +14,8 @@ struct view {
 	size_t base;              /* every server is at this step or one further */
 	bool last;                /* base is the end of the path */
 	bool drops;               /* a key leaves by base -> base + 1 */
-	bool promoted;            /* a write key changed by base - 1 -> base */
+	bool promoted;            /* a write key changed by base - 1 -> base, or in the KMS */
+	bool follows;             /* the path follows a KMS */
 	uint64_t converged_since; /* since when every server at the base runs its file */
 	uint64_t writes_since;    /* since when every server writes under the keys that it writes under */
 	struct decision *decision;
@@ -293,7 +294,8 @@ static void find_position(struct view *v)
 	}
 	v->last = v->base + 1 == v->path->count;
 	v->drops = path_drops(v->path, v->base);
-	v->promoted = v->base > 0 && path_changes_write_key(v->path, v->base - 1);
+	v->follows = path_follows_kms(v->path);
+	v->promoted = v->follows || (v->base > 0 && path_changes_write_key(v->path, v->base - 1));
 	v->decision->step = (int)v->base;
 }
 
@@ -427,7 +429,7 @@ static bool old_census(const struct view *v)
 
 static struct key_name key_of(const struct census_group *group)
 {
-	return (struct key_name){group->type, group->kms_version, group->name};
+	return (struct key_name){group->type, group->kms_version, group->name, group->key_id};
 }
 
 /* Outside the map of resources nobody can say which keys a value should be under: only one that left is missed. */
@@ -522,7 +524,7 @@ static bool canary_missing(const struct view *v)
 		if (shown && server->canary_process == server->process && server->canary_at >= server->loaded_since)
 			continue;
 		v->decision->server = (int)i;
-		enum phase phase = v->base > 0 && !v->last ? PHASE_AWAIT_WRITE : phase_of_writing(v);
+		enum phase phase = (v->base > 0 && !v->last) || v->follows ? PHASE_AWAIT_WRITE : phase_of_writing(v);
 		return act(v, ACTION_CANARY, phase, REASON_CANARY_MISSING);
 	}
 	return false;
@@ -616,7 +618,7 @@ static bool beyond_rewriting(const struct view *v, uint64_t left)
 	const struct sweep_observation *sweep = &v->seen->sweep;
 	if (!swept(v) || sweep->begun < census_must_begin_after(v) || old_census(v))
 		return false;
-	return blocked(v, left <= sweep->quarantined ? REASON_QUARANTINED : REASON_OUTSIDE);
+	return blocked(v, left <= sweep->quarantined ? REASON_QUARANTINED : REASON_NOT_LISTED);
 }
 
 /* Values in the way: of a resource they are rewritten, or a person sees to them; no API serves the others. */
@@ -714,9 +716,16 @@ static bool take_step(const struct view *v)
  * process that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {
-	if ((v->promoted && rewriting_left(v)) || (v->base > 0 && not_settled(v)))
+	if (v->promoted && rewriting_left(v))
+		return true;
+	if (v->follows && !v->seen->kms_moved)
+		return wait_for(v, PHASE_AWAIT_WRITE, REASON_KMS_UNMOVED);
+	if ((v->base > 0 || v->follows) && not_settled(v))
 		return true;
 	if (census_too_early(v, REASON_FINAL_CENSUS) || values_in_the_way(v, is_stale, PHASE_VERIFY))
+		return true;
+	/* The key ID of before is needed for nothing, history included. */
+	if (v->follows && history_left(v))
 		return true;
 	uint64_t after = later(v->converged_since, v->seen->etcd_back_at);
 	if (v->seen->reads_checked_at < after)
@@ -733,7 +742,11 @@ static void decide(struct view *v)
 	if (anything_unclear(v))
 		return;
 	find_position(v);
-	if (too_far_apart(v) || not_converged(v) || census_alarms(v) || canary_missing(v) || take_step(v))
+	if (too_far_apart(v) || not_converged(v) || census_alarms(v))
+		return;
+	if (v->follows && v->seen->kms_why && wait_for(v, PHASE_AWAIT_WRITE, REASON_KMS_UNKNOWN))
+		return;
+	if (canary_missing(v) || take_step(v))
 		return;
 	finish(v);
 }

@@ -22,6 +22,7 @@ static void free_group(struct census_group *group)
 {
 	free(group->resource);
 	free(group->name);
+	free(group->key_id);
 	free(group->example);
 }
 
@@ -45,6 +46,7 @@ void observation_free_contents(struct observation *observation)
 	free(observation->servers_why);
 	free(observation->members_why);
 	free(observation->blocked);
+	free(observation->kms_why);
 	census_observation_free(&observation->census);
 	*observation = (struct observation){0};
 }

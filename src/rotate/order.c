@@ -318,7 +318,7 @@ static bool counts(const struct census_group *group)
 
 static struct key_name key_of(const struct census_group *group)
 {
-	return (struct key_name){group->type, group->kms_version, group->name};
+	return (struct key_name){group->type, group->kms_version, group->name, group->key_id};
 }
 
 static bool needs_a_leaving_key(const struct judge *j, const struct census_group *group)

@@ -81,6 +81,7 @@ static struct config_key copy_key(const struct config_key *key)
 	struct config_key copy = *key;
 	copy.name = xstrdup(key->name ? key->name : "");
 	copy.kms_endpoint = key->kms_endpoint ? xstrdup(key->kms_endpoint) : NULL;
+	copy.kms_key_id = key->kms_key_id ? xstrdup(key->kms_key_id) : NULL;
 	return copy;
 }
 
@@ -421,7 +422,17 @@ bool shape_reads(const struct config_shape *shape, const char *resource, struct 
 
 bool shape_writes(const struct config_shape *shape, const char *resource, struct key_name key)
 {
-	return same_name(&effective(shape, resource)->keys[0], key);
+	const struct config_key *write_key = &effective(shape, resource)->keys[0];
+	return same_name(write_key, key) && (!write_key->kms_key_id || text_equal(write_key->kms_key_id, key.key_id));
+}
+
+bool path_follows_kms(const struct path *path)
+{
+	const struct config_shape *shape = path->steps[0];
+	for (size_t r = 0; path->count == 1 && r < shape->rule_count; r++)
+		if (shape->rules[r].keys[0].kms_key_id)
+			return true;
+	return false;
 }
 
 bool path_keeps_keys(const struct path *path, size_t from, size_t to)

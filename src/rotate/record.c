@@ -67,6 +67,7 @@ static const struct field group_fields[] = {
 	F(resource, "resource", TEXT), F(type, "provider", PROVIDER), F(kms_version, "kmsVersion", SMALL),
 	F(name, "name", TEXT),         F(values, "values", U64),      F(unknown, "unknown", BOOL),
 	F(foreign, "foreign", BOOL),   F(expected, "expected", BOOL), F(example, "example", TEXT),
+	F(key_id, "keyID", TEXT),
 };
 #undef F
 #define F(member, name, kind) FIELD(census_observation, member, name, kind)
@@ -103,6 +104,8 @@ static const struct field observation_fields[] = {
 	F(rescues, "rescues", SMALL),
 	F(retired, "retired", BOOL),
 	F(blocked, "blocked", TEXT),
+	F(kms_why, "kmsWhy", TEXT),
+	F(kms_moved, "kmsMoved", BOOL),
 	F(settle_time, "settleTime", U64),
 	F(compact, "compact", BOOL),
 };
@@ -120,10 +123,10 @@ static const struct field decision_fields[] = {
 #if UINTPTR_MAX == UINT64_MAX
 _Static_assert(sizeof(struct server_observation) == 160, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
-_Static_assert(sizeof(struct census_group) == 48, "group_fields");
+_Static_assert(sizeof(struct census_group) == 56, "group_fields");
 _Static_assert(sizeof(struct census_observation) == 80, "census_fields");
 _Static_assert(sizeof(struct sweep_observation) == 48, "sweep_fields");
-_Static_assert(sizeof(struct observation) == 280, "observation_fields");
+_Static_assert(sizeof(struct observation) == 296, "observation_fields");
 _Static_assert(sizeof(struct decision) == 64, "decision_fields");
 #endif
 

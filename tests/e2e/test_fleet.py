@@ -6,8 +6,8 @@ import os
 import time
 import unittest
 
-from fleet import GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
-from lib import bulk_secrets, path_of, snapshot_hash, wait_until
+from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
+from lib import Cluster, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, wait_until
 from rotating import Writers
 
 class Three(FleetCase):
@@ -258,6 +258,47 @@ class Three(FleetCase):
         self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
         self.fleet.start_controller()
         self.expect_rotated("ninth-b", before, old)
+
+
+THINGS = 40
+
+
+class LaterResources(unittest.TestCase):
+    """A CRD that came when the controller had looked at what is served already."""
+
+    THINGS = "later.example.com/v1/things"
+
+    def define(self, api):
+        api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, {
+            "metadata": {"name": "things.later.example.com"},
+            "spec": {"group": "later.example.com", "scope": "Namespaced",
+                     "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+                     "versions": [{"name": "v1", "served": True, "storage": True,
+                                   "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+        wait_until(lambda: api.request("GET", path_of(self.THINGS, "default")).status == 200, 30, "things are served")
+        for number in range(THINGS):
+            api.create(self.THINGS, "default", {"apiVersion": "later.example.com/v1", "kind": "Thing",
+                                                "metadata": {"name": f"thing-{number}"}})
+
+    def test_is_rewritten(self):
+        """Said by its name while it may not be listed, and not called a remain; rewritten as soon as it may."""
+        rules = configuration(Rule(["secrets", "*.later.example.com"], [("aescbc", [("key1", new_key())]), "identity"]))
+        cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s"))
+        api, fleet = cluster.api, Fleet(self, cluster)
+        fleet.install()
+        fleet.start()
+        wait_until(lambda: [each for each in api.list(SERVERS) if each.get("status", {}).get("answering")], 30, "it reports")
+        self.define(api)
+        role = api.get(CLUSTER_ROLES, None, "kube-rekey-census")["rules"]
+        api.patch(CLUSTER_ROLES, None, "kube-rekey-census", {
+            "rules": [*role, {"apiGroups": ["later.example.com"], "resources": ["things"], "verbs": ["list"]}]})
+        fleet.rotate("later")
+        status = fleet.wait_for("later", lambda status: "NOT_LISTED" in str(status.get("conditions")), what="it is said")
+        self.assertIn(f"values that no list showed us are in the way: {THINGS} things", str(status["conditions"]))
+        self.assertIn("things", str(status["quarantined"]))
+        fleet.allow("things", group="later.example.com")
+        new = fleet.wait_done("later")["keys"]["new"][0]["name"]
+        self.assertEqual(cluster.etcd.prefix_counts("/registry/later.example.com/"), {f"aescbc:{new}": THINGS})
 
 
 if __name__ == "__main__":

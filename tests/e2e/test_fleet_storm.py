@@ -5,6 +5,7 @@ path's configurations once, whatever happens.
 KUBE_REKEY_TEST_ALL=1: everything at every phase. Otherwise some, chosen by a seed that is printed (KUBE_REKEY_TEST_SEED
 repeats it)."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -182,7 +183,7 @@ class Storm(FleetCase):
         """Each wait names it, and ends when it has caught up. Meanwhile an agent reads values for longer than it may be
         silent, and reports all the same; and neither its nor the controller's watches are let through."""
         late = self.cluster.servers[2]
-        beats, watched = [], "refused with status 403: what changes is looked for"
+        beats, watched = [], "looked for every few seconds instead"
 
         def hold(exchange):
             beats.append(self.key_server(1)["status"]["beat"])
@@ -230,10 +231,14 @@ class Storm(FleetCase):
             process.signal(signal.SIGKILL)
 
     def wipe_a_state_directory(self):
-        """Its agent is another incarnation: orders of before are not for it, and it has acknowledged nothing."""
+        """Its agent is another incarnation: orders of before are not for it, and it has acknowledged nothing. Whatever it
+        knew of the rotation is gone, too: it goes on from the file that its server runs."""
         index = self.chance.randrange(3)
         self.fleet.agents[self.server_names[index]].kill()
         shutil.rmtree(self.cluster.path(f"state-{index}"))
+        folder, name = os.path.split(self.cluster.servers[index].config)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, f".{name}.kube-rekey.journal"))
 
     def decided(self):
         """Phases that the controller was in, by its record."""

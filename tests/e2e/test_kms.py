@@ -1,13 +1,15 @@
 """KMS v2: what a real plugin says of its key, beside what is stored."""
 
+import contextlib
 import json
+import signal
 import tempfile
 import time
 import unittest
 
 from fleet import SERVERS, Fleet
 from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, populate, replace_file, snapshot_hash,
-                 wait_until)
+                 start_kube_rekey, wait_until)
 
 SECRETS = 12
 
@@ -113,11 +115,25 @@ class Rotate(unittest.TestCase):
         populate(self.cluster, namespaces=("default", "team-a"), big=False)
         self.server = self.cluster.servers[0]
 
+    def flags(self, *more):
+        return ["rotate", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps", "0", "--encryption-config",
+                self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir", self.cluster.path("state"),
+                *self.cluster.etcd.flags(), *more]
+
+    def begin(self, record, *more):
+        """One that tells what it decides in the file of this name."""
+        begun = start_kube_rekey(self.flags("--record", self.cluster.path(record), "-o", "json", *more))
+        self.addCleanup(begun.kill)
+        return begun
+
+    def wait_for(self, record, reason):
+        def decided():
+            with contextlib.suppress(FileNotFoundError), open(self.cluster.path(record), encoding="utf-8") as file:
+                return f'"reason":"{reason}"' in file.read()
+        wait_until(decided, 90, reason)
+
     def rotate(self, *more, code=0):
-        done = kube_rekey([
-            "rotate", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps", "0",
-            "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir",
-            self.cluster.path("state"), *self.cluster.etcd.flags(), *more])
+        done = kube_rekey(self.flags(*more), timeout=180)
         self.assertEqual(done.code, code, done)
         return done
 
@@ -187,6 +203,61 @@ class Rotate(unittest.TestCase):
         self.plugin.destroy("m1")
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+
+    def under(self):
+        """Key IDs that a census finds."""
+        done = kube_rekey(["census", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
+                           *self.cluster.etcd.flags(), "-o", "json"])
+        return {key["keyID"] for resource in done.json()["resources"] for key in resource["keys"]}
+
+    def test_follow(self):
+        """The key is changed in the KMS, and no file is: waited for, adopted, rewritten, proved; and then what the key of
+        before was is destroyed, and everything reads."""
+        before = snapshot_hash(self.cluster.api)
+        refused = self.rotate("--follow-kms", code=3)
+        self.assertIn("no rule writes with a KMS v2 provider", refused.err)
+        self.rotate_to(("kms", self.plugin))
+        file = self.server.read_config()
+        begun = self.begin("first", "--follow-kms")
+        self.wait_for("first", "KMS_UNMOVED")
+        begun.signal(signal.SIGTERM)
+        self.assertNotEqual(begun.wait().code, 0)
+        begun = self.begin("second", "--follow-kms")
+        self.wait_for("second", "KMS_UNMOVED")
+        self.plugin.rotate("key-2", "m2")
+        done = begun.wait(180)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertEqual((report["outcome"], report["newKey"]["keyID"], report["oldKeys"]), ("Done", "key-2", []))
+        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
+                         [("key-1", False), ("key-2", True)])
+        self.assertRegex("\n".join(report["remains"]), "needs kms/vault, key ID key-1, for nothing at revision")
+        self.assertEqual(self.server.read_config(), file)
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+    def test_follow_what_moved_before(self):
+        """It moved, the server adopted it, and nobody rewrote anything: nothing is waited for. And it moves once more in the
+        middle."""
+        before = snapshot_hash(self.cluster.api)
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("third", "--follow-kms", "--qps", "2", "--concurrency", "1")
+        wait_until(lambda: "key-2" in str(self.under()), 120, "it rewrites")
+        self.plugin.rotate("key-3", "m3")
+        done = begun.wait(240)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
+                         [("key-2", False), ("key-1", False), ("key-3", True)])
+        self.plugin.destroy("m1")
+        self.plugin.destroy("m2")
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        self.plugin.tell(healthz="sealed")
+        self.assertIn("kms/vault: healthz is sealed", self.rotate("--follow-kms", code=3).err)
 
 
 class Abstract(unittest.TestCase):

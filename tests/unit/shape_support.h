@@ -1,5 +1,6 @@
 /* Configurations as one line, for tables: rules by "; ", "resources=keys", both by ",". A key is `-` (plaintext), `a`
- * (aescbc), or `gcm:a`, `box:a`, `kms:a`, `kms1:a`, with `!` behind it for other bytes (another plugin) under the same name. */
+ * (aescbc), or `gcm:a`, `box:a`, `kms:a`, `kms1:a`, with `!` behind it for other bytes (another plugin) under the same name;
+ * `kms:a@2` is followed, and its plugin names key ID 2. */
 #pragma once
 #include <stdio.h>
 #include "base/buf.h"
@@ -21,7 +22,10 @@ static inline struct config_key shape_parse_key(const char *text)
 			key.type = shape_prefixes[i].type;
 			text += strlen(shape_prefixes[i].prefix);
 		}
-	key.name = key.type == PROVIDER_IDENTITY ? xstrdup("") : xstrndup(text, strlen(text) - other);
+	const char *at = strchr(text, '@');
+	size_t len = at ? (size_t)(at - text) : strlen(text) - other;
+	key.name = key.type == PROVIDER_IDENTITY ? xstrdup("") : xstrndup(text, len);
+	key.kms_key_id = at ? xstrdup(at + 1) : NULL;
 	if (key.type == PROVIDER_KMS) {
 		key.kms_version = first_version ? 1 : 2;
 		key.kms_endpoint = xstrdup(other ? "unix:///other.sock" : "unix:///kms.sock");
@@ -65,7 +69,8 @@ static inline void shape_write_key(const struct config_key *key, struct strings 
 		    text_equal(shape_prefixes[i].prefix, "kms1:") == (key->kms_version == 1))
 			prefix = shape_prefixes[i].prefix;
 	bool other = key->fingerprint[0] == '1' || text_equal(key->kms_endpoint, "unix:///other.sock");
-	_cleanup_free_ char *text = xasprintf("%s%s%s", prefix, key->name, other ? "!" : "");
+	_cleanup_free_ char *text = xasprintf("%s%s%s%s%s", prefix, key->name, other ? "!" : "",
+					      key->kms_key_id ? "@" : "", key->kms_key_id ? key->kms_key_id : "");
 	strings_add(ret, text);
 }
 

@@ -23,6 +23,7 @@ enum route {
 	KEEP_OLD,
 	OTHER_READ_KEY,
 	NOTHING,
+	FOLLOWING,
 	SKIPPING,
 	SWAPPING,
 	DROPPING_FIRST,
@@ -36,9 +37,10 @@ static const char *const routes[ROUTES][3] = {
 	[RULES] = {"secrets=a; configmaps=a", "secrets=b; configmaps=a"},
 	[WILDCARD] = {"secrets=a; *.*=c", "secrets=a; *.*=d"},
 	[TO_KMS] = {"secrets=a", "secrets=kms:v"},
-	[KEEP_OLD] = {"secrets=a", "secrets=b,a"},         /* a | a,b | b,a */
-	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"}, /* a,c | a,b,c | a,b */
-	[NOTHING] = {"secrets=a,b", "secrets=a,b"},        /* one configuration, no step */
+	[KEEP_OLD] = {"secrets=a", "secrets=b,a"},                /* a | a,b | b,a */
+	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},        /* a,c | a,b,c | a,b */
+	[NOTHING] = {"secrets=a,b", "secrets=a,b"},               /* one configuration, no step */
+	[FOLLOWING] = {"secrets=kms:v@2,-", "secrets=kms:v@2,-"}, /* no step either: the KMS moves */
 	/* By hand, since path_make gives no such path. */
 	[SKIPPING] = {"secrets=a", "secrets=b,a"},
 	[SWAPPING] = {"secrets=a", "secrets=b"},
@@ -248,6 +250,10 @@ CHANGE(secrets_under_x, found(s, "secrets", "x", 1))
 CHANGE(secrets_under_k, found(s, "secrets", "k", 1))
 CHANGE(secrets_in_plaintext, found(s, "secrets", "-", 2))
 CHANGE(secrets_under_kms, found(s, "secrets", "kms:v", 2))
+CHANGE(secrets_under_key_1, found(s, "secrets", "kms:v", 2)->key_id = text("1"))
+CHANGE(secrets_under_key_2, found(s, "secrets", "kms:v", 2)->key_id = text("2"))
+CHANGE(the_kms_moved, s->seen.kms_moved = true)
+CHANGE(the_kms_is_not_known, s->seen.kms_why = text("kms/v: sealed"))
 CHANGE(secrets_under_kms1, found(s, "secrets", "kms1:v", 1))
 CHANGE(no_secrets_under_a, found(s, "secrets", "a", 0))
 CHANGE(configmaps_under_a, found(s, "configmaps", "a", 2))

@@ -229,7 +229,8 @@ static const struct loses loses_rows[] = {
 
 static struct key_name name_of(const struct config_key *key)
 {
-	return (struct key_name){key->type, key->kms_version, key->name};
+	return (struct key_name){
+		.type = key->type, .kms_version = key->kms_version, .name = key->name, .key_id = key->kms_key_id};
 }
 
 static void loses(void **state)
@@ -241,6 +242,7 @@ static void loses(void **state)
 	assert_int_equal(path_loses(&path, 0, row->resource, name_of(&key)), row->want);
 	free(key.name);
 	free(key.kms_endpoint);
+	free(key.kms_key_id);
 	config_shape_free(steps[0]);
 	config_shape_free(steps[1]);
 }
@@ -302,6 +304,10 @@ static const struct access access_rows[] = {
 	{"another provider type of this name", "secrets=a", "secrets", "gcm:a", false, false},
 	{"a rule before the wildcard", "secrets=b; *.*=a", "secrets", "a", false, false},
 	{"a KMS provider", "secrets=kms:a", "secrets", "kms:a", true, true},
+	{"under the key ID that its plugin names", "secrets=kms:a@2", "secrets", "kms:a@2", true, true},
+	{"under another key ID", "secrets=kms:a@2", "secrets", "kms:a@1", true, false},
+	{"under one that is not known", "secrets=kms:a@2", "secrets", "kms:a", true, false},
+	{"under any, where it is not followed", "secrets=kms:a", "secrets", "kms:a@1", true, true},
 	{"another version of a KMS provider of this name", "secrets=kms:a", "secrets", "kms1:a", false, false},
 };
 
@@ -314,15 +320,29 @@ static void reads_and_writes(void **state)
 	assert_int_equal(shape_writes(shape, row->resource, name_of(&key)), row->writes);
 	free(key.name);
 	free(key.kms_endpoint);
+	free(key.kms_key_id);
+}
+
+static void only_one_configuration_follows(void **state)
+{
+	struct config_shape *steps[] = {shape_parse("configmaps=a; secrets=kms:v@1,a"), shape_parse("secrets=kms:v@1")};
+	(void)state;
+	assert_true(path_follows_kms(&(struct path){.steps = steps, .count = 1}));
+	assert_false(path_follows_kms(&(struct path){.steps = steps, .count = 2}));
+	config_shape_free(steps[0]);
+	steps[0] = shape_parse("secrets=a,kms:v@1; configmaps=kms:w");
+	assert_false(path_follows_kms(&(struct path){.steps = steps, .count = 1}));
+	config_shape_free(steps[0]);
+	config_shape_free(steps[1]);
 }
 
 static void outside_the_map_any_rule_counts(void **state)
 {
 	(void)state;
 	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=a; configmaps=c,-");
-	assert_true(shape_reads(shape, NULL, (struct key_name){PROVIDER_AESCBC, 0, "c"}));
-	assert_true(shape_reads(shape, NULL, (struct key_name){PROVIDER_IDENTITY, 0, NULL}));
-	assert_false(shape_reads(shape, NULL, (struct key_name){PROVIDER_AESCBC, 0, "x"}));
+	assert_true(shape_reads(shape, NULL, (struct key_name){.type = PROVIDER_AESCBC, .name = "c"}));
+	assert_true(shape_reads(shape, NULL, (struct key_name){.type = PROVIDER_IDENTITY}));
+	assert_false(shape_reads(shape, NULL, (struct key_name){.type = PROVIDER_AESCBC, .name = "x"}));
 }
 
 static void a_configuration_that_is_no_step_is_not_found(void **state)
@@ -418,6 +438,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_same_name_in_two_provider_types_is_two_keys),
 		cmocka_unit_test(what_is_wrong_in_the_present_one_can_be_left),
+		cmocka_unit_test(only_one_configuration_follows),
 		cmocka_unit_test(outside_the_map_any_rule_counts),
 		cmocka_unit_test(a_configuration_that_is_no_step_is_not_found),
 		cmocka_unit_test(freeing_nothing_is_fine),
