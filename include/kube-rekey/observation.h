@@ -122,6 +122,8 @@ struct observation {
 
 	/* Where the path follows a KMS: why it is not known which key a plugin encrypts with; NULL: it is */
 	char *kms_why;
+	/* since when every server's canaries have been under the key IDs that the plugins name; 0: not yet */
+	uint64_t kms_adopted_at;
 	bool kms_moved; /* it did change its key since the rotation was asked for, or something was stored under another one */
 
 	uint64_t reads_checked_at; /* plain GETs of a sample of each namespace succeeded on the last step */

@@ -244,8 +244,8 @@ static int take_path(struct agent *agent, struct error **err)
 	}
 	_cleanup_error_ failed = NULL;
 	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 ||
-	    retired_check(agent->options->state_directory, whole->steps[0], whole->steps[whole->count - 1], &failed) <
-		    0 ||
+	    (!key_rotation_goes_back(rotation) && retired_check(agent->options->state_directory, whole->steps[0],
+								whole->steps[whole->count - 1], &failed) < 0) ||
 	    agent_take_policy(agent, &failed) < 0 ||
 	    old_keys_check(&agent->node->old_key, path, 0, &agent->node->keys, &failed) < 0) {
 		agent_trouble(agent, error_message(failed));

@@ -50,8 +50,12 @@ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct er
 	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = rotation_act(node, &decision, err);
-	if (rc < 0 || text_equal(before, node->look.written_hash))
-		return rc; /* the file changed meanwhile: judged again */
+	if (rc == 0 && text_equal(before, node->look.written_hash)) {
+		agent->disk.rescues--; /* the file changed meanwhile: judged again */
+		return agent_disk_save(agent->options->state_directory, &agent->disk, err);
+	}
+	if (rc < 0)
+		return rc;
 	agent_note(agent,
 		   "no API server serves orders, and %s: step %d was written to %s, whose server needs it to read%s",
 		   ground_text(verdict->ground), verdict->to_step, node->target->path,

@@ -37,7 +37,7 @@ bool canary_possible(const struct path *path)
 	return wanted(path, "secrets") || wanted(path, "configmaps");
 }
 
-static bool rule_has_canary(const struct config_shape *shape, const struct config_rule *rule)
+bool canary_shows(const struct config_shape *shape, const struct config_rule *rule)
 {
 	for (size_t k = 0; k < ELEMENTS(kinds); k++)
 		if (config_shape_rule(shape, kinds[k]) == rule)
@@ -49,7 +49,7 @@ void canary_unproved(const struct path *path, struct strings *ret)
 {
 	const struct config_shape *last = path->steps[path->count - 1];
 	for (size_t r = 0; r < last->rule_count; r++)
-		for (size_t i = 0; !rule_has_canary(last, &last->rules[r]) && i < last->rules[r].resource_count; i++)
+		for (size_t i = 0; !canary_shows(last, &last->rules[r]) && i < last->rules[r].resource_count; i++)
 			strings_add(ret, last->rules[r].resources[i]);
 	strings_sort_unique(ret);
 }

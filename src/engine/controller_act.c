@@ -412,13 +412,18 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 }
 
 /* No agent is believed alone of another one's server. */
-static bool all_found_the_same(const struct controller *c)
+static bool all_found_the_same(struct controller *c)
 {
 	for (size_t i = 1; i < c->server_count; i++)
 		for (size_t s = 0; s < c->server_count; s++)
 			if (found_step(controller_status(c, i), c->servers[s].name) !=
-			    found_step(controller_status(c, 0), c->servers[s].name))
+			    found_step(controller_status(c, 0), c->servers[s].name)) {
+				_cleanup_free_ char *why = xasprintf(
+					"the agents of %s and of %s do not agree on what key the canary of %s is under",
+					c->servers[0].name, c->servers[i].name, c->servers[s].name);
+				controller_trouble(c, why);
 				return false;
+			}
 	return true;
 }
 
@@ -461,8 +466,6 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	}
 	if (all_found_the_same(c))
 		take_canaries(c, d, controller_status(c, 0));
-	else
-		controller_trouble(c, "the agents do not agree on what key the canaries are under");
 	controller_forget_canaries(c);
 	return 0;
 }

@@ -238,8 +238,8 @@ char *decision_hint(const struct decision *d, const struct observation *seen)
 				 command);
 	case REASON_NOT_LISTED:
 		return xasprintf("allow the list that quarantine names, if one was refused, and run the same command "
-				 "again; what an allowed list does not show, no API serves: %s if it is a remain",
-				 command);
+				 "again; look at %s before anything is deleted",
+				 example ? example : "the paths that the report names");
 	case REASON_QUARANTINED:
 		return xstrdup("mend or delete the objects named in quarantine, then run the same command again; "
 			       "nothing was dropped");

@@ -108,7 +108,7 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 	uint64_t changed = target->manual ? changed_at(target->source)
 			   : ours         ? look->written_wall
 					  : changed_at(target->path);
-	if (started_after(metrics, changed)) {
+	if (started_after(metrics, changed) || look->keeps_file) {
 		ret->loaded = FACT_KNOWN;
 	} else if (ours && look->counters_known && metrics->reload_successes > look->successes) {
 		/* The first success may be of what was read before the rename; the second, of a second nonce,

@@ -12,7 +12,8 @@ struct look {
 	char *name;    /* for people: the host's name */
 	char *id_hash; /* "sha256:..." of its identity Lease's name; NULL: not known */
 	bool reloads_itself;
-	bool restarts;    /* its agent restarts it: then only one that is ready answers */
+	bool restarts; /* its agent restarts it: then only one that is ready answers */
+	bool keeps_file; /* nothing is written there: on a version that shows no hash, the canary alone tells what it runs */
 	bool servers_own; /* the file here (a manual target's source) is known to be the very one that the server reads */
 	char *deployed; /* hash of the present file as its server shall have it: ours, or what a pipeline makes of it */
 	uint64_t poll;  /* ns between two looks of the server at its file: 60 s upstream */

@@ -18,6 +18,7 @@
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define SET_ASK (10 * NS_PER_S)      /* Nodes and pods: servers do not come and go by the second */
 #define MEMBERS_ASK (20 * NS_PER_S)
+#define KMS_WAIT (5 * NS_PER_S) /* between looks while a KMS is to change its key, or a server to adopt it */
 #define COMPACTION_ASK (2 * NS_PER_S)
 /* between looks while nothing is expected of a server: its /metrics are large */
 #define LOOK_INTERVAL_IDLE (5 * NS_PER_S)
@@ -264,6 +265,7 @@ void rotation_observe(struct rotation *r)
 	seen->sweep = r->sweep;
 	seen->kms_why = r->kms_why ? xstrdup(r->kms_why) : NULL;
 	seen->kms_moved = r->journal->kms_moved;
+	seen->kms_adopted_at = r->kms_adopted_at;
 	seen->reads_checked_at = r->reads_checked_at;
 	seen->rescues = r->journal->rescues - r->rescues_before;
 	seen->retired = r->retired;
@@ -363,6 +365,9 @@ static int blocked(struct rotation *r, const struct decision *d, struct error **
 /* Only a server that is expected to load its file is looked at each second. */
 static uint64_t next_look(const struct rotation *r, const struct decision *d)
 {
+	/* Each try is a write, and the KMS a person's matter. */
+	if (path_follows_kms(r->journal->path) && (d->action == ACTION_CANARY || d->reason == REASON_KMS_UNMOVED))
+		return loop_now(r->cluster->loop) + KMS_WAIT;
 	bool idle = d->reason == REASON_SETTLING || d->reason == REASON_HISTORY || d->reason == REASON_MEMBER_SILENT;
 	uint64_t now = loop_now(r->cluster->loop);
 	uint64_t due = d->due > now ? d->due : now + POLL_INTERVAL / 10;

@@ -70,6 +70,8 @@ struct rotation_report {
 	struct strings old_keys, new_keys;   /* labels */
 	struct rotation_key_id *key_ids;     /* that a census of this process has seen */
 	size_t key_id_count;
+	uint64_t without_key_id; /* values under KMS v1, or of a foreign prefix */
+	char *named_key_id;      /* of the first KMS that was followed, when the report ended; NULL: none was */
 	struct sweep_count *resources;
 	size_t resource_count; /* summed over all sweeps */
 	struct sweep_quarantined *quarantine;

@@ -266,8 +266,8 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 	rotation_trouble(r, shown     ? NULL
 			    : follows ? "the API server has not adopted the key ID that its KMS plugin names"
 				      : "the canary is under another key than the configuration writes with");
-	if (follows && !shown)
-		rotation_kms_hurry(r);
+	if (follows)
+		rotation_kms_canary(r, shown);
 	if (d->phase == PHASE_SETTLE && (step == d->step || !canary_possible(r->journal->path)))
 		note_settled(r, sent);
 	return 0;

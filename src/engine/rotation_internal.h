@@ -55,7 +55,7 @@ struct rotation {
 	struct census_observation census_seen; /* begun 0: none */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
-	uint64_t kms_asked, kms_hurried;
+	uint64_t kms_asked, kms_hurried, kms_adopted_at;
 	char *kms_why;            /* why a plugin's key ID is not known; NULL */
 	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */
@@ -122,6 +122,8 @@ char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
  * then nothing that was proved before counts. */
 _must_check_ int rotation_kms_follow(struct rotation *rotation, struct error **err);
 void rotation_kms_observe(struct rotation *rotation);
+/* What a canary showed: under the key IDs that the plugins name, or not. */
+void rotation_kms_canary(struct rotation *rotation, bool shown);
 /* Lets the server ask its plugins now, not up to a minute later; now and then, for asked too often it answers from memory. */
 void rotation_kms_hurry(struct rotation *rotation);
 /* Key IDs of KMS providers: counted from the last census; what is told of those that left, once `revision`

@@ -17,6 +17,10 @@ static void remember(struct rotation *r, const char *name, const char *key_id)
 	struct strings *known = &r->journal->key_ids;
 	if (strings_has(known, both))
 		return;
+	if (known->count >= ROTATION_KEY_IDS_MAX) {
+		r->journal->kms_moved = true; /* a plugin that names others all the time */
+		return;
+	}
 	for (size_t i = 0; i < known->count; i++)
 		r->journal->kms_moved = r->journal->kms_moved || text_starts(known->items[i], head);
 	strings_add(known, both);
@@ -26,6 +30,7 @@ static void remember(struct rotation *r, const char *name, const char *key_id)
 /* Nothing that was proved of another key counts. */
 static void begin_again(struct rotation *r)
 {
+	r->kms_adopted_at = 0;
 	r->settled_began = r->settled_ended = 0;
 	r->look.canary_at = 0;
 	r->sweep = (struct sweep_observation){.step = STEP_NONE};
@@ -82,6 +87,22 @@ static int ask(struct rotation *r, struct error **err)
 	return rc;
 }
 
+/* Without one nothing shows which key a server has adopted for the rule. */
+static int check_canaries(const struct config_shape *shape, struct error **err)
+{
+	for (size_t i = 0; i < shape->rule_count; i++) {
+		const struct config_rule *rule = &shape->rules[i];
+		if (rule->keys[0].type != PROVIDER_KMS || rule->keys[0].kms_version != 2 || canary_shows(shape, rule))
+			continue;
+		return error_set(
+			err, ERROR_REFUSED,
+			"kms/%s writes neither secrets nor configmaps (%s): no canary can show which key ID the "
+			"API server has adopted for it",
+			rule->keys[0].name, rule->resources[0]);
+	}
+	return 0;
+}
+
 int rotation_kms_follow(struct rotation *r, struct error **err)
 {
 	if (!writes(r->journal->path->steps[0], NULL)) {
@@ -90,15 +111,30 @@ int rotation_kms_follow(struct rotation *r, struct error **err)
 		error_set_hint(err, "to go to one: --provider kms --kms-name NAME --kms-endpoint unix:///PATH");
 		return rc;
 	}
-	int rc = ask(r, err);
+	int rc = check_canaries(r->journal->path->steps[0], err);
+	if (rc == 0)
+		rc = ask(r, err);
 	return rc == 0 && r->kms_why ? error_set(err, ERROR_REFUSED, "%s", r->kms_why) : rc;
 }
 
 void rotation_kms_observe(struct rotation *r)
 {
+	_cleanup_error_ interrupted = NULL; /* seen by whoever decides */
 	if (path_follows_kms(r->journal->path) &&
 	    (r->kms_asked == 0 || loop_now(r->cluster->loop) >= r->kms_asked + KMS_ASK))
-		(void)!ask(r, NULL); /* only a signal ends it early, and that is seen by whoever decides */
+		(void)!ask(r, &interrupted);
+}
+
+/* What was sealed a moment before it adopted the key may land long after. */
+void rotation_kms_canary(struct rotation *r, bool shown)
+{
+	if (!shown) {
+		r->kms_adopted_at = 0;
+		rotation_kms_hurry(r);
+	} else if (r->kms_adopted_at == 0) {
+		r->kms_adopted_at = loop_now(r->cluster->loop);
+		quiet_again(r->quiet);
+	}
 }
 
 void rotation_kms_hurry(struct rotation *r)
@@ -133,6 +169,8 @@ static void count(struct rotation_report *report, const struct census_key *keys,
 						       : NULL;
 		if (seen)
 			seen->objects += keys[k].objects;
+		else if (keys[k].provider == PROVIDER_KMS)
+			report->without_key_id += keys[k].objects;
 	}
 }
 
@@ -157,6 +195,10 @@ void rotation_kms_seen(struct rotation *r)
 	const struct census *census = r->census;
 	for (size_t i = 0; i < r->report->key_id_count; i++)
 		r->report->key_ids[i].objects = 0;
+	r->report->without_key_id = 0;
+	for (size_t i = 0; i < census->foreign_key_count; i++)
+		if (census->foreign_keys[i].provider == PROVIDER_KMS)
+			r->report->without_key_id += census->foreign_keys[i].objects;
 	for (size_t i = 0; i < census->resource_count; i++)
 		count(r->report, census->resources[i].keys, census->resources[i].key_count);
 	count(r->report, census->outside_keys, census->outside_key_count);
@@ -165,6 +207,17 @@ void rotation_kms_seen(struct rotation *r)
 		if (key->objects > 0 && writes(r->journal->path->steps[0], key->name))
 			remember(r, key->name, key->key_id);
 	}
+}
+
+/* What a plugin names now is needed by the next write, whatever is stored. */
+static bool is_named(const struct journal *journal, const struct rotation_key_id *key)
+{
+	const struct config_shape *shape = journal->path->steps[0];
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (text_equal(shape->rules[i].keys[0].kms_key_id, key->key_id) &&
+		    text_equal(shape->rules[i].keys[0].name, key->name))
+			return true;
+	return false;
 }
 
 /* NULL: no value is under this key ID any more, whatever the provider's name. */
@@ -176,35 +229,53 @@ static const char *in_use_as(const struct rotation_report *report, const char *k
 	return NULL;
 }
 
+static char *left_text(const struct rotation *r, const struct rotation_key_id *key, const char *label)
+{
+	const struct rotation_report *report = r->report;
+	const char *other = in_use_as(report, key->key_id);
+	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
+	_cleanup_free_ char *other_label = other ? xasprintf("kms/%s", other) : NULL;
+	_cleanup_free_ char *silent =
+		report->without_key_id ? xasprintf(" (but for %llu values under KMS v1 or left out, which name no key)",
+						   (unsigned long long)report->without_key_id)
+				       : xstrdup("");
+	if (other && strings_has(&r->journal->new_keys, other_label))
+		return xasprintf("key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
+				 "under; what it had before, this cluster's etcd needs for nothing at revision %llu%s",
+				 id, other_label, report->started, (unsigned long long)report->revision, silent);
+	if (other)
+		return xasprintf("key ID %s is still needed: values are under it as %s", id, other_label);
+	return xasprintf(
+		"this cluster's etcd needs %s, key ID %s, for nothing at revision %llu%s; backups made before %s, "
+		"and other clusters that use it, still do",
+		label, id, (unsigned long long)report->revision, silent, report->finished);
+}
+
 void rotation_kms_tell_left(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
+	const char *named = r->journal->path->steps[0]->rules[0].keys[0].kms_key_id;
+	for (size_t i = 0; !named && i < r->journal->path->steps[0]->rule_count; i++)
+		named = r->journal->path->steps[0]->rules[i].keys[0].kms_key_id;
+	report->named_key_id = named ? xstrdup(named) : NULL;
 	if (!r->census || !r->census->complete)
 		return;
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
 		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
-		bool left = strings_has(&report->old_keys, label) || path_follows_kms(r->journal->path);
-		if (key->objects > 0 || !left)
+		bool follows = path_follows_kms(r->journal->path);
+		if (key->objects > 0 || (!follows && !strings_has(&report->old_keys, label)) ||
+		    (follows && is_named(r->journal, key)))
 			continue;
-		const char *other = in_use_as(report, key->key_id);
-		_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
-		_cleanup_free_ char *line =
-			other ? xasprintf(
-					"key ID %s stays in use, as kms/%s: of its material only what the DEKs drawn "
-					"since %s are under; what it had before, this cluster's etcd needs for nothing "
-					"at revision %llu",
-					id, other, report->started, (unsigned long long)report->revision)
-			      : xasprintf("this cluster's etcd needs %s, key ID %s, for nothing at revision %llu; "
-					  "backups "
-					  "made before %s, and other clusters that use it, still do",
-					  label, id, (unsigned long long)report->revision, report->finished);
+		_cleanup_free_ char *line = left_text(r, key, label);
 		strings_add(&report->remains, line);
 	}
 }
 
 const char *rotation_kms_id_of(const struct rotation_report *report, const char *name)
 {
+	if (report->named_key_id)
+		return report->named_key_id;
 	for (size_t i = 0; i < report->key_id_count; i++)
 		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].name, name))
 			return report->key_ids[i].key_id;
@@ -233,4 +304,5 @@ void rotation_kms_free(struct rotation_report *report)
 		free(report->key_ids[i].key_id);
 	}
 	free(report->key_ids);
+	free(report->named_key_id);
 }

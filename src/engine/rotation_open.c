@@ -144,6 +144,15 @@ static struct intent intent_of(const struct rotation *r, uint64_t wall)
 			       .wall_now = wall};
 }
 
+static void take_servers_of_unbegun(struct rotation *r, struct journal *journal)
+{
+	if (!r->unbegun)
+		return;
+	journal->servers = r->unbegun->servers;
+	journal->forgotten = r->unbegun->forgotten;
+	r->unbegun->servers = r->unbegun->forgotten = (struct strings){0};
+}
+
 static int new_journal(struct rotation *r, const struct target_content *content, struct error **err)
 {
 	uint64_t wall = clock_wall();
@@ -174,11 +183,7 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 	bool ours = made.count > 0 && !text_starts(made.items[0], "kms/");
 	journal->rotation = ours ? xstrdup(strchr(made.items[0], '/') + 1)
 				 : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
-	if (r->unbegun) {
-		journal->servers = r->unbegun->servers;
-		journal->forgotten = r->unbegun->forgotten;
-		r->unbegun->servers = r->unbegun->forgotten = (struct strings){0};
-	}
+	take_servers_of_unbegun(r, journal);
 	journal_add_hash(journal, 0, content->sha256, false);
 	if (!text_equal(content->sha256, content->deployed_sha256))
 		journal_add_hash(journal, 0, content->deployed_sha256, false);
@@ -200,6 +205,7 @@ static int follow_journal(struct rotation *r, const struct target_content *conte
 	r->journal->rotation = xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
 	r->journal->started = xstrdup(time);
 	r->journal->request = request_of(r, &intent);
+	take_servers_of_unbegun(r, r->journal);
 	return rotation_kms_follow(r, err);
 }
 
@@ -218,6 +224,15 @@ static bool keys_at_hand(const struct rotation *r)
 	return true;
 }
 
+/* No file of it ever stood in the place of the first: another one may begin instead. */
+static bool nothing_was_written(const struct journal *journal)
+{
+	for (size_t i = 0; i < journal->hash_count; i++)
+		if (journal->hashes[i].step > 0 && !journal->hashes[i].pending)
+			return false;
+	return true;
+}
+
 /* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is
  * not ours to go on with. */
 static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
@@ -225,6 +240,12 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	struct intent intent = intent_of(r, 0);
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
+	/* Where nothing of the file changes, its meaning is enough. */
+	if (step == STEP_NONE && path_follows_kms(r->journal->path) &&
+	    path_find(r->journal->path, encryption_config_shape(content->config)) == 0) {
+		journal_add_hash(r->journal, 0, content->sha256, false);
+		step = 0;
+	}
 	if (step == STEP_NONE) {
 		_cleanup_free_ char *keys = strings_join(&r->journal->new_keys, ", ");
 		r->pending_journal = xasprintf("an earlier rotation's journal (%s) is set aside: the present file is "
@@ -240,6 +261,10 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	}
 	if (text_equal(request, r->journal->request))
 		return 0;
+	if (nothing_was_written(r->journal)) {
+		r->unbegun = steal(r->journal);
+		return 0;
+	}
 	int rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)",
 			   r->journal->rotation, r->journal->request);
 	error_set_hint(err, "finish it first with the command that began it");
@@ -404,6 +429,7 @@ static void begin_looking(struct rotation *r)
 				.canary_step = STEP_NONE,
 				.name = xstrdup(r->cluster->kube.name),
 				.reloads_itself = !r->options.wait_restart,
+				.keeps_file = r->options.follow_kms,
 				.servers_own = node_reads_file(&r->cluster->node, read) == 1};
 	rotation_report_begin(r);
 }
@@ -534,6 +560,7 @@ void rotation_take_journal(struct rotation *r, struct journal *journal)
 	journal_free(r->journal);
 	r->journal = journal;
 	r->retired = journal->retired;
+	r->look.refused_before = false; /* another rotation's file */
 }
 
 void rotation_free(struct rotation *r)

@@ -292,6 +292,8 @@ static void find_position(struct view *v)
 		if ((size_t)server->file_step == v->base)
 			v->converged_since = later(v->converged_since, server->loaded_since);
 	}
+	if (path_follows_kms(v->path))
+		v->converged_since = later(v->converged_since, v->seen->kms_adopted_at);
 	v->last = v->base + 1 == v->path->count;
 	v->drops = path_drops(v->path, v->base);
 	v->follows = path_follows_kms(v->path);
@@ -521,6 +523,7 @@ static bool canary_missing(const struct view *v)
 		/* A server that already has the next file may show either write key: rule 2 makes them one where a
 		 * key leaves. */
 		bool shown = server->canary_step == (int)v->base || server->canary_step == (int)v->base + 1;
+		shown = shown && (!v->follows || v->seen->kms_adopted_at > 0);
 		if (shown && server->canary_process == server->process && server->canary_at >= server->loaded_since)
 			continue;
 		v->decision->server = (int)i;
@@ -712,6 +715,21 @@ static bool take_step(const struct view *v)
 	return write_step(v, server, v->base + 1, phase_of_writing(v), REASON_STEP);
 }
 
+/* Of a provider that is followed, under another key ID than it names; what no API serves is not in the rule's hands. */
+static bool needs_key_of_before(const struct view *v, const struct census_group *group)
+{
+	const struct config_shape *shape = v->path->steps[v->base];
+	if (group->resource)
+		return is_stale(v, group);
+	for (size_t r = 0; group->key_id && r < shape->rule_count; r++) {
+		const struct config_key *key = &shape->rules[r].keys[0];
+		if (key->kms_key_id && text_equal(key->name, group->name) &&
+		    !text_equal(key->kms_key_id, group->key_id))
+			return true;
+	}
+	return false;
+}
+
 /* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a
  * process that is gone has proved is proved again. */
 static bool finish(const struct view *v)
@@ -722,7 +740,8 @@ static bool finish(const struct view *v)
 		return wait_for(v, PHASE_AWAIT_WRITE, REASON_KMS_UNMOVED);
 	if ((v->base > 0 || v->follows) && not_settled(v))
 		return true;
-	if (census_too_early(v, REASON_FINAL_CENSUS) || values_in_the_way(v, is_stale, PHASE_VERIFY))
+	if (census_too_early(v, REASON_FINAL_CENSUS) ||
+	    values_in_the_way(v, v->follows ? needs_key_of_before : is_stale, PHASE_VERIFY))
 		return true;
 	/* The key ID of before is needed for nothing, history included. */
 	if (v->follows && history_left(v))

@@ -24,6 +24,7 @@ enum route {
 	OTHER_READ_KEY,
 	NOTHING,
 	FOLLOWING,
+	FOLLOWING_TWO,
 	SKIPPING,
 	SWAPPING,
 	DROPPING_FIRST,
@@ -41,6 +42,8 @@ static const char *const routes[ROUTES][3] = {
 	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},        /* a,c | a,b,c | a,b */
 	[NOTHING] = {"secrets=a,b", "secrets=a,b"},               /* one configuration, no step */
 	[FOLLOWING] = {"secrets=kms:v@2,-", "secrets=kms:v@2,-"}, /* no step either: the KMS moves */
+	[FOLLOWING_TWO] = {"secrets=kms:v@2; configmaps=kms:w@1; pods=w",
+			   "secrets=kms:v@2; configmaps=kms:w@1; pods=w"},
 	/* By hand, since path_make gives no such path. */
 	[SKIPPING] = {"secrets=a", "secrets=b,a"},
 	[SWAPPING] = {"secrets=a", "secrets=b"},
@@ -128,6 +131,7 @@ static void goes_well(struct scene *scene, int at)
 			   .compaction_expected = NOW + 100 * S},
 		.sweep = {.step = at, .begun = NOW - 980 * S, .finished = NOW - 950 * S},
 		.reads_checked_at = NOW - 20 * S,
+		.kms_adopted_at = NOW - 990 * S,
 		.settle_time = 60 * S,
 	};
 }
@@ -253,6 +257,11 @@ CHANGE(secrets_under_kms, found(s, "secrets", "kms:v", 2))
 CHANGE(secrets_under_key_1, found(s, "secrets", "kms:v", 2)->key_id = text("1"))
 CHANGE(secrets_under_key_2, found(s, "secrets", "kms:v", 2)->key_id = text("2"))
 CHANGE(the_kms_moved, s->seen.kms_moved = true)
+CHANGE(adopted_10_s_ago, s->seen.kms_adopted_at = s->servers[0].canary_at = NOW - 10 * S)
+CHANGE(not_adopted, s->seen.kms_adopted_at = 0)
+CHANGE(elsewhere_under_key_1, found(s, NULL, "kms:v", 1)->key_id = text("1"))
+CHANGE(elsewhere_under_key_2, found(s, NULL, "kms:v", 1)->key_id = text("2"))
+CHANGE(elsewhere_under_another_kms, found(s, NULL, "kms:w", 1)->key_id = text("1"))
 CHANGE(the_kms_is_not_known, s->seen.kms_why = text("kms/v: sealed"))
 CHANGE(secrets_under_kms1, found(s, "secrets", "kms1:v", 1))
 CHANGE(no_secrets_under_a, found(s, "secrets", "a", 0))
