@@ -21,6 +21,8 @@
 /* A group while it is counted. */
 struct counting {
 	uint64_t hash; /* of its name */
+	char *start;   /* what its paths begin with behind the prefix: "secrets/"; "" where that does not tell */
+	size_t start_len;
 	struct tally newest, history;
 };
 
@@ -32,6 +34,7 @@ struct scan {
 	/* Of a RangeResponse, which the KeyValues of the file are handed to as if they were one. */
 	struct etcd_range_reader *reader;
 	struct counting *countings; /* per group */
+	size_t last;                /* the group of the value before: most often this one's too */
 	struct tally newest, history;
 	size_t key_bytes;
 	bool closed; /* no further key is told apart */
@@ -74,6 +77,7 @@ static void scan_clear(struct scan *scan)
 	for (size_t i = 0; scan->countings && i < scan->census->group_count; i++) {
 		tally_clear(&scan->countings[i].newest);
 		tally_clear(&scan->countings[i].history);
+		free(scan->countings[i].start);
 	}
 	free(scan->countings);
 	tally_clear(&scan->newest);
@@ -94,14 +98,19 @@ static uint64_t hash_name(const char *name)
 	return hash;
 }
 
-/* "secrets" of "secrets/default/a", "widgets.example.com" of "example.com/widgets/default/a". New string. */
-static char *group_name(const char *path, bool *ret_exact)
+/* "secrets" of "secrets/default/a", "widgets.example.com" of "example.com/widgets/default/a". New string. `ret_len`: of the
+ * path's beginning that says so, with its slash. */
+static char *group_name(const char *path, bool *ret_exact, size_t *ret_len)
 {
 	size_t first = strcspn(path, "/");
 	const char *second = path[first] == '/' ? path + first + 1 : NULL;
 	*ret_exact = second && memchr(path, '.', first);
-	if (*ret_exact)
-		return xasprintf("%.*s.%.*s", (int)strcspn(second, "/"), second, (int)first, path);
+	*ret_len = second ? first + 1 : 0;
+	if (*ret_exact) {
+		size_t len = strcspn(second, "/");
+		*ret_len = second[len] == '/' ? first + 1 + len + 1 : 0;
+		return xasprintf("%.*s.%.*s", (int)len, second, (int)first, path);
+	}
 	char *name = xstrndup(path, first);
 	/* Others may be of any API group: its name is not in the path. */
 	*ret_exact = text_equal(name, "secrets") || text_equal(name, "configmaps");
@@ -113,7 +122,11 @@ static size_t find_group(struct scan *scan, const char *path)
 {
 	struct snapshot_census *census = scan->census;
 	bool exact;
-	_cleanup_free_ char *name = group_name(path, &exact);
+	size_t start_len;
+	const struct counting *last = scan->countings ? &scan->countings[scan->last] : NULL;
+	if (last && last->start_len > 0 && strncmp(path, last->start, last->start_len) == 0)
+		return scan->last;
+	_cleanup_free_ char *name = group_name(path, &exact, &start_len);
 	if (scan->closed || census->group_count >= SNAPSHOT_GROUPS_MAX - 1) {
 		bool known = false;
 		for (size_t i = 0; i < census->group_count && !known; i++)
@@ -121,21 +134,27 @@ static size_t find_group(struct scan *scan, const char *path)
 		if (!known) {
 			name[0] = '\0';
 			exact = false;
+			start_len = 0;
 		}
 	}
 	uint64_t hash = hash_name(name);
 	for (size_t i = 0; i < census->group_count; i++) {
 		if (scan->countings[i].hash == hash && text_equal(census->groups[i].name, name))
-			return i;
+			return scan->last = i;
 	}
 	size_t count = census->group_count++;
 	census->groups = xreallocarray(census->groups, count + 1, sizeof(*census->groups));
 	scan->countings = xreallocarray(scan->countings, count + 1, sizeof(*scan->countings));
-	scan->key_bytes += strlen(name) + KEY_COST;
+	scan->key_bytes += 2 * strlen(name) + KEY_COST;
 	census->groups[count] = (struct snapshot_group){.name = steal(name), .exact = exact};
-	scan->countings[count] =
-		(struct counting){.hash = hash, .newest.closed = &scan->closed, .history.closed = &scan->closed};
-	return count;
+	scan->countings[count] = (struct counting){
+		.hash = hash,
+		.start = xstrndup(path, start_len),
+		.start_len = start_len,
+		.newest.closed = &scan->closed,
+		.history.closed = &scan->closed,
+	};
+	return scan->last = count;
 }
 
 /* ---- values ---- */

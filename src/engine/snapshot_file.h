@@ -20,8 +20,8 @@ bool snapshot_file_has_hash(const struct snapshot_file *file);
 /* As bbolt_source wants it; `arg` is the file. -ERROR_IO; -ERROR_CONFLICT where it became shorter meanwhile. */
 int snapshot_file_read(void *arg, uint64_t at, uint8_t *to, size_t len, struct error **err);
 
-/* Begins to read the file from its beginning to its end: for its hash, in a thread of its own, whose one hand-over is
- * snapshot_file_check; without a hash the kernel alone is told to. Either way what is read elsewhere is in memory soon. */
+/* Begins to read the file from its beginning to its end, in a thread of its own whose one hand-over is snapshot_file_check: for
+ * its hash, and so that pages in the order of their keys, which is none on the disk, are in memory when they are wanted. */
 void snapshot_file_start(struct snapshot_file *file);
-/* Waits for the hash: -ERROR_INPUT where it is not the one in the file, else as reading. 0 without one. Once, after start. */
+/* Waits for that: -ERROR_INPUT where the hash is not the one in the file, else as reading. Once, after start. */
 _must_check_ int snapshot_file_check(struct snapshot_file *file, struct error **err);

@@ -10,7 +10,7 @@
 #define META_SIZE 64u
 #define META_SUMMED 56u /* bytes that its checksum covers */
 #define FIRST_PAGE 2u   /* behind the meta pages */
-#define LEAF_AT_ONCE (BBOLT_WINDOW / 4)
+#define LEAF_AT_ONCE BBOLT_WINDOW
 
 enum { PAGE_BRANCH = 1, PAGE_LEAF = 2 };
 enum { ELEMENT_BUCKET = 1 };
@@ -33,6 +33,7 @@ struct leaf {
 struct bbolt {
 	struct bbolt_source source;
 	uint64_t page_size, page_count, root;
+	size_t window;       /* bytes of each of the two, at least two pages */
 	struct window pages; /* heads of pages, and whole small ones */
 	struct window data;  /* keys and values beyond that */
 	size_t ahead;        /* bytes to read at once next time, where pages follow one another */
@@ -91,8 +92,8 @@ static int fill_pages(struct bbolt *bolt, uint64_t from, uint64_t to, struct err
 	bolt->ahead = down || up ? bolt->ahead * 2 : bolt->page_size;
 	if (bolt->ahead < to - from)
 		bolt->ahead = to - from;
-	if (bolt->ahead > BBOLT_WINDOW)
-		bolt->ahead = BBOLT_WINDOW;
+	if (bolt->ahead > bolt->window)
+		bolt->ahead = bolt->window;
 	if (down)
 		from = to > bolt->ahead ? to - bolt->ahead : 0;
 	else if (up)
@@ -100,7 +101,7 @@ static int fill_pages(struct bbolt *bolt, uint64_t from, uint64_t to, struct err
 	return fill(bolt, pages, from, (size_t)(to - from), err);
 }
 
-/* `len` bytes of the page window; at most a quarter of it, and within the pages. */
+/* `len` bytes of the page window: no more than a page, or LEAF_AT_ONCE from where a page begins; within the pages. */
 static int look(struct bbolt *bolt, uint64_t at, size_t len, const uint8_t **ret, struct error **err)
 {
 	if (!holds(&bolt->pages, at, len)) {
@@ -119,7 +120,7 @@ static int look_at_data(struct bbolt *bolt, uint64_t at, size_t least, uint64_t 
 {
 	struct window *window = holds(&bolt->pages, at, least) ? &bolt->pages : &bolt->data;
 	if (!holds(window, at, least)) {
-		int rc = fill(bolt, window, at, want < BBOLT_WINDOW ? (size_t)want : BBOLT_WINDOW, err);
+		int rc = fill(bolt, window, at, want < bolt->window ? (size_t)want : bolt->window, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -219,8 +220,9 @@ int bbolt_open(const struct bbolt_source *source, struct bbolt **ret, struct err
 	int rc = choose_meta(bolt, err);
 	if (rc < 0)
 		return rc;
-	bolt->pages.bytes = xmalloc(BBOLT_WINDOW);
-	bolt->data.bytes = xmalloc(BBOLT_WINDOW);
+	bolt->window = 2 * bolt->page_size > BBOLT_WINDOW ? 2 * (size_t)bolt->page_size : BBOLT_WINDOW;
+	bolt->pages.bytes = xmalloc(bolt->window);
+	bolt->data.bytes = xmalloc(bolt->window);
 	bolt->key = xmalloc(BBOLT_KEY_MAX);
 	bolt->ahead = bolt->page_size;
 	*ret = steal(bolt);

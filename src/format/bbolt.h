@@ -7,7 +7,7 @@
  *
  * Nothing in the file is trusted: each offset is checked before it is followed, keys must come in order, and no more pages are
  * visited than the file has, so that a page graph with cycles ends. Memory does not depend on the file: two windows of
- * BBOLT_WINDOW bytes, a key, and the page numbers that are still to be visited. */
+ * BBOLT_WINDOW bytes (or two pages), a key, and the page numbers that are still to be visited. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,8 +17,8 @@
 
 #define BBOLT_PAGE_MIN 1024u /* a page's bytes; the operating system's where the file was made */
 #define BBOLT_PAGE_MAX 65536u
-#define BBOLT_KEY_MAX 32768u /* bbolt's own cap */
-#define BBOLT_WINDOW (256u << 10)
+#define BBOLT_KEY_MAX 32768u     /* bbolt's own cap */
+#define BBOLT_WINDOW (64u << 10) /* more is slower: it must stay in the processor's cache */
 #define BBOLT_CHILDREN_MAX \
 	(128u << 10) /* page numbers that wait to be visited; 4 KiB pages have up to 200 in each level */
 
