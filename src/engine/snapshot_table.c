@@ -212,13 +212,12 @@ static void write_size(struct key_table *table, const struct snapshot_census *ce
 			    *size = text_human_bytes(census->file_bytes);
 	_cleanup_free_ char *since = census->compacted_revision > 0 ? xasprintf("since revision %s", compacted)
 								    : xstrdup("since the beginning");
-	_cleanup_free_ char *text =
-		xasprintf("%s %s, %s, at etcd revision %s; %s older %s, %s, in history %s, %s %s deleted. By path, "
-			  "without the API's words. %s read in %s%s.",
-			  objects, key_table_plural(census->objects, "object", "objects"), bytes, revision, history,
-			  key_table_plural(census->history_values, "value", "values"), history_bytes, since, deleted,
-			  key_table_plural(census->deleted, "path", "paths"), size, took,
-			  census->has_hash ? "; the hash is right" : "");
+	_cleanup_free_ char *text = xasprintf(
+		"%s %s, %s, at etcd revision %s. In history %s: %s older %s, %s; %s %s deleted. %s read in %s%s.",
+		objects, key_table_plural(census->objects, "object", "objects"), bytes, revision, since, history,
+		key_table_plural(census->history_values, "value", "values"), history_bytes, deleted,
+		key_table_plural(census->deleted, "path was", "paths were"), size, took,
+		census->has_hash ? "; its hash is right" : "");
 	key_table_wrapped(table, TONE_PLAIN, "", text);
 }
 
