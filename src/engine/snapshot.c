@@ -399,10 +399,10 @@ static void add_needs(const struct census_key *keys, size_t count, const struct 
 {
 	for (size_t i = 0; i < count; i++) {
 		_cleanup_free_ char *label = census_key_label(&keys[i]);
-		if (keys[i].provider != PROVIDER_IDENTITY && !(but && strings_has(but, label)) &&
-		    !strings_has(ret, label))
+		if (keys[i].provider != PROVIDER_IDENTITY && !(but && strings_has(but, label)))
 			strings_add(ret, label);
 	}
+	strings_sort_unique(ret);
 }
 
 static void take_tallies(struct scan *scan)

@@ -39,10 +39,10 @@ static char *note_of(const struct snapshot_census *census, const struct census_k
 		join(&note, xstrdup("UNREADABLE"));
 		*ret_tone = TONE_BAD;
 	} else if (!key->in_config) {
-		join(&note, xstrdup("not in the configuration"));
+		join(&note, xstrdup("no key"));
 		*ret_tone = TONE_WARN;
 	} else if (key->provider != PROVIDER_IDENTITY) {
-		join(&note, xstrdup("in the configuration"));
+		join(&note, xstrdup("key at hand"));
 		*ret_tone = TONE_GOOD;
 	}
 	return note;

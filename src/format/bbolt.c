@@ -53,7 +53,7 @@ int bbolt_broken(struct error **err, uint64_t page, const char *fmt, ...)
 	va_start(args, fmt);
 	_cleanup_free_ char *what = xvasprintf(fmt, args);
 	va_end(args);
-	return error_set(err, ERROR_INPUT, "page %" PRIu64 ": %s; the file is damaged: use another copy", page, what);
+	return error_set(err, ERROR_INPUT, "page %" PRIu64 ": %s; the file is damaged; use another copy", page, what);
 }
 
 static uint64_t number(const uint8_t *bytes, unsigned size)
@@ -197,7 +197,8 @@ static int choose_meta(struct bbolt *bolt, struct error **err)
 	if (rc < 0)
 		return rc;
 	if (first.wrong && second.wrong)
-		return error_set(err, ERROR_INPUT, "it is no bbolt database as etcd and etcdctl write it: %s",
+		return error_set(err, ERROR_INPUT,
+				 "it is no bbolt database as etcd and etcdctl write it: %s; use another copy",
 				 first.wrong);
 	bool later =
 		!second.wrong && (first.wrong || (second.page_size == first.page_size && second.txid > first.txid));
@@ -451,5 +452,6 @@ int bbolt_enter(struct bbolt *bolt, const char *bucket, struct error **err)
 			return enter_item(bolt, &item, err);
 	}
 	return rc < 0 ? rc
-		      : error_set(err, ERROR_NOT_FOUND, "it has no bucket \"%s\": it is no database of etcd", bucket);
+		      : error_set(err, ERROR_NOT_FOUND,
+				  "it has no bucket \"%s\" and is no database of etcd; use another copy", bucket);
 }

@@ -8,7 +8,9 @@
 #include "engine/snapshot_file.h"
 #include "etcd_value_vectors.h"
 
+#include <inttypes.h>
 #include <openssl/sha.h>
+#include <sys/wait.h>
 
 #define X16 "xxxxxxxxxxxxxxxx"
 #define UNDER(key) BYTES("k8s:enc:aescbc:v1:" key ":" X16 X16)
@@ -428,7 +430,7 @@ static void which_rule(void **state)
 
 /* ---- what is no backup ---- */
 
-#define DAMAGED "; the file is damaged: use another copy"
+#define DAMAGED "; the file is damaged; use another copy"
 static const struct {
 	const char *name;
 	struct db_revision revision; /* the only one */
@@ -489,7 +491,7 @@ static const struct {
 	 .to = 1,
 	 .code = ERROR_INPUT,
 	 .message = "FILE: it is no bbolt database as etcd and etcdctl write it: it does not begin as one (unpack it "
-		    "first if it is compressed)"},
+		    "first if it is compressed); use another copy"},
 	{"a revision without its mark",
 	 {2, 0, false, SECRET("a"), PLAIN, 0},
 	 3 * DB_PAGE + 32 + 8,
@@ -576,6 +578,84 @@ static void no_file(void **state)
 	snapshot_census_free(NULL);
 }
 
+/* ---- memory ---- */
+
+#define MANY 200000u
+
+/* Peak resident bytes since the last reset; 0 where the kernel does not tell. */
+static uint64_t peak(bool reset)
+{
+	char line[256];
+	uint64_t kib = 0;
+	FILE *file = fopen("/proc/self/clear_refs", "we");
+	if (reset && (!file || fputs("5", file) < 0 || fflush(file) != 0)) {
+		if (file)
+			fclose(file);
+		return 0;
+	}
+	if (file)
+		fclose(file);
+	file = fopen("/proc/self/status", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (text_starts(line, "VmHWM:"))
+			(void)!sscanf(line, "VmHWM: %" SCNu64, &kib);
+	}
+	if (file)
+		fclose(file);
+	return kib * 1024;
+}
+
+/* In a process of its own, which takes its memory with it. */
+static void save_many(void)
+{
+	pid_t child = fork();
+	if (child == 0) {
+		struct buf db = BUF_INIT(DB_SIZE_MAX);
+		struct db_entry *entries = xcalloc(MANY, sizeof(*entries));
+		for (unsigned i = 0; i < MANY; i++) {
+			struct db_revision revision = {i + 2, 0, false, xasprintf(SECRET("%u"), i), UNDER("k"), 0};
+			entries[i] =
+				(struct db_entry){db_revision_key(i + 2, 0, false), db_key_value(&revision), false};
+		}
+		/* A page has at most 65,535 elements: leaves of 20,000 below a branch. */
+		enum { EACH = 20000 };
+		uint64_t children[MANY / EACH], next = 4;
+		for (size_t i = 0; i < ELEMENTS(children); i++) {
+			children[i] = next;
+			next += db_leaf(&db, next, entries + i * EACH, EACH);
+		}
+		struct bytes key = db_bucket(3);
+		const struct db_entry top = {BYTES("key"), key, true};
+		db_branch(&db, 3, children, ELEMENTS(children));
+		db_leaf(&db, 2, &top, 1);
+		db_meta(&db, 0, 0, 2, next);
+		db_meta(&db, 1, 1, 2, next);
+		save(&db, true);
+		_exit(0);
+	}
+	int status = -1;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void memory(void **state)
+{
+	(void)state;
+	const char *preload = getenv("LD_PRELOAD");
+	bool under_valgrind = preload && strstr(preload, "vgpreload");
+	if (RUNNING_UNDER_ASAN || under_valgrind || peak(true) == 0)
+		skip();
+	save_many();
+	uint64_t before = peak(true);
+	struct snapshot_census *census = NULL;
+	struct error *err = NULL;
+	assert_ok(take(NULL, NULL, &census, &err), err);
+	uint64_t grown = peak(false) - before;
+	assert_int_equal(census->objects, MANY);
+	assert_in_range(grown, 1, (4u << 20) + 16 * MANY); /* libraries and the rest of the program take up to 11 MiB */
+	snapshot_census_free(census);
+}
+
 /* ---- for people and for programs ---- */
 
 static void shows(void **state)
@@ -634,8 +714,8 @@ static void shows(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		folder_test(groups_by_path), folder_test(caps),  folder_test(which_rule),
-		folder_test(no_file),        folder_test(shows),
+		folder_test(groups_by_path), folder_test(caps),    folder_test(which_rule),
+		folder_test(memory),         folder_test(no_file), folder_test(shows),
 	};
 	int failed = RUN_ROWS(counts, rows) + RUN_ROWS(drill, drills) + RUN_ROWS(refuses, broken);
 	return failed + cmocka_run_group_tests(tests, NULL, NULL);
