@@ -485,10 +485,13 @@ int snapshot_census_verdict(const struct snapshot_census *census, struct error *
 		error_set_hint(err, "say the API server's --etcd-prefix");
 		return rc;
 	}
-	if (census->unreadable > 0)
-		return error_set(err, ERROR_FINDING,
-				 "%" PRIu64 " values are under keys that the configuration does not have",
-				 census->unreadable);
+	if (census->unreadable > 0) {
+		int rc = error_set(err, ERROR_FINDING,
+				   "%" PRIu64 " values are under keys that the configuration does not have",
+				   census->unreadable);
+		error_set_hint(err, "put those keys behind the others of their rule before this backup is restored");
+		return rc;
+	}
 	if (census->too_many_keys)
 		return error_set(err, ERROR_FINDING, "too many keys to tell them all apart");
 	if (census->unknown > 0)
