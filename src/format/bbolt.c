@@ -322,11 +322,23 @@ static int compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_le
 	return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
 }
 
+/* Before the data of a small item in a large leaf is read: what is before it is wanted next, so that comes along. */
+static int fill_back(struct bbolt *bolt, uint64_t at, uint64_t len, struct error **err)
+{
+	uint64_t end = at + len, least = bolt->leaf.elements_end;
+	if (len >= bolt->window || holds(&bolt->pages, at, (size_t)len) || holds(&bolt->data, at, (size_t)len))
+		return 0;
+	uint64_t from = end - least > bolt->window ? end - bolt->window : least;
+	return fill(bolt, &bolt->data, from, (size_t)(end - from), err);
+}
+
 static int take_key(struct bbolt *bolt, uint64_t at, size_t len, uint64_t with_value, struct error **err)
 {
 	const uint8_t *key;
 	size_t there;
-	int rc = look_at_data(bolt, at, len, with_value, &key, &there, err);
+	int rc = fill_back(bolt, at, with_value, err);
+	if (rc == 0)
+		rc = look_at_data(bolt, at, len, with_value, &key, &there, err);
 	if (rc < 0)
 		return rc;
 	if (bolt->have_key && compare(key, len, bolt->key, bolt->key_len) >= 0)
