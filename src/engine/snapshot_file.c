@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,11 +13,12 @@
 #define SECTOR 512u
 #define BLOCK (64u << 10) /* stays in the processor's cache */
 
-/* Belongs to the thread from start to check. */
+/* Belongs to the thread until it is joined, but for `stop`. */
 struct whole_read {
 	int fd;
 	uint64_t size;
 	bool has_hash; /* else it is read, no more */
+	atomic_bool stop;
 	uint8_t stored[SNAPSHOT_HASH_SIZE], found[SNAPSHOT_HASH_SIZE];
 	int rc, errno_value; /* of reading */
 };
@@ -90,12 +92,19 @@ int snapshot_file_open(const char *path, struct snapshot_file **ret, struct erro
 	return 0;
 }
 
+static void stop(struct snapshot_file *file)
+{
+	atomic_store(&file->whole.stop, true);
+	if (file->running)
+		pthread_join(file->thread, NULL);
+	file->running = false;
+}
+
 void snapshot_file_free(struct snapshot_file *file)
 {
 	if (!file)
 		return;
-	if (file->running)
-		pthread_join(file->thread, NULL);
+	stop(file);
 	close(file->fd);
 	free(file);
 }
@@ -137,7 +146,7 @@ static void *read_all(void *arg)
 	uint8_t *block = xmalloc(BLOCK);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	crypto_must(ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL));
-	for (uint64_t at = 0; whole->rc == 0 && at < whole->size;) {
+	for (uint64_t at = 0; whole->rc == 0 && at < whole->size && !atomic_load(&whole->stop);) {
 		size_t len = whole->size - at < BLOCK ? (size_t)(whole->size - at) : BLOCK;
 		whole->rc = read_whole(whole->fd, at, block, len, &whole->errno_value);
 		if (whole->rc == 0 && whole->has_hash)
@@ -145,7 +154,7 @@ static void *read_all(void *arg)
 		at += len;
 	}
 	crypto_must(EVP_DigestFinal_ex(ctx, whole->found, NULL));
-	if (whole->rc == 0 && whole->has_hash)
+	if (whole->rc == 0 && whole->has_hash && !atomic_load(&whole->stop))
 		whole->rc = read_whole(whole->fd, whole->size, whole->stored, SNAPSHOT_HASH_SIZE, &whole->errno_value);
 	EVP_MD_CTX_free(ctx);
 	free(block);
@@ -154,21 +163,27 @@ static void *read_all(void *arg)
 
 void snapshot_file_start(struct snapshot_file *file)
 {
-	file->whole = (struct whole_read){.fd = file->fd, .size = file->size, .has_hash = file->has_hash};
+	file->whole.fd = file->fd;
+	file->whole.size = file->size;
+	file->whole.has_hash = file->has_hash;
 	file->running = pthread_create(&file->thread, NULL, read_all, &file->whole) == 0;
-	if (!file->running) /* no thread is to be had: before all else, then */
+	if (!file->running && file->has_hash) /* no thread is to be had: before all else, then */
 		read_all(&file->whole);
 }
 
 int snapshot_file_check(struct snapshot_file *file, struct error **err)
 {
 	const struct whole_read *whole = &file->whole;
+	if (!file->has_hash) {
+		stop(file); /* nobody waits for pages that no key is in */
+		return 0;
+	}
 	if (file->running)
 		pthread_join(file->thread, NULL);
 	file->running = false;
 	if (whole->rc < 0)
 		return read_failed(whole->rc, whole->errno_value, err);
-	if (file->has_hash && memcmp(whole->found, whole->stored, SNAPSHOT_HASH_SIZE) != 0)
+	if (memcmp(whole->found, whole->stored, SNAPSHOT_HASH_SIZE) != 0)
 		return error_set(
 			err, ERROR_INPUT,
 			"its SHA-256 is not the one at its end: it was changed or damaged since it was made; use "
