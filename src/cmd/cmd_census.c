@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/json_writer.h"
+#include "cmd/census_snapshot.h"
 #include "cmd/present.h"
 
 #define CENSUS_JSON_MAX (64u << 20)
@@ -79,6 +80,8 @@ static int whole(struct command_context *context, const struct session *session,
 int cmd_census(struct command_context *context, struct error **err)
 {
 	_cleanup_session_ session = {0};
+	if (context->options.snapshot)
+		return census_snapshot(context, err);
 	if (context->options.argument_count == 0 && context->options.namespaces.count > 0)
 		return error_set(
 			err, ERROR_USAGE,

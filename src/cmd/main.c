@@ -24,7 +24,7 @@ static const struct command commands[] = {
 	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SELECT, cmd_census},
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP, cmd_census},
 	{"check", "",
 	 "what a person should look at before keys are rotated by agents: a Secret that holds the trust key",
 	 "Changes nothing. Reads every Secret.", OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_CHECK, cmd_check},

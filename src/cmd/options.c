@@ -42,6 +42,9 @@ static const struct option table[] = {
 	 "keys in etcd that belong to somebody else; repeatable; printed in the report"},
 	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG | OPTIONS_AGENT, "FILE",
 	 "the EncryptionConfiguration in force"},
+	{"--snapshot", NULL, KIND_TEXT, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
+	 "which keys this backup of etcd needs (etcdctl snapshot save, or member/snap/db); no cluster is asked. With "
+	 "--encryption-config its newest values are opened"},
 	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
 	 "a resource; repeatable (default: all that are encrypted)"},
 	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",

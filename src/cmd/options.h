@@ -21,6 +21,7 @@ enum option_group {
 	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
 	OPTIONS_ABORT = 1 << 13,  /* how far a rotation may go back */
 	OPTIONS_CHECK = 1 << 14,  /* what is looked for */
+	OPTIONS_BACKUP = 1 << 15, /* a backup of etcd instead of a cluster */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -33,7 +34,7 @@ struct options {
 	struct strings etcd_endpoints, foreign_prefixes, apiservers;
 	const char *node_name, *trust_key;
 	const char *etcd_cacert, *etcd_cert, *etcd_key, *etcd_prefix;
-	const char *encryption_config, *apiserver_manifest;
+	const char *encryption_config, *apiserver_manifest, *snapshot;
 	struct strings namespaces, resources;
 	bool all_namespaces;
 	uint64_t qps, concurrency, deadline, settle, servers, kms_timeout; /* durations in ns */

@@ -37,21 +37,12 @@ void census_note(struct census *census, const char *fmt, ...)
 
 /* ---- freeing ---- */
 
-static void free_keys(struct census_key **keys, size_t *count)
-{
-	for (size_t i = 0; i < *count; i++)
-		census_key_clear(&(*keys)[i]);
-	free(*keys);
-	*keys = NULL;
-	*count = 0;
-}
-
 /* Forgets what was counted; the map and the etcds stay. */
 static void forget_counts(struct census *census)
 {
 	for (size_t i = 0; i < census->resource_count; i++) {
 		struct census_resource *resource = &census->resources[i];
-		free_keys(&resource->keys, &resource->key_count);
+		census_keys_free(&resource->keys, &resource->key_count);
 		free(resource->unknown_example);
 		*resource = (struct census_resource){.entry = resource->entry, .chosen = resource->chosen};
 	}
@@ -59,8 +50,8 @@ static void forget_counts(struct census *census)
 		free(census->outside[i].path);
 		free(census->outside[i].name);
 	}
-	free_keys(&census->outside_keys, &census->outside_key_count);
-	free_keys(&census->foreign_keys, &census->foreign_key_count);
+	census_keys_free(&census->outside_keys, &census->outside_key_count);
+	census_keys_free(&census->foreign_keys, &census->foreign_key_count);
 	free(census->outside_plain_example);
 	free(census->does_not_open_example);
 	census->outside_plain_example = census->does_not_open_example = NULL;
@@ -372,35 +363,13 @@ static void check_afterwards(const struct census_scan *scan, const uint64_t *bef
 
 /* ---- putting it together ---- */
 
-static int by_weight(const void *a_, const void *b_)
-{
-	const struct census_key *a = a_, *b = b_;
-	if (a->write_key != b->write_key)
-		return b->write_key - a->write_key;
-	if (a->objects != b->objects)
-		return a->objects < b->objects ? 1 : -1;
-	int order = strcmp(a->name, b->name);
-	if (order == 0)
-		order = strcmp(a->key_id, b->key_id);
-	return order != 0 ? order : strcmp(a->dek_source, b->dek_source);
-}
-
-static void take_keys(struct tally *tally, struct census_key **ret, size_t *ret_count)
-{
-	*ret = steal(tally->keys);
-	*ret_count = tally->count;
-	tally->count = 0;
-	if (*ret_count > 1)
-		qsort(*ret, *ret_count, sizeof(**ret), by_weight);
-}
-
 static void take_tallies(struct census_scan *scan)
 {
 	struct census *census = scan->census;
 	for (size_t i = 0; i < census->resource_count; i++)
-		take_keys(&scan->tallies[i], &census->resources[i].keys, &census->resources[i].key_count);
-	take_keys(&scan->outside, &census->outside_keys, &census->outside_key_count);
-	take_keys(&scan->foreign, &census->foreign_keys, &census->foreign_key_count);
+		census_keys_take(&scan->tallies[i], &census->resources[i].keys, &census->resources[i].key_count);
+	census_keys_take(&scan->outside, &census->outside_keys, &census->outside_key_count);
+	census_keys_take(&scan->foreign, &census->foreign_keys, &census->foreign_key_count);
 	if (scan->too_many_keys)
 		census_doubt(census, "more than %d keys in one resource: not all of them are told apart",
 			     CENSUS_KEYS_MAX);

@@ -10,11 +10,23 @@ struct tally {
 	uint64_t *hashes;              /* of keys[i]'s names */
 	const struct secret **openers; /* the bytes that should open what is under keys[i]; NULL: not at hand */
 	size_t last;                   /* most values are under the same key as the one before */
+	const bool *closed;            /* where it is set, no key is added any more; may be NULL */
 };
 /* The key that `info` (known) names, found or added (objects 0 then); NULL when there are too many to tell apart. */
 struct census_key *tally_key(struct tally *tally, const struct etcd_value_info *info);
 void tally_clear(struct tally *tally);
 void census_key_clear(struct census_key *key);
+/* The keys of a tally, the write key first, then those with most objects; the tally has none then. */
+void census_keys_take(struct tally *tally, struct census_key **ret, size_t *ret_count);
+void census_keys_free(struct census_key **keys, size_t *count); /* leaves NULL, 0 */
+/* The keys of an array that differ from `like` in nothing but their DEK source. */
+struct census_key_sum {
+	const struct census_key *first; /* NULL: none */
+	uint64_t objects, bytes;
+	size_t dek_sources;
+	bool lumped;
+};
+struct census_key_sum census_key_sum(const struct census_key *keys, size_t count, const struct census_key *like);
 /* Adds one value. */
 void census_key_add(struct census_key *key, const struct etcd_kv *kv);
 /* Whether a configuration's key is the one that a value names. */
@@ -24,6 +36,11 @@ bool census_key_matches(const struct config_key *key, enum provider_type provide
 void census_key_judge(struct census_key *key, const struct config_rule *rule);
 /* "aescbc/key1", "kms-v2/vault id 0123", "plaintext". New string, printable. */
 char *census_key_label(const struct census_key *key);
+
+/* Whether a whole value (kv->value; NULL: no) opens with the bytes of the key that it names. */
+bool census_value_opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv);
+/* An array of keys, as a member of the object in hand. */
+void census_keys_write_json(struct json_writer *w, const char *member, const struct census_key *keys, size_t count);
 
 /* What the API server is asked while an etcd is read. */
 struct census_counts {

@@ -31,7 +31,7 @@ static void write_key(struct json_writer *w, const struct census_key *key)
 	json_object_end(w);
 }
 
-static void write_keys(struct json_writer *w, const char *member, const struct census_key *keys, size_t count)
+void census_keys_write_json(struct json_writer *w, const char *member, const struct census_key *keys, size_t count)
 {
 	json_key(w, member);
 	json_array_begin(w);
@@ -59,7 +59,7 @@ static void write_resource(struct json_writer *w, const struct census_resource *
 	json_member_string(w, "resource", resource->entry->resource->plural);
 	json_member_string(w, "group", resource->entry->resource->group);
 	json_member_u64(w, "objects", resource->objects);
-	write_keys(w, "keys", resource->keys, resource->key_count);
+	census_keys_write_json(w, "keys", resource->keys, resource->key_count);
 	json_member_u64(w, "unknown", resource->unknown);
 	json_member_string(w, "unknownExample", resource->unknown_example ? resource->unknown_example : "");
 	json_member_u64(w, "stale", resource->stale);
@@ -119,8 +119,8 @@ static void write_outside(struct json_writer *w, const struct census *census)
 	json_member_u64(w, "outsideUnknown", census->outside_unknown);
 	json_member_u64(w, "outsidePlain", census->outside_plain);
 	json_member_u64(w, "expectedPlain", census->expected_plain);
-	write_keys(w, "outsideKeys", census->outside_keys, census->outside_key_count);
-	write_keys(w, "foreignKeys", census->foreign_keys, census->foreign_key_count);
+	census_keys_write_json(w, "outsideKeys", census->outside_keys, census->outside_key_count);
+	census_keys_write_json(w, "foreignKeys", census->foreign_keys, census->foreign_key_count);
 }
 
 static void write_notes(struct json_writer *w, const struct census *census)

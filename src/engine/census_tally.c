@@ -17,6 +17,15 @@ void census_key_free(struct census_key *key)
 	free(key);
 }
 
+void census_keys_free(struct census_key **keys, size_t *count)
+{
+	for (size_t i = 0; i < *count; i++)
+		census_key_clear(&(*keys)[i]);
+	free(*keys);
+	*keys = NULL;
+	*count = 0;
+}
+
 void tally_clear(struct tally *tally)
 {
 	for (size_t i = 0; i < tally->count; i++)
@@ -24,7 +33,7 @@ void tally_clear(struct tally *tally)
 	free(tally->keys);
 	free(tally->hashes);
 	free(tally->openers);
-	*tally = (struct tally){0};
+	*tally = (struct tally){.closed = tally->closed};
 }
 
 /* FNV-1a. An attacker gains nothing from equal hashes: names are compared as well, and there is a cap on their
@@ -71,7 +80,7 @@ static struct census_key *find(struct tally *tally, const struct etcd_value_info
 static struct census_key *add(struct tally *tally, const struct etcd_value_info *info, const char *dek_source,
 			      bool lumped, uint64_t hash)
 {
-	if (tally->count == CENSUS_KEYS_MAX)
+	if (tally->count == CENSUS_KEYS_MAX || (tally->closed && *tally->closed))
 		return NULL;
 	tally->keys = xreallocarray(tally->keys, tally->count + 1, sizeof(*tally->keys));
 	tally->hashes = xreallocarray(tally->hashes, tally->count + 1, sizeof(*tally->hashes));
@@ -148,6 +157,50 @@ void census_key_judge(struct census_key *key, const struct config_rule *rule)
 	key->in_config = false;
 	for (size_t i = 0; i < rule->key_count && !key->in_config; i++)
 		key->in_config = census_key_matches(&rule->keys[i], key->provider, key->kms_version, key->name);
+}
+
+static int by_weight(const void *a_, const void *b_)
+{
+	const struct census_key *a = a_, *b = b_;
+	if (a->write_key != b->write_key)
+		return b->write_key - a->write_key;
+	if (a->objects != b->objects)
+		return a->objects < b->objects ? 1 : -1;
+	int order = strcmp(a->name, b->name);
+	if (order == 0)
+		order = strcmp(a->key_id, b->key_id);
+	return order != 0 ? order : strcmp(a->dek_source, b->dek_source);
+}
+
+void census_keys_take(struct tally *tally, struct census_key **ret, size_t *ret_count)
+{
+	*ret = steal(tally->keys);
+	*ret_count = tally->count;
+	tally->count = 0;
+	if (*ret_count > 1)
+		qsort(*ret, *ret_count, sizeof(**ret), by_weight);
+}
+
+static bool same_but_dek(const struct census_key *a, const struct census_key *b)
+{
+	return a->provider == b->provider && a->kms_version == b->kms_version && strcmp(a->name, b->name) == 0 &&
+	       strcmp(a->key_id, b->key_id) == 0;
+}
+
+struct census_key_sum census_key_sum(const struct census_key *keys, size_t count, const struct census_key *like)
+{
+	struct census_key_sum sum = {0};
+	for (size_t i = 0; i < count; i++) {
+		if (!same_but_dek(&keys[i], like))
+			continue;
+		if (!sum.first)
+			sum.first = &keys[i];
+		sum.objects += keys[i].objects;
+		sum.bytes += keys[i].bytes;
+		sum.lumped |= keys[i].lumped;
+		sum.dek_sources++;
+	}
+	return sum;
 }
 
 char *census_key_label(const struct census_key *key)

@@ -21,7 +21,7 @@ static void judge_new_key(struct census_scan *scan, const struct census_resource
 		tally->openers[key - tally->keys] = encryption_config_key(options->open_with, key->provider, key->name);
 }
 
-static bool opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv)
+bool census_value_opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv)
 {
 	_cleanup_secret_ plaintext = NULL;
 	return kv->value &&
@@ -74,7 +74,7 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 	const struct secret *opener = tally->openers[key - tally->keys];
 	if (!opener)
 		return;
-	if (opens(opener, key, kv)) {
+	if (census_value_opens(opener, key, kv)) {
 		census->opened++;
 		return;
 	}

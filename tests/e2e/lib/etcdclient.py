@@ -69,6 +69,23 @@ class EtcdClient:
     def compact(self, revision):
         return self.call("/v3/kv/compaction", {"revision": revision, "physical": True})
 
+    def snapshot(self):
+        """A backup's bytes as `etcdctl snapshot save` writes them: the database and its SHA-256."""
+        answer, data = self._lines.request("POST", "/v3/maintenance/snapshot", "{}",
+                                           {"Content-Type": "application/json"}, again=True)
+        if answer.status != 200:
+            raise OSError(f"etcd snapshot: {answer.status} {data[:300].decode('utf-8', 'replace')}")
+        return b"".join(base64.b64decode(json.loads(line)["result"].get("blob", ""))
+                        for line in data.splitlines() if line)
+
+    def changes(self, revision, prefix="/registry/"):
+        """{key: value} of what one revision wrote under a prefix."""
+        start = prefix.encode()
+        answer = self.call("/v3/kv/range", {
+            "key": _b64(start), "range_end": _b64(_prefix_end(start)), "revision": revision,
+            "min_mod_revision": revision, "max_mod_revision": revision})
+        return {base64.b64decode(pair["key"]).decode(): _value(pair)[0] for pair in answer.get("kvs", ())}
+
     def members(self):
         return self.call("/v3/cluster/member/list", {})["members"]
 

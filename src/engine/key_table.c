@@ -1,0 +1,239 @@
+#include "engine/key_table.h"
+
+#include <string.h>
+
+#include "base/text.h"
+#include "base/utf8.h"
+#include "engine/census_internal.h"
+
+#define NARROW 60u /* below: one fact a line instead of columns */
+#define WIDTH_MIN 20u
+#define NAME_MAX_COLUMNS 44u
+
+struct key_table key_table_begin(unsigned width, bool color)
+{
+	return (struct key_table){
+		.out = BUF_INIT(KEY_TABLE_MAX), .width = width < WIDTH_MIN ? WIDTH_MIN : width, .color = color};
+}
+
+void key_table_clear(struct key_table *table)
+{
+	for (size_t i = 0; i < table->row_count; i++) {
+		free(table->rows[i].resource);
+		free(table->rows[i].key);
+		free(table->rows[i].objects);
+		free(table->rows[i].size);
+		free(table->rows[i].note);
+	}
+	free(table->rows);
+	buf_free(&table->out);
+}
+
+/* ---- text ---- */
+
+/* The table has its cap; what is beyond it is cut off, all numbers being in the first lines. */
+static void put(struct key_table *table, const char *text, size_t len)
+{
+	if (buf_append(&table->out, text, len) < 0)
+		return;
+}
+
+static size_t columns(const char *text)
+{
+	size_t count = 0;
+	while (*text) {
+		uint32_t point;
+		size_t len = utf8_next(text, strlen(text), &point);
+		text += len > 0 ? len : 1;
+		count++;
+	}
+	return count;
+}
+
+/* At most so many columns, the cut shown by "…". New string. */
+static char *cut(const char *text, size_t max)
+{
+	if (columns(text) <= max)
+		return xstrdup(text);
+	const char *at = text;
+	for (size_t i = 0; i + 1 < max; i++) {
+		uint32_t point;
+		size_t len = utf8_next(at, strlen(at), &point);
+		at += len > 0 ? len : 1;
+	}
+	return xasprintf("%.*s…", (int)(at - text), text);
+}
+
+static void put_tone(struct key_table *table, enum tone tone, const char *text)
+{
+	static const char *const codes[] = {"", "\033[1m", "\033[32m", "\033[33m", "\033[31m"};
+	bool shown = table->color && tone != TONE_PLAIN;
+	if (shown)
+		put(table, codes[tone], strlen(codes[tone]));
+	put(table, text, strlen(text));
+	if (shown)
+		put(table, "\033[0m", 4);
+}
+
+static void pad(struct key_table *table, size_t have, size_t want)
+{
+	for (; have < want; have++)
+		put(table, " ", 1);
+}
+
+static void put_left(struct key_table *table, enum tone tone, const char *text, size_t want)
+{
+	put_tone(table, tone, text);
+	pad(table, columns(text), want);
+}
+
+static void put_right(struct key_table *table, const char *text, size_t want)
+{
+	pad(table, columns(text), want);
+	put(table, text, strlen(text));
+}
+
+void key_table_wrapped(struct key_table *table, enum tone tone, const char *first, const char *text)
+{
+	size_t indent = columns(first), at = indent;
+	bool fresh = true;
+	put_tone(table, tone, first);
+	while (*text) {
+		size_t len = strcspn(text, " ");
+		_cleanup_free_ char *word = xstrndup(text, len);
+		size_t wide = columns(word);
+		if (!fresh && at + 1 + wide > table->width) {
+			put(table, "\n", 1);
+			pad(table, 0, indent);
+			at = indent;
+			fresh = true;
+		}
+		if (!fresh)
+			put(table, " ", 1);
+		put(table, word, len);
+		at += wide + !fresh;
+		fresh = false;
+		text += len + strspn(text + len, " ");
+	}
+	put(table, "\n", 1);
+}
+
+void key_table_finding(struct key_table *table, enum tone tone, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	_cleanup_free_ char *text = xvasprintf(fmt, args);
+	va_end(args);
+	_cleanup_free_ char *clean = text_printable(text, strlen(text), 4096);
+	key_table_wrapped(table, tone, tone == TONE_PLAIN ? "  " : "! ", clean);
+}
+
+/* ---- rows ---- */
+
+void key_table_row(struct key_table *table, const char *resource, char *key, uint64_t objects, uint64_t bytes,
+		   char *note, enum tone tone)
+{
+	table->rows = xreallocarray(table->rows, table->row_count + 1, sizeof(*table->rows));
+	table->rows[table->row_count++] = (struct key_row){
+		.resource = xstrdup(resource),
+		.key = key,
+		.objects = text_human_count(objects),
+		.size = text_human_bytes(bytes),
+		.note = note,
+		.tone = tone,
+	};
+}
+
+char *key_table_dek_note(const struct census_key_sum *sum)
+{
+	if (sum->dek_sources <= 1 && !sum->lumped)
+		return xstrdup("");
+	return sum->lumped ? xasprintf("more than %zu DEK sources", sum->dek_sources - 1)
+			   : xasprintf("%zu DEK sources", sum->dek_sources);
+}
+
+const char *key_table_plural(uint64_t count, const char *one, const char *many)
+{
+	return count == 1 ? one : many;
+}
+
+/* ---- layouts ---- */
+
+static size_t widest(const struct key_table *table, size_t member, size_t least, size_t most)
+{
+	size_t wide = least;
+	for (size_t i = 0; i < table->row_count; i++) {
+		const char *text = *(char *const *)((const char *)&table->rows[i] + member);
+		size_t here = columns(text);
+		wide = here > wide ? here : wide;
+	}
+	return wide < most ? wide : most;
+}
+
+static void write_columns(struct key_table *table, const char *title)
+{
+	size_t objects = widest(table, offsetof(struct key_row, objects), 7, 40),
+	       size = widest(table, offsetof(struct key_row, size), 4, 40);
+	size_t note = widest(table, offsetof(struct key_row, note), 0, 40),
+	       names = table->width > objects + size + note + 8 ? table->width - objects - size - note - 8 : 0;
+	size_t key = widest(table, offsetof(struct key_row, key), 3, NAME_MAX_COLUMNS);
+	size_t resource = widest(table, offsetof(struct key_row, resource), columns(title), NAME_MAX_COLUMNS);
+	/* The key names the finding; a resource's name is known from its beginning. */
+	if (resource + key > names)
+		resource = names > key + 14 ? names - key : 14;
+	if (resource + key > names)
+		key = names > resource + 16 ? names - resource : 16;
+	put_left(table, TONE_BOLD, title, resource + 2);
+	put_left(table, TONE_BOLD, "KEY", key + 2);
+	pad(table, 7, objects);
+	put_tone(table, TONE_BOLD, "OBJECTS");
+	pad(table, 4, size + 2);
+	put_tone(table, TONE_BOLD, "SIZE");
+	put(table, "\n", 1);
+	for (size_t i = 0; i < table->row_count; i++) {
+		const struct key_row *row = &table->rows[i];
+		_cleanup_free_ char *name = cut(row->resource, resource), *label = cut(row->key, key);
+		put_left(table, TONE_PLAIN, name, resource + 2);
+		put_left(table, TONE_PLAIN, label, key + 2);
+		put_right(table, row->objects, objects);
+		put_right(table, row->size, size + 2);
+		if (row->note[0]) {
+			put(table, "  ", 2);
+			put_tone(table, row->tone, row->note);
+		}
+		put(table, "\n", 1);
+	}
+}
+
+static void write_stacked(struct key_table *table)
+{
+	for (size_t i = 0; i < table->row_count; i++) {
+		const struct key_row *row = &table->rows[i];
+		_cleanup_free_ char *name = cut(row->resource, table->width),
+				    *label = cut(row->key, table->width > 4 ? table->width - 2 : 2);
+		if (row->resource[0]) {
+			put_tone(table, TONE_BOLD, name);
+			put(table, "\n", 1);
+		}
+		put(table, "  ", 2);
+		put(table, label, strlen(label));
+		put(table, "\n    ", 5);
+		put(table, row->objects, strlen(row->objects));
+		put(table, ", ", 2);
+		put(table, row->size, strlen(row->size));
+		if (row->note[0]) {
+			put(table, ", ", 2);
+			put_tone(table, row->tone, row->note);
+		}
+		put(table, "\n", 1);
+	}
+}
+
+void key_table_write_rows(struct key_table *table, const char *resource)
+{
+	if (table->width < NARROW)
+		write_stacked(table);
+	else
+		write_columns(table, resource);
+	put(table, "\n", 1);
+}
