@@ -21,6 +21,7 @@ struct command {
 };
 int cmd_check(struct command_context *context, struct error **err);
 int cmd_census(struct command_context *context, struct error **err);
+int cmd_needs(struct command_context *context, struct error **err);
 int cmd_reencrypt(struct command_context *context, struct error **err);
 int cmd_rotate(struct command_context *context, struct error **err);
 int cmd_plan(struct command_context *context, struct error **err);

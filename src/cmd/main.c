@@ -25,6 +25,11 @@ static const struct command commands[] = {
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP, cmd_census},
+	{"needs", "KEY",
+	 "whether a cluster or a backup still needs a key (aescbc/key1, kms/vault, or a KMS's key ID): before it is "
+	 "destroyed",
+	 "Changes nothing. Exit code 1 where it is needed.",
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_BACKUPS, cmd_needs},
 	{"check", "",
 	 "what a person should look at before keys are rotated by agents: a Secret that holds the trust key",
 	 "Changes nothing. Reads every Secret.", OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_CHECK, cmd_check},

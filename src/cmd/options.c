@@ -42,6 +42,8 @@ static const struct option table[] = {
 	 "keys in etcd that belong to somebody else; repeatable; printed in the report"},
 	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG | OPTIONS_AGENT, "FILE",
 	 "the EncryptionConfiguration in force"},
+	{"--snapshots", NULL, KIND_TEXT, FIELD(snapshots), OPTIONS_BACKUPS, "DIR",
+	 "backups of etcd, every file there; where neither an API server nor etcd is named, nothing else is asked"},
 	{"--snapshot", NULL, KIND_TEXT, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
 	 "which keys this backup of etcd needs (etcdctl snapshot save, or member/snap/db); no cluster is asked. With "
 	 "--encryption-config its newest values are opened"},

@@ -6,22 +6,23 @@
 
 /* Groups of options; a command names those that it takes. */
 enum option_group {
-	OPTIONS_OUTPUT = 1 << 0,  /* -o */
-	OPTIONS_API = 1 << 1,     /* how the API server is reached */
-	OPTIONS_ETCD = 1 << 2,    /* how etcd is reached */
-	OPTIONS_CONFIG = 1 << 3,  /* which EncryptionConfiguration */
-	OPTIONS_SELECT = 1 << 4,  /* which objects */
-	OPTIONS_SPEED = 1 << 5,   /* how fast, how long */
-	OPTIONS_ROTATE = 1 << 6,  /* what is asked of a rotation, and how its steps are done */
-	OPTIONS_CONFIRM = 1 << 7, /* --yes */
-	OPTIONS_FLEET = 1 << 8,   /* the API servers by their own addresses */
-	OPTIONS_AGENT = 1 << 9,   /* the node that an agent stands for */
-	OPTIONS_LEAD = 1 << 10,   /* how a controller goes on */
-	OPTIONS_SERVE = 1 << 11,  /* what monitoring may ask */
-	OPTIONS_FOLLOW = 1 << 12, /* which KeyRotation, and whether it is waited for */
-	OPTIONS_ABORT = 1 << 13,  /* how far a rotation may go back */
-	OPTIONS_CHECK = 1 << 14,  /* what is looked for */
-	OPTIONS_BACKUP = 1 << 15, /* a backup of etcd instead of a cluster */
+	OPTIONS_OUTPUT = 1 << 0,   /* -o */
+	OPTIONS_API = 1 << 1,      /* how the API server is reached */
+	OPTIONS_ETCD = 1 << 2,     /* how etcd is reached */
+	OPTIONS_CONFIG = 1 << 3,   /* which EncryptionConfiguration */
+	OPTIONS_SELECT = 1 << 4,   /* which objects */
+	OPTIONS_SPEED = 1 << 5,    /* how fast, how long */
+	OPTIONS_ROTATE = 1 << 6,   /* what is asked of a rotation, and how its steps are done */
+	OPTIONS_CONFIRM = 1 << 7,  /* --yes */
+	OPTIONS_FLEET = 1 << 8,    /* the API servers by their own addresses */
+	OPTIONS_AGENT = 1 << 9,    /* the node that an agent stands for */
+	OPTIONS_LEAD = 1 << 10,    /* how a controller goes on */
+	OPTIONS_SERVE = 1 << 11,   /* what monitoring may ask */
+	OPTIONS_FOLLOW = 1 << 12,  /* which KeyRotation, and whether it is waited for */
+	OPTIONS_ABORT = 1 << 13,   /* how far a rotation may go back */
+	OPTIONS_CHECK = 1 << 14,   /* what is looked for */
+	OPTIONS_BACKUP = 1 << 15,  /* a backup of etcd instead of a cluster */
+	OPTIONS_BACKUPS = 1 << 16, /* backups of etcd beside a cluster */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -34,7 +35,7 @@ struct options {
 	struct strings etcd_endpoints, foreign_prefixes, apiservers;
 	const char *node_name, *trust_key;
 	const char *etcd_cacert, *etcd_cert, *etcd_key, *etcd_prefix;
-	const char *encryption_config, *apiserver_manifest, *snapshot;
+	const char *encryption_config, *apiserver_manifest, *snapshot, *snapshots;
 	struct strings namespaces, resources;
 	bool all_namespaces;
 	uint64_t qps, concurrency, deadline, settle, servers, kms_timeout; /* durations in ns */

@@ -202,6 +202,36 @@ class Backup(unittest.TestCase):
             self.assertIn(f"{more[0]} does not go with it", done.err)
 
 
+    def test_who_needs_a_key(self):
+        """The cluster and a folder of backups in one answer: by name, by key ID, and by what nobody has."""
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix="needs-", dir="/tmp"))
+        backup = written(folder, "monday.db", self.first)
+        written(folder, ".hidden", b"no backup")
+        live = ["--kubeconfig", self.cluster.kubeconfig(), *self.cluster.etcd.flags()]
+
+        def needs(key, *more):
+            done = kube_rekey(["needs", key, "--snapshots", folder, "-o", "json", *more])
+            document = done.json()
+            self.assertEqual((document["needed"], done.code), (done.code == 1, int(document["needed"])), done)
+            return {source.get("snapshot", "cluster"): source for source in document["sources"]}
+        found = needs("aescbc/key2", *live)
+        self.assertEqual(found["cluster"]["values"], self.cluster.etcd.prefix_counts()["aescbc:key2"])
+        self.assertEqual(found[backup]["values"], sum(counts["aescbc:key2"] for counts in self.newest.values()))
+        self.assertEqual(list(needs("aescbc/key2")), [backup])
+        self.assertGreater(needs("aescbc/key1")[backup]["history"], 0)
+        self.assertEqual(needs("key-1")[backup]["values"], needs("kms/vault")[backup]["values"])
+        self.assertGreater(needs("key-1", *live)["cluster"]["values"], 0)
+        self.assertEqual(needs("aescbc/gone", *live)["cluster"]["values"], 0)
+        self.assertIn("monday.db at revision", kube_rekey(["needs", "kms/vault", "--snapshots", folder]).out)
+        written(folder, "torn.db", self.first[:len(self.first) // 2])
+        torn = kube_rekey(["needs", "aescbc/gone", "--snapshots", folder])
+        self.assertEqual(torn.code, 2, torn)
+        self.assertIn("torn.db", torn.err)
+        for wrong in (["needs"], ["needs", "a", "b"], ["needs", "a", "--snapshot", backup]):
+            self.assertEqual(kube_rekey(wrong).code, 64)
+        self.assertEqual(kube_rekey(["needs", "a", "--snapshots", self.enterContext(tempfile.TemporaryDirectory())]).code, 2)
+
+
 class Member(unittest.TestCase):
     def test_file_of_a_stopped_member(self):
         """It has no hash, which is said; the same file with one is as etcdctl makes it."""
