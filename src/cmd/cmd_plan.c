@@ -66,6 +66,7 @@ static void write_json(const struct rotation *rotation, const struct estimate *e
 	for (size_t i = 0; i < journal->old_keys.count; i++)
 		json_string(&w, journal->old_keys.items[i]);
 	json_array_end(&w);
+	json_member_bool(&w, "newKeyInOnePlaceOnly", rotation_new_key_is_alone(rotation));
 	json_member_u64(&w, "objects", e->objects);
 	json_member_u64(&w, "bytes", e->bytes);
 	json_key(&w, "seconds");

@@ -97,7 +97,7 @@ static int check_server(const struct session *session, struct error **err)
 	_cleanup_(journal_freep) struct journal *begun = NULL;
 	struct server_observation server = {0};
 	_cleanup_error_ why_not = NULL;
-	int rc = present_look(session, &begun, &server, err);
+	int rc = present_look(session, session->config_path, &begun, &server, err);
 	if (rc < 0)
 		return rc;
 	bool is_told = server.answering || server.loaded == FACT_CONTRADICTORY;

@@ -212,13 +212,28 @@ static void status_free(struct status *status)
 	journal_free(status->journal);
 }
 
+/* Which file a rotation writes, and has its journal beside: the server's, or what a pipeline takes. */
+static char *rotating_file(const struct command_context *context, const struct session *session)
+{
+	const struct options *o = &context->options;
+	if (!session->config_path)
+		return NULL;
+	const char *slash = strrchr(session->config_path, '/');
+	const char *name = slash ? slash + 1 : session->config_path;
+	if (!text_equal(o->target, "manual") || !o->out)
+		return xstrdup(session->config_path);
+	return o->out_seal ? xasprintf("%s/manual/%s", o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY, name)
+			   : xasprintf("%s/%s", o->out, name);
+}
+
 static int status_of_one(struct command_context *context, struct session *session, struct error **err)
 {
+	_cleanup_free_ char *rotating = rotating_file(context, session);
 	_cleanup_(status_free) struct status status = {0};
 	struct census_options options = present_census_options(context, session);
 	int rc = census_take(&options, &status.census, err);
 	if (rc == 0 && session->config)
-		rc = present_look(session, &status.journal, &status.server, err);
+		rc = present_look(session, rotating, &status.journal, &status.server, err);
 	if (rc == 0 && session->config)
 		rc = kms_look(session->cluster->loop, encryption_config_shape(session->config), &status.kms,
 			      &status.kms_count, err);

@@ -15,7 +15,7 @@ struct command_context {
 };
 struct command {
 	const char *name, *arguments, *summary;
-	const char *changes; /* what it changes and what never: for --help and the man page */
+	const char *changes; /* what it changes and what never: for --help */
 	unsigned groups;
 	int (*run)(struct command_context *context, struct error **err);
 };

@@ -22,19 +22,18 @@
 
 static const struct command commands[] = {
 	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_status},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP, cmd_census},
 	{"needs", "KEY",
 	 "whether a cluster or a backup still needs a key (aescbc/key1, kms/vault, or a KMS's key ID): before it is "
 	 "destroyed",
-	 "Changes nothing. Exit code 1 where it is needed.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_BACKUPS, cmd_needs},
+	 "Changes nothing. Exit code 1 where it is needed.", ALL_OF_A_CLUSTER | OPTIONS_BACKUPS, cmd_needs},
 	{"check", "",
 	 "what a person should look at before keys are rotated by agents: a Secret that holds the trust key",
 	 "Changes nothing. Reads every Secret.", OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_CHECK, cmd_check},
 	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_plan},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
@@ -50,7 +49,8 @@ static const struct command commands[] = {
 	 "Rewrites objects unchanged. Safe to interrupt.", ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED,
 	 cmd_reencrypt},
 	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now",
-	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE, cmd_gate},
+	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM,
+	 cmd_gate},
 	{"forget", "SERVER", "say that an API server is gone for good",
 	 "Changes the status of the KeyRotation that is under way; with --encryption-config, the journal beside that "
 	 "file.",

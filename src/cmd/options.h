@@ -1,4 +1,4 @@
-/* Every option of every command, in one table: parsing, --help, completion and the man page come out of it. */
+/* Every option of every command, in one table: parsing and --help come out of it. */
 #pragma once
 #include <stdio.h>
 #include "base/error.h"

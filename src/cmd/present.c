@@ -45,8 +45,8 @@ static char *server_name(const struct session *session)
 	return name ? name : xstrdup(session->cluster->kube.name);
 }
 
-int present_look(const struct session *session, struct journal **ret_journal, struct server_observation *ret,
-		 struct error **err)
+int present_look(const struct session *session, const char *rotating, struct journal **ret_journal,
+		 struct server_observation *ret, struct error **err)
 {
 	_cleanup_(journal_freep) struct journal *begun = NULL;
 	_cleanup_(target_freep) struct target *target = NULL;
@@ -57,7 +57,7 @@ int present_look(const struct session *session, struct journal **ret_journal, st
 	target->path = xstrdup(session->config_path);
 	int rc = file_sha256(session->config_path, ENCRYPTION_CONFIG_MAX, &sha256, err);
 	if (rc == 0)
-		rc = journal_read(session->config_path, &begun, err);
+		rc = journal_read(rotating, &begun, err);
 	if (rc < 0)
 		return rc;
 	present = journal_of_present(encryption_config_shape(session->config), sha256);

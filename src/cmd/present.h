@@ -8,8 +8,8 @@
 /* A census as census and status take it: of what --resource says, else of everything, judged by the present file. */
 struct census_options present_census_options(struct command_context *context, const struct session *session);
 /* Looks once: does the server run this very file? session->config must be known. `ret_journal` (new) is of a rotation
- * under way, NULL where there is none. */
-_must_check_ int present_look(const struct session *session, struct journal **ret_journal,
+ * of the file `rotating` under way, NULL where there is none. */
+_must_check_ int present_look(const struct session *session, const char *rotating, struct journal **ret_journal,
 			      struct server_observation *ret, struct error **err);
 /* 0 where the server runs the file, or where its version does not show what it runs; else -ERROR_FINDING. */
 _must_check_ int present_verdict(const struct session *session, const struct server_observation *server,

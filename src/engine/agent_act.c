@@ -50,12 +50,13 @@ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct er
 	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = rotation_act(node, &decision, err);
-	if (rc == 0 && text_equal(before, node->look.written_hash)) {
-		agent->disk.rescues--; /* the file changed meanwhile: judged again */
-		return agent_disk_save(agent->options->state_directory, &agent->disk, err);
+	if (text_equal(before, node->look.written_hash)) {
+		_cleanup_error_ failed = NULL;
+		agent->disk.rescues--; /* nothing was put there: judged again */
+		int saved = agent_disk_save(agent->options->state_directory, &agent->disk, &failed);
+		return rc < 0 ? rc : saved < 0 ? error_set(err, error_code(failed), "%s", error_message(failed)) : 0;
 	}
-	if (rc < 0)
-		return rc;
+	error_clear(err);
 	agent_note(agent,
 		   "no API server serves orders, and %s: step %d was written to %s, whose server needs it to read%s",
 		   ground_text(verdict->ground), verdict->to_step, node->target->path,

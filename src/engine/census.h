@@ -145,6 +145,8 @@ char *census_table(const struct census *census, unsigned width, bool color); /* 
 _must_check_ int census_one(const struct census_options *options, const struct kube_resource *resource,
 			    const char *namespace_, const char *name, char **ret_line, struct census_key **ret_key,
 			    struct error **err);
+/* "aescbc/key1", "plaintext", "kms v2/vault key ID arn:...": for people, long names cut. New string. */
+char *census_key_label(const struct census_key *key);
 void census_key_free(struct census_key *key); /* what census_one handed out; NULL is fine */
 /* Every etcd compacted at or beyond this census' revisions? -ERROR_REFUSED when these are not the census' etcds. */
 _must_check_ int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count,

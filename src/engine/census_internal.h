@@ -34,8 +34,6 @@ bool census_key_matches(const struct config_key *key, enum provider_type provide
 			const char *name);
 /* Fills in write_key and in_config, from the rule that holds for a resource (NULL: stored in plaintext). */
 void census_key_judge(struct census_key *key, const struct config_rule *rule);
-/* "aescbc/key1", "kms-v2/vault id 0123", "plaintext". New string, printable. */
-char *census_key_label(const struct census_key *key);
 
 /* Whether a whole value (kv->value; NULL: no) opens with the bytes of the key that it names. */
 bool census_value_opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv);

@@ -12,21 +12,60 @@ static void write_id(struct json_writer *w, const char *member, uint64_t id)
 	json_member_string(w, member, text);
 }
 
-static void write_key(struct json_writer *w, const struct census_key *key)
+static bool same_key(const struct census_key *a, const struct census_key *b)
 {
+	return a->provider == b->provider && a->kms_version == b->kms_version && text_equal(a->name, b->name) &&
+	       text_equal(a->key_id, b->key_id);
+}
+
+/* What was encrypted with one data encryption key of a server: under an unchanged key ID nothing else tells old material from
+ * new. */
+static void write_generations(struct json_writer *w, const struct census_key *keys, size_t count,
+			      const struct census_key *of)
+{
+	json_key(w, "dekGenerations");
+	json_array_begin(w);
+	for (size_t i = 0; i < count; i++) {
+		if (!same_key(&keys[i], of) || (text_empty(keys[i].dek_source) && !keys[i].lumped))
+			continue;
+		json_object_begin(w);
+		json_member_string(w, "fingerprint", keys[i].dek_source);
+		json_member_bool(w, "lumped", keys[i].lumped);
+		json_member_u64(w, "objects", keys[i].objects);
+		json_member_u64(w, "oldestRevision", keys[i].oldest_revision);
+		json_member_u64(w, "newestRevision", keys[i].newest_revision);
+		json_object_end(w);
+	}
+	json_array_end(w);
+}
+
+/* The first of its generations stands for all. */
+static void write_key(struct json_writer *w, const struct census_key *keys, size_t count, size_t first)
+{
+	const struct census_key *key = &keys[first];
+	struct census_key sum = *key;
+	for (size_t i = first + 1; i < count; i++) {
+		if (!same_key(&keys[i], key))
+			continue;
+		sum.objects += keys[i].objects;
+		sum.bytes += keys[i].bytes;
+		if (keys[i].oldest_revision < sum.oldest_revision)
+			sum.oldest_revision = keys[i].oldest_revision;
+		if (keys[i].newest_revision > sum.newest_revision)
+			sum.newest_revision = keys[i].newest_revision;
+	}
 	json_object_begin(w);
 	json_member_string(w, "provider", provider_name(key->provider));
 	json_member_string(w, "name", key->name);
 	json_member_string(w, "keyID", key->key_id);
-	json_member_u64(w, "objects", key->objects);
+	json_member_u64(w, "objects", sum.objects);
 	json_member_bool(w, "writeKey", key->write_key);
 	json_member_bool(w, "inConfig", key->in_config);
 	json_member_u64(w, "kmsVersion", key->kms_version);
-	json_member_string(w, "dekSource", key->dek_source);
-	json_member_bool(w, "dekSourcesLumped", key->lumped);
-	json_member_u64(w, "bytes", key->bytes);
-	json_member_u64(w, "oldestRevision", key->oldest_revision);
-	json_member_u64(w, "newestRevision", key->newest_revision);
+	write_generations(w, keys, count, key);
+	json_member_u64(w, "bytes", sum.bytes);
+	json_member_u64(w, "oldestRevision", sum.oldest_revision);
+	json_member_u64(w, "newestRevision", sum.newest_revision);
 	json_member_string(w, "example", key->example ? key->example : "");
 	json_object_end(w);
 }
@@ -35,8 +74,13 @@ void census_keys_write_json(struct json_writer *w, const char *member, const str
 {
 	json_key(w, member);
 	json_array_begin(w);
-	for (size_t i = 0; i < count; i++)
-		write_key(w, &keys[i]);
+	for (size_t i = 0; i < count; i++) {
+		size_t first = 0;
+		while (!same_key(&keys[first], &keys[i]))
+			first++;
+		if (first == i)
+			write_key(w, keys, count, i);
+	}
 	json_array_end(w);
 }
 

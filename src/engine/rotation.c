@@ -577,7 +577,7 @@ static int gate_no(struct rotation *r, const struct decision *d, struct error **
 /* The gate answers for the one step from the present configuration to the next: what a rotation would wait for, it
  * waits for too, up to
  * its deadline, since settling can only be proved by watching. */
-int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct error **err)
+static int gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct error **err)
 {
 	bool drops = r->journal->path->count > 1 && path_drops(r->journal->path, 0);
 	if (r->journal->path->count != 2 || drops != drop)
@@ -595,7 +595,7 @@ int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, stru
 			*ret_valid_until = clock_wall() + (left < GATE_VALID ? left : GATE_VALID);
 			return 0;
 		}
-		bool may_do = d.action == ACTION_CANARY || d.action == ACTION_CENSUS;
+		bool may_do = d.action == ACTION_CANARY || d.action == ACTION_CENSUS || d.action == ACTION_COMPACT;
 		bool may_wait = d.action == ACTION_WAIT && (d.reason == REASON_SETTLING || d.reason == REASON_HISTORY);
 		if (!may_do && !may_wait)
 			return gate_no(r, &d, err);
@@ -609,6 +609,14 @@ int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, stru
 		if (rc < 0)
 			return rc;
 	}
+}
+
+int rotation_gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct error **err)
+{
+	int rc = gate(r, drop, ret_valid_until, err);
+	if (r->look.canary_at)
+		forget_canaries(r);
+	return rc;
 }
 
 const struct path *rotation_path(const struct rotation *r)

@@ -70,7 +70,7 @@ struct rotation_report {
 	struct strings old_keys, new_keys;   /* labels */
 	struct rotation_key_id *key_ids;     /* that a census of this process has seen */
 	size_t key_id_count;
-	uint64_t without_key_id; /* values under KMS v1, or of a foreign prefix */
+	uint64_t without_key_id; /* values under KMS v1 */
 	char *named_key_id;      /* of the first KMS that was followed, when the report ended; NULL: none was */
 	struct sweep_count *resources;
 	size_t resource_count; /* summed over all sweeps */
@@ -99,6 +99,8 @@ const struct path *rotation_path(const struct rotation *rotation);
 const struct journal *rotation_journal(const struct rotation *rotation);
 const struct census *rotation_census(const struct rotation *rotation); /* the last one; NULL */
 int rotation_position(const struct rotation *rotation); /* step whose meaning the file has now; STEP_NONE */
+/* Whether the rotation makes or takes a new key whose only lasting copy is the server's file. */
+bool rotation_new_key_is_alone(const struct rotation *rotation);
 uint64_t rotation_settle_time(const struct rotation *rotation);
 /* Looks once and decides; changes nothing. `ret` is the rotation's memory. */
 _must_check_ int rotation_look(struct rotation *rotation, const struct observation **ret, struct decision *ret_decision,

@@ -183,12 +183,17 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	rc = journal_write(r->target->path, r->journal, err);
 	if (rc == 0)
 		rc = still_ours(r, &late, err);
+	bool swapped = false;
 	/* Keys and journal were made durable since the look. */
-	if (rc < 0 || late || clock_monotonic() > d->valid_until)
-		return rc; /* the journal names one hash more: no harm */
-	rc = target_write(r->target, text, d->expect_hash, err);
-	if (rc < 0)
+	if (rc == 0 && !late && clock_monotonic() <= d->valid_until) {
+		rc = target_write(r->target, text, d->expect_hash, err);
+		swapped = rc == 0;
+	}
+	if (!swapped) {
+		/* The journal names one hash more: no harm. */
+		r->journal->rescues -= d->rescue;
 		return rc;
+	}
 	journal_in_place(r->journal, sha256);
 	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;

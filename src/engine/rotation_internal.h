@@ -103,8 +103,6 @@ uint64_t rotation_objects(const struct rotation *rotation);
 _must_check_ int rotation_same_as_opened(const struct rotation *rotation, struct error **err);
 /* What is said about a new key without a copy, at promotion and in the report. */
 #define ONLY_COPY_RISK "losing this disk loses etcd's backups too (--new-key-copy seal:CERT)"
-/* Whether the rotation makes or takes a new key whose only lasting copy is the server's file. */
-bool rotation_new_key_is_alone(const struct rotation *rotation);
 /* For an agent, which `restarts` its server or has one that reloads by itself: this node's file, with whatever may stop a
  * rotation of it (-ERROR_REFUSED), and with a path of the present
  * configuration alone until rotation_take_journal gives it another (taken over; of the same file). No lock is taken, for an

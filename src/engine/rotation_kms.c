@@ -196,9 +196,7 @@ void rotation_kms_seen(struct rotation *r)
 	for (size_t i = 0; i < r->report->key_id_count; i++)
 		r->report->key_ids[i].objects = 0;
 	r->report->without_key_id = 0;
-	for (size_t i = 0; i < census->foreign_key_count; i++)
-		if (census->foreign_keys[i].provider == PROVIDER_KMS)
-			r->report->without_key_id += census->foreign_keys[i].objects;
+	count(r->report, census->foreign_keys, census->foreign_key_count);
 	for (size_t i = 0; i < census->resource_count; i++)
 		count(r->report, census->resources[i].keys, census->resources[i].key_count);
 	count(r->report, census->outside_keys, census->outside_key_count);
@@ -235,10 +233,10 @@ static char *left_text(const struct rotation *r, const struct rotation_key_id *k
 	const char *other = in_use_as(report, key->key_id);
 	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
 	_cleanup_free_ char *other_label = other ? xasprintf("kms/%s", other) : NULL;
-	_cleanup_free_ char *silent =
-		report->without_key_id ? xasprintf(" (but for %llu values under KMS v1 or left out, which name no key)",
-						   (unsigned long long)report->without_key_id)
-				       : xstrdup("");
+	_cleanup_free_ char *silent = report->without_key_id
+					      ? xasprintf(" (but for %llu values under KMS v1, which name no key)",
+							  (unsigned long long)report->without_key_id)
+					      : xstrdup("");
 	if (other && strings_has(&r->journal->new_keys, other_label))
 		return xasprintf("key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
 				 "under; what it had before, this cluster's etcd needs for nothing at revision %llu%s",

@@ -261,7 +261,7 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	}
 	if (text_equal(request, r->journal->request))
 		return 0;
-	if (nothing_was_written(r->journal)) {
+	if (step == 0 && nothing_was_written(r->journal)) {
 		r->unbegun = steal(r->journal);
 		return 0;
 	}
@@ -404,7 +404,8 @@ static int open_target(struct rotation *r, struct error **err)
 	if (o->manual)
 		return target_manual(o->config_path, o->out, o->as_deployed, o->out_seal, o->state_directory,
 				     &r->target, err);
-	return target_file(o->config_path, &r->target, err);
+	return o->read_only ? target_looked_at(o->config_path, &r->target, err)
+			    : target_file(o->config_path, &r->target, err);
 }
 
 static struct rotation *rotation_new(const struct rotation_options *options)

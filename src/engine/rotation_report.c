@@ -107,11 +107,14 @@ void rotation_report_outside(struct rotation *r, const struct decision *d)
 	/* A resource's own value that no list shows: one of them is known by its path. */
 	report->outside_count = group->resource ? group->values : 0;
 	for (size_t g = 0; !group->resource && g < r->census_seen.group_count; g++)
-		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
-		    loses_outside(r, d->step,
-				  (struct key_name){.type = groups[g].type,
-						    .kms_version = groups[g].kms_version,
-						    .name = groups[g].name}))
+		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown && groups[g].key_id &&
+		    text_equal(groups[g].name, group->name) && text_equal(groups[g].key_id, group->key_id))
+			report->outside_count += groups[g].values; /* the key ID of before */
+		else if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
+			 loses_outside(r, d->step,
+				       (struct key_name){.type = groups[g].type,
+							 .kms_version = groups[g].kms_version,
+							 .name = groups[g].name}))
 			report->outside_count += groups[g].values;
 	for (size_t i = 0; !group->resource && i < r->census->outside_named; i++) {
 		const struct census_outside *value = &r->census->outside[i];

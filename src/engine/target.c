@@ -32,20 +32,29 @@ static const char *owner_of(const char *path)
 	return NULL;
 }
 
-int target_file(const char *path, struct target **ret, struct error **err)
+int target_looked_at(const char *path, struct target **ret, struct error **err)
 {
-	_cleanup_free_ char *real = realpath(path, NULL);
+	char *real = realpath(path, NULL);
 	if (!real)
 		return error_set_errno(err, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, errno, "%s", path);
-	const char *owner = owner_of(real);
+	*ret = xcalloc(1, sizeof(**ret));
+	(*ret)->path = real;
+	return 0;
+}
+
+int target_file(const char *path, struct target **ret, struct error **err)
+{
+	_cleanup_(target_freep) struct target *target = NULL;
+	int rc = target_looked_at(path, &target, err);
+	if (rc < 0)
+		return rc;
+	const char *owner = owner_of(target->path);
 	if (owner) {
-		int rc = error_set(err, ERROR_REFUSED, "%s belongs to %s, which writes it itself", real, owner);
+		rc = error_set(err, ERROR_REFUSED, "%s belongs to %s, which writes it itself", target->path, owner);
 		error_set_hint(err, "let %s roll it out: kube-rekey rotate --target manual --out DIR", owner);
 		return rc;
 	}
-	struct target *target = xcalloc(1, sizeof(*target));
-	target->path = steal(real);
-	*ret = target;
+	*ret = steal(target);
 	return 0;
 }
 

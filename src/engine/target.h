@@ -19,6 +19,8 @@ struct target_content {
 	char *deployed_sha256; /* of what the servers shall load: the same, or of the --as-deployed file */
 	struct encryption_config *config;
 };
+/* A server's file that is only read, whoever owns it. -ERROR_NOT_FOUND, -ERROR_IO. */
+_must_check_ int target_looked_at(const char *path, struct target **ret, struct error **err);
 /* Makes a target for the server's own file: refuses one that somebody else owns (k3s, RKE2, Talos, kOps: by its
  * path and its words). */
 _must_check_ int target_file(const char *path, struct target **ret, struct error **err);

@@ -734,10 +734,10 @@ static bool needs_key_of_before(const struct view *v, const struct census_group 
  * process that is gone has proved is proved again. */
 static bool finish(const struct view *v)
 {
-	if (v->promoted && rewriting_left(v))
-		return true;
 	if (v->follows && !v->seen->kms_moved)
 		return wait_for(v, PHASE_AWAIT_WRITE, REASON_KMS_UNMOVED);
+	if (v->promoted && rewriting_left(v))
+		return true;
 	if ((v->base > 0 || v->follows) && not_settled(v))
 		return true;
 	if (census_too_early(v, REASON_FINAL_CENSUS) ||

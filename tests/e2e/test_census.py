@@ -462,13 +462,14 @@ class Planted(unittest.TestCase):
         for number, (key_id, seed) in enumerate((("id-1", 0), ("id-1", 0), ("id-1", 1), ("id-2", 1))):
             self.plant(f"/registry/secrets/default/v2-{number}", kms_v2("vault", key_id, seeds[seed]))
         census = self.census(1)
-        found = {(k["provider"], k["kmsVersion"], k["name"], k["keyID"], k["dekSource"]): k["objects"]
-                 for k in resources(census)["secrets"]["keys"]}
-        self.assertEqual(found[("kms", 1, "old-kms", "", "")], 3)
-        v2 = {key: objects for key, objects in found.items() if key[1] == 2}
-        self.assertEqual(sorted(v2.values()), [1, 1, 2])
-        self.assertEqual({key[3] for key in v2}, {"id-1", "id-2"})
-        self.assertEqual(len({key[4] for key in v2}), 2)
+        found = {(k["kmsVersion"], k["name"], k["keyID"]): k for k in resources(census)["secrets"]["keys"] if k["provider"] == "kms"}
+        self.assertEqual({key: (k["objects"], [each["objects"] for each in k["dekGenerations"]]) for key, k in found.items()}, {
+            (1, "old-kms", ""): (3, []), (2, "vault", "id-1"): (3, [2, 1]), (2, "vault", "id-2"): (1, [1])})
+        older, newer = found[(2, "vault", "id-1")]["dekGenerations"]
+        self.assertEqual(newer["fingerprint"], found[(2, "vault", "id-2")]["dekGenerations"][0]["fingerprint"])
+        self.assertLess(older["oldestRevision"], older["newestRevision"])
+        self.assertEqual((found[(2, "vault", "id-1")]["oldestRevision"], found[(2, "vault", "id-1")]["newestRevision"]),
+                         (older["oldestRevision"], newer["newestRevision"]))
         self.assertEqual(census["unreadable"], 7)
         self.assertEqual(census["unknown"], 0)
         table = " ".join(run(self.cluster).out.split())
@@ -479,9 +480,9 @@ class Planted(unittest.TestCase):
         for number in range(70):
             self.plant(f"/registry/secrets/default/many-{number:03}", kms_v2("vault", "id-1", os.urandom(60)))
         census = self.census(1)
-        many = [k for k in resources(census)["secrets"]["keys"] if k["name"] == "vault"]
-        self.assertEqual(len(many), 65)
-        self.assertEqual([k["objects"] for k in many if k["dekSourcesLumped"]], [6])
+        (vault,) = [k for k in resources(census)["secrets"]["keys"] if k["name"] == "vault"]
+        self.assertEqual((vault["objects"], len(vault["dekGenerations"])), (70, 65))
+        self.assertEqual([each["objects"] for each in vault["dekGenerations"] if each["lumped"]], [6])
         self.assertIn("more than 64 DEK sources", " ".join(run(self.cluster).out.split()))
 
     def test_one_object_that_nobody_can_read(self):

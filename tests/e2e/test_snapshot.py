@@ -91,7 +91,8 @@ class Backup(unittest.TestCase):
                          ["aescbc/key1", "aescbc/key2", "kms v2/vault key ID key-1", "secretbox/box1"])
         self.assertGreater(self.newest["secrets"]["aescbc:key2"], 0)
         (kms,) = [key for key in census["newest"] if key["provider"] == "kms"]
-        self.assertEqual((kms["keyID"], len(kms["dekSource"])), ("key-1", 16))
+        (generation,) = kms["dekGenerations"]
+        self.assertEqual((kms["keyID"], generation["objects"], len(generation["fingerprint"])), ("key-1", kms["objects"], 16))
 
     def test_live_census_says_the_same(self):
         cluster = self.cluster
@@ -101,7 +102,7 @@ class Backup(unittest.TestCase):
         for name in ("secrets", "configmaps", "serviceaccounts"):
             (there,) = [r for r in live["resources"] if r["resource"] == name]
             (here,) = [g for g in backup["groups"] if g["path"] == name]
-            facts = ("provider", "name", "keyID", "dekSource", "objects", "bytes", "oldestRevision", "newestRevision")
+            facts = ("provider", "name", "keyID", "dekGenerations", "objects", "bytes", "oldestRevision", "newestRevision")
             self.assertCountEqual([[key[f] for f in facts] for key in here["newest"]],
                                   [[key[f] for f in facts] for key in there["keys"]])
 
@@ -206,7 +207,6 @@ class Backup(unittest.TestCase):
         """The cluster and a folder of backups in one answer: by name, by key ID, and by what nobody has."""
         folder = self.enterContext(tempfile.TemporaryDirectory(prefix="needs-", dir="/tmp"))
         backup = written(folder, "monday.db", self.first)
-        written(folder, ".hidden", b"no backup")
         live = ["--kubeconfig", self.cluster.kubeconfig(), *self.cluster.etcd.flags()]
 
         def needs(key, *more):
@@ -223,13 +223,32 @@ class Backup(unittest.TestCase):
         self.assertGreater(needs("key-1", *live)["cluster"]["values"], 0)
         self.assertEqual(needs("aescbc/gone", *live)["cluster"]["values"], 0)
         self.assertIn("monday.db at revision", kube_rekey(["needs", "kms/vault", "--snapshots", folder]).out)
-        written(folder, "torn.db", self.first[:len(self.first) // 2])
-        torn = kube_rekey(["needs", "aescbc/gone", "--snapshots", folder])
-        self.assertEqual(torn.code, 2, torn)
-        self.assertIn("torn.db", torn.err)
-        for wrong in (["needs"], ["needs", "a", "b"], ["needs", "a", "--snapshot", backup]):
-            self.assertEqual(kube_rekey(wrong).code, 64)
-        self.assertEqual(kube_rekey(["needs", "a", "--snapshots", self.enterContext(tempfile.TemporaryDirectory())]).code, 2)
+        text = kube_rekey(["needs", "key-0", "--snapshots", folder])
+        self.assertEqual(text.code, 0, text)
+        self.assertRegex(text.out, "Keys that were found: .*kms v2/vault key ID key-1.*No cluster was asked")
+        # Nothing may be under what is written next, or be stored at all.
+        self.plugin.tell(keyID="key-9")
+        self.addCleanup(self.plugin.tell, keyID="key-1")
+        for key in ("key-9", "secretbox/box1"):
+            done = kube_rekey(["needs", key, *live, "--encryption-config", self.config])
+            self.assertEqual(done.code, 1, done)
+        self.assertIn("key-9 is still needed: a KMS plugin encrypts with it",
+                      kube_rekey(["needs", "key-9", *live, "--encryption-config", self.config]).err)
+        for wrong in (["needs"], ["needs", "a", "b"], ["needs", "a", "--snapshot", backup],
+                      ["needs", "key1", "--snapshots", folder], ["needs", "vault", "--snapshots", folder],
+                      ["needs", "kms v2/vault key ID key-1", "--snapshots", folder]):
+            self.assertEqual(kube_rekey(wrong).code, 64, wrong)
+        for name, make in (("torn.db", lambda path: written(folder, "torn.db", self.first[:len(self.first) // 2])),
+                           (".hidden", lambda path: written(folder, ".hidden", b"no backup")),
+                           ("daily", os.mkdir), ("link.db", lambda path: os.symlink("/nonexistent", path))):
+            path = os.path.join(folder, name)
+            make(path)
+            done = kube_rekey(["needs", "aescbc/gone", "--snapshots", folder])
+            self.assertEqual(done.code, 2, done)
+            self.assertIn(name, done.err)
+            (os.rmdir if name == "daily" else os.unlink)(path)
+        os.unlink(backup)
+        self.assertEqual(kube_rekey(["needs", "aescbc/gone", "--snapshots", folder]).code, 2)
 
 
 class Member(unittest.TestCase):

@@ -663,6 +663,11 @@ static size_t observe_values(const struct model_state *s, struct census_group *g
 	if (s->census_odd == ODD_OUTSIDE)
 		groups[n++] = (struct census_group){
 			.type = PROVIDER_AESCBC, .name = text(s->aborted ? "b" : "a"), .values = 1};
+	if (s->census_odd == ODD_HIDDEN)
+		groups[n++] = (struct census_group){.resource = text("secrets"),
+						    .type = PROVIDER_AESCBC,
+						    .name = text(s->aborted ? "b" : "a"),
+						    .values = 1};
 	if (s->census_odd == ODD_UNKNOWN_FORM)
 		groups[n++] = (struct census_group){.unknown = true, .values = 1};
 	return n;
@@ -1189,6 +1194,12 @@ size_t model_initial(struct model_state *ret, size_t max)
 	return n;
 }
 
+/* The paths here are of files: that a KMS moves, test_next_action and the end-to-end tests have. */
+static bool out_of_reach(enum reason reason)
+{
+	return reason == REASON_KMS_UNKNOWN || reason == REASON_KMS_UNMOVED;
+}
+
 bool model_reached(void)
 {
 	bool good = true;
@@ -1198,7 +1209,7 @@ bool model_reached(void)
 	}
 	for (enum reason r = 0; r <= REASON_TOLD; r++) {
 		printf("%12lu  %s\n", model_reasons[r], reason_name(r));
-		good &= model_reasons[r] > 0;
+		good &= model_reasons[r] > 0 || out_of_reach(r);
 	}
 	if (!good)
 		printf("something above was never decided\n");

@@ -20,7 +20,8 @@
 
 enum shape { SHAPE_A, SHAPE_AB, SHAPE_BA, SHAPE_B, SHAPE_EDITED, SHAPES };
 enum key { KEY_A = 1, KEY_B = 2 }; /* also as sets */
-enum odd { ODD_NONE, ODD_OUTSIDE, ODD_UNKNOWN_FORM, ODD_DOES_NOT_OPEN };
+/* HIDDEN: of a resource that is served, but no list shows it. */
+enum odd { ODD_NONE, ODD_OUTSIDE, ODD_HIDDEN, ODD_UNKNOWN_FORM, ODD_DOES_NOT_OPEN };
 /* How a look can go: as it should, slowly (a minute passes before the decision), or without telling something. */
 enum glance {
 	LOOK_WELL,

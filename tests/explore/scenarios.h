@@ -26,7 +26,7 @@ static const struct scenario scenarios[] = {
 	{.name = "refused", .states = 50062, .servers = 1, CALM,
 	 .budgets = {[BUDGET_REFUSE] = 1, [BUDGET_QUARANTINE] = 1}},
 	{.name = "reloads", .states = 124542, .servers = 1, .no_silence = true, .by_reloads = true},
-	{.name = "blind", .states = 77462, .servers = 1, CALM, .blind = true, .odd = true, .compact = true},
+	{.name = "blind", .states = 129256, .servers = 1, CALM, .blind = true, .odd = true, .compact = true},
 	{.name = "two-servers", .states = 140808, CALM, .servers = 2},
 	{.name = "two-servers-restarted", .states = 39322, CALM, .servers = 2, .no_reload = true, .restarts = true},
 	{.name = "two-servers-blind", .states = 337598, CALM, .servers = 2, .blind = true},
