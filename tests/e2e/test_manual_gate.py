@@ -124,6 +124,9 @@ class Manual(Ordinary):
             # Without it the hash never matches: nothing is promoted.
             stopped = self.rotate("--deadline", "8s", code=4)
             self.assertEqual(stopped["outcome"], "Deadline")
+            seen = kube_rekey(["status", "-o", "json", "--target", "manual", "--out", self.out,
+                               *self.operator.cluster_flags(config=self.present)]).json()
+            self.assertEqual(seen["rotation"]["name"], stopped["rotation"])
             self.assertEqual(len(pipeline.rolled_out), 1)
             report = self.rotate("--as-deployed", announce)
         self.assertUnder(f"aescbc:{report['newKey']['name']}")
@@ -208,6 +211,7 @@ class Manual(Ordinary):
         self.assertIn(f"{path} belongs to k3s", refused.err)
         self.assertIn("--target manual", refused.err)
         self.assertEqual(run("plan").code, 3)
+        self.assertIn("both configurations mean the same", run("gate next", "--to", self.present).err)
         offered = run("plan", "--target", "manual", "--out", self.out)
         self.assertEqual(offered.code, 0, offered)
 
@@ -296,7 +300,9 @@ class Gate(Ordinary):
         self.assertRegex(reason, "not under the write key|still need|stale")
         self.assertEqual(kube_rekey([
             "reencrypt", "--qps", "0", *self.operator.cluster_flags()]).code, 0)
-        plain = self.operator.run("gate drop", "--to", last, config=promoted)
+        self.gate("drop", promoted, last, 0, "--compact")
+        self.assertEqual([key for key in self.cluster.etcd.get_prefix("/registry/") if "canary-" in key], [])
+        plain = self.operator.run("gate drop", "--yes", "--to", last, config=promoted)
         self.assertRegex(plain.out, r"^yes, until \d{4}-\d\d-\d\dT")
         self.server.apply_config(contents(last))
         self.assertUnder("aescbc:by-hand")
