@@ -277,6 +277,20 @@ class Running(Case):
         self.assertIn("the same command goes on", begun.running.err)
         return stopped
 
+    def test_the_lease_is_taken_away(self):
+        """Somebody else may be deciding from then on: nothing more is written, and it is said who has it."""
+        begun = self.operator.begin("-o", "json", settle="6s")
+        begun.wait_for("Settle")
+        file = self.server.read_config()
+        lease = ("coordination.k8s.io/v1/leases", "kube-system", "kube-rekey")
+        self.cluster.api.patch(*lease, {"spec": {"holderIdentity": "the other one", "leaseTransitions": 9}})
+        result = begun.running.wait(60)
+        self.assertEqual(result.code, 3, result)
+        self.assertIn("the Lease kube-system/kube-rekey was lost to the other one", result.err)
+        self.assertEqual(self.server.read_config(), file)
+        self.cluster.api.delete(*lease)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+
     def test_forget(self):
         """A server that is gone for good is said while no rotation runs: one that does has its
         own idea of the servers, and would write over it."""
