@@ -454,16 +454,21 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 		return 0;
 	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
 		return put_canaries(c, d, err);
+	bool all = true;
 	for (size_t i = 0; i < c->server_count; i++) {
-		enum outcome outcome = controller_outcome(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence);
-		if (outcome == OUTCOME_OPEN)
-			return 0;
-		if (outcome != OUTCOME_OK) {
+		if (controller_awaits(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence)) {
+			all = false;
+			continue;
+		}
+		/* Refused, lost, or never asked: a server joined, or its order was withdrawn for another one's sake. */
+		if (controller_outcome(c, i, ORDER_FIND_CANARY, c->canary.epoch, c->canary.sequence) != OUTCOME_OK) {
 			controller_tell_results(c);
 			controller_forget_canaries(c);
 			return 0;
 		}
 	}
+	if (!all)
+		return 0;
 	if (all_found_the_same(c))
 		take_canaries(c, d, controller_status(c, 0));
 	controller_forget_canaries(c);
