@@ -228,7 +228,9 @@ class NothingServes(FleetCase):
         try:
             wait_until(lambda: min(len(keys) for keys in self.keys()) == 2, 180, "the key is put back on each node")
         except TimeoutError as error:
-            self.fail(f"{error}: {self.keys()}\n{self.fleet.said()}")
+            serving = next(server for server in self.cluster.servers if not self.refuses(server)).client()
+            self.fail(f"{error}: {[list(keys) for keys in self.keys()]}\n{self.fleet.said()}\n"
+                      f"{serving.list(ROTATIONS)}\n{serving.list(SERVERS)}")
         for server in self.cluster.servers:
             server.wait_ready(PATIENCE)
         self.expect_rotated("back", before, old)
