@@ -56,6 +56,8 @@ struct config_shape {
 void config_shape_free(struct config_shape *shape); /* NULL is fine; frees the contents and the struct */
 void config_shape_freep(struct config_shape **shape);
 struct config_shape *config_shape_copy(const struct config_shape *shape);
+void config_key_copy(struct config_key *to, const struct config_key *from);
+void config_key_clear(struct config_key *key);                                 /* frees the contents */
 bool config_key_equal(const struct config_key *a, const struct config_key *b); /* all but the timeout */
 /* Rules, resources and keys, in order. */
 bool config_shape_equal(const struct config_shape *a, const struct config_shape *b);

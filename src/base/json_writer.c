@@ -205,6 +205,15 @@ void json_member_bool(struct json_writer *w, const char *key, bool value)
 	json_bool(w, value);
 }
 
+void json_member_strings(struct json_writer *w, const char *key, const struct strings *list)
+{
+	json_key(w, key);
+	json_array_begin(w);
+	for (size_t i = 0; i < list->count; i++)
+		json_string(w, list->items[i]);
+	json_array_end(w);
+}
+
 const char *json_text(struct json_writer *w)
 {
 	must(w->depth == 0);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/buf.h"
+#include "base/text.h"
 
 struct json_writer {
 	struct buf out;
@@ -32,6 +33,7 @@ void json_null(struct json_writer *w);
 void json_member_string(struct json_writer *w, const char *key, const char *text);
 void json_member_u64(struct json_writer *w, const char *key, uint64_t number);
 void json_member_bool(struct json_writer *w, const char *key, bool value);
+void json_member_strings(struct json_writer *w, const char *key, const struct strings *list);
 /* The document without a line end, or NULL if the cap was reached; owned by the writer. */
 const char *json_text(struct json_writer *w);
 void json_writer_free(struct json_writer *w);

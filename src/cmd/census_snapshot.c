@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/json_writer.h"
+#include "cmd/session.h"
 #include "engine/snapshot.h"
 
 #define SNAPSHOT_JSON_MAX (64u << 20)
@@ -16,16 +16,10 @@ static int check_options(const struct options *options, struct error **err)
 	if (options->argument_count > 0)
 		return error_set(err, ERROR_USAGE, "--snapshot reads all of the file: %s does not go with it",
 				 options->arguments[0]);
-	for (size_t i = 0; i < options->given.count; i++) {
-		bool fits = false;
-		for (size_t k = 0; k < ELEMENTS(fitting) && !fits; k++)
-			fits = text_equal(options->given.items[i], fitting[k]);
-		if (!fits)
-			return error_set(err, ERROR_USAGE,
-					 "--snapshot reads a file and no cluster: %s does not go with it",
-					 options->given.items[i]);
-	}
-	return 0;
+	const char *other = options_given_beside(options, fitting, ELEMENTS(fitting));
+	return other ? error_set(err, ERROR_USAGE, "--snapshot reads a file and no cluster: %s does not go with it",
+				 other)
+		     : 0;
 }
 
 static void show_progress(void *arg, uint64_t values)
@@ -34,13 +28,6 @@ static void show_progress(void *arg, uint64_t values)
 	_cleanup_free_ char *read = text_human_count(values);
 	screen_running(&context->screen, clock_monotonic(), false, "reading %s: %s revisions",
 		       context->options.snapshot, read);
-}
-
-static int read_config(const char *path, struct encryption_config **ret, struct error **err)
-{
-	_cleanup_secret_ text = NULL;
-	int rc = file_read(path, ENCRYPTION_CONFIG_MAX, &text, err);
-	return rc == 0 ? encryption_config_parse(path, text, ret, err) : rc;
 }
 
 static void print(const struct command_context *context, const struct snapshot_census *census)
@@ -67,7 +54,7 @@ int census_snapshot(struct command_context *context, struct error **err)
 	_cleanup_(snapshot_census_freep) struct snapshot_census *census = NULL;
 	int rc = check_options(options, err);
 	if (rc == 0 && options->encryption_config)
-		rc = read_config(options->encryption_config, &config, err);
+		rc = session_read_config(options->encryption_config, &config, err);
 	if (rc < 0)
 		return rc;
 	const struct snapshot_options take = {

@@ -9,6 +9,7 @@
 #include "base/json_writer.h"
 #include "cmd/present.h"
 #include "engine/kms_look.h"
+#include "engine/old_keys.h"
 #include "engine/snapshot.h"
 
 #define NEEDS_JSON_MAX (16u << 20)
@@ -35,12 +36,10 @@ struct needs {
 
 static bool is_name(const char *key)
 {
-	static const enum provider_type types[] = {PROVIDER_AESCBC, PROVIDER_AESGCM, PROVIDER_SECRETBOX, PROVIDER_KMS};
-	for (size_t i = 0; i < ELEMENTS(types); i++) {
-		_cleanup_free_ char *head = xasprintf("%s/", provider_name(types[i]));
-		if (text_starts(key, head))
-			return true;
-	}
+	enum provider_type type;
+	const char *name;
+	if (key_label_split(key, &type, &name))
+		return type != PROVIDER_IDENTITY;
 	return text_equal(key, "plaintext");
 }
 
@@ -218,11 +217,7 @@ static void write_json(const struct needs *needs, bool needed)
 	json_member_bool(&w, "needed", needed);
 	json_member_string(&w, "writes", needs->writes);
 	json_member_bool(&w, "clusterAsked", needs->cluster_asked);
-	json_key(&w, "found");
-	json_array_begin(&w);
-	for (size_t i = 0; i < needs->found.count; i++)
-		json_string(&w, needs->found.items[i]);
-	json_array_end(&w);
+	json_member_strings(&w, "found", &needs->found);
 	json_key(&w, "sources");
 	json_array_begin(&w);
 	for (size_t i = 0; i < needs->count; i++) {
@@ -283,13 +278,8 @@ static int verdict(struct command_context *context, const struct needs *needs, s
 static bool cluster_is_asked(const struct options *options)
 {
 	static const char *const of_backups[] = {"--snapshots", "--etcd-prefix", "--output"};
-	for (size_t i = 0; i < options->given.count; i++) {
-		bool other = true;
-		for (size_t k = 0; k < ELEMENTS(of_backups); k++)
-			other = other && !text_equal(options->given.items[i], of_backups[k]);
-		if (other)
-			return true;
-	}
+	if (options_given_beside(options, of_backups, ELEMENTS(of_backups)))
+		return true;
 	return !options->snapshots;
 }
 

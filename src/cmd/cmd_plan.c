@@ -61,11 +61,7 @@ static void write_json(const struct rotation *rotation, const struct estimate *e
 	json_i64(&w, rotation_position(rotation));
 	json_member_string(&w, "next", action_name(d->action));
 	json_member_string(&w, "reason", reason_name(d->reason));
-	json_key(&w, "oldKeys");
-	json_array_begin(&w);
-	for (size_t i = 0; i < journal->old_keys.count; i++)
-		json_string(&w, journal->old_keys.items[i]);
-	json_array_end(&w);
+	json_member_strings(&w, "oldKeys", &journal->old_keys);
 	json_member_bool(&w, "newKeyInOnePlaceOnly", rotation_new_key_is_alone(rotation));
 	json_member_u64(&w, "objects", e->objects);
 	json_member_u64(&w, "bytes", e->bytes);

@@ -272,6 +272,18 @@ bool options_given(const struct options *options, const char *name)
 	return strings_has(&options->given, name);
 }
 
+const char *options_given_beside(const struct options *options, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < options->given.count; i++) {
+		bool named = false;
+		for (size_t k = 0; k < count && !named; k++)
+			named = text_equal(options->given.items[i], names[k]);
+		if (!named)
+			return options->given.items[i];
+	}
+	return NULL;
+}
+
 void options_help(FILE *out, unsigned groups)
 {
 	for (size_t i = 0; i < ELEMENTS(table); i++) {

@@ -59,4 +59,6 @@ _must_check_ int options_parse(int argc, char **argv, unsigned groups, struct op
 void options_free(struct options *options);
 /* Whether it was said: "--qps". */
 bool options_given(const struct options *options, const char *name);
+/* The first one that was said and is none of `names`; NULL. */
+const char *options_given_beside(const struct options *options, const char *const *names, size_t count);
 void options_help(FILE *out, unsigned groups);

@@ -241,11 +241,11 @@ static int take_times(const struct options *o, struct cluster *cluster, struct e
 	return 0;
 }
 
-static int read_config(struct session *session, struct error **err)
+int session_read_config(const char *path, struct encryption_config **ret, struct error **err)
 {
 	_cleanup_secret_ text = NULL;
-	int rc = file_read(session->config_path, ENCRYPTION_CONFIG_MAX, &text, err);
-	return rc == 0 ? encryption_config_parse(session->config_path, text, &session->config, err) : rc;
+	int rc = file_read(path, ENCRYPTION_CONFIG_MAX, &text, err);
+	return rc == 0 ? encryption_config_parse(path, text, ret, err) : rc;
 }
 
 static int open_api_alone(struct command_context *context, struct cluster *cluster, struct error **err)
@@ -274,7 +274,7 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 		return rc;
 	}
 	/* Before anything is asked over the network: a broken file is the likeliest mistake. */
-	rc = session->config_path ? read_config(session, err) : 0;
+	rc = session->config_path ? session_read_config(session->config_path, &session->config, err) : 0;
 	if (rc == 0)
 		rc = take_times(o, cluster, err);
 	cluster->etcd_prefix = xstrdup(o->etcd_prefix                                   ? o->etcd_prefix

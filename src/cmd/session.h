@@ -24,5 +24,7 @@ void session_close(struct session *session);
 /* For what runs for ever: an API server or an etcd that does not answer yet, as after a reboot, is waited for. */
 _must_check_ int session_open_patiently(struct command_context *context, unsigned needs, struct session *ret,
 					struct error **err);
+/* An EncryptionConfiguration as it stands in a file. */
+_must_check_ int session_read_config(const char *path, struct encryption_config **ret, struct error **err);
 /* Monotonic deadline out of --deadline, 0 without one. */
 uint64_t session_deadline(const struct command_context *context, const struct session *session);

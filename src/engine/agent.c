@@ -366,19 +366,24 @@ static void watch_etcd(struct agent *agent)
 	}
 }
 
-/* The server, and what is watched anyway. */
-/* A process that died between the swap and its note of it: the file itself tells that it came to it. What cannot be noted
- * down now either, the next process finds out again. */
-static void find_written(struct agent *agent, const struct server_observation *own)
+/* What cannot be noted down now either, the next process finds out again. */
+static void note_written(struct agent *agent, int step)
 {
-	struct rotation *node = agent->node;
+	const struct rotation *node = agent->node;
 	_cleanup_error_ failed = NULL;
-	if (!journal_in_place(node->journal, own->file_hash))
-		return;
-	agent->disk.written_step = own->file_step;
+	agent->disk.written_step = step;
 	if (agent_disk_save(agent->options->state_directory, &agent->disk, &failed) < 0 ||
 	    journal_write(node->target->path, node->journal, &failed) < 0)
 		agent_note(agent, "%s", error_message(failed));
+}
+
+/* A process that died between the swap and its note of it: the file itself tells that it came to it. */
+static void find_written(struct agent *agent, const struct server_observation *own)
+{
+	struct rotation *node = agent->node;
+	if (!journal_in_place(node->journal, own->file_hash))
+		return;
+	note_written(agent, own->file_step);
 }
 
 /* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path. What
@@ -386,18 +391,15 @@ static void find_written(struct agent *agent, const struct server_observation *o
 static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
-	_cleanup_error_ failed = NULL;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
 	if (node->journal->hash_count > 0 || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs)
 		return;
 	journal_add_hash(node->journal, own->file_step, own->file_hash, false);
 	own->file_ours = true;
-	agent->disk.written_step = own->file_step;
-	if (agent_disk_save(agent->options->state_directory, &agent->disk, &failed) < 0 ||
-	    journal_write(node->target->path, node->journal, &failed) < 0)
-		agent_note(agent, "%s", error_message(failed));
+	note_written(agent, own->file_step);
 }
 
+/* The server, and what is watched anyway. */
 static void see(struct agent *agent)
 {
 	struct rotation *node = agent->node;

@@ -132,12 +132,8 @@ static void write_etcds(struct json_writer *w, const struct census *census)
 		_cleanup_strings_ endpoints = {0};
 		json_object_begin(w);
 		write_id(w, "clusterID", census->etcds[i].cluster_id);
-		json_key(w, "endpoints");
-		json_array_begin(w);
 		strings_split(&endpoints, census->etcds[i].endpoints, ',');
-		for (size_t e = 0; e < endpoints.count; e++)
-			json_string(w, endpoints.items[e]);
-		json_array_end(w);
+		json_member_strings(w, "endpoints", &endpoints);
 		json_member_u64(w, "revision", census->etcds[i].revision);
 		json_member_u64(w, "firstRevision", census->etcds[i].first_revision);
 		json_member_u64(w, "raftTerm", census->etcds[i].raft_term);
@@ -167,15 +163,6 @@ static void write_outside(struct json_writer *w, const struct census *census)
 	census_keys_write_json(w, "foreignKeys", census->foreign_keys, census->foreign_key_count);
 }
 
-static void write_notes(struct json_writer *w, const struct census *census)
-{
-	json_key(w, "notes");
-	json_array_begin(w);
-	for (size_t i = 0; i < census->notes.count; i++)
-		json_string(w, census->notes.items[i]);
-	json_array_end(w);
-}
-
 void census_write_json(const struct census *census, struct json_writer *w)
 {
 	json_object_begin(w);
@@ -184,7 +171,7 @@ void census_write_json(const struct census *census, struct json_writer *w)
 	write_etcds(w, census);
 	json_member_bool(w, "complete", census->complete);
 	json_member_string(w, "why", census->why ? census->why : "");
-	write_notes(w, census);
+	json_member_strings(w, "notes", &census->notes);
 	json_member_bool(w, "wholeKeyspace", census->whole_keyspace);
 	json_key(w, "resources");
 	json_array_begin(w);

@@ -109,15 +109,9 @@ static int check(const struct config_shape *from, const struct intent *intent, e
 	return rc == 0 ? check_drop_names(from, intent, err) : rc;
 }
 
-static void free_key(struct config_key *key)
-{
-	free(key->name);
-	free(key->kms_endpoint);
-}
-
 static void remove_key(struct config_rule *rule, size_t at)
 {
-	free_key(&rule->keys[at]);
+	config_key_clear(&rule->keys[at]);
 	memmove(rule->keys + at, rule->keys + at + 1, (rule->key_count - at - 1) * sizeof(*rule->keys));
 	rule->key_count--;
 }

@@ -36,15 +36,6 @@ char *journal_lock_path(const char *config_path)
 
 /* --- writing --- */
 
-static void write_strings(struct json_writer *w, const char *key, const struct strings *list)
-{
-	json_key(w, key);
-	json_array_begin(w);
-	for (size_t i = 0; i < list->count; i++)
-		json_string(w, list->items[i]);
-	json_array_end(w);
-}
-
 static void write_steps(struct json_writer *w, const struct journal *journal)
 {
 	json_key(w, "path");
@@ -73,11 +64,11 @@ void journal_write_json(struct json_writer *w, const struct journal *journal)
 	json_member_string(w, "rotation", journal->rotation);
 	json_member_string(w, "started", journal->started);
 	write_steps(w, journal);
-	write_strings(w, "oldKeys", &journal->old_keys);
-	write_strings(w, "newKeys", &journal->new_keys);
-	write_strings(w, "servers", &journal->servers);
-	write_strings(w, "forgotten", &journal->forgotten);
-	write_strings(w, "keyIDs", &journal->key_ids);
+	json_member_strings(w, "oldKeys", &journal->old_keys);
+	json_member_strings(w, "newKeys", &journal->new_keys);
+	json_member_strings(w, "servers", &journal->servers);
+	json_member_strings(w, "forgotten", &journal->forgotten);
+	json_member_strings(w, "keyIDs", &journal->key_ids);
 	json_member_bool(w, "kmsMoved", journal->kms_moved);
 	json_member_string(w, "request", journal->request);
 	json_member_u64(w, "rescues", journal->rescues);

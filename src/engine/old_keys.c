@@ -78,7 +78,7 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
 }
 
 /* "aescbc/key1": the type before the first slash, the name behind it. */
-static bool split_label(const char *label, enum provider_type *ret_type, const char **ret_name)
+bool key_label_split(const char *label, enum provider_type *ret_type, const char **ret_name)
 {
 	const char *slash = strchr(label, '/');
 	_cleanup_free_ char *type = slash ? xstrndup(label, (size_t)(slash - label)) : NULL;
@@ -92,7 +92,7 @@ bool key_label_is_local(const char *label)
 {
 	enum provider_type type;
 	const char *name;
-	return split_label(label, &type, &name) && provider_is_local(type);
+	return key_label_split(label, &type, &name) && provider_is_local(type);
 }
 
 /* --- files --- */
@@ -221,7 +221,8 @@ static int for_each(const struct old_keys_policy *policy, const struct path *pat
 	for (size_t i = 0; i < labels.count; i++) {
 		enum provider_type type;
 		const char *name;
-		int rc = split_label(labels.items[i], &type, &name) ? each(policy, type, name, keys, rotation, err) : 0;
+		int rc = key_label_split(labels.items[i], &type, &name) ? each(policy, type, name, keys, rotation, err)
+									: 0;
 		if (rc < 0)
 			return error_wrap(err, rc, "keeping the old key");
 	}
@@ -256,7 +257,7 @@ int old_keys_load(const char *directory, const struct strings *labels, struct ke
 	for (size_t i = 0; i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;
-		if (!split_label(labels->items[i], &type, &name))
+		if (!key_label_split(labels->items[i], &type, &name))
 			continue;
 		int rc = load_one(directory, type, name, keys, err);
 		if (rc < 0)
@@ -291,7 +292,7 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 {
 	enum provider_type type;
 	const char *name;
-	if (!split_label(label, &type, &name))
+	if (!key_label_split(label, &type, &name))
 		return 0;
 	_cleanup_free_ char *path = file_of(policy->directory, type, name);
 	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
@@ -364,7 +365,7 @@ int new_keys_hold(const char *directory, const struct strings *labels, const str
 	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;
-		if (split_label(labels->items[i], &type, &name) && provider_is_local(type))
+		if (key_label_split(labels->items[i], &type, &name) && provider_is_local(type))
 			rc = save_with_comment(&policy, type, name, keys, comment, err);
 	}
 	return rc < 0 ? error_wrap(err, rc, "holding the new key") : 0;
@@ -375,7 +376,7 @@ int new_keys_let_go(const char *directory, const struct strings *labels, struct 
 	for (size_t i = 0; i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;
-		if (!split_label(labels->items[i], &type, &name))
+		if (!key_label_split(labels->items[i], &type, &name))
 			continue;
 		_cleanup_free_ char *path = file_of(directory, type, name);
 		int rc = file_shred(path, err);

@@ -30,6 +30,8 @@ void old_keys_of_step(const struct path *path, size_t step, struct strings *ret)
  * bytes is fine. */
 _must_check_ int old_keys_save(const struct old_keys_policy *policy, const struct path *path, size_t step,
 			       const struct keys *keys, const char *rotation, struct error **err);
+/* "aescbc/key1" taken apart; ret_name points into it. False for what is no label of a provider's key. */
+bool key_label_split(const char *label, enum provider_type *ret_type, const char **ret_name);
 /* Of a label ("aescbc/key1"): whether the key's bytes are in a file. */
 bool key_label_is_local(const char *label);
 /* Whether there is room for the keys that leave from this step of the path on: a file that holds another key of the same

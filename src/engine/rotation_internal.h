@@ -20,9 +20,8 @@ struct rotation {
 	struct cluster *cluster;
 	struct target *target;
 	struct journal *journal;
-	struct keys keys;       /* every key that a step may need */
-	struct secret *to_text; /* --to FILE, parsed: */
-	struct encryption_config *to_config;
+	struct keys keys;                    /* every key that a step may need */
+	struct encryption_config *to_config; /* --to FILE; NULL */
 	struct old_keys_policy old_key;
 	struct strings foreign_prefixes; /* the cluster's; with an agent, and those of its KeyRotation */
 	char *retired_directory;         /* where old keys lie: STATE_DIRECTORY/retired */

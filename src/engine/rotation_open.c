@@ -111,9 +111,10 @@ static int read_target_configuration(struct rotation *r, struct error **err)
 {
 	if (!r->options.to_path)
 		return 0;
-	int rc = file_read(r->options.to_path, ENCRYPTION_CONFIG_MAX, &r->to_text, err);
+	_cleanup_secret_ text = NULL;
+	int rc = file_read(r->options.to_path, ENCRYPTION_CONFIG_MAX, &text, err);
 	if (rc == 0)
-		rc = encryption_config_parse(r->options.to_path, r->to_text, &r->to_config, err);
+		rc = encryption_config_parse(r->options.to_path, text, &r->to_config, err);
 	if (rc == 0)
 		keys_add_config(&r->keys, r->to_config);
 	return rc;
@@ -144,6 +145,18 @@ static struct intent intent_of(const struct rotation *r, uint64_t wall)
 			       .wall_now = wall};
 }
 
+/* By its time, and the file that it began with. */
+static void name_by_time(struct journal *journal, uint64_t wall, const char *sha256)
+{
+	char time[28], compact[16];
+	clock_format(wall, 0, time);
+	clock_format_compact(wall, compact);
+	free(journal->started);
+	free(journal->rotation);
+	journal->started = xstrdup(time);
+	journal->rotation = xasprintf("rekey-%s-%.6s", compact, sha256 + strlen("sha256:"));
+}
+
 static void take_servers_of_unbegun(struct rotation *r, struct journal *journal)
 {
 	if (!r->unbegun)
@@ -172,17 +185,15 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 		rc = path_make(from, to, &journal->path, err);
 	if (rc < 0)
 		return rc;
-	char time[28], compact[16];
-	clock_format(wall, 0, time);
-	clock_format_compact(wall, compact);
-	journal->started = xstrdup(time);
+	name_by_time(journal, wall, content->sha256);
 	journal->request = request_of(r, &intent);
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
-	/* A rotation to a key of ours is named after it; any other by its time and the file that it began with. */
-	bool ours = made.count > 0 && !text_starts(made.items[0], "kms/");
-	journal->rotation = ours ? xstrdup(strchr(made.items[0], '/') + 1)
-				 : xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
+	/* A rotation to a key of ours is named after it. */
+	if (made.count > 0 && key_label_is_local(made.items[0])) {
+		free(journal->rotation);
+		journal->rotation = xstrdup(strchr(made.items[0], '/') + 1);
+	}
 	take_servers_of_unbegun(r, journal);
 	journal_add_hash(journal, 0, content->sha256, false);
 	if (!text_equal(content->sha256, content->deployed_sha256))
@@ -195,15 +206,8 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 static int follow_journal(struct rotation *r, const struct target_content *content, struct error **err)
 {
 	struct intent intent = intent_of(r, 0);
-	char time[28], compact[16];
-	uint64_t wall = clock_wall();
-	clock_format(wall, 0, time);
-	clock_format_compact(wall, compact);
 	r->journal = journal_of_present(encryption_config_shape(content->config), content->sha256);
-	free(r->journal->rotation);
-	free(r->journal->started);
-	r->journal->rotation = xasprintf("rekey-%s-%.6s", compact, content->sha256 + strlen("sha256:"));
-	r->journal->started = xstrdup(time);
+	name_by_time(r->journal, clock_wall(), content->sha256);
 	r->journal->request = request_of(r, &intent);
 	take_servers_of_unbegun(r, r->journal);
 	return rotation_kms_follow(r, err);
@@ -574,7 +578,6 @@ void rotation_free(struct rotation *r)
 	journal_free(r->journal);
 	keys_free(&r->keys);
 	encryption_config_free(r->to_config);
-	secret_free(r->to_text);
 	free(r->retired_directory);
 	free(r->held_directory);
 	old_keys_policy_free(&r->old_key);

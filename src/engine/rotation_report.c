@@ -100,6 +100,20 @@ static bool loses_outside(const struct rotation *r, int step, struct key_name ke
 	return (size_t)step + 1 < r->journal->path->count && path_loses(r->journal->path, (size_t)step, NULL, key);
 }
 
+/* Another group than the one that was named, or the same. Where a KMS is followed no step loses a key: the key ID of before
+ * tells. */
+static bool is_in_the_way_too(const struct rotation *r, int step, const struct census_group *named,
+			      const struct census_group *group)
+{
+	if (group->resource || group->foreign || group->unknown)
+		return false;
+	if (group->key_id)
+		return text_equal(group->name, named->name) && text_equal(group->key_id, named->key_id);
+	return loses_outside(
+		r, step,
+		(struct key_name){.type = group->type, .kms_version = group->kms_version, .name = group->name});
+}
+
 void rotation_report_outside(struct rotation *r, const struct decision *d)
 {
 	struct rotation_report *report = r->report;
@@ -107,14 +121,7 @@ void rotation_report_outside(struct rotation *r, const struct decision *d)
 	/* A resource's own value that no list shows: one of them is known by its path. */
 	report->outside_count = group->resource ? group->values : 0;
 	for (size_t g = 0; !group->resource && g < r->census_seen.group_count; g++)
-		if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown && groups[g].key_id &&
-		    text_equal(groups[g].name, group->name) && text_equal(groups[g].key_id, group->key_id))
-			report->outside_count += groups[g].values; /* the key ID of before */
-		else if (!groups[g].resource && !groups[g].foreign && !groups[g].unknown &&
-			 loses_outside(r, d->step,
-				       (struct key_name){.type = groups[g].type,
-							 .kms_version = groups[g].kms_version,
-							 .name = groups[g].name}))
+		if (is_in_the_way_too(r, d->step, group, &groups[g]))
 			report->outside_count += groups[g].values;
 	for (size_t i = 0; !group->resource && i < r->census->outside_named; i++) {
 		const struct census_outside *value = &r->census->outside[i];
@@ -297,15 +304,6 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 
 /* --- JSON --- */
 
-static void write_list(struct json_writer *w, const char *key, const struct strings *list)
-{
-	json_key(w, key);
-	json_array_begin(w);
-	for (size_t i = 0; i < list->count; i++)
-		json_string(w, list->items[i]);
-	json_array_end(w);
-}
-
 static void write_new_key(struct json_writer *w, const struct rotation_report *report)
 {
 	const char *label = report->new_keys.count > 0 ? report->new_keys.items[0] : "";
@@ -390,9 +388,9 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_member_string(w, "finished", report->finished);
 	json_key(w, "seconds");
 	json_fixed(w, (double)report->ns / 1e9, 3);
-	write_list(w, "oldKeys", &report->old_keys);
+	json_member_strings(w, "oldKeys", &report->old_keys);
 	write_new_key(w, report);
-	write_list(w, "newKeys", &report->new_keys);
+	json_member_strings(w, "newKeys", &report->new_keys);
 	rotation_kms_write_json(report, w);
 	json_member_u64(w, "revision", report->revision);
 	json_member_u64(w, "objects", report->objects);
@@ -401,8 +399,8 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	write_servers(w, report);
 	write_counts(w, report);
 	write_outside(w, report);
-	write_list(w, "evidence", &report->evidence);
-	write_list(w, "remains", &report->remains);
+	json_member_strings(w, "evidence", &report->evidence);
+	json_member_strings(w, "remains", &report->remains);
 	json_key(w, "phases");
 	json_array_begin(w);
 	for (size_t i = 0; i < report->phase_count; i++) {

@@ -18,15 +18,6 @@ static void write_group(struct json_writer *w, const struct snapshot_group *grou
 	json_object_end(w);
 }
 
-static void write_names(struct json_writer *w, const char *member, const struct strings *names)
-{
-	json_key(w, member);
-	json_array_begin(w);
-	for (size_t i = 0; i < names->count; i++)
-		json_string(w, names->items[i]);
-	json_array_end(w);
-}
-
 void snapshot_census_write_json(const struct snapshot_census *census, struct json_writer *w)
 {
 	json_object_begin(w);
@@ -38,8 +29,8 @@ void snapshot_census_write_json(const struct snapshot_census *census, struct jso
 	json_member_u64(w, "compactedRevision", census->compacted_revision);
 	json_member_string(w, "prefix", census->prefix);
 	json_member_bool(w, "configurationKnown", census->config_known);
-	write_names(w, "needs", &census->needs);
-	write_names(w, "historyNeeds", &census->history_needs);
+	json_member_strings(w, "needs", &census->needs);
+	json_member_strings(w, "historyNeeds", &census->history_needs);
 	census_keys_write_json(w, "newest", census->newest, census->newest_count);
 	census_keys_write_json(w, "history", census->history, census->history_count);
 	json_key(w, "groups");

@@ -46,5 +46,3 @@ _must_check_ int config_check(const struct encryption_config *config, struct err
 /* As config_key_equal, and the timeout too: what an edit has to reach. */
 bool config_key_same(const struct config_key *a, const struct config_key *b);
 bool config_shape_same(const struct config_shape *a, const struct config_shape *b);
-void config_key_copy(struct config_key *to, const struct config_key *from);
-void config_key_clear(struct config_key *key); /* frees the contents */

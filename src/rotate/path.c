@@ -76,15 +76,6 @@ static bool any_pattern(const struct config_shape *from, const struct config_sha
 
 /* --- building --- */
 
-static struct config_key copy_key(const struct config_key *key)
-{
-	struct config_key copy = *key;
-	copy.name = xstrdup(key->name ? key->name : "");
-	copy.kms_endpoint = key->kms_endpoint ? xstrdup(key->kms_endpoint) : NULL;
-	copy.kms_key_id = key->kms_key_id ? xstrdup(key->kms_key_id) : NULL;
-	return copy;
-}
-
 /* Adds a key that only reads: behind the write key and the read keys added before; plaintext goes last. */
 static void add_read_key(struct config_rule *rule, const struct config_key *key, size_t *at)
 {
@@ -93,7 +84,7 @@ static void add_read_key(struct config_rule *rule, const struct config_key *key,
 	size_t position = key->type == PROVIDER_IDENTITY ? rule->key_count : (*at)++;
 	rule->keys = xreallocarray(rule->keys, rule->key_count + 1, sizeof(*rule->keys));
 	memmove(rule->keys + position + 1, rule->keys + position, (rule->key_count - position) * sizeof(*rule->keys));
-	rule->keys[position] = copy_key(key);
+	config_key_copy(&rule->keys[position], key);
 	rule->key_count++;
 }
 
@@ -110,7 +101,7 @@ static struct config_rule *append_rule(struct config_shape *shape)
 	struct config_rule *rule = &shape->rules[shape->rule_count++];
 	*rule = (struct config_rule){.key_count = 1};
 	rule->keys = xcalloc(1, sizeof(*rule->keys));
-	rule->keys[0] = copy_key(&plaintext_key);
+	config_key_copy(&rule->keys[0], &plaintext_key);
 	return rule;
 }
 

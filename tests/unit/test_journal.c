@@ -10,6 +10,18 @@ static void fill(struct journal *journal, const char *const *hashes)
 		journal_add_hash(journal, (int)(hashes[i][0] - '0'), hashes[i], false);
 }
 
+/* [a] [a,b] [b,a] [b], with all that a journal needs to be read again. */
+static struct journal *whole(const char *const *hashes)
+{
+	struct journal *journal = xcalloc(1, sizeof(*journal));
+	fill(journal, hashes);
+	journal->rotation = xstrdup("r");
+	journal->started = xstrdup("t");
+	journal->request = xstrdup("q");
+	journal->path = path_parse("secrets=a", "secrets=b");
+	return journal;
+}
+
 /* "STEP..." is a hash. One of a pipeline's own stands behind the hash of the file that it was made from. */
 static const struct {
 	const char *name;
@@ -53,16 +65,11 @@ static void test_aside(void **state)
 static void test_turned_back(void **state)
 {
 	static const char *const hashes[] = {"0a", "1a", "1b", "2a", NULL};
-	struct journal *journal = xcalloc(1, sizeof(*journal)), *read = NULL;
+	struct journal *journal = whole(hashes), *read = NULL;
 	struct path *back = NULL;
 	struct error *err = NULL;
 	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
 	(void)state;
-	fill(journal, hashes);
-	journal->rotation = xstrdup("r");
-	journal->started = xstrdup("t");
-	journal->request = xstrdup("q");
-	journal->path = path_parse("secrets=a", "secrets=b");
 	assert_ok(path_abort(journal->path, 1, false, &back, &err), err);
 	journal_turn_back(journal, back);
 	assert_int_equal(journal_step_of(journal, "0a"), 1);
@@ -105,15 +112,10 @@ static void test_many_tries(void **state)
 static void test_pending(void **state)
 {
 	static const char *const hashes[] = {"0a", "1a", NULL};
-	struct journal *journal = xcalloc(1, sizeof(*journal)), *read = NULL;
+	struct journal *journal = whole(hashes), *read = NULL;
 	struct error *err = NULL;
 	struct json_writer w = JSON_WRITER_INIT(JOURNAL_MAX);
 	(void)state;
-	fill(journal, hashes);
-	journal->rotation = xstrdup("r");
-	journal->started = xstrdup("t");
-	journal->request = xstrdup("q");
-	journal->path = path_parse("secrets=a", "secrets=b");
 	journal_add_hash(journal, 2, "2a", true);
 	journal_add_hash(journal, 2, "2b", true);
 	journal_write_json(&w, journal);
