@@ -42,8 +42,19 @@ class KmsPlugin:
     def start(self):
         self.child = processes.Child("kms-plugin", [
             parts.binary("kms-plugin"), "-listen", self._socket, "-control", self._control], self._log)
-        processes.wait_until(lambda: os.path.exists(self._control), 20, "the KMS plugin listens")
+        processes.wait_until(self._listens, 20, "the KMS plugin listens")
         self.tell()
+
+    def _listens(self):
+        """The socket's file is there a moment before somebody answers at it."""
+        line = _Unix(self._control)
+        try:
+            line.connect()
+        except OSError:
+            return False
+        finally:
+            line.close()
+        return True
 
     def kill(self):
         if self.child:
