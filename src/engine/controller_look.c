@@ -423,8 +423,6 @@ static const char *why_no_census(const struct controller *c, size_t i)
 	return "its agent has it no more";
 }
 
-/* One that all agents took by the last order: what any of them doubts is in doubt. One that an agent no longer has, since
- * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
 /* The longest of all: how long history may stay. 0: nobody compacts. */
 static uint64_t compaction_interval(const struct controller *c)
 {
@@ -437,9 +435,12 @@ static uint64_t compaction_interval(const struct controller *c)
 	return longest;
 }
 
+/* One that all agents took by the last order: what any of them doubts is in doubt. One that an agent no longer has, since
+ * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
 static void observe_census(struct controller *c, uint64_t now)
 {
 	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};
+	const struct key_server_status *fullest = NULL;
 	bool taken = c->census.seen.begun == whole.begun;
 	if (c->census.sequence == 0)
 		return;
@@ -462,10 +463,12 @@ static void observe_census(struct controller *c, uint64_t now)
 		whole.does_not_open = good && status->census.does_not_open > whole.does_not_open
 					      ? status->census.does_not_open
 					      : whole.does_not_open;
-		if (good && !whole.groups) {
-			take_groups(status, &whole);
-			whole.revision = status->census.revision;
-		}
+		if (good && (!fullest || (status->census.complete && !fullest->census.complete)))
+			fullest = status;
+	}
+	if (fullest) {
+		take_groups(fullest, &whole);
+		whole.revision = fullest->census.revision;
 	}
 	uint64_t interval = compaction_interval(c);
 	whole.finished = taken ? c->census.seen.finished : now;

@@ -478,13 +478,31 @@ static bool group_alarms(const struct view *v, size_t index)
 	return false;
 }
 
+/* What was found is there, whatever was missed. A server that lacks a key cannot list what is under it, so that no census
+ * is complete before it has the key again. */
+static bool read_key_missing(const struct view *v)
+{
+	for (size_t g = 0; g < v->seen->census.group_count && !old_census(v); g++) {
+		const struct census_group *group = &v->seen->census.groups[g];
+		for (size_t i = 0; counts(group) && i < v->seen->server_count; i++) {
+			size_t step = (size_t)v->seen->servers[i].file_step;
+			if (readable_at(v, step, group) || !only_adds_read_keys(v, step) ||
+			    !readable_at(v, step + 1, group))
+				continue;
+			v->decision->group = (int)g;
+			return rescue(v, i, step + 1, REASON_UNREADABLE);
+		}
+	}
+	return false;
+}
+
 static bool census_alarms(const struct view *v)
 {
 	const struct census_observation *census = &v->seen->census;
 	if (census->begun == 0)
 		return act(v, ACTION_CENSUS, phase_of_looking(v), REASON_PREFLIGHT);
 	if (!census->complete)
-		return census_again(v, phase_of_looking(v), REASON_CENSUS_INCOMPLETE);
+		return read_key_missing(v) || census_again(v, phase_of_looking(v), REASON_CENSUS_INCOMPLETE);
 	for (size_t g = 0; g < census->group_count; g++)
 		if (group_alarms(v, g))
 			return true;

@@ -265,6 +265,7 @@ CHANGE(elsewhere_under_another_kms, found(s, NULL, "kms:w", 1)->key_id = text("1
 CHANGE(the_kms_is_not_known, s->seen.kms_why = text("kms/v: sealed"))
 CHANGE(secrets_under_kms1, found(s, "secrets", "kms1:v", 1))
 CHANGE(no_secrets_under_a, found(s, "secrets", "a", 0))
+CHANGE(no_secrets_under_b, found(s, "secrets", "b", 0))
 CHANGE(configmaps_under_a, found(s, "configmaps", "a", 2))
 CHANGE(configmaps_under_b, found(s, "configmaps", "b", 2))
 CHANGE(pods_in_plaintext, found(s, "pods", "-", 9))
