@@ -145,10 +145,11 @@ static void print_progress(FILE *out, const struct key_rotation *rotation)
 	if (rotation->status.progress.total == 0)
 		return;
 	fprintf(out, "rewritten  %s of %s", done, total);
-	if (rotation->status.progress.done < rotation->status.progress.total)
+	bool over = rotation_is_over(rotation);
+	if (!over && rotation->status.progress.done < rotation->status.progress.total)
 		fprintf(out, ", %llu/s, %s left", (unsigned long long)rotation->status.progress.per_second,
 			rotation->status.progress.eta_seconds ? left : "?");
-	if (rotation->status.progress.namespace_)
+	if (!over && rotation->status.progress.namespace_)
 		fprintf(out, ", namespace %s", at);
 	fputc('\n', out);
 }

@@ -50,6 +50,21 @@ def living_in(folder):
 
 
 class Demo(unittest.TestCase):
+    @unittest.skipUnless(os.environ.get("KUBE_REKEY_TEST_ALL"), "minutes")
+    def test_high_availability(self):
+        """The recipe loses secrets and ours does not; both are shown."""
+        temporary = self.enterContext(tempfile.TemporaryDirectory())
+        code, raw = on_a_terminal([sys.executable, "demo_ha.py", "--secrets", "400"], cwd=HERE,
+                                  env={**os.environ, "KUBE_REKEY": binary(), "TMPDIR": temporary})
+        shown = ESCAPES.sub("", raw)
+        self.assertEqual(code, 0, shown)
+        self.assertRegex(shown, r"[1-9]\d* secrets LOST")
+        self.assertIn("apiserver-2 has not loaded", shown)
+        self.assertIn("kill -9, 20 of 20", shown)
+        self.assertRegex(shown, r"The recipe lost \d+ secrets. kube-rekey lost none.")
+        self.assertNotRegex(raw, KEY)
+        self.assertEqual(os.listdir(temporary), [])
+
     def test_demo(self):
         temporary = self.enterContext(tempfile.TemporaryDirectory())
         code, raw = on_a_terminal([sys.executable, "demo.py"], cwd=HERE,

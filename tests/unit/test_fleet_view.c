@@ -75,6 +75,9 @@ static void test_what_is_printed(void **state)
 	/* Both servers of the rotation, and why the second no longer counts. */
 	assert_says(text, "forgotten as gone for good, by jane at 2026-11-22T11:10:00Z");
 	assert_null(strstr(text, "c2VhbGVk"));
+	s.rotation->status.outcome = xstrdup("Done");
+	_cleanup_free_ char *over = printed(&s);
+	assert_says(over, "rewritten  1,204 of 10,412\n");
 	close_scene(&s);
 }
 
