@@ -45,11 +45,12 @@ void etcd_value_reader_feed(struct etcd_value_reader *reader, const uint8_t *byt
 /* The value is complete. The result belongs to the reader and is valid until the next start. */
 const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *reader);
 
-/* Opens a whole value with the bytes of a local key. `etcd_key` is the full etcd key (AAD of aesgcm). 0 and the
+/* Opens a whole value with the bytes of its key. `etcd_key` is the full etcd key (AAD of aesgcm). 0 and the
  * plaintext,
  * or -ERROR_INPUT when it does not open, or opens to something that is no Kubernetes object ("k8s\0" or '{' first:
  * CBC has
- * no integrity of its own). For aescbc, aesgcm and secretbox, with the prefix still on. */
+ * no integrity of its own). For aescbc, aesgcm, secretbox, and kms v2, whose `key` is the decrypted DEK source; with the
+ * prefix still on. */
 struct secret;
 int etcd_value_open(enum provider_type provider, const struct secret *key, const char *etcd_key, size_t etcd_key_len,
 		    const uint8_t *value, size_t value_len, struct secret **ret);

@@ -12,10 +12,14 @@
 
 static int check_options(const struct options *options, struct error **err)
 {
-	static const char *const fitting[] = {"--snapshot", "--encryption-config", "--etcd-prefix", "--output"};
+	static const char *const fitting[] = {"--snapshot", "--encryption-config", "--etcd-prefix", "--output",
+					      "--open"};
 	if (options->argument_count > 0)
 		return error_set(err, ERROR_USAGE, "--snapshot reads all of the file: %s does not go with it",
 				 options->arguments[0]);
+	if (options->open && !options->encryption_config)
+		return error_set(err, ERROR_USAGE,
+				 "--open needs --encryption-config FILE: keys, and where plugins are");
 	const char *other = options_given_beside(options, fitting, ELEMENTS(fitting));
 	return other ? error_set(err, ERROR_USAGE, "--snapshot reads a file and no cluster: %s does not go with it",
 				 other)
@@ -52,23 +56,29 @@ int census_snapshot(struct command_context *context, struct error **err)
 	const struct options *options = &context->options;
 	_cleanup_(encryption_config_freep) struct encryption_config *config = NULL;
 	_cleanup_(snapshot_census_freep) struct snapshot_census *census = NULL;
+	_cleanup_(loop_freep) struct loop *loop = NULL;
 	int rc = check_options(options, err);
 	if (rc == 0 && options->encryption_config)
 		rc = session_read_config(options->encryption_config, &config, err);
+	if (rc == 0 && options->open)
+		rc = loop_new(&loop, err);
 	if (rc < 0)
 		return rc;
 	const struct snapshot_options take = {
 		.path = options->snapshot,
 		.etcd_prefix = options->etcd_prefix ? options->etcd_prefix : "/registry",
 		.config = config,
+		.loop = loop,
 		.on_progress = show_progress,
 		.arg = context,
 	};
 	rc = snapshot_census_take(&take, &census, err);
 	screen_clear(&context->screen);
+	context->signal = loop ? loop_signal(loop) : 0;
 	if (rc < 0)
 		return rc;
 	print(context, census);
 	context->printed_document = true;
-	return snapshot_census_verdict(census, err);
+	rc = snapshot_census_verdict(census, err);
+	return rc == 0 && options->open ? snapshot_census_opened(census, err) : rc;
 }

@@ -56,6 +56,7 @@ static int one_object(struct command_context *context, const struct session *ses
 static int whole(struct command_context *context, const struct session *session, struct error **err)
 {
 	struct census_options options = present_census_options(context, session);
+	options.ask_plugins = context->options.open;
 	_cleanup_(census_freep) struct census *census = NULL;
 	int rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
@@ -74,7 +75,8 @@ static int whole(struct command_context *context, const struct session *session,
 	}
 	fflush(stdout);
 	context->printed_document = true;
-	return census_verdict(census, err);
+	rc = census_verdict(census, err);
+	return rc == 0 && context->options.open ? census_opened(census, err) : rc;
 }
 
 int cmd_census(struct command_context *context, struct error **err)
@@ -86,7 +88,10 @@ int cmd_census(struct command_context *context, struct error **err)
 		return error_set(
 			err, ERROR_USAGE,
 			"a census reads all namespaces; -n goes with one object, such as secret/app -n default");
-	int rc = session_open(context, SESSION_ETCD, &session, err);
+	if (context->options.argument_count > 0 && context->options.open)
+		return error_set(err, ERROR_USAGE, "--open reads all values; it does not go with one object");
+	/* With nothing to open by, nothing would be opened. */
+	int rc = session_open(context, SESSION_ETCD | (context->options.open ? SESSION_CONFIG : 0), &session, err);
 	if (rc < 0)
 		return rc;
 	return context->options.argument_count > 0 ? one_object(context, &session, err) : whole(context, &session, err);

@@ -39,7 +39,7 @@ int cmd_gate(struct command_context *context, struct error **err)
 	if (rc < 0)
 		return rc;
 	struct rotation_options options = rotating_options(context, &session);
-	options.read_only = true;
+	options.read_only = options.open_kms = true;
 	rc = rotation_open(&options, &rotation, err);
 	uint64_t valid_until = 0;
 	if (rc == 0)

@@ -81,6 +81,7 @@ static int rotate_file(struct command_context *context, struct session *session,
 	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
 	struct run_view view = {.context = context};
 	struct rotation_options options = rotating_options(context, session);
+	options.open_kms = true;
 	options.on_decision = show_decision;
 	options.on_phase = show_phase;
 	options.on_sweep = show_sweep;

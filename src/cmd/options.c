@@ -47,6 +47,10 @@ static const struct option table[] = {
 	{"--snapshot", NULL, KIND_TEXT, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
 	 "which keys this backup of etcd needs (etcdctl snapshot save, or member/snap/db); no cluster is asked. With "
 	 "--encryption-config its newest values are opened"},
+	{"--open", NULL, KIND_FLAG, FIELD(open), OPTIONS_OPEN, NULL,
+	 "values under KMS v2 are opened, too: one Decrypt call of the plugin for each data encryption key, which may "
+	 "cost "
+	 "quota; exit 1 where any encrypted value is not opened"},
 	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
 	 "a resource; repeatable (default: all that are encrypted)"},
 	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",

@@ -23,6 +23,7 @@ enum option_group {
 	OPTIONS_CHECK = 1 << 14,   /* what is looked for */
 	OPTIONS_BACKUP = 1 << 15,  /* a backup of etcd instead of a cluster */
 	OPTIONS_BACKUPS = 1 << 16, /* backups of etcd beside a cluster */
+	OPTIONS_OPEN = 1 << 17,    /* how far values are opened */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -45,6 +46,7 @@ struct options {
 		*new_key_copy, *record, *state_dir;
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
+	bool open;
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;

@@ -59,6 +59,7 @@ static void forget_counts(struct census *census)
 	census->outside_count = census->outside_plain = census->expected_plain = census->outside_unknown = 0;
 	census->values = census->bytes = 0;
 	census->stale = census->unknown = census->unreadable = census->opened = census->does_not_open = 0;
+	census->not_opened = census->refused = census->refused_writes = 0;
 	for (size_t i = 0; i < census->etcd_count; i++)
 		census->etcds[i].revision = census->etcds[i].first_revision = 0;
 }
@@ -96,6 +97,8 @@ static void scan_clear(struct census_scan *scan)
 static void scan_free(struct census_scan *scan)
 {
 	scan_clear(scan);
+	kms_opener_free(scan->opener);
+	free(scan->rules);
 	free(scan->prefix);
 	free(scan->counted);
 	free(scan->nests);
@@ -205,6 +208,12 @@ static int prepare(struct census_scan *scan, const bool *wanted, struct error **
 	}
 	scan->tallies = xcalloc(census->resource_count + 1, sizeof(*scan->tallies));
 	scan->counts = xcalloc(census->etcd_count, sizeof(*scan->counts));
+	scan->rules = xcalloc(census->resource_count + 1, sizeof(*scan->rules));
+	for (size_t i = 0; scan->options->open_with && i < census->resource_count; i++)
+		scan->rules[i] = config_shape_rule(encryption_config_shape(scan->options->open_with),
+						   census->resources[i].entry->storage);
+	if (scan->options->open_with && scan->options->ask_plugins)
+		scan->opener = kms_opener_new(scan->options->loop);
 	note_unserved(census, scan->options->shape, scan->options->resources);
 	return 0;
 }
@@ -454,6 +463,7 @@ static int take(struct census_scan *scan, struct error **err)
 	if (rc < 0)
 		return rc;
 	take_tallies(scan);
+	census->decrypt_calls = scan->opener ? kms_opener_calls(scan->opener) : 0;
 	check_proofs(census);
 	rc = census->complete ? census_counts_compare(scan, err) : 0;
 	if (rc < 0)
@@ -468,6 +478,7 @@ int census_take(const struct census_options *options, struct census **ret, struc
 	census->complete = true;
 	census->whole_keyspace = options->whole_keyspace;
 	census->shape_known = options->shape != NULL;
+	census->plugins_asked = options->open_with && options->ask_plugins;
 	census->by_key_id = options->path && path_follows_kms(options->path);
 	census->begun = clock_monotonic();
 	int rc = look_at_etcds(census, options, err);

@@ -28,6 +28,8 @@ struct census_options {
 	const struct path *path;          /* of a rotation: what any of its steps encrypts is read too; NULL */
 	/* opens each local value with this configuration's keys; NULL: no */
 	const struct encryption_config *open_with;
+	/* with `open_with`: values under KMS v2 too, by one Decrypt of the plugin for each data encryption key */
+	bool ask_plugins;
 	/* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
 	const struct strings *chosen;
 	/* every key of every etcd, outside the map too; else the chosen prefixes */
@@ -63,6 +65,9 @@ struct census_key {
 	/* the effective rule can read it; false: unreadable objects! (true when shape is NULL) */
 	bool in_config;
 	char *example; /* an etcd key under it: the first one found */
+	/* Of `objects`; the others were not opened. refused: their plugin answered that it does not decrypt their key. */
+	uint64_t opened, does_not_open, refused;
+	char *why_closed; /* of the first that was neither opened nor found broken, where a plugin said something; NULL */
 };
 struct census_resource {
 	const struct map_entry *entry;
@@ -117,7 +122,12 @@ struct census {
 	uint64_t values, bytes; /* read in all */
 	uint64_t stale, unknown, unreadable, opened, does_not_open;
 	char *does_not_open_example;
-	uint64_t begun, finished; /* monotonic */
+	/* encrypted ones of a resource that nobody opened, unreadable and refused ones among them */
+	uint64_t not_opened;
+	uint64_t refused, refused_writes; /* refused_writes: of those, under the write key */
+	uint64_t decrypt_calls;           /* that plugins were asked */
+	bool plugins_asked;               /* census_options.ask_plugins */
+	uint64_t begun, finished;         /* monotonic */
 	bool whole_keyspace, shape_known;
 	bool by_key_id; /* its path follows a KMS */
 };
@@ -131,6 +141,8 @@ void census_freep(struct census **census);
 /* 0 only where every value was read, is known, readable and under its write key; else -ERROR_FINDING with the first
  * reason why not. */
 _must_check_ int census_verdict(const struct census *census, struct error **err);
+/* 0 where each encrypted value was opened; -ERROR_FINDING with how many were not, and why. */
+_must_check_ int census_opened(const struct census *census, struct error **err);
 /* As next_action wants it (`compacted` and `compaction_expected` are the caller's). */
 void census_observe(const struct census *census, struct census_observation *ret);
 /* The document of the command contract (kind Census), and the table for people. */
@@ -147,6 +159,9 @@ _must_check_ int census_one(const struct census_options *options, const struct k
 			    struct error **err);
 /* "aescbc/key1", "plaintext", "kms v2/vault key ID arn:...": for people, long names cut. New string. */
 char *census_key_label(const struct census_key *key);
+/* "12 values under kms v2/vault key ID k were not opened: WHY" for keys[i], if it is the first of those like it and such are
+ * there; else NULL. New string. */
+char *census_closed_text(const struct census_key *keys, size_t count, size_t i);
 void census_key_free(struct census_key *key); /* what census_one handed out; NULL is fine */
 /* Every etcd compacted at or beyond this census' revisions? -ERROR_REFUSED when these are not the census' etcds. */
 _must_check_ int census_is_compacted(const struct census *census, struct etcd *const *etcds, size_t etcd_count,

@@ -2,6 +2,7 @@
 #pragma once
 #include "engine/census.h"
 #include "engine/etcd_probe.h"
+#include "engine/kms_opener.h"
 
 /* Values counted by the key they are under. */
 struct tally {
@@ -22,7 +23,9 @@ void census_keys_free(struct census_key **keys, size_t *count); /* leaves NULL, 
 /* The keys of an array that differ from `like` in nothing but their DEK source. */
 struct census_key_sum {
 	const struct census_key *first; /* NULL: none */
-	uint64_t objects, bytes;
+	uint64_t objects, bytes, opened, does_not_open, refused;
+	uint64_t not_opened; /* encrypted ones, refused among them */
+	const char *why;     /* of one that was refused, else of one that nobody knows about; NULL */
 	size_t dek_sources;
 	bool lumped;
 };
@@ -37,6 +40,10 @@ void census_key_judge(struct census_key *key, const struct config_rule *rule);
 
 /* Whether a whole value (kv->value; NULL: no) opens with the bytes of the key that it names. */
 bool census_value_opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv);
+/* The plugin of `rule` that a value under KMS v2 names; NULL: it is under something else, or the rule (NULL: none) lacks it. */
+const struct config_key *census_value_plugin(const struct config_rule *rule, const struct etcd_value_info *info);
+/* What came of opening a value. `why`: as kms_opener_try has it, NULL where no plugin is to be asked. */
+void census_key_add_opening(struct census_key *key, enum kms_opening opening, const char *why);
 /* An array of keys, as a member of the object in hand. */
 void census_keys_write_json(struct json_writer *w, const char *member, const struct census_key *keys, size_t count);
 
@@ -55,7 +62,9 @@ struct census_scan {
 	bool *nests;           /* per map entry: another one's prefix lies within its own */
 	struct tally *tallies; /* per resource */
 	struct tally outside, foreign;
-	struct census_counts *counts; /* per etcd */
+	const struct config_rule **rules; /* per resource: what its values are opened by; NULL */
+	struct kms_opener *opener;        /* NULL: plugins are not asked */
+	struct census_counts *counts;     /* per etcd */
 	bool too_many_keys;
 	uint64_t total; /* values expected, as far as known */
 };
@@ -66,9 +75,10 @@ _must_check_ int census_scan_all(struct census_scan *scan, struct error **err);
 /* Keys at which the reading of one etcd (of one entry's prefix, where `only` is not NULL) is cut into ranges: in order,
  * each once; none is fine. Waits. */
 void census_bounds(const struct census_scan *scan, size_t etcd, const struct map_entry *only, struct strings *ret);
-/* One value of etcd number `etcd`. `only`: the entry whose prefix is being read, NULL for the whole keyspace. */
-void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
-		       const struct map_entry **cache, const struct etcd_kv *kv);
+/* One value of etcd number `etcd`. `only`: the entry whose prefix is being read, NULL for the whole keyspace. -ERROR_BUSY,
+ * with nothing counted, where its key is to be asked for first (kms_opener_ask). */
+_must_check_ int census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
+				   const struct map_entry **cache, const struct etcd_kv *kv);
 /* Asks the API server how many objects there are of each chosen resource in this etcd, at the revision that is read:
  * beside the pages, for etcd walks through all keys of a resource to tell. */
 void census_counts_start(struct census_scan *scan, size_t etcd);

@@ -43,16 +43,13 @@ static void write_generations(struct json_writer *w, const struct census_key *ke
 static void write_key(struct json_writer *w, const struct census_key *keys, size_t count, size_t first)
 {
 	const struct census_key *key = &keys[first];
-	struct census_key sum = *key;
+	struct census_key_sum sum = census_key_sum(keys, count, key);
+	uint64_t oldest = key->oldest_revision, newest = key->newest_revision;
 	for (size_t i = first + 1; i < count; i++) {
 		if (!same_key(&keys[i], key))
 			continue;
-		sum.objects += keys[i].objects;
-		sum.bytes += keys[i].bytes;
-		if (keys[i].oldest_revision < sum.oldest_revision)
-			sum.oldest_revision = keys[i].oldest_revision;
-		if (keys[i].newest_revision > sum.newest_revision)
-			sum.newest_revision = keys[i].newest_revision;
+		oldest = keys[i].oldest_revision < oldest ? keys[i].oldest_revision : oldest;
+		newest = keys[i].newest_revision > newest ? keys[i].newest_revision : newest;
 	}
 	json_object_begin(w);
 	json_member_string(w, "provider", provider_name(key->provider));
@@ -64,8 +61,13 @@ static void write_key(struct json_writer *w, const struct census_key *keys, size
 	json_member_u64(w, "kmsVersion", key->kms_version);
 	write_generations(w, keys, count, key);
 	json_member_u64(w, "bytes", sum.bytes);
-	json_member_u64(w, "oldestRevision", sum.oldest_revision);
-	json_member_u64(w, "newestRevision", sum.newest_revision);
+	json_member_u64(w, "opened", sum.opened);
+	json_member_u64(w, "doesNotOpen", sum.does_not_open);
+	json_member_u64(w, "notOpened", sum.not_opened);
+	json_member_u64(w, "refused", sum.refused);
+	json_member_string(w, "whyNotOpened", sum.why ? sum.why : "");
+	json_member_u64(w, "oldestRevision", oldest);
+	json_member_u64(w, "newestRevision", newest);
 	json_member_string(w, "example", key->example ? key->example : "");
 	json_object_end(w);
 }
@@ -187,6 +189,9 @@ void census_write_json(const struct census *census, struct json_writer *w)
 	json_member_u64(w, "opened", census->opened);
 	json_member_u64(w, "doesNotOpen", census->does_not_open);
 	json_member_string(w, "doesNotOpenExample", census->does_not_open_example ? census->does_not_open_example : "");
+	json_member_u64(w, "notOpened", census->not_opened);
+	json_member_u64(w, "refused", census->refused);
+	json_member_u64(w, "decryptCalls", census->decrypt_calls);
 	json_member_u64(w, "values", census->values);
 	json_member_u64(w, "bytes", census->bytes);
 	json_key(w, "seconds");

@@ -67,7 +67,8 @@ void census_observe(const struct census *census, struct census_observation *ret)
 		.finished = census->finished,
 		.complete = census->complete && census->whole_keyspace,
 		.revision = census->revision,
-		.does_not_open = census->does_not_open,
+		/* What the plugin of the write key does not decrypt today, no server reads after its next start. */
+		.does_not_open = census->does_not_open + census->refused_writes,
 	};
 	if (census->why)
 		seen.why = xstrdup(census->why);

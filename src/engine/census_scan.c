@@ -32,6 +32,7 @@ struct range {
 	uint64_t page_keys, page_bytes;
 	uint64_t limit;
 	bool broken; /* a key that cannot be where it was sent */
+	bool asks;   /* the page ends here for now: a plugin is asked first */
 };
 
 static void range_clear(struct range *range)
@@ -82,11 +83,15 @@ static int on_value(void *arg, const struct etcd_kv *kv)
 		range->broken = true;
 		return -ERROR_PROTOCOL;
 	}
+	int rc = census_scan_value(scan, range->index, range->only, &range->cache, kv);
+	if (rc < 0) {
+		range->asks = true;
+		return rc;
+	}
 	go_behind(range, kv);
 	range->seen++;
 	range->page_keys++;
 	range->page_bytes += kv->key_len + kv->value_size + KV_OVERHEAD;
-	census_scan_value(scan, range->index, range->only, &range->cache, kv);
 	return 0;
 }
 
@@ -206,7 +211,16 @@ static int read_page(struct range *range, bool *ret_more, struct error **err)
 	uint64_t pause = PAGE_PAUSE;
 	for (int attempt = 1;; attempt++, pause *= 2) {
 		_cleanup_error_ failed = NULL;
+		range->asks = false;
 		int rc = fetch_page(range, ret_more, &failed);
+		if (range->asks) {
+			rc = kms_opener_ask(range->scan->opener, err);
+			if (rc < 0)
+				return rc;
+			attempt = 0;
+			pause = PAGE_PAUSE / 2;
+			continue;
+		}
 		if (rc == 0) {
 			if (range->page_keys > 0)
 				range->limit = page_limit(range->page_keys, range->page_bytes, PAGE_MIN);

@@ -111,7 +111,7 @@ static void add_rows(struct key_table *table, const struct census *census)
 
 /* ---- findings ---- */
 
-static void resource_findings(struct key_table *table, const struct census_resource *resource)
+static void resource_findings(struct key_table *table, const struct census_resource *resource, bool asked)
 {
 	const char *name = resource->entry->resource->resource;
 	for (size_t i = 0; i < resource->key_count; i++) {
@@ -135,6 +135,11 @@ static void resource_findings(struct key_table *table, const struct census_resou
 	if (resource->does_not_open > 0)
 		key_table_finding(table, TONE_BAD, "%s: %s %s not open with the key of that name", name, broken,
 				  key_table_plural(resource->does_not_open, "value does", "values do"));
+	for (size_t i = 0; asked && i < resource->key_count; i++) {
+		_cleanup_free_ char *closed = census_closed_text(resource->keys, resource->key_count, i);
+		if (closed && resource->keys[i].in_config)
+			key_table_finding(table, TONE_BAD, "%s: %s", name, closed);
+	}
 }
 
 static void outside_findings(struct key_table *table, const struct census *census)
@@ -178,7 +183,7 @@ static void write_findings(struct key_table *table, const struct census *census)
 				  key_table_plural(census->stale, "value is", "values are"),
 				  key_table_plural(census->stale, "its", "their"));
 	for (size_t i = 0; i < census->resource_count; i++)
-		resource_findings(table, &census->resources[i]);
+		resource_findings(table, &census->resources[i], census->plugins_asked);
 	outside_findings(table, census);
 	for (size_t i = 0; i < census->notes.count; i++)
 		key_table_finding(table, TONE_WARN, "%s", census->notes.items[i]);
@@ -199,6 +204,15 @@ static void write_proof(struct key_table *table, const struct census *census)
 					      census->whole_keyspace ? "The whole keyspace: " : "", values, bytes, at,
 					      took, census->complete ? "; proved to be this API server's etcd" : "");
 	key_table_wrapped(table, TONE_PLAIN, "", text);
+	_cleanup_free_ char *opened = text_human_count(census->opened), *closed = text_human_count(census->not_opened);
+	_cleanup_free_ char *opening =
+		xasprintf("%s of them opened with the configuration's keys%s%s%s", opened,
+			  census->not_opened > 0 ? ", and " : "", census->not_opened > 0 ? closed : "",
+			  census->not_opened == 0 ? ""
+			  : census->plugins_asked ? " encrypted ones not"
+						  : " encrypted ones not (--open asks KMS plugins, too)");
+	if (census->opened + census->not_opened > 0)
+		key_table_wrapped(table, TONE_PLAIN, "", opening);
 	if (census->complete)
 		return;
 	key_table_wrapped(table, TONE_BAD, "INCOMPLETE: ", census->why ? census->why : "");

@@ -7,6 +7,7 @@ void census_key_clear(struct census_key *key)
 	free(key->key_id);
 	free(key->dek_source);
 	free(key->example);
+	free(key->why_closed);
 }
 
 void census_key_free(struct census_key *key)
@@ -137,6 +138,15 @@ void census_key_add(struct census_key *key, const struct etcd_kv *kv)
 	key->bytes += kv->value_size;
 }
 
+void census_key_add_opening(struct census_key *key, enum kms_opening opening, const char *why)
+{
+	key->opened += opening == KMS_OPENED;
+	key->does_not_open += opening == KMS_BROKEN;
+	key->refused += opening == KMS_REFUSED;
+	if (opening != KMS_OPENED && opening != KMS_BROKEN && why && !key->why_closed)
+		key->why_closed = xstrdup(why);
+}
+
 bool census_key_matches(const struct config_key *key, enum provider_type provider, unsigned kms_version,
 			const char *name)
 {
@@ -197,10 +207,32 @@ struct census_key_sum census_key_sum(const struct census_key *keys, size_t count
 			sum.first = &keys[i];
 		sum.objects += keys[i].objects;
 		sum.bytes += keys[i].bytes;
+		sum.opened += keys[i].opened;
+		sum.does_not_open += keys[i].does_not_open;
+		if (keys[i].why_closed && (!sum.why || (sum.refused == 0 && keys[i].refused > 0)))
+			sum.why = keys[i].why_closed;
+		sum.refused += keys[i].refused;
 		sum.lumped |= keys[i].lumped;
 		sum.dek_sources++;
 	}
+	if (like->provider != PROVIDER_IDENTITY)
+		sum.not_opened = sum.objects - sum.opened - sum.does_not_open;
 	return sum;
+}
+
+char *census_closed_text(const struct census_key *keys, size_t count, size_t i)
+{
+	struct census_key_sum sum = census_key_sum(keys, count, &keys[i]);
+	if (sum.first != &keys[i] || sum.not_opened == 0)
+		return NULL;
+	_cleanup_free_ char *label = census_key_label(&keys[i]), *values = text_human_count(sum.not_opened);
+	const char *why = sum.why              ? sum.why
+			  : !keys[i].in_config ? "the configuration does not have it"
+			  : keys[i].provider == PROVIDER_KMS && keys[i].kms_version == 1
+				  ? "the DEKs of KMS v1 are not asked for"
+				  : "its plugin was not asked";
+	return xasprintf("%s %s under %s %s not opened: %s", values, sum.not_opened == 1 ? "value" : "values", label,
+			 sum.not_opened == 1 ? "was" : "were", why);
 }
 
 char *census_key_label(const struct census_key *key)

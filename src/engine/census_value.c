@@ -5,16 +5,15 @@
 
 /* ---- values of a resource ---- */
 
-static void judge_new_key(struct census_scan *scan, const struct census_resource *resource, struct tally *tally,
-			  struct census_key *key)
+static void judge_new_key(struct census_scan *scan, size_t index, struct census_key *key)
 {
 	const struct census_options *options = scan->options;
-	const char *storage = resource->entry->storage;
+	const struct config_rule *rule = scan->rules[index];
+	struct tally *tally = &scan->tallies[index];
 	if (options->shape)
-		census_key_judge(key, config_shape_rule(options->shape, storage));
+		census_key_judge(key, config_shape_rule(options->shape, scan->census->resources[index].entry->storage));
 	if (!options->open_with || key->provider == PROVIDER_IDENTITY || key->provider == PROVIDER_KMS)
 		return;
-	const struct config_rule *rule = config_shape_rule(encryption_config_shape(options->open_with), storage);
 	/* A key that this configuration does not have has no bytes to open with: that its values are there says
 	 * enough. */
 	if (rule && config_rule_find(rule, key->provider, key->name))
@@ -44,7 +43,47 @@ static void count_unknown(struct census_scan *scan, struct census_resource *reso
 		resource->unknown_example = xstrdup(kv->key);
 }
 
-static void count_mapped(struct census_scan *scan, size_t index, const struct etcd_kv *kv)
+const struct config_key *census_value_plugin(const struct config_rule *rule, const struct etcd_value_info *info)
+{
+	if (!rule || info->state != ETCD_VALUE_KNOWN || info->provider != PROVIDER_KMS || info->kms_version != 2)
+		return NULL;
+	const struct config_key *key = config_rule_find(rule, PROVIDER_KMS, info->name);
+	return key && key->kms_version == info->kms_version ? key : NULL;
+}
+
+/* `opening`: what its plugin's key made of it. */
+static void count_opening(struct census_scan *scan, size_t index, struct census_key *key, const struct etcd_kv *kv,
+			  enum kms_opening opening, const char *why)
+{
+	struct census *census = scan->census;
+	const struct tally *tally = &scan->tallies[index];
+	const struct secret *local = tally->openers[key - tally->keys];
+	if (local)
+		opening = census_value_opens(local, key, kv) ? KMS_OPENED : KMS_BROKEN;
+	census_key_add_opening(key, opening, why);
+	switch (opening) {
+	case KMS_OPENED:
+		census->opened++;
+		return;
+	case KMS_BROKEN:
+		census->resources[index].does_not_open++;
+		census->does_not_open++;
+		if (!census->does_not_open_example)
+			census->does_not_open_example = xstrdup(kv->key);
+		return;
+	case KMS_REFUSED:
+		census->refused++;
+		census->refused_writes += key->write_key;
+		break;
+	case KMS_CLOSED:
+	case KMS_ASK:
+		break;
+	}
+	census->not_opened += key->provider != PROVIDER_IDENTITY;
+}
+
+static void count_mapped(struct census_scan *scan, size_t index, const struct etcd_kv *kv, enum kms_opening opening,
+			 const char *why)
 {
 	struct census *census = scan->census;
 	struct census_resource *resource = &census->resources[index];
@@ -60,7 +99,7 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 		return;
 	}
 	if (key->objects == 0)
-		judge_new_key(scan, resource, tally, key);
+		judge_new_key(scan, index, key);
 	census_key_add(key, kv);
 	if (scan->options->shape && !key->write_key) {
 		resource->stale++;
@@ -71,17 +110,7 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 		resource->unreadable++;
 		census->unreadable++;
 	}
-	const struct secret *opener = tally->openers[key - tally->keys];
-	if (!opener)
-		return;
-	if (census_value_opens(opener, key, kv)) {
-		census->opened++;
-		return;
-	}
-	resource->does_not_open++;
-	census->does_not_open++;
-	if (!census->does_not_open_example)
-		census->does_not_open_example = xstrdup(kv->key);
+	count_opening(scan, index, key, kv, opening, why);
 }
 
 /* ---- values outside the map ---- */
@@ -170,19 +199,28 @@ static const struct map_entry *entry_of(const struct census_scan *scan, size_t e
 	return entry;
 }
 
-void census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
-		       const struct map_entry **cache, const struct etcd_kv *kv)
+int census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
+		      const struct map_entry **cache, const struct etcd_kv *kv)
 {
 	const struct map_entry *entry = entry_of(scan, etcd, cache, kv);
+	size_t index = entry ? scan->counted[entry - scan->census->map.entries] : SIZE_MAX;
+	bool elsewhere = only && entry != only; /* of a resource whose prefix lies within this one */
+	enum kms_opening opening = KMS_CLOSED;
+	const char *why = NULL;
+	const struct config_key *plugin = scan->opener && index != SIZE_MAX && !elsewhere
+						  ? census_value_plugin(scan->rules[index], kv->info)
+						  : NULL;
+	if (plugin)
+		opening = kms_opener_try(scan->opener, plugin, kv, &why);
+	if (opening == KMS_ASK)
+		return -ERROR_BUSY;
 	scan->census->values++;
 	scan->census->bytes += kv->value_size;
-	if (only && entry != only)
-		return; /* of a resource whose prefix lies within this one */
-	if (!entry) {
+	if (elsewhere)
+		return 0;
+	if (!entry)
 		count_outside(scan, kv);
-		return;
-	}
-	size_t index = scan->counted[entry - scan->census->map.entries];
-	if (index != SIZE_MAX)
-		count_mapped(scan, index, kv);
+	else if (index != SIZE_MAX)
+		count_mapped(scan, index, kv, opening, why);
+	return 0;
 }

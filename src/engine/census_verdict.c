@@ -1,6 +1,5 @@
 /* Whether a census is good news, and if not, the first reason. */
-#include "base/error.h"
-#include "engine/census.h"
+#include "engine/census_internal.h"
 
 int census_verdict(const struct census *census, struct error **err)
 {
@@ -16,6 +15,13 @@ int census_verdict(const struct census *census, struct error **err)
 		return error_set(err, ERROR_FINDING,
 				 "%llu values do not open with the key that they name, for example %s",
 				 (unsigned long long)census->does_not_open, census->does_not_open_example);
+	if (census->refused > 0) {
+		int rc = error_set(err, ERROR_FINDING,
+				   "%llu values are under keys that their KMS plugin does not decrypt",
+				   (unsigned long long)census->refused);
+		error_set_hint(err, "API servers read them until they restart, and never become ready after that");
+		return rc;
+	}
 	if (census->outside_count > 0) {
 		int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves",
 				   (unsigned long long)census->outside_count);
@@ -30,5 +36,18 @@ int census_verdict(const struct census *census, struct error **err)
 		error_set_hint(err, "kube-rekey reencrypt rewrites them");
 		return rc;
 	}
+	return 0;
+}
+
+int census_opened(const struct census *census, struct error **err)
+{
+	for (size_t r = 0; r < census->resource_count; r++)
+		for (size_t k = 0; k < census->resources[r].key_count; k++) {
+			const struct census_resource *resource = &census->resources[r];
+			_cleanup_free_ char *closed = census_closed_text(resource->keys, resource->key_count, k);
+			if (closed)
+				return error_set(err, ERROR_FINDING, "%s: %s", resource->entry->resource->resource,
+						 closed);
+		}
 	return 0;
 }

@@ -38,6 +38,7 @@ struct rotation_options {
 	uint64_t deadline;       /* monotonic; 0: none */
 	const char *record_path; /* flight recorder; NULL */
 	bool read_only;          /* gate: no writing of files and objects but canaries */
+	bool open_kms;           /* a census asks KMS plugins to decrypt, too */
 	/* what people see; each may be NULL */
 	void (*on_decision)(void *arg, const struct decision *decision, const struct observation *observation,
 			    const char *text);

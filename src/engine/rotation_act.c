@@ -366,6 +366,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 								    : encryption_config_shape(present.config),
 			.path = r->journal->path,
 			.open_with = present.config,
+			.ask_plugins = r->options.open_kms,
 			.whole_keyspace = true,
 			.foreign_prefixes = &r->foreign_prefixes,
 			.go_on_when_compacted = r->settled_ended != 0,

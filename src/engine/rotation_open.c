@@ -547,7 +547,8 @@ int rotation_open_node(struct cluster *cluster, const char *config_path, const c
 	const struct rotation_options options = {.cluster = cluster,
 						 .config_path = config_path,
 						 .state_directory = state_directory,
-						 .wait_restart = restarts};
+						 .wait_restart = restarts,
+						 .open_kms = true};
 	_cleanup_(rotation_freep) struct rotation *r = rotation_new(&options);
 	int rc = target_file(config_path, &r->target, err);
 	if (rc == 0)

@@ -145,12 +145,21 @@ static void tell_census(struct rotation *r)
 	report->objects = rotation_objects(r);
 	report->revision = census->revision;
 	_cleanup_free_ char *objects = text_human_count(report->objects), *opened = text_human_count(census->opened);
-	_cleanup_free_ char *line = xasprintf(
-		"every value in etcd read at revision %llu: %s objects, %llu stale, %llu unreadable; %s opened "
-		"with the present configuration's own keys",
-		(unsigned long long)census->revision, objects, (unsigned long long)census->stale,
-		(unsigned long long)census->unreadable, opened);
+	_cleanup_free_ char *line =
+		xasprintf("every value in etcd read at revision %llu: %s objects, %llu stale, %llu unreadable; %s%s",
+			  (unsigned long long)census->revision, objects, (unsigned long long)census->stale,
+			  (unsigned long long)census->unreadable, census->opened > 0 ? opened : "none was opened",
+			  census->opened > 0 ? " opened with the present configuration's own keys" : "");
 	strings_add(&report->evidence, line);
+	for (size_t i = 0; i < census->resource_count; i++)
+		for (size_t k = 0; k < census->resources[i].key_count; k++) {
+			const struct census_resource *resource = &census->resources[i];
+			_cleanup_free_ char *closed = census_closed_text(resource->keys, resource->key_count, k);
+			_cleanup_free_ char *words =
+				closed ? xasprintf("%s: %s", resource->entry->resource->resource, closed) : NULL;
+			if (words)
+				strings_add(&report->evidence, words);
+		}
 }
 
 void rotation_report_add_server(struct rotation_report *report, const char *name, const char *loaded_hash,

@@ -36,6 +36,8 @@ struct scan {
 	struct counting *countings; /* per group */
 	size_t last;                /* the group of the value before: most often this one's too */
 	struct tally newest, history;
+	struct kms_opener *opener; /* NULL: plugins are not asked */
+	struct error *stopped;     /* why on_kv gave up, if not for what the file holds */
 	size_t key_bytes;
 	bool closed; /* no further key is told apart */
 	uint64_t values;
@@ -84,6 +86,8 @@ static void scan_clear(struct scan *scan)
 	tally_clear(&scan->history);
 	etcd_range_reader_free(scan->reader);
 	snapshot_seen_free(scan->seen);
+	kms_opener_free(scan->opener);
+	error_free(scan->stopped);
 	bbolt_free(scan->bolt);
 }
 
@@ -208,28 +212,66 @@ static void count_unknown(struct scan *scan, struct snapshot_group *group, const
 		group->unknown_example = xstrdup(kv->key);
 }
 
+/* The configuration's plugin for a value, where a path says its resource by that rule, else of any. */
+static const struct config_key *plugin_of(const struct scan *scan, const struct snapshot_group *group,
+					  const struct etcd_kv *kv)
+{
+	const struct config_shape *shape = encryption_config_shape(scan->options->config);
+	if (group->exact)
+		return census_value_plugin(config_shape_rule(shape, group->name), kv->info);
+	for (size_t i = 0; i < shape->rule_count; i++) {
+		const struct config_key *plugin = census_value_plugin(&shape->rules[i], kv->info);
+		if (plugin)
+			return plugin;
+	}
+	return NULL;
+}
+
+static int try_plugin(struct scan *scan, const struct snapshot_group *group, const struct etcd_kv *kv,
+		      enum kms_opening *ret, const char **ret_why)
+{
+	const struct config_key *plugin = scan->opener ? plugin_of(scan, group, kv) : NULL;
+	*ret = KMS_CLOSED;
+	while (plugin && (*ret = kms_opener_try(scan->opener, plugin, kv, ret_why)) == KMS_ASK) {
+		int rc = kms_opener_ask(scan->opener, &scan->stopped);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 /* What a restored API server with this configuration could do with it. */
-static void try_value(struct scan *scan, struct snapshot_group *group, const struct tally *tally,
-		      const struct census_key *key, const struct etcd_kv *kv)
+static int try_value(struct scan *scan, struct snapshot_group *group, const struct tally *tally, struct census_key *key,
+		     struct census_key *of_all, const struct etcd_kv *kv)
 {
 	struct snapshot_census *census = scan->census;
 	const struct secret *opener = tally->openers[key - tally->keys];
+	enum kms_opening opening;
+	const char *why = NULL;
 	if (!key->in_config) {
 		census->unreadable++;
 		group->unreadable++;
-	} else if (key->provider == PROVIDER_KMS) {
-		census->not_opened++;
-	} else if (opener && census_value_opens(opener, key, kv)) {
-		census->opened++;
-	} else if (opener) {
-		census->does_not_open++;
-		group->does_not_open++;
-		if (!census->does_not_open_example)
-			census->does_not_open_example = xstrdup(kv->key);
 	}
+	int rc = try_plugin(scan, group, kv, &opening, &why);
+	if (rc < 0)
+		return rc;
+	if (opener)
+		opening = census_value_opens(opener, key, kv) ? KMS_OPENED : KMS_BROKEN;
+	census_key_add_opening(key, opening, why);
+	census_key_add_opening(of_all, opening, why);
+	census->opened += opening == KMS_OPENED;
+	census->refused += opening == KMS_REFUSED;
+	census->not_opened += key->provider != PROVIDER_IDENTITY && (opening == KMS_REFUSED || opening == KMS_CLOSED);
+	if (opening != KMS_BROKEN)
+		return 0;
+	census->does_not_open++;
+	group->does_not_open++;
+	if (!census->does_not_open_example)
+		census->does_not_open_example = xstrdup(kv->key);
+	return 0;
 }
 
-static void count_value(struct scan *scan, const struct etcd_kv *kv, bool newest)
+static int count_value(struct scan *scan, const struct etcd_kv *kv, bool newest)
 {
 	struct snapshot_census *census = scan->census;
 	size_t index = find_group(scan, kv->key + strlen(census->prefix) + 1);
@@ -244,12 +286,11 @@ static void count_value(struct scan *scan, const struct etcd_kv *kv, bool newest
 	group->objects += newest;
 	if (!of_all) {
 		count_unknown(scan, group, kv, newest);
-		return;
+		return 0;
 	}
 	census_key_add(of_all, kv);
 	census_key_add(key, kv);
-	if (newest && scan->options->config)
-		try_value(scan, group, own, key, kv);
+	return newest && scan->options->config ? try_value(scan, group, own, key, of_all, kv) : 0;
 }
 
 static void count_outside(struct snapshot_census *census, const struct etcd_kv *kv)
@@ -280,9 +321,8 @@ static int on_kv(void *arg, const struct etcd_kv *kv)
 	}
 	bool newest = snapshot_seen_add(scan->seen, kv->key, kv->key_len);
 	if (!scan->tombstone)
-		count_value(scan, kv, newest);
-	else if (newest)
-		census->deleted++;
+		return count_value(scan, kv, newest);
+	census->deleted += newest;
 	return 0;
 }
 
@@ -321,6 +361,10 @@ static int read_item(struct scan *scan, const struct bbolt_item *item, struct er
 		rc = etcd_range_feed(scan->reader, piece, len);
 	if (more < 0)
 		return more;
+	if (scan->stopped) {
+		*err = steal(scan->stopped);
+		return rc;
+	}
 	if (rc < 0 || !scan->counted)
 		return bbolt_broken(err, item->page, "revision %" PRIu64 " holds no KeyValue of it", scan->revision);
 	return 0;
@@ -457,17 +501,20 @@ int snapshot_census_take(const struct snapshot_options *options, struct snapshot
 	census->has_hash = snapshot_file_has_hash(file);
 	census->file_bytes = snapshot_file_size(file) + (census->has_hash ? SNAPSHOT_HASH_SIZE : 0);
 	census->config_known = options->config != NULL;
+	census->plugins_asked = options->config && options->loop;
 	census->begun = clock_monotonic();
 	_cleanup_(scan_clear) struct scan scan = {
 		.options = options,
 		.census = census,
 		.seen = snapshot_seen_new(),
 	};
+	scan.opener = census->plugins_asked ? kms_opener_new(options->loop) : NULL;
 	scan.newest.closed = scan.history.closed = &scan.closed;
 	scan.reader = etcd_range_reader_new(on_kv, &scan, options->config != NULL);
 	rc = scan_file(&scan, file, err);
 	if (rc < 0)
 		return rc;
+	census->decrypt_calls = scan.opener ? kms_opener_calls(scan.opener) : 0;
 	take_tallies(&scan);
 	if (census->group_count > 1)
 		qsort(census->groups, census->group_count, sizeof(*census->groups), by_objects);
@@ -500,12 +547,29 @@ int snapshot_census_verdict(const struct snapshot_census *census, struct error *
 		return error_set(err, ERROR_FINDING,
 				 "%" PRIu64 " values do not open with the key that they name, for example %s",
 				 census->does_not_open, census->does_not_open_example);
+	if (census->refused > 0) {
+		int rc = error_set(err, ERROR_FINDING,
+				   "%" PRIu64 " values are under keys that their KMS plugin does not decrypt",
+				   census->refused);
+		error_set_hint(err, "an API server on a restored etcd would never become ready");
+		return rc;
+	}
 	if (census->outside_encrypted > 0) {
 		int rc = error_set(
 			err, ERROR_FINDING, "%" PRIu64 " encrypted values do not lie under %s, for example %s",
 			census->outside_encrypted, census->prefix[0] ? census->prefix : "/", census->outside_example);
 		error_set_hint(err, "another API server's: its own --etcd-prefix counts them");
 		return rc;
+	}
+	return 0;
+}
+
+int snapshot_census_opened(const struct snapshot_census *census, struct error **err)
+{
+	for (size_t i = 0; i < census->newest_count; i++) {
+		_cleanup_free_ char *closed = census_closed_text(census->newest, census->newest_count, i);
+		if (closed)
+			return error_set(err, ERROR_FINDING, "%s", closed);
 	}
 	return 0;
 }

@@ -17,6 +17,7 @@ struct snapshot_options {
 	const char *etcd_prefix; /* "/registry" */
 	/* judges keys, and opens each local value of the newest state; NULL: no */
 	const struct encryption_config *config;
+	struct loop *loop; /* by which KMS plugins are asked to decrypt, too; NULL: they are not */
 	void (*on_progress)(void *arg, uint64_t values); /* now and then; may be NULL */
 	void *arg;
 };
@@ -46,7 +47,10 @@ struct snapshot_census {
 	uint64_t deleted;                       /* paths that are deleted in the newest state */
 	uint64_t unknown, history_unknown;      /* values of no known form */
 	uint64_t unreadable;                    /* newest ones under a key that the configuration does not have */
-	uint64_t opened, not_opened;            /* not_opened: under KMS keys */
+	/* not_opened: newest encrypted ones that nobody opened, unreadable and refused ones (see census_key) among them */
+	uint64_t opened, not_opened, refused;
+	uint64_t decrypt_calls;
+	bool plugins_asked;
 	uint64_t does_not_open;
 	char *does_not_open_example;
 	uint64_t outside; /* values of paths that are not under the prefix, of all revisions */
@@ -65,6 +69,8 @@ void snapshot_census_free(struct snapshot_census *census); /* NULL is fine */
 void snapshot_census_freep(struct snapshot_census **census);
 /* 0, or -ERROR_FINDING with the first reason why a restore of the newest state would lack something. */
 _must_check_ int snapshot_census_verdict(const struct snapshot_census *census, struct error **err);
+/* As census_opened. */
+_must_check_ int snapshot_census_opened(const struct snapshot_census *census, struct error **err);
 /* The document (kind SnapshotCensus), and the table for people. */
 struct json_writer;
 void snapshot_census_write_json(const struct snapshot_census *census, struct json_writer *w);

@@ -49,6 +49,8 @@ void snapshot_census_write_json(const struct snapshot_census *census, struct jso
 	json_member_u64(w, "unreadable", census->unreadable);
 	json_member_u64(w, "opened", census->opened);
 	json_member_u64(w, "notOpened", census->not_opened);
+	json_member_u64(w, "refused", census->refused);
+	json_member_u64(w, "decryptCalls", census->decrypt_calls);
 	json_member_u64(w, "doesNotOpen", census->does_not_open);
 	json_member_string(w, "doesNotOpenExample", census->does_not_open_example ? census->does_not_open_example : "");
 	json_member_u64(w, "outside", census->outside);

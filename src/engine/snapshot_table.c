@@ -171,7 +171,7 @@ static void write_findings(struct key_table *table, const struct snapshot_census
 {
 	_cleanup_free_ char *outside = text_human_count(census->outside),
 			    *encrypted = text_human_count(census->outside_encrypted),
-			    *opened = text_human_count(census->opened), *kms = text_human_count(census->not_opened);
+			    *opened = text_human_count(census->opened);
 	for (size_t i = 0; i < census->group_count; i++)
 		group_findings(table, &census->groups[i]);
 	if (census->too_many_keys)
@@ -193,9 +193,12 @@ static void write_findings(struct key_table *table, const struct snapshot_census
 	if (census->opened > 0)
 		key_table_finding(table, TONE_PLAIN, "%s newest %s with the configuration's keys", opened,
 				  key_table_plural(census->opened, "value opens", "values open"));
-	if (census->not_opened > 0)
-		key_table_finding(table, TONE_PLAIN, "%s newest %s under a KMS key not opened: only its plugin can",
-				  kms, key_table_plural(census->not_opened, "value", "values"));
+	for (size_t i = 0; census->config_known && i < census->newest_count; i++) {
+		_cleanup_free_ char *closed = census_closed_text(census->newest, census->newest_count, i);
+		if (closed && census->newest[i].in_config)
+			key_table_finding(table, census->plugins_asked ? TONE_BAD : TONE_PLAIN, "%s%s", closed,
+					  census->plugins_asked ? "" : " (--open)");
+	}
 }
 
 /* ---- the answer ---- */

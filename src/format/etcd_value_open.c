@@ -7,10 +7,13 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/secret.h"
+#include "format/kms_object.h"
 
 #define IV_SIZE 16u
 #define NONCE_SIZE 12u
 #define TAG_SIZE 16u
+#define INFO_SIZE 32u /* of a value whose key is derived from a seed */
+#define DERIVED_SIZE 32u
 
 /* What an opener works on. Each returns the plaintext's length in `plain`, which has room for sealed_len bytes, or
  * -ERROR_INPUT. */
@@ -90,17 +93,50 @@ static ssize_t open_secretbox(const struct box *box, uint8_t *plain)
 	return (ssize_t)(box->sealed_len - nonce - tag);
 }
 
+/* HKDF-Expand-SHA256 of one block (RFC 5869): k8s.io/apiserver aes/aes_extended_nonce.go. */
+static void derive(const struct secret *seed, const uint8_t info[static INFO_SIZE], uint8_t ret[static DERIVED_SIZE])
+{
+	static const uint8_t counter = 1;
+	crypto_auth_hmacsha256_state state;
+	crypto_auth_hmacsha256_init(&state, secret_data(seed), secret_len(seed));
+	crypto_auth_hmacsha256_update(&state, info, INFO_SIZE);
+	crypto_auth_hmacsha256_update(&state, &counter, sizeof(counter));
+	crypto_auth_hmacsha256_final(&state, ret);
+	secret_wipe(&state, sizeof(state));
+}
+
+/* What is sealed is aesgcm under the DEK source itself, or under a key derived from it, which `derived` has room for. */
+static int box_of_kms(const uint8_t *value, size_t value_len, const struct secret *dek_source,
+		      uint8_t derived[static DERIVED_SIZE], struct box *box)
+{
+	struct kms_object object;
+	if (kms_object_parse(value, value_len, &object) < 0)
+		return -ERROR_INPUT;
+	box->sealed = object.data.at;
+	box->sealed_len = object.data.len;
+	if (!object.seed)
+		return 0;
+	if (secret_len(dek_source) < DERIVED_SIZE || object.data.len < INFO_SIZE)
+		return -ERROR_INPUT;
+	derive(dek_source, object.data.at, derived);
+	box->key = derived;
+	box->key_len = DERIVED_SIZE;
+	box->sealed += INFO_SIZE;
+	box->sealed_len -= INFO_SIZE;
+	return 0;
+}
+
 static ssize_t open_box(enum provider_type provider, const struct box *box, uint8_t *plain)
 {
 	switch (provider) {
 	case PROVIDER_AESCBC:
 		return open_aescbc(box, plain);
 	case PROVIDER_AESGCM:
+	case PROVIDER_KMS:
 		return open_aesgcm(box, plain);
 	case PROVIDER_SECRETBOX:
 		return open_secretbox(box, plain);
 	case PROVIDER_IDENTITY:
-	case PROVIDER_KMS:
 		break;
 	}
 	return -ERROR_INPUT;
@@ -121,6 +157,15 @@ static const uint8_t *skip_prefix(enum provider_type provider, const uint8_t *va
 	return colon ? colon + 1 : NULL;
 }
 
+static int box_of_local(enum provider_type provider, const uint8_t *value, size_t value_len, struct box *box)
+{
+	box->sealed = skip_prefix(provider, value, value_len);
+	if (!box->sealed)
+		return -ERROR_INPUT;
+	box->sealed_len = (size_t)(value + value_len - box->sealed);
+	return 0;
+}
+
 static bool is_kubernetes_object(const uint8_t *plain, size_t len)
 {
 	return (len >= 4 && memcmp(plain, "k8s", 4) == 0) || (len >= 1 && plain[0] == '{');
@@ -129,19 +174,19 @@ static bool is_kubernetes_object(const uint8_t *plain, size_t len)
 int etcd_value_open(enum provider_type provider, const struct secret *key, const char *etcd_key, size_t etcd_key_len,
 		    const uint8_t *value, size_t value_len, struct secret **ret)
 {
-	if (value_len > INT_MAX || etcd_key_len > INT_MAX) /* libcrypto counts in int */
-		return -ERROR_INPUT;
-	const uint8_t *sealed = skip_prefix(provider, value, value_len);
-	if (!sealed)
-		return -ERROR_INPUT;
+	uint8_t derived[DERIVED_SIZE];
 	struct box box = {
 		.key = secret_data(key),
 		.key_len = secret_len(key),
-		.sealed = sealed,
-		.sealed_len = (size_t)(value + value_len - sealed),
 		.etcd_key = etcd_key,
 		.etcd_key_len = etcd_key_len,
 	};
+	if (value_len > INT_MAX || etcd_key_len > INT_MAX) /* libcrypto counts in int */
+		return -ERROR_INPUT;
+	int rc = provider == PROVIDER_KMS ? box_of_kms(value, value_len, key, derived, &box)
+					  : box_of_local(provider, value, value_len, &box);
+	if (rc < 0)
+		return rc;
 	size_t room = box.sealed_len + IV_SIZE; /* libcrypto may ask for a block more than it fills */
 	uint8_t *plain = xmalloc(room);
 	ssize_t len = open_box(provider, &box, plain);
@@ -150,6 +195,7 @@ int etcd_value_open(enum provider_type provider, const struct secret *key, const
 	if (len >= 0)
 		*ret = secret_from(plain, (size_t)len);
 	secret_wipe(plain, room);
+	secret_wipe(derived, sizeof(derived));
 	free(plain);
 	return len < 0 ? (int)len : 0;
 }

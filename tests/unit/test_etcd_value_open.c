@@ -1,6 +1,12 @@
 #include "format_support.h"
 #include "etcd_value_vectors.h"
 
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
+
+#include "base/buf.h"
+#include "format/pbwire.h"
+
 static int open_hex(const struct real_value *real, const char *etcd_key, const char *key_hex, size_t flip,
 		    struct secret **ret)
 {
@@ -163,11 +169,103 @@ static void opens_handmade(void **state)
 	free(sealed);
 }
 
+/* ---- kms v2 ---- */
+
+#define SEED "0123456789abcdef0123456789abcdef"
+#define PLAIN "k8s\0a secret value"
+#define PLAIN_LEN (sizeof(PLAIN) - 1)
+
+/* By libcrypto's own HKDF. */
+static void expand(const uint8_t *seed, size_t seed_len, const uint8_t *info, uint8_t ret[static 32])
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+	size_t len = 32;
+	assert_int_equal(EVP_PKEY_derive_init(ctx), 1);
+	assert_int_equal(EVP_PKEY_CTX_set_hkdf_mode(ctx, EVP_PKEY_HKDEF_MODE_EXPAND_ONLY), 1);
+	assert_int_equal(EVP_PKEY_CTX_set_hkdf_md(ctx, EVP_sha256()), 1);
+	assert_int_equal(EVP_PKEY_CTX_set1_hkdf_key(ctx, seed, (int)seed_len), 1);
+	assert_int_equal(EVP_PKEY_CTX_add1_hkdf_info(ctx, info, 32), 1);
+	assert_int_equal(EVP_PKEY_derive(ctx, ret, &len), 1);
+	EVP_PKEY_CTX_free(ctx);
+}
+
+static void seal_gcm(const uint8_t *key, const char *etcd_key, struct buf *out)
+{
+	static const uint8_t nonce[12] = "nonce nonce";
+	uint8_t sealed[PLAIN_LEN], tag[16];
+	int len, tail;
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	assert_int_equal(EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, nonce), 1);
+	assert_int_equal(EVP_EncryptUpdate(ctx, NULL, &len, (const uint8_t *)etcd_key, (int)strlen(etcd_key)), 1);
+	assert_int_equal(EVP_EncryptUpdate(ctx, sealed, &len, (const uint8_t *)PLAIN, PLAIN_LEN), 1);
+	assert_int_equal(EVP_EncryptFinal_ex(ctx, sealed + len, &tail), 1);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, sizeof(tag), tag), 1);
+	EVP_CIPHER_CTX_free(ctx);
+	assert_int_equal(buf_append(out, nonce, sizeof(nonce)), 0);
+	assert_int_equal(buf_append(out, sealed, sizeof(sealed)), 0);
+	assert_int_equal(buf_append(out, tag, sizeof(tag)), 0);
+}
+
+static struct buf kms_value(const char *etcd_key, bool seed)
+{
+	static const uint8_t info[32] = "info of one value";
+	struct buf data = BUF_INIT(1024), value = BUF_INIT(4096);
+	uint8_t derived[32];
+	memcpy(derived, SEED, sizeof(derived));
+	if (seed) {
+		expand((const uint8_t *)SEED, strlen(SEED), info, derived);
+		assert_int_equal(buf_append(&data, info, sizeof(info)), 0);
+	}
+	seal_gcm(derived, etcd_key, &data);
+	assert_int_equal(buf_append_text(&value, "k8s:enc:kms:v2:vault:"), 0);
+	assert_int_equal(pb_write_bytes_field(&value, 1, data.data, data.len), 0);
+	assert_int_equal(pb_write_bytes_field(&value, 2, "id", 2), 0);
+	assert_int_equal(pb_write_bytes_field(&value, 3, "wrapped", 7), 0);
+	if (seed)
+		assert_int_equal(pb_write_varint_field(&value, 5, 1), 0);
+	buf_free(&data);
+	return value;
+}
+
+static int open_kms(const char *key_text, const char *etcd_key, const struct buf *value, struct secret **ret)
+{
+	_cleanup_secret_ key = secret_from(key_text, strlen(key_text));
+	return etcd_value_open(PROVIDER_KMS, key, etcd_key, strlen(etcd_key), value->data, value->len, ret);
+}
+
+static void test_kms(void **state)
+{
+	(void)state;
+	for (int seed = 0; seed < 2; seed++) {
+		struct buf value = kms_value("/registry/a", seed);
+		_cleanup_secret_ plain = NULL;
+		assert_int_equal(open_kms(SEED, "/registry/a", &value, &plain), 0);
+		assert_int_equal(secret_len(plain), PLAIN_LEN);
+		assert_memory_equal(secret_data(plain), PLAIN, PLAIN_LEN);
+		struct secret *none = NULL;
+		assert_int_equal(open_kms(SEED, "/registry/b", &value, &none), -ERROR_INPUT);
+		assert_int_equal(open_kms("0123456789abcdef0123456789abcdeF", "/registry/a", &value, &none),
+				 -ERROR_INPUT);
+		assert_int_equal(open_kms("0123456789abcdef", "/registry/a", &value, &none), -ERROR_INPUT);
+		assert_int_equal(open_kms("", "/registry/a", &value, &none), -ERROR_INPUT);
+		/* A changed bit of what is sealed, or of the key's derivation. */
+		size_t start = strlen("k8s:enc:kms:v2:vault:") + 2, sealed = (seed ? 32 : 0) + 12 + PLAIN_LEN + 16;
+		for (size_t i = start; i < start + sealed; i++) {
+			value.data[i] ^= 1;
+			assert_int_equal(open_kms(SEED, "/registry/a", &value, &none), -ERROR_INPUT);
+			value.data[i] ^= 1;
+		}
+		buf_free(&value);
+	}
+}
+
 int main(void)
 {
+	const struct CMUnitTest kms[] = {cmocka_unit_test(test_kms)};
 	int failed = RUN_ROWS(opens, real_values) + RUN_ROWS(at_another_place, real_values);
 	failed +=
 		RUN_ROWS(under_another_key, real_values) + RUN_ROWS(changed, real_values) + RUN_ROWS(cut, real_values);
 	failed += RUN_ROWS(under_another_provider, real_values) + RUN_ROWS(opens_handmade, handmade);
+	failed += cmocka_run_group_tests(kms, NULL, NULL);
 	return failed;
 }

@@ -345,11 +345,11 @@ static const struct {
 	const char *name, *lacking, *spoilt, *words, *finding;
 } drills[] = {
 	{"all open", NULL, NULL, "opened 7 | not opened 1", NULL},
-	{"a key is missing", "cbc24", NULL, "unreadable 1 | opened 6 | not opened 1",
+	{"a key is missing", "cbc24", NULL, "unreadable 1 | opened 6 | not opened 2",
 	 "1 values are under keys that the configuration does not have"},
 	{"plaintext may not be read", "identity", NULL, "unreadable 1 | opened 7 | not opened 1",
 	 "1 values are under keys that the configuration does not have"},
-	{"the KMS provider is missing", "kms", NULL, "unreadable 1 | opened 7",
+	{"the KMS provider is missing", "kms", NULL, "unreadable 1 | opened 7 | not opened 1",
 	 "1 values are under keys that the configuration does not have"},
 	{"other bytes, aesgcm", NULL, "gcm32", "opened 6 | not opened 1 | does not open 1",
 	 "1 values do not open with the key that they name, for example /registry/secrets/default/s-gcm32"},

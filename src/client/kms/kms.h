@@ -1,6 +1,7 @@
 /* A KMS v2 plugin on its Unix socket, as kube-apiserver reaches it. */
 #pragma once
 #include "base/error.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "format/kms_status.h"
 
@@ -15,3 +16,10 @@ _must_check_ int kms_socket(const char *endpoint, char **ret, struct error **err
  * KMS_ANSWER_MAX, as grpc.h for its own refusals. */
 _must_check_ int kms_status_fetch(struct loop *loop, const char *endpoint, uint64_t timeout, struct kms_status *ret,
 				  struct error **err);
+
+/* /v2.KeyManagementService/Decrypt. `message` is a DecryptRequest; `ret` the data encryption key, or the seed of such. Waits as
+ * above. -ERROR_NETWORK and -ERROR_BUSY where nothing was said about the key; -ERROR_AUTH, -ERROR_NOT_FOUND, -ERROR_PROTOCOL
+ * and the like where the plugin answered and gave no key. */
+struct buf;
+_must_check_ int kms_decrypt_fetch(struct loop *loop, const char *endpoint, uint64_t timeout, const struct buf *message,
+				   struct secret **ret, struct error **err);
