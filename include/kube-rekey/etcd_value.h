@@ -50,7 +50,7 @@ const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *re
  * or -ERROR_INPUT when it does not open, or opens to something that is no Kubernetes object ("k8s\0" or '{' first:
  * CBC has
  * no integrity of its own). For aescbc, aesgcm, secretbox, and kms v2, whose `key` is the decrypted DEK source; with the
- * prefix still on. */
+ * prefix still on. `ret` NULL: whether it opens is all that is asked. */
 struct secret;
 int etcd_value_open(enum provider_type provider, const struct secret *key, const char *etcd_key, size_t etcd_key_len,
 		    const uint8_t *value, size_t value_len, struct secret **ret);

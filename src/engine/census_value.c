@@ -22,9 +22,8 @@ static void judge_new_key(struct census_scan *scan, size_t index, struct census_
 
 bool census_value_opens(const struct secret *opener, const struct census_key *key, const struct etcd_kv *kv)
 {
-	_cleanup_secret_ plaintext = NULL;
 	return kv->value &&
-	       etcd_value_open(key->provider, opener, kv->key, kv->key_len, kv->value, kv->value_len, &plaintext) == 0;
+	       etcd_value_open(key->provider, opener, kv->key, kv->key_len, kv->value, kv->value_len, NULL) == 0;
 }
 
 static void report_stale(const struct census_scan *scan, const struct map_entry *entry, const char *key)

@@ -87,7 +87,6 @@ static enum kms_opening closed(const char **ret_why, const char *why)
 enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, const struct etcd_kv *kv,
 				const char **ret_why)
 {
-	_cleanup_secret_ plain = NULL;
 	if (!kv->value)
 		return closed(ret_why, "the value is too large");
 	int rc = kms_object_parse(kv->value, kv->value_len, &opener->object);
@@ -106,7 +105,7 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 	*ret_why = dek->why;
 	if (!dek->bytes)
 		return dek->refused ? KMS_REFUSED : KMS_CLOSED;
-	rc = etcd_value_open(PROVIDER_KMS, dek->bytes, kv->key, kv->key_len, kv->value, kv->value_len, &plain);
+	rc = etcd_value_open(PROVIDER_KMS, dek->bytes, kv->key, kv->key_len, kv->value, kv->value_len, NULL);
 	return rc < 0 ? KMS_BROKEN : KMS_OPENED;
 }
 

@@ -31,26 +31,24 @@ static void cipher_ctx_freep(EVP_CIPHER_CTX **ctx)
 	EVP_CIPHER_CTX_free(*ctx); /* wipes its key schedule */
 }
 
-static const EVP_CIPHER *cbc_for(size_t key_len)
+/* Looked up once: for each value it takes as long as opening it. */
+static const EVP_CIPHER *cipher_for(size_t key_len, bool gcm)
 {
-	return key_len == 16   ? EVP_aes_128_cbc()
-	       : key_len == 24 ? EVP_aes_192_cbc()
-	       : key_len == 32 ? EVP_aes_256_cbc()
-			       : NULL;
-}
-
-static const EVP_CIPHER *gcm_for(size_t key_len)
-{
-	return key_len == 16   ? EVP_aes_128_gcm()
-	       : key_len == 24 ? EVP_aes_192_gcm()
-	       : key_len == 32 ? EVP_aes_256_gcm()
-			       : NULL;
+	static EVP_CIPHER *ciphers[3][2];
+	static const char *const names[3][2] = {
+		{"AES-128-CBC", "AES-128-GCM"}, {"AES-192-CBC", "AES-192-GCM"}, {"AES-256-CBC", "AES-256-GCM"}};
+	if (key_len != 16 && key_len != 24 && key_len != 32)
+		return NULL;
+	size_t which = key_len / 8 - 2;
+	if (!ciphers[which][gcm])
+		ciphers[which][gcm] = EVP_CIPHER_fetch(NULL, names[which][gcm], NULL);
+	return ciphers[which][gcm];
 }
 
 /* IV, ciphertext with PKCS#7 padding. */
 static ssize_t open_aescbc(const struct box *box, uint8_t *plain)
 {
-	const EVP_CIPHER *cipher = cbc_for(box->key_len);
+	const EVP_CIPHER *cipher = cipher_for(box->key_len, false);
 	_cleanup_(cipher_ctx_freep) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	int len = 0, tail = 0;
 	if (!cipher || !ctx || box->sealed_len < IV_SIZE)
@@ -65,7 +63,7 @@ static ssize_t open_aescbc(const struct box *box, uint8_t *plain)
 /* Nonce, ciphertext, tag; the etcd key is authenticated with them, so that a value copied to another key does not open. */
 static ssize_t open_aesgcm(const struct box *box, uint8_t *plain)
 {
-	const EVP_CIPHER *cipher = gcm_for(box->key_len);
+	const EVP_CIPHER *cipher = cipher_for(box->key_len, true);
 	_cleanup_(cipher_ctx_freep) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	uint8_t tag[TAG_SIZE];
 	int len = 0, tail = 0;
@@ -192,7 +190,7 @@ int etcd_value_open(enum provider_type provider, const struct secret *key, const
 	ssize_t len = open_box(provider, &box, plain);
 	if (len >= 0 && !is_kubernetes_object(plain, (size_t)len))
 		len = -ERROR_INPUT;
-	if (len >= 0)
+	if (len >= 0 && ret)
 		*ret = secret_from(plain, (size_t)len);
 	secret_wipe(plain, room);
 	secret_wipe(derived, sizeof(derived));
