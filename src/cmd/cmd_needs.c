@@ -9,7 +9,8 @@
 #include "base/json_writer.h"
 #include "cmd/present.h"
 #include "engine/kms_look.h"
-#include "engine/old_keys.h"
+#include "engine/key_word.h"
+#include "engine/same_etcd.h"
 #include "engine/snapshot.h"
 
 #define NEEDS_JSON_MAX (16u << 20)
@@ -23,34 +24,17 @@ struct source {
 	uint64_t newest, history; /* values that need the key; of a cluster's history nothing is known */
 	uint64_t nameless;        /* under KMS v1, where a key ID is asked for */
 	char *example;
+	char *unknown; /* why it could not be asked; NULL */
 };
 struct needs {
-	const char *key;
-	bool by_name; /* "aescbc/key1", "kms/vault", "plaintext"; else the key ID of a KMS */
+	struct key_word key;
 	struct source *sources;
 	size_t count;
 	struct strings found; /* labels of all keys that were found */
 	const char *writes;   /* why it is needed though nothing may be stored under it yet; NULL */
 	bool cluster_asked;
+	struct error *first_unknown;
 };
-
-static bool is_name(const char *key)
-{
-	enum provider_type type;
-	const char *name;
-	if (key_label_split(key, &type, &name))
-		return type != PROVIDER_IDENTITY;
-	return text_equal(key, "plaintext");
-}
-
-static bool is_asked_for(const struct needs *needs, const struct census_key *key)
-{
-	if (!needs->by_name)
-		return key->provider == PROVIDER_KMS && text_equal(key->key_id, needs->key);
-	const struct config_key as_configured = {.type = key->provider, .name = key->name};
-	_cleanup_free_ char *label = config_key_label(&as_configured);
-	return text_equal(label, needs->key);
-}
 
 /* Values under KMS v1 name no key ID: which of them need one cannot be told. */
 static uint64_t count(struct needs *needs, const struct census_key *keys, size_t key_count, struct source *source)
@@ -60,9 +44,9 @@ static uint64_t count(struct needs *needs, const struct census_key *keys, size_t
 		_cleanup_free_ char *label = census_key_label(&keys[i]);
 		if (!strings_has(&needs->found, label))
 			strings_add(&needs->found, label);
-		if (!needs->by_name && keys[i].provider == PROVIDER_KMS && text_empty(keys[i].key_id))
+		if (key_word_unclear(&needs->key, &keys[i]))
 			source->nameless += keys[i].objects;
-		if (!is_asked_for(needs, &keys[i]))
+		if (!key_word_means(&needs->key, &keys[i]))
 			continue;
 		values += keys[i].objects;
 		if (!source->example && keys[i].example)
@@ -105,48 +89,132 @@ static int ask_configuration(const struct session *session, struct needs *needs,
 	size_t count = 0;
 	for (size_t r = 0; shape && r < shape->rule_count; r++) {
 		_cleanup_free_ char *label = config_key_label(&shape->rules[r].keys[0]);
-		if (needs->by_name && text_equal(label, needs->key))
+		if (needs->key.by_name && text_equal(label, needs->key.text))
 			needs->writes = "the configuration writes with it";
 	}
-	if (!shape || needs->by_name)
+	if (!shape || needs->key.by_name)
 		return 0;
 	int rc = kms_look(session->cluster->loop, shape, &looks, &count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		if (looks[i].flaw)
 			rc = error_set(err, ERROR_FINDING, "kms/%s: %s: which key it encrypts with is not known",
 				       looks[i].name, looks[i].flaw);
-		else if (text_equal(looks[i].status.key_id, needs->key))
+		else if (text_equal(looks[i].status.key_id, needs->key.text))
 			needs->writes = "a KMS plugin encrypts with it";
 	}
 	kms_look_free(looks, count);
 	return rc;
 }
 
-static int ask_cluster(struct command_context *context, struct needs *needs, struct error **err)
+static int ask_session(struct command_context *context, const struct session *session, const char *name,
+		       struct needs *needs, struct error **err)
 {
-	_cleanup_session_ session = {0};
 	_cleanup_(census_freep) struct census *census = NULL;
-	int rc = session_open(context, SESSION_ETCD, &session, err);
-	if (rc == 0)
-		rc = ask_configuration(&session, needs, err);
-	if (rc < 0)
-		return rc;
+	struct census_options options = present_census_options(context, session);
+	options.open_with = NULL; /* names are enough */
 	needs->cluster_asked = true;
-	struct census_options options = present_census_options(context, &session);
-	rc = census_take(&options, &census, err);
+	int rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
 	if (!census->complete)
-		return error_set(err, ERROR_REFUSED, "%s: the census is not complete: %s", session.cluster->kube.name,
+		return error_set(err, ERROR_REFUSED, "%s: the census is not complete: %s", name,
 				 census->why ? census->why : "unknown");
-	struct source *source = add(needs, session.cluster->kube.name);
+	struct source *source = add(needs, name);
 	source->revision = census->revision;
 	for (size_t i = 0; i < census->resource_count; i++)
 		source->newest += count(needs, census->resources[i].keys, census->resources[i].key_count, source);
 	source->newest += count(needs, census->outside_keys, census->outside_key_count, source);
 	source->newest += count(needs, census->foreign_keys, census->foreign_key_count, source);
 	return judge(source, census->unknown + census->outside_unknown, err);
+}
+
+static int ask_cluster(struct command_context *context, struct needs *needs, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	int rc = session_open(context, SESSION_ETCD, &session, err);
+	if (rc == 0)
+		rc = ask_configuration(&session, needs, err);
+	return rc == 0 ? ask_session(context, &session, session.cluster->kube.name, needs, err) : rc;
+}
+
+/* --- clusters by their contexts --- */
+
+/* Whether the session's etcd is the one behind its API server. */
+static int is_its_etcd(const struct session *session, struct error **err)
+{
+	const struct cluster *cluster = session->cluster;
+	return same_etcd_check(&session->cluster->kube, cluster->etcds, cluster->etcd_count, cluster->etcd_prefix,
+			       &cluster->resources, NULL, err);
+}
+
+/* With one etcd of those that were named, for another context's may not answer. */
+static int ask_beside(struct command_context *context, const char *name, char *endpoints, struct needs *needs,
+		      bool *ret_proved, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	struct strings all = context->options.etcd_endpoints;
+	context->options.etcd_endpoints = (struct strings){&endpoints, 1};
+	int rc = session_open(context, SESSION_ETCD, &session, err);
+	context->options.etcd_endpoints = all;
+	if (rc == 0)
+		rc = is_its_etcd(&session, err);
+	if (rc < 0)
+		return rc;
+	*ret_proved = true;
+	return ask_session(context, &session, name, needs, err);
+}
+
+/* Only an etcd tells what is stored: an API server shows no key of what it reads. */
+static int ask_context(struct command_context *context, const char *name, struct needs *needs, struct error **err)
+{
+	const struct strings *etcds = &context->options.etcd_endpoints;
+	bool proved = false;
+	int rc = 0;
+	context->options.context = name;
+	for (size_t i = 0; i < etcds->count && !proved; i++) {
+		error_clear(err);
+		rc = ask_beside(context, name, etcds->items[i], needs, &proved, err);
+		if (rc == -ERROR_INTERRUPTED || rc == -ERROR_USAGE)
+			return rc;
+	}
+	if (proved)
+		return rc;
+	if (etcds->count > 0)
+		return error_wrap(err, rc, "context %s: none of the %zu etcds that were named is its API server's",
+				  name, etcds->count);
+	rc = error_set(err, ERROR_REFUSED, "context %s: what is stored is not known without its etcd", name);
+	error_set_hint(err, "say --etcd-endpoints URL,... of each cluster; or ask on a control-plane node of it, or "
+			    "--snapshots of a backup made now");
+	return rc;
+}
+
+/* Each is asked, whatever the others say: a key that one needs is needed. */
+static int ask_contexts(struct command_context *context, struct needs *needs, struct error **err)
+{
+	_cleanup_strings_ names = {0};
+	int rc = 0;
+	strings_split(&names, context->options.contexts, ',');
+	for (size_t i = 0; rc == 0 && i < names.count; i++) {
+		_cleanup_error_ failed = NULL;
+		rc = ask_context(context, names.items[i], needs, &failed);
+		if (rc == 0)
+			continue;
+		if (rc == -ERROR_INTERRUPTED || rc == -ERROR_USAGE) {
+			*err = steal(failed);
+			return rc;
+		}
+		/* The first one that could not be asked decides, where nobody needs the key. */
+		_cleanup_free_ char *words = text_printable(error_message(failed), strlen(error_message(failed)), 1024);
+		struct source *last = needs->count > 0 ? &needs->sources[needs->count - 1] : NULL;
+		bool counted = last && text_equal(last->name, names.items[i]);
+		(counted ? last : add(needs, names.items[i]))->unknown = steal(words);
+		if (!needs->first_unknown)
+			needs->first_unknown = steal(failed);
+		rc = 0;
+	}
+	context->options.context = NULL;
+	return rc;
 }
 
 /* --- backups --- */
@@ -213,8 +281,9 @@ static void write_json(const struct needs *needs, bool needed)
 	struct json_writer w = JSON_WRITER_INIT(NEEDS_JSON_MAX);
 	json_object_begin(&w);
 	json_member_string(&w, "kind", "Needs");
-	json_member_string(&w, "key", needs->key);
+	json_member_string(&w, "key", needs->key.text);
 	json_member_bool(&w, "needed", needed);
+	json_member_bool(&w, "known", needed || !needs->first_unknown);
 	json_member_string(&w, "writes", needs->writes);
 	json_member_bool(&w, "clusterAsked", needs->cluster_asked);
 	json_member_strings(&w, "found", &needs->found);
@@ -229,6 +298,7 @@ static void write_json(const struct needs *needs, bool needed)
 		if (source->backup)
 			json_member_u64(&w, "history", source->history);
 		json_member_string(&w, "example", source->example);
+		json_member_string(&w, "unknown", source->unknown);
 		json_object_end(&w);
 	}
 	json_array_end(&w);
@@ -239,14 +309,18 @@ static void write_json(const struct needs *needs, bool needed)
 	json_writer_free(&w);
 }
 
-static void print(const struct needs *needs)
+static void print(const struct needs *needs, bool contexts)
 {
 	for (size_t i = 0; i < needs->count; i++) {
 		const struct source *source = &needs->sources[i];
+		if (source->unknown) {
+			printf("%s: NOT KNOWN: %s\n", source->name, source->unknown);
+			continue;
+		}
 		_cleanup_free_ char *values = text_human_count(source->newest),
 				    *history = text_human_count(source->history);
 		printf("%s at revision %llu: %s values need %s%s%s%s%s%s\n", source->name,
-		       (unsigned long long)source->revision, values, needs->key,
+		       (unsigned long long)source->revision, values, needs->key.text,
 		       source->backup ? ", and in history " : "", source->backup ? history : "",
 		       source->example ? " (" : "", source->example ? source->example : "", source->example ? ")" : "");
 	}
@@ -254,9 +328,13 @@ static void print(const struct needs *needs)
 	_cleanup_free_ char *found = strings_join(&needs->found, ", ");
 	printf("Keys that were found: %s.%s\n", *found ? found : "none",
 	       needs->cluster_asked ? "" : " No cluster was asked.");
+	if (contexts)
+		printf("Which key each cluster writes with is not asked by context: --encryption-config on its "
+		       "control-plane "
+		       "node tells.\n");
 }
 
-static int verdict(struct command_context *context, const struct needs *needs, struct error **err)
+static int verdict(struct command_context *context, struct needs *needs, struct error **err)
 {
 	size_t who = 0;
 	for (size_t i = 0; i < needs->count; i++)
@@ -264,13 +342,17 @@ static int verdict(struct command_context *context, const struct needs *needs, s
 	if (context->options.json)
 		write_json(needs, who > 0 || needs->writes);
 	else
-		print(needs);
+		print(needs, context->options.contexts);
 	fflush(stdout);
 	context->printed_document = true;
 	if (who == 0 && needs->writes)
-		return error_set(err, ERROR_FINDING, "%s is still needed: %s", needs->key, needs->writes);
+		return error_set(err, ERROR_FINDING, "%s is still needed: %s", needs->key.text, needs->writes);
+	if (who == 0 && needs->first_unknown) {
+		*err = steal(needs->first_unknown);
+		return error_wrap(err, -(int)error_code(*err), "not known whether %s is needed", needs->key.text);
+	}
 	return who == 0 ? 0
-			: error_set(err, ERROR_FINDING, "%s is still needed by %zu of %zu", needs->key, who,
+			: error_set(err, ERROR_FINDING, "%s is still needed by %zu of %zu", needs->key.text, who,
 				    needs->count);
 }
 
@@ -278,26 +360,21 @@ static int verdict(struct command_context *context, const struct needs *needs, s
 static bool cluster_is_asked(const struct options *options)
 {
 	static const char *const of_backups[] = {"--snapshots", "--etcd-prefix", "--output"};
+	if (options->contexts)
+		return false;
 	if (options_given_beside(options, of_backups, ELEMENTS(of_backups)))
 		return true;
 	return !options->snapshots;
 }
 
-/* "key1" alone, or a label with the key ID in it, would be a key ID that nobody has. */
-static int check_form(const struct needs *needs, struct error **err)
+/* What a file or a node says is of one cluster. */
+static int check_contexts(const struct options *options, struct error **err)
 {
-	for (size_t i = 0; !needs->by_name && i < needs->found.count; i++) {
-		const char *slash = strchr(needs->found.items[i], '/');
-		size_t len = strlen(needs->key);
-		bool same = text_equal(needs->found.items[i], needs->key);
-		if (same || (slash && strncmp(slash + 1, needs->key, len) == 0 &&
-			     (slash[1 + len] == '\0' || slash[1 + len] == ' ')))
-			return error_set(
-				err, ERROR_USAGE,
-				"%s: say aescbc/NAME, aesgcm/NAME, secretbox/NAME or kms/NAME, or the key ID of a "
-				"KMS alone (%s was found)",
-				needs->key, needs->found.items[i]);
-	}
+	static const char *const of_one[] = {"--context", "--server", "--encryption-config", "--apiserver-manifest"};
+	for (size_t i = 0; options->contexts && i < ELEMENTS(of_one); i++)
+		if (options_given(options, of_one[i]))
+			return error_set(err, ERROR_USAGE, "%s is of one cluster: it does not go with --contexts",
+					 of_one[i]);
 	return 0;
 }
 
@@ -306,20 +383,25 @@ int cmd_needs(struct command_context *context, struct error **err)
 	if (context->options.argument_count != 1)
 		return error_set(err, ERROR_USAGE,
 				 "needs takes one key: aescbc/key1, kms/vault, or the key ID of a KMS, such as an ARN");
-	struct needs needs = {.key = context->options.arguments[0]};
-	needs.by_name = is_name(needs.key);
-	int rc = cluster_is_asked(&context->options) ? ask_cluster(context, &needs, err) : 0;
+	struct needs needs = {.key = key_word(context->options.arguments[0])};
+	int rc = check_contexts(&context->options, err);
+	if (rc == 0 && context->options.contexts)
+		rc = ask_contexts(context, &needs, err);
+	if (rc == 0 && cluster_is_asked(&context->options))
+		rc = ask_cluster(context, &needs, err);
 	if (rc == 0 && context->options.snapshots)
 		rc = ask_backups(context, &needs, err);
 	if (rc == 0)
-		rc = check_form(&needs, err);
+		rc = key_word_check(&needs.key, &needs.found, err);
 	if (rc == 0)
 		rc = verdict(context, &needs, err);
 	for (size_t i = 0; i < needs.count; i++) {
 		free(needs.sources[i].name);
 		free(needs.sources[i].example);
+		free(needs.sources[i].unknown);
 	}
 	free(needs.sources);
 	strings_free(&needs.found);
+	error_free(needs.first_unknown);
 	return rc;
 }

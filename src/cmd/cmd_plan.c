@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json_writer.h"
+#include "cmd/plan_without.h"
 #include "cmd/rotating.h"
 #include "engine/old_keys.h"
 
@@ -155,6 +156,8 @@ int cmd_plan(struct command_context *context, struct error **err)
 	_cleanup_(rotation_freep) struct rotation *rotation = NULL;
 	const struct observation *seen;
 	struct decision decision;
+	if (context->options.without_key)
+		return plan_without(context, err);
 	int rc = session_open(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
 	if (rc < 0)
 		return rc;

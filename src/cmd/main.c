@@ -33,7 +33,7 @@ static const struct command commands[] = {
 	 "what a person should look at before keys are rotated by agents: a Secret that holds the trust key",
 	 "Changes nothing. Reads every Secret.", OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_CHECK, cmd_check},
 	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_plan},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_WITHOUT, cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",

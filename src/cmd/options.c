@@ -42,6 +42,8 @@ static const struct option table[] = {
 	 "keys in etcd that belong to somebody else; repeatable; printed in the report"},
 	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG | OPTIONS_AGENT, "FILE",
 	 "the EncryptionConfiguration in force"},
+	{"--contexts", NULL, KIND_TEXT, FIELD(contexts), OPTIONS_BACKUPS, "NAME,...",
+	 "clusters by their contexts of the kubeconfig; each one's etcd is found among all --etcd-endpoints"},
 	{"--snapshots", NULL, KIND_TEXT, FIELD(snapshots), OPTIONS_BACKUPS, "DIR",
 	 "backups of etcd, every file there; where neither an API server nor etcd is named, nothing else is asked"},
 	{"--snapshot", NULL, KIND_TEXT, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
@@ -51,6 +53,10 @@ static const struct option table[] = {
 	 "values under KMS v2 are opened, too: one Decrypt call of the plugin for each data encryption key, which may "
 	 "cost "
 	 "quota; exit 1 where any encrypted value is not opened"},
+	{"--without-key", NULL, KIND_TEXT, FIELD(without_key), OPTIONS_WITHOUT, "KEY",
+	 "instead of a rotation: which objects would be lost with this key (aescbc/key1, kms/vault, or a KMS's key "
+	 "ID), "
+	 "and when that would be noticed"},
 	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
 	 "a resource; repeatable (default: all that are encrypted)"},
 	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",

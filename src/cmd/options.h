@@ -24,6 +24,7 @@ enum option_group {
 	OPTIONS_BACKUP = 1 << 15,  /* a backup of etcd instead of a cluster */
 	OPTIONS_BACKUPS = 1 << 16, /* backups of etcd beside a cluster */
 	OPTIONS_OPEN = 1 << 17,    /* how far values are opened */
+	OPTIONS_WITHOUT = 1 << 18, /* a plan of something else than a rotation */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -47,6 +48,7 @@ struct options {
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
 	bool open;
+	const char *without_key, *contexts;
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;

@@ -17,6 +17,7 @@
 #include "kube-rekey/path.h"
 #include "kube-rekey/observation.h"
 
+struct census_key;
 struct census_options {
 	struct loop *loop;
 	struct kube *kube;
@@ -48,6 +49,10 @@ struct census_options {
 	void (*on_stale)(void *stale_arg, const struct kube_resource *resource, const char *namespace_,
 			 const char *name);
 	void *stale_arg;
+	/* Each value of a mapped resource that is under a known key. Twice as on_stale. May be NULL. */
+	void (*on_value)(void *value_arg, const struct map_entry *entry, const struct census_key *key,
+			 const char *path);
+	void *value_arg;
 };
 /* told apart in one resource; what is under more of them is counted unknown, and the census incomplete */
 #define CENSUS_KEYS_MAX 4096

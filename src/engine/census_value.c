@@ -100,6 +100,8 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 	if (key->objects == 0)
 		judge_new_key(scan, index, key);
 	census_key_add(key, kv);
+	if (scan->options->on_value)
+		scan->options->on_value(scan->options->value_arg, resource->entry, key, kv->key);
 	if (scan->options->shape && !key->write_key) {
 		resource->stale++;
 		census->stale++;

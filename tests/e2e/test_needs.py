@@ -1,0 +1,131 @@
+"""Before a key is destroyed: who needs it, over clusters and backups, and what would be lost with it."""
+
+import os
+import tempfile
+import unittest
+
+import yaml
+
+from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key
+
+SECRETS = 5
+
+
+class Needs(unittest.TestCase):
+    """Two clusters that share a KMS key; one has configmaps under a local key, too."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="needs-", dir="/tmp"))
+        cls.plugin = cls.enterClassContext(KmsPlugin(cls.folder, "vault"))
+        secrets = Rule(["secrets"], [("kms", cls.plugin), "identity"])
+        maps = Rule(["configmaps"], [("aescbc", [("key1", new_key())]), "identity"])
+        cls.east = cls.enterClassContext(Cluster(encryption=configuration(secrets, maps), compaction="0", etcd_tls=False))
+        cls.west = cls.enterClassContext(Cluster(encryption=configuration(secrets), compaction="0", etcd_tls=False))
+        for number in range(SECRETS):
+            cls.east.api.create("secrets", "default", {"metadata": {"name": f"s-{number}"}})
+        cls.east.api.create("configmaps", "default", {"metadata": {"name": "c"}})
+        cls.west.api.create("secrets", "kube-system", {"metadata": {"name": "only"}})
+        cls.kubeconfig = os.path.join(cls.folder, "both.conf")
+        cls.merge()
+
+    @classmethod
+    def merge(cls):
+        merged = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
+        for name, cluster in (("east", cls.east), ("west", cls.west)):
+            with open(cluster.kubeconfig(), encoding="utf-8") as file:
+                one = yaml.safe_load(file)
+            merged["clusters"].append({"name": name, "cluster": one["clusters"][0]["cluster"]})
+            merged["users"].append({"name": name, "user": one["users"][0]["user"]})
+            merged["contexts"].append({"name": name, "context": {"cluster": name, "user": name}})
+        with open(cls.kubeconfig, "w", encoding="utf-8") as file:
+            yaml.safe_dump(merged, file)
+
+    def needs(self, key, *more, flags=(), code=None):
+        done = kube_rekey(["needs", key, "--kubeconfig", self.kubeconfig, *flags, "-o", "json", *more])
+        if code is not None:
+            self.assertEqual(done.code, code, done)
+        return done
+
+    def endpoints(self, *clusters):
+        """The etcd of each."""
+        return [flag for cluster in clusters for flag in cluster.etcd.flags()]
+
+    def without(self, key, cluster, *more, code):
+        done = kube_rekey(["plan", "--without-key", key, "--kubeconfig", cluster.kubeconfig(), *cluster.etcd.flags(),
+                           "-o", "json", *more])
+        self.assertEqual(done.code, code, done)
+        return done
+
+    def test_contexts(self):
+        """Each context's etcd is found among those that were named; what cannot be asked is no zero."""
+        done = self.needs("key-1", "--contexts", "east", flags=self.endpoints(self.east), code=1)
+        (source,) = done.json()["sources"]
+        self.assertEqual((source["cluster"], source["values"], source["unknown"]), ("east", SECRETS, None))
+        done = self.needs("key-1", "--contexts", "west,east", flags=self.endpoints(self.east, self.west), code=1)
+        self.assertEqual([(source["cluster"], source["values"]) for source in done.json()["sources"]],
+                         [("west", 1), ("east", SECRETS)])
+        done = self.needs("aescbc/key1", "--contexts", "west,east", flags=self.endpoints(self.east, self.west), code=1)
+        self.assertEqual(done.json()["sources"][0]["values"], 0)
+        # One that cannot be asked takes nothing from what another one needs.
+        done = self.needs("key-1", "--contexts", "west,east", flags=self.endpoints(self.east), code=1)
+        west, east = done.json()["sources"]
+        self.assertEqual((east["values"], west["values"], done.json()["known"]), (SECRETS, 0, True))
+        self.assertIn("context west: none of the 1 etcds", west["unknown"])
+        done = self.needs("aescbc/key1", "--contexts", "west", flags=self.endpoints(self.west), code=0)
+        self.assertEqual((done.json()["needed"], done.json()["known"]), (False, True))
+
+    def test_not_known(self):
+        for flags in ([], self.endpoints(self.east)):
+            done = self.needs("aescbc/gone", "--contexts", "west", flags=flags, code=3)
+            document = done.json()
+            self.assertEqual((document["needed"], document["known"]), (False, False))
+            self.assertIn("not known whether aescbc/gone is needed: context west", done.err)
+        text = kube_rekey(["needs", "aescbc/gone", "--contexts", "west", "--kubeconfig", self.kubeconfig])
+        self.assertRegex(text.out, "west: NOT KNOWN: context west: what is stored is not known without its etcd")
+        self.assertIn("on a control-plane node of it", text.err)
+        self.assertNotEqual(self.needs("aescbc/gone", "--contexts", "nowhere", flags=self.endpoints(self.east)).code, 0)
+
+    def test_backups_beside(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix="backups-", dir="/tmp"))
+        with open(os.path.join(folder, "monday.db"), "wb") as file:
+            file.write(self.west.etcd.at().snapshot())
+        done = self.needs("aescbc/key1", "--contexts", "east", "--snapshots", folder, flags=self.endpoints(self.east), code=1)
+        cluster, backup = done.json()["sources"]
+        self.assertGreaterEqual(cluster["values"], 1)
+        self.assertEqual((backup["values"], os.path.basename(backup["snapshot"])), (0, "monday.db"))
+        done = self.needs("key-1", "--contexts", "east", "--snapshots", folder, flags=self.endpoints(self.east), code=1)
+        self.assertEqual([source["values"] for source in done.json()["sources"]], [SECRETS, 1])
+
+    def test_usage(self):
+        for more in (["--context", "west"], ["--encryption-config", "x"], ["--server", "https://x"]):
+            self.needs("aescbc/a", "--contexts", "east", *more, code=64)
+
+    def test_without_key(self):
+        """The objects that would be lost, by name; none for a key that nobody has."""
+        document = self.without("key-1", self.east, code=1).json()
+        (secrets,) = document["resources"]
+        self.assertEqual((secrets["resource"], secrets["objects"], document["objects"]), ("secrets", SECRETS, SECRETS))
+        self.assertEqual(secrets["names"], [f"default/s-{number}" for number in range(SECRETS)])
+        self.assertTrue(any("destroyed in its KMS" in line for line in document["noticed"]))
+        document = self.without("aescbc/key1", self.east, code=1).json()
+        self.assertIn("default/c", document["resources"][0]["names"])
+        self.assertFalse(any("KMS" in line for line in document["noticed"]))
+        document = self.without("aescbc/gone", self.east, code=0).json()
+        self.assertEqual((document["objects"], document["resources"], document["writes"]), (0, [], ""))
+        # Nothing is under it yet, but everything new would be.
+        self.plugin.tell(keyID="key-9")
+        self.addCleanup(self.plugin.tell, keyID="key-1")
+        config = self.east.servers[0].config
+        document = self.without("key-9", self.east, "--encryption-config", config, code=1).json()
+        self.assertEqual((document["objects"], document["writes"]), (0, "a KMS plugin encrypts with it"))
+        self.without("key1", self.east, code=64)
+        self.without("key-1", self.east, "--renew-dek", code=64)
+        text = kube_rekey(["plan", "--without-key", "kms/vault", "--kubeconfig", self.east.kubeconfig(),
+                           *self.east.etcd.flags()])
+        self.assertIn(f"secrets: {SECRETS} objects are under kms/vault: default/s-0, default/s-1", text.out)
+        self.assertIn("it never becomes ready", text.out)
+
+
+if __name__ == "__main__":
+    unittest.main()
