@@ -60,6 +60,8 @@ static int whole(struct command_context *context, const struct session *session,
 	_cleanup_(census_freep) struct census *census = NULL;
 	int rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
+	if (rc == 0 && context->options.probe)
+		rc = census_probe_lost(census, &session->cluster->kube, err);
 	if (rc < 0)
 		return rc;
 	if (context->options.json) {
@@ -88,8 +90,8 @@ int cmd_census(struct command_context *context, struct error **err)
 		return error_set(
 			err, ERROR_USAGE,
 			"a census reads all namespaces; -n goes with one object, such as secret/app -n default");
-	if (context->options.argument_count > 0 && context->options.open)
-		return error_set(err, ERROR_USAGE, "--open reads all values; it does not go with one object");
+	if (context->options.argument_count > 0 && (context->options.open || context->options.probe))
+		return error_set(err, ERROR_USAGE, "--open and --probe are for all values, not for one object");
 	/* With nothing to open by, nothing would be opened. */
 	int rc = session_open(context, SESSION_ETCD | (context->options.open ? SESSION_CONFIG : 0), &session, err);
 	if (rc < 0)

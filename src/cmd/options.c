@@ -57,6 +57,9 @@ static const struct option table[] = {
 	 "instead of a rotation: which objects would be lost with this key (aescbc/key1, kms/vault, or a KMS's key "
 	 "ID), "
 	 "and when that would be noticed"},
+	{"--probe", NULL, KIND_FLAG, FIELD(probe), OPTIONS_OPEN, NULL,
+	 "of objects that no API server could read after a restart: whether this one still serves them (a GET each, at "
+	 "most 100)"},
 	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
 	 "a resource; repeatable (default: all that are encrypted)"},
 	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",

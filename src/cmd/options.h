@@ -47,7 +47,7 @@ struct options {
 		*new_key_copy, *record, *state_dir;
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
-	bool open;
+	bool open, probe;
 	const char *without_key, *contexts;
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */

@@ -60,6 +60,7 @@ static void forget_counts(struct census *census)
 	census->values = census->bytes = 0;
 	census->stale = census->unknown = census->unreadable = census->opened = census->does_not_open = 0;
 	census->not_opened = census->refused = census->refused_writes = 0;
+	census_lost_clear(census);
 	for (size_t i = 0; i < census->etcd_count; i++)
 		census->etcds[i].revision = census->etcds[i].first_revision = 0;
 }
@@ -74,6 +75,7 @@ void census_free(struct census *census)
 	free(census->etcds);
 	free(census->resources);
 	free(census->outside);
+	free(census->lost);
 	free(census->why);
 	strings_free(&census->notes);
 	resource_map_free(&census->map);

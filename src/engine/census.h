@@ -95,6 +95,17 @@ struct census_outside {
 	char *name;
 	bool unknown;
 };
+#define CENSUS_LOST_MAX 100 /* named; all are counted */
+enum lost_reason { LOST_NO_KEY, LOST_REFUSED, LOST_BROKEN };
+enum lost_probe { PROBE_NONE, PROBE_SERVED, PROBE_REFUSED, PROBE_UNKNOWN };
+/* An object that an API server which starts now could not read. */
+struct census_lost {
+	const struct map_entry *entry;
+	char *path, *key; /* key: its label */
+	enum lost_reason reason;
+	enum lost_probe probe;
+	char *words; /* of the API server that was asked; NULL */
+};
 /* `revision` is the newest at which values were read, `first_revision` the oldest: they differ only after a compaction
  * in the middle. */
 struct census_etcd {
@@ -132,7 +143,10 @@ struct census {
 	uint64_t refused, refused_writes; /* refused_writes: of those, under the write key */
 	uint64_t decrypt_calls;           /* that plugins were asked */
 	bool plugins_asked;               /* census_options.ask_plugins */
-	uint64_t begun, finished;         /* monotonic */
+	struct census_lost *lost;
+	size_t lost_named;
+	uint64_t lost_count;
+	uint64_t begun, finished; /* monotonic */
 	bool whole_keyspace, shape_known;
 	bool by_key_id; /* its path follows a KMS */
 };
@@ -148,6 +162,9 @@ void census_freep(struct census **census);
 _must_check_ int census_verdict(const struct census *census, struct error **err);
 /* 0 where each encrypted value was opened; -ERROR_FINDING with how many were not, and why. */
 _must_check_ int census_opened(const struct census *census, struct error **err);
+/* Asks the API server for each lost object that is named, by a plain GET, past its caches. Waits. 0 whatever it answers;
+ * -ERROR_INTERRUPTED. */
+_must_check_ int census_probe_lost(struct census *census, struct kube *kube, struct error **err);
 /* As next_action wants it (`compacted` and `compaction_expected` are the caller's). */
 void census_observe(const struct census *census, struct census_observation *ret);
 /* The document of the command contract (kind Census), and the table for people. */

@@ -85,6 +85,14 @@ void census_counts_start(struct census_scan *scan, size_t etcd);
 /* Waits for the answers; a difference makes the census doubtful. -ERROR_INTERRUPTED. */
 _must_check_ int census_counts_compare(struct census_scan *scan, struct error **err);
 void census_counts_clear(struct census_scan *scan);
+/* Names one more object that no API server could read. */
+void census_lose(struct census *census, const struct map_entry *entry, const struct census_key *key, const char *path,
+		 enum lost_reason reason);
+void census_lost_clear(struct census *census);          /* keeps the array */
+char *census_lost_text(const struct census_lost *lost); /* one line; new string */
+/* What happens with them, and what a person can do: a sentence each; none where nothing is lost. */
+void census_lost_ways(const struct census *census, struct strings *ret);
+void census_lost_write_json(struct json_writer *w, const struct census *census); /* members of the object in hand */
 /* Makes the census doubtful; the first reason stays. */
 void census_doubt(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void census_note(struct census *census, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

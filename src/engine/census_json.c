@@ -192,6 +192,7 @@ void census_write_json(const struct census *census, struct json_writer *w)
 	json_member_u64(w, "notOpened", census->not_opened);
 	json_member_u64(w, "refused", census->refused);
 	json_member_u64(w, "decryptCalls", census->decrypt_calls);
+	census_lost_write_json(w, census);
 	json_member_u64(w, "values", census->values);
 	json_member_u64(w, "bytes", census->bytes);
 	json_key(w, "seconds");

@@ -67,8 +67,9 @@ void census_observe(const struct census *census, struct census_observation *ret)
 		.finished = census->finished,
 		.complete = census->complete && census->whole_keyspace,
 		.revision = census->revision,
-		/* What the plugin of the write key does not decrypt today, no server reads after its next start. */
-		.does_not_open = census->does_not_open + census->refused_writes,
+		/* What a plugin does not decrypt any more, servers read until they reload their file, as each step of a
+		 * rotation makes them; following a KMS changes no file, and rewrites such values. */
+		.does_not_open = census->does_not_open + (census->by_key_id ? census->refused_writes : census->refused),
 	};
 	if (census->why)
 		seen.why = xstrdup(census->why);

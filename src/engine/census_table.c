@@ -175,6 +175,24 @@ static void outside_findings(struct key_table *table, const struct census *censu
 	}
 }
 
+static void lost_findings(struct key_table *table, const struct census *census)
+{
+	_cleanup_strings_ ways = {0};
+	_cleanup_free_ char *count = text_human_count(census->lost_count);
+	if (census->lost_count > 0)
+		key_table_finding(table, TONE_BAD, "%s %s that an API server which starts now cannot read:", count,
+				  key_table_plural(census->lost_count, "object", "objects"));
+	for (size_t i = 0; i < census->lost_named && i < PATHS_SHOWN; i++) {
+		_cleanup_free_ char *text = census_lost_text(&census->lost[i]);
+		key_table_finding(table, TONE_PLAIN, "%s", text);
+	}
+	if (census->lost_count > PATHS_SHOWN)
+		key_table_finding(table, TONE_PLAIN, "and more (-o json names %d)", CENSUS_LOST_MAX);
+	census_lost_ways(census, &ways);
+	for (size_t i = 0; i < ways.count; i++)
+		key_table_finding(table, TONE_PLAIN, "%s.", ways.items[i]);
+}
+
 static void write_findings(struct key_table *table, const struct census *census)
 {
 	_cleanup_free_ char *stale = text_human_count(census->stale);
@@ -184,6 +202,7 @@ static void write_findings(struct key_table *table, const struct census *census)
 				  key_table_plural(census->stale, "its", "their"));
 	for (size_t i = 0; i < census->resource_count; i++)
 		resource_findings(table, &census->resources[i], census->plugins_asked);
+	lost_findings(table, census);
 	outside_findings(table, census);
 	for (size_t i = 0; i < census->notes.count; i++)
 		key_table_finding(table, TONE_WARN, "%s", census->notes.items[i]);

@@ -69,10 +69,12 @@ static void count_opening(struct census_scan *scan, size_t index, struct census_
 		census->does_not_open++;
 		if (!census->does_not_open_example)
 			census->does_not_open_example = xstrdup(kv->key);
+		census_lose(census, census->resources[index].entry, key, kv->key, LOST_BROKEN);
 		return;
 	case KMS_REFUSED:
 		census->refused++;
 		census->refused_writes += key->write_key;
+		census_lose(census, census->resources[index].entry, key, kv->key, LOST_REFUSED);
 		break;
 	case KMS_CLOSED:
 	case KMS_ASK:
@@ -110,6 +112,7 @@ static void count_mapped(struct census_scan *scan, size_t index, const struct et
 	if (!key->in_config) {
 		resource->unreadable++;
 		census->unreadable++;
+		census_lose(census, resource->entry, key, kv->key, LOST_NO_KEY);
 	}
 	count_opening(scan, index, key, kv, opening, why);
 }

@@ -252,10 +252,11 @@ char *decision_hint(const struct decision *d, const struct observation *seen)
 				 "%s",
 				 command);
 	case REASON_DOES_NOT_OPEN:
-		return xasprintf(
-			"such values are unreadable already. Look: kube-rekey census --open. Delete or restore them: "
-			"%s",
-			command);
+		return xasprintf("look: kube-rekey census --open --probe. What an API server still serves, kube-rekey "
+				 "reencrypt may "
+				 "rescue before it reloads its file or restarts; what is unreadable already, delete or "
+				 "restore: %s",
+				 command);
 	case REASON_UNREADABLE:
 		return xstrdup("add the missing key to the configuration as a read key, or delete those values, before "
 			       "anything else");

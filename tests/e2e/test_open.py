@@ -118,17 +118,39 @@ class Opening(unittest.TestCase):
         self.assertEqual(self.census("--open", code=1)["unknown"], 1)
 
     def test_refused(self):
-        """The key was destroyed: its values are named, and what a restart would do."""
+        """The key was destroyed: its objects are named, what a restart would do, and which this server still serves."""
+        for number in range(SECRETS):
+            self.api.get("secrets", "default", f"s-{number}")  # the server has their keys in memory now
         self.plugin.rotate("key-2", "m2")
         self.plugin.destroy("m1")
-        census = self.census("--open", code=1)
+        census = self.census("--open", "--probe", code=1)
         key = self.kms_key(census)
         self.assertEqual((census["refused"], key["refused"], key["opened"]), (SECRETS, SECRETS, 0))
         self.assertIn('the key "m1" is destroyed', key["whyNotOpened"])
+        self.assertEqual(census["lostCount"], SECRETS)
+        self.assertEqual({(lost["reason"], lost["probe"]) for lost in census["lost"]}, {("refused", "served")})
+        self.assertEqual({lost["name"] for lost in census["lost"]}, {f"default/s-{number}" for number in range(SECRETS)})
         done = self.live("--open")
         self.assertIn(f"{SECRETS} values are under keys that their KMS plugin does not decrypt", done.err)
-        self.assertIn("never become ready", done.err)
-        self.assertIn('the key "m1" is destroyed', " ".join(done.out.split()))
+        text = " ".join(done.out.split())
+        for words in ("never becomes ready", "kube-rekey reencrypt --resource secrets", "etcdctl del '/registry/secrets/",
+                      "secrets default/s-0: kms v2/vault key ID key-1: its KMS plugin does not decrypt it",
+                      'the key "m1" is destroyed'):
+            self.assertIn(words, text)
+        self.server.apply_config(self.text + "# with an empty memory\n")
+        census = self.census("--open", "--probe", code=1)
+        self.assertEqual({lost["probe"] for lost in census["lost"]}, {"refused"})
+        self.assertIn("failed to decrypt DEK", census["lost"][0]["probeWords"])
+
+    def test_no_key(self):
+        """Objects whose key the configuration lacks."""
+        path = os.path.join(self.folder, "lacking.yaml")
+        replace_file(path, configuration(Rule(["secrets"], ["identity"]), Rule(["configmaps"], ["identity"])))
+        census = self.census("--probe", code=1, config=path)
+        self.assertEqual(census["lostCount"], census["unreadable"])
+        self.assertEqual({(lost["reason"], lost["probe"]) for lost in census["lost"]}, {("noKey", "served")})
+        self.assertIn("put the key back", " ".join(census["waysOut"]))
+        self.assertEqual(self.census()["waysOut"], [])
 
     def test_no_answer(self):
         """Nothing opened is no success, nor a finding about the key; and it is not waited for twice."""
@@ -174,11 +196,38 @@ class Rotation(unittest.TestCase):
         self.assertIn("1 values do not open", done.err)
         etcd.put(KEY, value)
         wait_until(lambda: cluster.api.get("secrets", "default", "s-0"), 10, "it can be read again")
+        self.destroyed_in_between(cluster, plugin, flags)
         done = kube_rekey(flags, timeout=120)
         self.assertEqual(done.code, 0, done)
         (line,) = [line for line in done.json()["evidence"] if line.startswith("every value in etcd read")]
         self.assertRegex(line, f"; {SECRETS}|; {SECRETS + 1}")
         self.assertNotIn("not opened", " ".join(done.json()["evidence"]))
+
+    def destroyed_in_between(self, cluster, plugin, flags):
+        """The key of before is gone: a rotation would make the server reload, and forget it. A rewrite rescues."""
+        plugin.rotate("key-2", "m2")
+        plugin.destroy("m1")
+        server = cluster.servers[0]
+        with open(server.config, encoding="utf-8") as file:
+            before = file.read()
+        done = kube_rekey(flags, timeout=60)
+        self.assertEqual((done.code, done.json()["outcome"]), (1, "Blocked"), done)
+        self.assertIn("kube-rekey reencrypt may rescue", done.err)
+        with open(server.config, encoding="utf-8") as file:
+            self.assertEqual(file.read(), before)
+        common = ["--encryption-config", server.config, "--kubeconfig", cluster.kubeconfig(), *cluster.etcd.flags()]
+
+        def adopted():
+            cluster.api.request("GET", "/readyz/kms-providers")
+            name = f"probe-{os.urandom(4).hex()}"
+            cluster.api.create("configmaps", "default", {"metadata": {"name": name}})
+            cluster.api.create("secrets", "default", {"metadata": {"name": name}})
+            value, _ = cluster.etcd.at().get(f"/registry/secrets/default/{name}")
+            cluster.api.delete("secrets", "default", name)
+            return b"key-2" in value
+        wait_until(adopted, 100, "the server adopts key-2", 2)
+        self.assertEqual(kube_rekey(["reencrypt", "--resource", "secrets", *common]).code, 0)
+        self.assertEqual(kube_rekey(["census", "--open", *common]).code, 0)
 
 
 if __name__ == "__main__":
