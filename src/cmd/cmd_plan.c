@@ -5,6 +5,7 @@
 #include "base/json_writer.h"
 #include "cmd/plan_without.h"
 #include "cmd/rotating.h"
+#include "engine/kms_calls.h"
 #include "engine/old_keys.h"
 
 #define PLAN_JSON_MAX (4u << 20)
@@ -14,6 +15,7 @@ struct estimate {
 	uint64_t sweep_ns, sweep_twice_ns; /* at this --qps, and at twice that; 0: unknown (full speed) */
 	uint64_t settle_ns, compaction_ns; /* compaction: longest wait */
 	bool drops;
+	struct kms_calls kms;
 };
 
 static uint64_t time_at(uint64_t objects, uint64_t qps)
@@ -38,6 +40,7 @@ static struct estimate estimate(const struct command_context *context, const str
 	}
 	for (size_t i = 0; i + 1 < path->count; i++)
 		e.drops = e.drops || path_drops(path, i);
+	e.kms = kms_calls_of(path, census, (unsigned)context->options.concurrency);
 	e.sweep_ns = time_at(e.objects, context->options.qps);
 	e.sweep_twice_ns = time_at(e.objects, context->options.qps * 2);
 	if (e.drops && !context->options.compact)
@@ -72,6 +75,14 @@ static void write_json(const struct rotation *rotation, const struct estimate *e
 	json_member_u64(&w, "reencryptAtTwiceTheQPS", e->sweep_twice_ns / NS_PER_S);
 	json_member_u64(&w, "settle", e->settle_ns / NS_PER_S);
 	json_member_u64(&w, "compactionAtMost", e->compaction_ns / NS_PER_S);
+	json_object_end(&w);
+	json_key(&w, "kmsCalls");
+	json_object_begin(&w);
+	json_member_u64(&w, "encryptPerServer", e->kms.encrypt);
+	json_member_u64(&w, "decryptPerServerAtMost", e->kms.decrypt);
+	json_member_u64(&w, "decryptToOpen", e->kms.opening);
+	json_member_u64(&w, "dekSources", e->kms.dek_sources);
+	json_member_bool(&w, "dekSourcesMore", e->kms.more);
 	json_object_end(&w);
 	json_object_end(&w);
 	const char *text = json_text(&w);
@@ -117,6 +128,12 @@ static void print_warnings(const struct command_context *context, const struct r
 	keep_local(&journal->old_keys, &old_local);
 	keep_local(&journal->new_keys, &new_local);
 	_cleanup_free_ char *old_keys = strings_join(&old_local, ", ");
+	if (e->kms.encrypt + e->kms.opening > 0)
+		printf("Calls of the KMS: %llu Encrypt and at most %llu Decrypt by each API server; %llu Decrypt by "
+		       "kube-rekey, to open values (under %llu data encryption keys%s).\n",
+		       (unsigned long long)e->kms.encrypt, (unsigned long long)e->kms.decrypt,
+		       (unsigned long long)e->kms.opening, (unsigned long long)e->kms.dek_sources,
+		       e->kms.more ? " and more" : "");
 	printf("Needs about %s in etcd until the next compaction and defragmentation.\n", space);
 	if (e->drops && *old_keys) {
 		printf("Afterwards %s is %s.\n", old_keys,

@@ -8,14 +8,18 @@ import socket
 from . import parts, processes
 
 
-class _Unix(http.client.HTTPConnection):
+class Unix(http.client.HTTPConnection):
     def __init__(self, path):
         super().__init__("localhost", timeout=10)
         self._path = path
 
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
+        try:
+            self.sock.connect(self._path)
+        except OSError:
+            self.close()
+            raise
 
 
 class KmsPlugin:
@@ -47,7 +51,7 @@ class KmsPlugin:
 
     def _listens(self):
         """The socket's file is there a moment before somebody answers at it."""
-        line = _Unix(self._control)
+        line = Unix(self._control)
         try:
             line.connect()
         except OSError:
@@ -79,7 +83,7 @@ class KmsPlugin:
         return json.loads(self._ask("GET"))
 
     def _ask(self, method, body=None):
-        line = _Unix(self._control)
+        line = Unix(self._control)
         line.request(method, "/", body)
         answer = line.getresponse()
         text = answer.read().decode()
