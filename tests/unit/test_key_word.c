@@ -19,15 +19,11 @@ static const struct {
 	bool by_name;
 	const char *means, *unclear; /* a digit for each of `keys` */
 } rows[] = {
-	{"plaintext", true, "100000", "000000"},
-	{"aescbc/key1", true, "010000", "000000"},
-	{"aesgcm/key1", true, "001000", "000000"},
-	{"secretbox/key1", true, "000000", "000000"},
-	{"kms/vault", true, "000111", "000000"},
-	{"arn:aws:kms:eu:1:key/a", false, "000100", "000001"},
+	{"plaintext", true, "100000", "000000"},   {"aescbc/key1", true, "010000", "000000"},
+	{"aesgcm/key1", true, "001000", "000000"}, {"secretbox/key1", true, "000000", "000000"},
+	{"kms/vault", true, "000111", "000000"},   {"arn:aws:kms:eu:1:key/a", false, "000100", "000001"},
 	{"aescbc", false, "000010", "000001"}, /* a key ID may be any text */
-	{"key1", false, "000000", "000001"},
-	{"vault", false, "000000", "000001"},
+	{"key1", false, "000000", "000001"},       {"vault", false, "000000", "000001"},
 };
 
 static void row(void **state)

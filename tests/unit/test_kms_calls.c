@@ -10,15 +10,27 @@ static char vault[] = "vault", id[] = "id", none[] = "", deks[][2] = {"a", "b", 
 
 static const struct {
 	const char *name, *steps[STEPS_MAX];
-	uint64_t objects[3];     /* under each of three data encryption keys, in two resources */
+	uint64_t objects[3]; /* under each of three data encryption keys, in two resources */
 	unsigned concurrency;
 	const char *calls; /* encrypt, decrypt, opening */
 } rows[] = {
 	{"no KMS", {"secrets=a,-", "secrets=a,b,-"}, {0}, 16, "0 0 0"},
 	{"to a KMS", {"secrets=a", "secrets=a,kms:v", "secrets=kms:v,a", "secrets=kms:v"}, {0}, 16, "3 1 0"},
-	{"new DEKs", {"secrets=kms:v", "secrets=kms:v,kms:w", "secrets=kms:w,kms:v", "secrets=kms:w"}, {9, 9}, 4, "5 15 4"},
-	{"few objects", {"secrets=kms:v", "secrets=kms:v,kms:w", "secrets=kms:w,kms:v", "secrets=kms:w"}, {1, 1, 1}, 4, "5 16 6"},
-	{"KMS v1 has no seed", {"secrets=kms1:v", "secrets=kms1:v,b", "secrets=b,kms1:v", "secrets=b"}, {0}, 4, "0 0 0"},
+	{"new DEKs",
+	 {"secrets=kms:v", "secrets=kms:v,kms:w", "secrets=kms:w,kms:v", "secrets=kms:w"},
+	 {9, 9},
+	 4,
+	 "5 15 4"},
+	{"few objects",
+	 {"secrets=kms:v", "secrets=kms:v,kms:w", "secrets=kms:w,kms:v", "secrets=kms:w"},
+	 {1, 1, 1},
+	 4,
+	 "5 16 6"},
+	{"KMS v1 has no seed",
+	 {"secrets=kms1:v", "secrets=kms1:v,b", "secrets=b,kms1:v", "secrets=b"},
+	 {0},
+	 4,
+	 "0 0 0"},
 	{"following", {"secrets=kms:v@2"}, {5}, 4, "1 0 2"},
 };
 
@@ -45,9 +57,8 @@ static void row(void **state)
 		resources[r] = (struct census_resource){.keys = keys, .key_count = count};
 	const struct census census = {.resources = resources, .resource_count = ELEMENTS(resources)};
 	struct kms_calls calls = kms_calls_of(&path, &census, it->concurrency);
-	_cleanup_free_ char *words =
-		xasprintf("%llu %llu %llu", (unsigned long long)calls.encrypt, (unsigned long long)calls.decrypt,
-			  (unsigned long long)calls.opening);
+	_cleanup_free_ char *words = xasprintf("%llu %llu %llu", (unsigned long long)calls.encrypt,
+					       (unsigned long long)calls.decrypt, (unsigned long long)calls.opening);
 	assert_string_equal(words, it->calls);
 	assert_int_equal(calls.dek_sources, count);
 	for (size_t i = 0; i < path.count; i++)
@@ -59,8 +70,13 @@ static void test_lumped(void **state)
 	(void)state;
 	struct config_shape *step = shape_parse("secrets=kms:v");
 	struct path path = {.steps = &step, .count = 1};
-	struct census_key key = {.provider = PROVIDER_KMS, .kms_version = 2, .name = vault, .key_id = id,
-				 .dek_source = none, .lumped = true, .objects = 3};
+	struct census_key key = {.provider = PROVIDER_KMS,
+				 .kms_version = 2,
+				 .name = vault,
+				 .key_id = id,
+				 .dek_source = none,
+				 .lumped = true,
+				 .objects = 3};
 	struct census_resource resource = {.keys = &key, .key_count = 1};
 	const struct census census = {.resources = &resource, .resource_count = 1};
 	assert_true(kms_calls_of(&path, &census, 1).more);
