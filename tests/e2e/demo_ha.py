@@ -227,7 +227,7 @@ def ours(count):
         before = snapshot_hash(cluster.api, ["secrets"])
         rotation = Rotation(stack, cluster)
         with Clients(cluster) as clients:
-            rotation.run("rotate", "--name", "demo", "--provider", "aescbc", "--old-key", "destroy", "--compact",
+            rotation.run("rotate", "--target", "agents", "--name", "demo", "--provider", "aescbc", "--old-key", "destroy", "--compact",
                          "--settle", "4s", "--qps", "0", "--no-wait", "--yes")
             wait_until(lambda: rotation.waits_for(late.hostname), 60, "it waits for the late one")
             time.sleep(5)
