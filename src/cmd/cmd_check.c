@@ -1,9 +1,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/json_writer.h"
-#include "cmd/session.h"
-#include "engine/trust_key_search.h"
+#include "base/clock.h"
+#include "cmd/check_contexts.h"
+#include "cmd/check_show.h"
+#include "cmd/present.h"
+#include "engine/check_gather.h"
+#include "engine/trust_key.h"
 
 #define CHECK_JSON_MAX (4u << 20)
 
@@ -15,60 +18,25 @@ static int load_key(const struct options *o, struct trust_key **ret, struct erro
 	return trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, ret, err);
 }
 
-static const char *words_of(const struct trust_key_finding *finding)
+struct check_policy check_policy_of(const struct options *o)
 {
-	return finding->sealed
-		       ? "kubeadm uploaded the service-account signing key there, encrypted with its certificate "
-			 "key; where that is the trust key, an old upload that somebody can open is a leak of it"
-		       : "it holds the trust key: whoever reads it, or a backup of etcd from within a rotation, has "
-			 "the new keys";
+	struct check_policy policy = {
+		.resources = &o->require_resources, .key_id = o->expect_key_id, .max_key_age = o->max_key_age};
+	policy.has_provider = o->require_provider && provider_from_name(o->require_provider, &policy.provider);
+	return policy;
 }
 
-static const char *advice_of(const struct trust_key_finding *finding)
+static void show(const struct command_context *context, const struct check_report *report)
 {
-	return finding->sealed
-		       ? "delete it when all nodes have joined (kubeadm does after two hours)"
-		       : "give the agents another one: --trust-key FILE with 32 random bytes, the same on each node";
-}
-
-static void print_text(const struct options *o, const struct trust_key *key, const struct trust_key_search *found)
-{
-	printf("trust key\n");
-	if (!key)
-		printf("  - not at hand (%s): only kubeadm's upload was looked for\n",
-		       o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY);
-	for (size_t i = 0; i < found->count; i++) {
-		const struct trust_key_finding *finding = &found->findings[i];
-		printf("  ! secret %s/%s, %s: %s\n      %s\n", finding->namespace_, finding->name, finding->entry,
-		       words_of(finding), advice_of(finding));
+	if (!context->options.json) {
+		check_show_text(context, report);
+		return;
 	}
-	if (found->count == 0)
-		printf("  ok  in none of %llu Secrets\n", (unsigned long long)found->secrets);
-}
-
-static void write_json(const struct trust_key *key, const struct trust_key_search *found)
-{
 	struct json_writer w = JSON_WRITER_INIT(CHECK_JSON_MAX);
 	json_object_begin(&w);
 	json_member_string(&w, "kind", "Check");
 	json_member_u64(&w, "version", 1);
-	json_member_u64(&w, "secrets", found->secrets);
-	json_member_bool(&w, "trustKeyAtHand", key != NULL);
-	json_key(&w, "findings");
-	json_array_begin(&w);
-	for (size_t i = 0; i < found->count; i++) {
-		const struct trust_key_finding *finding = &found->findings[i];
-		json_object_begin(&w);
-		json_member_string(&w, "check", "trust-key-in-secret");
-		json_member_string(&w, "namespace", finding->namespace_);
-		json_member_string(&w, "name", finding->name);
-		json_member_string(&w, "entry", finding->entry);
-		json_member_bool(&w, "sealed", finding->sealed);
-		json_member_string(&w, "what", words_of(finding));
-		json_member_string(&w, "advice", advice_of(finding));
-		json_object_end(&w);
-	}
-	json_array_end(&w);
+	check_show_json(&w, report);
 	json_object_end(&w);
 	const char *text = json_text(&w);
 	if (text)
@@ -76,28 +44,51 @@ static void write_json(const struct trust_key *key, const struct trust_key_searc
 	json_writer_free(&w);
 }
 
+static int check_one(struct command_context *context, struct session *session, struct trust_key *key,
+		     struct error **err)
+{
+	const struct options *o = &context->options;
+	_cleanup_(check_facts_free) struct check_facts facts = {0};
+	_cleanup_(check_report_free) struct check_report report = {0};
+	struct check_sources sources = {
+		.cluster = session->cluster,
+		.config_path = session->config_path,
+		.config = session->config,
+		.node_error = session->node_error,
+		.config_error = session->config_error,
+		.etcd_error = session->etcd_error,
+		.servers = &o->apiservers,
+		.trust_key = key,
+		.trust_key_why = key ? NULL
+				     : "it is on control-plane nodes (" DEFAULT_TRUST_KEY
+				       ", or --trust-key FILE); only "
+				       "kubeadm's upload of it was looked for",
+		.backup = o->backup,
+		.census = present_census_options(context, session),
+		.wall_now = clock_wall(),
+	};
+	int rc = check_gather(&sources, &facts, err);
+	screen_clear(&context->screen);
+	if (rc < 0)
+		return rc;
+	const struct check_policy policy = check_policy_of(o);
+	report = check_judge(&facts, &policy);
+	show(context, &report);
+	context->printed_document = true;
+	return check_show_verdict(&report, err);
+}
+
 int cmd_check(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_session_ session = {0};
 	_cleanup_(trust_key_freep) struct trust_key *key = NULL;
-	_cleanup_(trust_key_search_free) struct trust_key_search found = {0};
+	if (o->argument_count)
+		return error_set(err, ERROR_USAGE, "check takes no arguments");
+	if (o->contexts)
+		return check_contexts(context, err);
 	int rc = load_key(o, &key, err);
 	if (rc == 0)
-		rc = session_open(context, SESSION_API, &session, err);
-	if (rc < 0)
-		return rc;
-	const struct kube_resource *secrets = kube_resources_find(&session.cluster->resources, "secrets");
-	if (!secrets)
-		return error_set(err, ERROR_PROTOCOL, "%s serves no secrets", session.cluster->kube.name);
-	rc = trust_key_search(&session.cluster->kube, secrets, key, &found, err);
-	if (rc < 0)
-		return rc;
-	if (o->json)
-		write_json(key, &found);
-	else
-		print_text(o, key, &found);
-	context->printed_document = true;
-	return found.count ? error_set(err, ERROR_FINDING, "%zu Secrets hold, or may hold, the trust key", found.count)
-			   : 0;
+		rc = session_open(context, SESSION_SURVEY, &session, err);
+	return rc == 0 ? check_one(context, &session, key, err) : rc;
 }

@@ -30,8 +30,10 @@ static const struct command commands[] = {
 	 "destroyed",
 	 "Changes nothing. Exit code 1 where it is needed.", ALL_OF_A_CLUSTER | OPTIONS_BACKUPS, cmd_needs},
 	{"check", "",
-	 "what a person should look at before keys are rotated by agents: a Secret that holds the trust key",
-	 "Changes nothing. Reads every Secret.", OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_CHECK, cmd_check},
+	 "the preflight: servers, configuration, values, KMS, etcd, permissions; what is wrong, and what to do",
+	 "Changes nothing. Reads every Secret and ConfigMap. Exit code 1 where a check failed; warnings do not change "
+	 "it.",
+	 ALL_OF_A_CLUSTER | OPTIONS_FLEET | OPTIONS_CHECK, cmd_check},
 	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_WITHOUT, cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",

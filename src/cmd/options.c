@@ -3,11 +3,14 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 #define DEFAULT_QPS 50
 #define DEFAULT_CONCURRENCY 16
 #define CONCURRENCY_MAX 64
+#define DAYS_MAX 36500 /* of a key */
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_LIST, KIND_NUMBER, KIND_DURATION };
+enum kind { KIND_FLAG, KIND_TEXT, KIND_LIST, KIND_NUMBER, KIND_DURATION, KIND_DAYS };
 
 struct option {
 	const char *name, *letter; /* "--qps", "-n" */
@@ -130,6 +133,18 @@ static const struct option table[] = {
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT | OPTIONS_CHECK, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
 	 "/etc/kubernetes/pki/sa.key)"},
+	{"--backup", NULL, KIND_TEXT, FIELD(backup), OPTIONS_CHECK, "FILE",
+	 "a backup of etcd that shall be younger than a day, and readable"},
+	{"--require-provider", NULL, KIND_TEXT, FIELD(require_provider), OPTIONS_CHECK, "aescbc|aesgcm|secretbox|kms",
+	 "what is encrypted shall be encrypted by this provider"},
+	{"--require-resource", NULL, KIND_LIST, FIELD(require_resources), OPTIONS_CHECK, "R[.GROUP]",
+	 "a resource that shall be encrypted; repeatable"},
+	{"--expect-key-id", NULL, KIND_TEXT, FIELD(expect_key_id), OPTIONS_CHECK, "ARN",
+	 "the KMS key ID that everything shall be encrypted with; its hash is compared with the API servers' metrics"},
+	{"--max-key-age", NULL, KIND_DAYS, FIELD(max_key_age), OPTIONS_CHECK, "DAYS",
+	 "how old a write key may be (90d): known of keys that kube-rekey named, else a finding"},
+	{"--contexts", NULL, KIND_TEXT, FIELD(contexts), OPTIONS_CHECK, "PATTERN",
+	 "a row for each context of the kubeconfig that matches ('prod-*'), by the API alone; -o table, json or csv"},
 	{"--listen", NULL, KIND_TEXT, FIELD(listen), OPTIONS_SERVE, "ADDR:PORT",
 	 "serve /metrics, /healthz and /readyz there (default: nowhere)"},
 	{"--tls-cert-file", NULL, KIND_TEXT, FIELD(tls_cert), OPTIONS_SERVE, "FILE",
@@ -157,6 +172,19 @@ static const struct option *find(const char *name, size_t len, unsigned groups)
 	return NULL;
 }
 
+/* "90d", or a duration as other flags take it. */
+static int text_to_days(const char *text, uint64_t *ret_ns)
+{
+	uint64_t days;
+	size_t len = strlen(text);
+	if (len == 0 || text[len - 1] != 'd')
+		return text_to_duration(text, ret_ns);
+	if (text_bytes_to_u64(text, len - 1, &days) < 0 || days > DAYS_MAX)
+		return -ERROR_INPUT;
+	*ret_ns = days * 24 * 3600 * NS_PER_S;
+	return 0;
+}
+
 static int store(const struct option *option, const char *value, struct options *options, struct error **err)
 {
 	void *field = (char *)options + option->at;
@@ -181,6 +209,10 @@ static int store(const struct option *option, const char *value, struct options 
 			return error_set(err, ERROR_USAGE, "%s %s: not a duration such as 90s or 1h30m", option->name,
 					 value);
 		break;
+	case KIND_DAYS:
+		if (text_to_days(value, field) < 0)
+			return error_set(err, ERROR_USAGE, "%s %s: not a time such as 90d or 36h", option->name, value);
+		break;
 	}
 	if (option->at == FIELD(settle))
 		options->has_settle = true;
@@ -204,7 +236,10 @@ static int check_one_of(const char *name, const char *value, const char *const *
 
 static int check(struct options *o, unsigned groups, struct error **err)
 {
-	int rc = check_one_of("-o", o->output, (const char *const[]){"json", NULL}, err);
+	bool rows = o->contexts != NULL;
+	int rc = check_one_of(
+		"-o", o->output,
+		rows ? (const char *const[]){"table", "json", "csv", NULL} : (const char *const[]){"json", NULL}, err);
 	if (rc == 0)
 		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", NULL}, err);
 	if (rc == 0)
@@ -226,7 +261,10 @@ static int check(struct options *o, unsigned groups, struct error **err)
 		rc = error_set(err, ERROR_USAGE, "--target manual needs --out DIR");
 	if (rc == 0 && o->out && !text_equal(o->target, "manual"))
 		rc = error_set(err, ERROR_USAGE, "--out goes with --target manual");
-	o->json = o->output != NULL;
+	if (rc == 0)
+		rc = check_one_of("--require-provider", o->require_provider,
+				  (const char *const[]){"aescbc", "aesgcm", "secretbox", "kms", NULL}, err);
+	o->json = text_equal(o->output, "json");
 	return rc;
 }
 
@@ -276,6 +314,7 @@ void options_free(struct options *options)
 	strings_free(&options->namespaces);
 	strings_free(&options->resources);
 	strings_free(&options->drop_keys);
+	strings_free(&options->require_resources);
 	strings_free(&options->given);
 	free(options->arguments);
 }

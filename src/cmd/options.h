@@ -52,6 +52,10 @@ struct options {
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;
+	/* what check is asked beyond its own questions */
+	const char *backup, *require_provider, *expect_key_id, *contexts;
+	struct strings require_resources;
+	uint64_t max_key_age; /* ns */
 	struct strings given; /* the long names of all options that were said */
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;

@@ -102,10 +102,10 @@ static int find_node(const struct options *o, struct cluster *cluster, struct er
 
 /* --- the API server --- */
 
-static int open_api(struct command_context *context, struct cluster *cluster, struct error **err)
+struct kubeconfig_options session_kubeconfig(const struct command_context *context)
 {
 	const struct options *o = &context->options;
-	struct kubeconfig_options kubeconfig = {
+	return (struct kubeconfig_options){
 		.explicit_path = o->kubeconfig,
 		.kubeconfig_env = context->kubeconfig_env,
 		.home = context->home,
@@ -117,6 +117,12 @@ static int open_api(struct command_context *context, struct cluster *cluster, st
 		.environment = context->environment,
 		.interactive = isatty(STDIN_FILENO),
 	};
+}
+
+static int open_api(struct command_context *context, struct cluster *cluster, struct error **err)
+{
+	const struct options *o = &context->options;
+	const struct kubeconfig_options kubeconfig = session_kubeconfig(context);
 	int rc = kube_access_load(&kubeconfig, &cluster->access, err);
 	/* More connections than writers: lists, looks, the Lease and the watch over silence must not wait for a
 	 * write. */
@@ -255,6 +261,46 @@ static int open_api_alone(struct command_context *context, struct cluster *clust
 	return rc == 0 ? open_api(context, cluster, err) : rc;
 }
 
+static char *prefix_of(const struct options *o, const struct cluster *cluster)
+{
+	return xstrdup(o->etcd_prefix                                   ? o->etcd_prefix
+		       : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix
+									: "/registry");
+}
+
+static void know_config_path(const struct options *o, struct session *session)
+{
+	const struct cluster *cluster = session->cluster;
+	const char *found = cluster->has_node ? cluster->node.encryption_config_host : NULL;
+	session->config_path = o->encryption_config ? xstrdup(o->encryption_config) : found ? xstrdup(found) : NULL;
+}
+
+/* What is wrong here is what is looked for: only a signal, or a command line that is wrong, ends it. */
+static int open_survey(struct command_context *context, struct session *session, struct error **err)
+{
+	const struct options *o = &context->options;
+	struct cluster *cluster = session->cluster;
+	int rc = find_node(o, cluster, &session->node_error);
+	know_config_path(o, session);
+	if (session->config_path)
+		rc = session_read_config(session->config_path, &session->config, &session->config_error);
+	rc = take_times(o, cluster, err);
+	if (rc < 0)
+		return rc;
+	cluster->etcd_prefix = prefix_of(o, cluster);
+	for (size_t i = 0; i < o->foreign_prefixes.count; i++)
+		strings_add(&cluster->foreign_prefixes, o->foreign_prefixes.items[i]);
+	rc = open_etcds(o, cluster, &session->etcd_error);
+	if (rc == -ERROR_INTERRUPTED) {
+		*err = steal(session->etcd_error);
+		return rc;
+	}
+	/* Half an etcd would make half a census. */
+	while (rc < 0 && cluster->etcd_count > 0)
+		etcd_free(cluster->etcds[--cluster->etcd_count]);
+	return open_api(context, cluster, err);
+}
+
 static int open_all(struct command_context *context, unsigned needs, struct session *session, struct error **err)
 {
 	const struct options *o = &context->options;
@@ -262,12 +308,13 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	int rc = loop_new(&cluster->loop, err);
 	if (rc == 0 && (needs & SESSION_API))
 		return open_api_alone(context, cluster, err);
+	if (rc == 0 && (needs & SESSION_SURVEY))
+		return open_survey(context, session, err);
 	if (rc == 0)
 		rc = find_node(o, cluster, err);
 	if (rc < 0)
 		return rc;
-	const char *found = cluster->has_node ? cluster->node.encryption_config_host : NULL;
-	session->config_path = o->encryption_config ? xstrdup(o->encryption_config) : found ? xstrdup(found) : NULL;
+	know_config_path(o, session);
 	if ((needs & SESSION_CONFIG) && !session->config_path) {
 		rc = error_set(err, ERROR_USAGE, "the server's EncryptionConfiguration was not found on this machine");
 		error_set_hint(err, "say --encryption-config FILE");
@@ -277,9 +324,7 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	rc = session->config_path ? session_read_config(session->config_path, &session->config, err) : 0;
 	if (rc == 0)
 		rc = take_times(o, cluster, err);
-	cluster->etcd_prefix = xstrdup(o->etcd_prefix                                   ? o->etcd_prefix
-				       : cluster->has_node && cluster->node.etcd_prefix ? cluster->node.etcd_prefix
-											: "/registry");
+	cluster->etcd_prefix = prefix_of(o, cluster);
 	for (size_t i = 0; i < o->foreign_prefixes.count; i++)
 		strings_add(&cluster->foreign_prefixes, o->foreign_prefixes.items[i]);
 	/* etcd first: an API server whose etcd is down only says that it is busy. */
@@ -362,6 +407,9 @@ void session_close(struct session *session)
 	if (session->cluster && session->cluster->loop)
 		session->context->signal = loop_signal(session->cluster->loop);
 	encryption_config_free(session->config);
+	error_free(session->node_error);
+	error_free(session->config_error);
+	error_free(session->etcd_error);
 	free(session->config_path);
 	cluster_free(session->cluster);
 	*session = (struct session){0};

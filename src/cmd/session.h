@@ -10,6 +10,8 @@ enum session_need {
 	SESSION_API = 1 << 2,    /* the API alone: what this node has is not looked at */
 	/* With several API servers the API alone, and ret->agents: by --target, else if any KeyServer exists. */
 	SESSION_AGENTS = 1 << 3,
+	/* Of this node and etcd whatever is at hand; of the rest why it is not. The API must answer. */
+	SESSION_SURVEY = 1 << 4,
 };
 struct session {
 	struct command_context *context;
@@ -17,6 +19,8 @@ struct session {
 	bool agents;                      /* the target is the agents */
 	char *config_path;                /* NULL when not known */
 	struct encryption_config *config; /* parsed; NULL when not known or not readable here */
+	/* of a survey: why this is not at hand; NULL */
+	struct error *node_error, *config_error, *etcd_error;
 };
 _must_check_ int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err);
 void session_close(struct session *session);
@@ -24,6 +28,8 @@ void session_close(struct session *session);
 /* For what runs for ever: an API server or an etcd that does not answer yet, as after a reboot, is waited for. */
 _must_check_ int session_open_patiently(struct command_context *context, unsigned needs, struct session *ret,
 					struct error **err);
+/* Which kubeconfig the command line and the environment mean; lends their strings. */
+struct kubeconfig_options session_kubeconfig(const struct command_context *context);
 /* An EncryptionConfiguration as it stands in a file. */
 _must_check_ int session_read_config(const char *path, struct encryption_config **ret, struct error **err);
 /* Monotonic deadline out of --deadline, 0 without one. */

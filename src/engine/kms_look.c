@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "client/kms/kms.h"
 
 static bool is_among(const struct kms_look *looks, size_t count, const char *name)
@@ -18,7 +19,9 @@ static int ask(struct loop *loop, const struct config_key *key, struct kms_look 
 		key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout : KMS_LOOK_TIMEOUT;
 	_cleanup_error_ failed = NULL;
 	*ret = (struct kms_look){.name = xstrdup(key->name)};
+	uint64_t asked = clock_monotonic();
 	int rc = kms_status_fetch(loop, key->kms_endpoint, timeout, &ret->status, &failed);
+	ret->took = clock_monotonic() - asked;
 	if (rc == -ERROR_INTERRUPTED) {
 		*err = steal(failed);
 		return rc;

@@ -9,6 +9,7 @@ struct loop;
 struct kms_look {
 	char *name;               /* the provider's */
 	struct kms_status status; /* where it answered */
+	uint64_t took;            /* ns, whether it answered or not */
 	char *flaw; /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
 };
 /* Asks each plugin that the configuration names, one after the other, each for as long as the configuration gives a call,

@@ -101,28 +101,6 @@ static int on_item(void *arg, struct kube_list_item *item)
 	return rc == 0 ? pb_finish(r->reader) : rc;
 }
 
-static int read_pages(struct kube *kube, const struct kube_resource *secrets, struct reading *r, struct error **err)
-{
-	_cleanup_free_ char *token = NULL;
-	do {
-		const struct kube_list_options options = {.resource = secrets,
-							  .limit = PAGE,
-							  .continue_token = token,
-							  .item_cap = SECRET_MAX,
-							  .on_item = on_item,
-							  .arg = r};
-		char *next = NULL;
-		int rc = kube_list_fetch(kube, &options, &next, NULL, NULL, err);
-		free(token);
-		token = next;
-		/* A list that went on for too long goes on from a newer revision: a Secret may be seen twice. */
-		rc = text_empty(token) ? rc : error_forgive(err, rc, ERROR_EXPIRED);
-		if (rc < 0)
-			return rc;
-	} while (!text_empty(token));
-	return 0;
-}
-
 int trust_key_search(struct kube *kube, const struct kube_resource *secrets, const struct trust_key *key,
 		     struct trust_key_search *ret, struct error **err)
 {
@@ -131,7 +109,7 @@ int trust_key_search(struct kube *kube, const struct kube_resource *secrets, con
 	struct reading r = {.key = key, .found = ret};
 	*ret = (struct trust_key_search){0};
 	r.reader = pb_reader_new(&handler, &r);
-	int rc = read_pages(kube, secrets, &r, err);
+	int rc = kube_list_all(kube, secrets, PAGE, SECRET_MAX, on_item, &r, err);
 	pb_reader_free(r.reader);
 	secret_free(r.entry);
 	secret_free(r.value);

@@ -25,6 +25,8 @@ const char *const apiserver_metric_names[] = {
 	ENVELOPE "key_id_hash_total",
 	ENVELOPE "key_id_hash_last_timestamp_seconds",
 	ENVELOPE "key_id_hash_status_last_timestamp_seconds",
+	ENVELOPE "kms_operations_latency_seconds_sum",
+	ENVELOPE "kms_operations_latency_seconds_count",
 	"apiserver_storage_objects",
 	"apiserver_resource_objects",
 	NULL,

@@ -483,6 +483,20 @@ int kube_access_load(const struct kubeconfig_options *options, struct kube_acces
 	return 0;
 }
 
+int kube_access_contexts(const struct kubeconfig_options *options, struct strings *ret, struct error **err)
+{
+	struct merged merged = {.count = 0};
+	int rc = find_files(options, &merged, err);
+	size_t f, i;
+
+	for (f = 0; f < merged.count && rc > 0; f++)
+		for (i = 0; i < merged.files[f]->context_count; i++)
+			if (!strings_has(ret, merged.files[f]->contexts[i].name))
+				strings_add(ret, merged.files[f]->contexts[i].name);
+	merged_free(&merged);
+	return rc < 0 ? rc : 0;
+}
+
 void kube_access_free(struct kube_access *access)
 {
 	if (access == NULL)

@@ -1,6 +1,7 @@
 /* A kubeconfig, done fully: what kubectl would use, and nothing that it would refuse.
  * Semantics: k8s.io/client-go/tools/clientcmd (merging, relative paths) and client.authentication.k8s.io/v1 (exec plugins). */
 #pragma once
+#include "base/text.h"
 #include "net/http.h"
 
 struct kubeconfig_options {
@@ -25,6 +26,9 @@ struct kube_access; /* server URL, TLS, credentials with their refreshing, defau
  * when a client's first call needs them. */
 _must_check_ int kube_access_load(const struct kubeconfig_options *options, struct kube_access **ret,
 				  struct error **err);
+/* The names of all contexts, added to `ret` in the order of the files, each once. None in a pod. Errors as above. */
+_must_check_ int kube_access_contexts(const struct kubeconfig_options *options, struct strings *ret,
+				      struct error **err);
 void kube_access_free(struct kube_access *access);
 void kube_access_freep(struct kube_access **access);
 const char *kube_access_server(const struct kube_access *access);

@@ -10,7 +10,7 @@ import unittest
 
 from fleet import ROTATIONS, SERVERS, FleetCase
 from kubelet import PATIENCE, Kubelet
-from lib import (ApiError, Gone, Rule, configuration, kube_rekey, new_key, snapshot_hash, versions,
+from lib import (ApiError, Gone, Rule, configuration, new_key, snapshot_hash, versions,
                  wait_until)
 
 
@@ -153,29 +153,6 @@ class OlderServers(FleetCase):
         self.expect_rotated("older", before, old)
         for server in self.cluster.servers:
             self.assertEqual(server.reloads()["failure"], 0)
-    def test_the_trust_key_in_a_secret(self):
-        """kube-rekey check: as Cluster API keeps it, among other Secrets, and as kubeadm uploads it."""
-        with open(self.cluster.pki.signing[0], "rb") as file:
-            key = file.read()
-        flags = ["check", "-o", "json", "--kubeconfig", self.cluster.kubeconfig(), "--trust-key", self.cluster.pki.signing[0]]
-        clean = kube_rekey(flags)
-        self.assertEqual((clean.code, clean.json()["findings"]), (0, []), clean)
-        self.assertGreater(clean.json()["secrets"], 10)
-        for namespace, name, data in (("default", "prod-sa", {"tls.crt": b"x", "tls.key": key}),
-                                      ("kube-system", "kubeadm-certs", {"ca.key": b"\1", "sa.key": b"\2"}),
-                                      ("default", "kubeadm-certs", {"sa.key": b"\2"})):
-            self.api.create("secrets", namespace, {"metadata": {"name": name}, "data": {
-                entry: base64.b64encode(value).decode() for entry, value in data.items()}})
-            self.addCleanup(self.api.delete, "secrets", namespace, name)
-        found = kube_rekey(flags)
-        self.assertEqual(found.code, 1, found)
-        self.assertEqual([(each["namespace"], each["name"], each["entry"], each["sealed"])
-                          for each in found.json()["findings"]],
-                         [("default", "prod-sa", "tls.key", False), ("kube-system", "kubeadm-certs", "sa.key", True)])
-        said = kube_rekey([word for word in flags if word not in ("-o", "json")])
-        self.assertIn("secret default/prod-sa, tls.key: it holds the trust key", said.out)
-        self.assertIn("2 Secrets hold, or may hold, the trust key", said.err)
-        self.assertNotIn("PRIVATE KEY", said.out + said.err + found.out)
 
 
 class NothingServes(FleetCase):

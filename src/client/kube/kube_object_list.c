@@ -228,3 +228,27 @@ int kube_list_fetch(struct kube *kube, const struct kube_list_options *options, 
 		*ret_remaining = page.remaining;
 	return page.rc;
 }
+
+int kube_list_all(struct kube *kube, const struct kube_resource *resource, unsigned page, size_t item_cap,
+		  int (*on_item)(void *arg, struct kube_list_item *item), void *arg, struct error **err)
+{
+	_cleanup_free_ char *token = NULL;
+
+	do {
+		const struct kube_list_options options = {.resource = resource,
+							  .limit = page,
+							  .continue_token = token,
+							  .item_cap = item_cap,
+							  .on_item = on_item,
+							  .arg = arg};
+		char *next = NULL;
+		int rc = kube_list_fetch(kube, &options, &next, NULL, NULL, err);
+
+		free(token);
+		token = next;
+		rc = text_empty(token) ? rc : error_forgive(err, rc, ERROR_EXPIRED);
+		if (rc < 0)
+			return rc;
+	} while (!text_empty(token));
+	return 0;
+}

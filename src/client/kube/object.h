@@ -52,6 +52,11 @@ void kube_list_cancel(struct kube_list_call *call); /* NULL is fine */
 _must_check_ int kube_list_fetch(struct kube *kube, const struct kube_list_options *options, char **ret_continue,
 				 char **ret_resource_version, uint64_t *ret_remaining, struct error **err);
 
+/* All pages of `page` objects each, whole: on_item's negative answer ends it and is returned. A list that took too long goes on
+ * from a newer revision: an object may come twice. Waits. */
+_must_check_ int kube_list_all(struct kube *kube, const struct kube_resource *resource, unsigned page, size_t item_cap,
+			       int (*on_item)(void *arg, struct kube_list_item *item), void *arg, struct error **err);
+
 struct kube_write_result {
 	int rc; /* 0 on 200 and 201; kube_error's codes; -ERROR_NETWORK with `sent`: outcome unknown */
 	struct error *error;

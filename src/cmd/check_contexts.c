@@ -1,0 +1,309 @@
+#include "cmd/check_contexts.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cmd/session.h"
+#include "engine/check_gather.h"
+#include "engine/check_row.h"
+
+#define FLEET_JSON_MAX (16u << 20)
+#define CELL_MAX 40 /* of a table */
+#define CELL_BYTES_MAX 512
+
+struct rows {
+	struct check_row *items;
+	size_t count;
+	struct strings findings; /* over several clusters */
+};
+
+static void rows_free(struct rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		check_row_free(&rows->items[i]);
+	free(rows->items);
+	strings_free(&rows->findings);
+}
+
+/* --- asking --- */
+
+static int ask(const struct session *session, const struct check_policy *policy, struct check_row *row,
+	       struct error **err)
+{
+	struct cluster *cluster = session->cluster;
+	_cleanup_(check_facts_free) struct check_facts facts = {0};
+	_cleanup_(check_report_free) struct check_report report = {0};
+	const struct check_sources sources = {.cluster = cluster,
+					      .api_only = true,
+					      .trust_key_why = "only the API is looked at here",
+					      .wall_now = clock_wall()};
+	row->server = xstrdup(cluster->kube.name);
+	row->version = xstrdup(cluster->version);
+	int rc = check_gather(&sources, &facts, err);
+	if (rc < 0)
+		return rc;
+	report = check_judge(&facts, policy);
+	check_row_fill(row, &facts, &report);
+	return 0;
+}
+
+static int ask_context(const struct command_context *context, const char *name, struct check_row *row,
+		       struct error **err)
+{
+	struct command_context one = *context;
+	const struct check_policy policy = check_policy_of(&context->options);
+	_cleanup_error_ failed = NULL;
+	_cleanup_session_ session = {0};
+	row->context = xstrdup(name);
+	one.options.context = name;
+	int rc = session_open(&one, SESSION_API, &session, &failed);
+	if (rc == 0)
+		rc = ask(&session, &policy, row, &failed);
+	if (rc == -ERROR_INTERRUPTED)
+		*err = steal(failed);
+	else if (rc < 0)
+		row->why = xstrdup(error_message(failed));
+	return rc == -ERROR_INTERRUPTED ? rc : 0;
+}
+
+static int ask_all(struct command_context *context, struct rows *rows, struct error **err)
+{
+	const char *pattern = context->options.contexts;
+	const struct kubeconfig_options kubeconfig = session_kubeconfig(context);
+	_cleanup_strings_ names = {0};
+	int rc = kube_access_contexts(&kubeconfig, &names, err);
+	rows->items = xcalloc(names.count + 1, sizeof(*rows->items));
+	for (size_t i = 0; rc == 0 && i < names.count; i++) {
+		if (fnmatch(pattern, names.items[i], 0) != 0)
+			continue;
+		screen_running(&context->screen, clock_monotonic(), true, "asking %s", names.items[i]);
+		rc = ask_context(context, names.items[i], &rows->items[rows->count++], err);
+	}
+	screen_clear(&context->screen);
+	if (rc == 0 && rows->count == 0)
+		rc = error_set(err, ERROR_NOT_FOUND, "no context of the kubeconfig matches %s", pattern);
+	check_rows_share(rows->items, rows->count, &rows->findings);
+	return rc;
+}
+
+/* --- showing --- */
+
+static char *share_text(const struct check_row *row, uint64_t part)
+{
+	if (!row->counted)
+		return xstrdup("unknown");
+	if (row->values == 0)
+		return xstrdup("none stored");
+	/* Never rounded up to all. */
+	return xasprintf("%u.%u%%", (unsigned)(part * 100 / row->values), (unsigned)(part * 1000 / row->values % 10));
+}
+
+static char *printable(const char *text)
+{
+	return text ? text_printable(text, strlen(text), CELL_BYTES_MAX) : xstrdup("unknown");
+}
+
+enum { COLUMNS = 9 };
+static const char *const heads[COLUMNS] = {"CONTEXT",   "VERSION",    "WRITE PROVIDER", "EVIDENCE", "ENCRYPTED",
+					   "UNDER KMS", "OLDEST KEY", "FAILED",         "WARNINGS"};
+
+static void cells_of(const struct check_row *row, char *cells[static COLUMNS])
+{
+	bool reached = row->why == NULL;
+	cells[0] = printable(row->context);
+	cells[1] = printable(row->version);
+	cells[2] = printable(row->write_provider);
+	cells[3] = xstrdup(reached ? row->evidence : "not reached");
+	cells[4] = share_text(row, row->encrypted);
+	cells[5] = share_text(row, row->under_kms);
+	cells[6] = row->age_known ? text_human_duration(row->oldest_key) : xstrdup("unknown");
+	cells[7] = reached ? xasprintf("%u", row->failed) : xstrdup("unknown");
+	cells[8] = reached ? xasprintf("%u", row->warnings) : xstrdup("unknown");
+}
+
+static void print_cells(const struct check_row *row, const size_t *widths)
+{
+	char *cells[COLUMNS];
+	cells_of(row, cells);
+	for (size_t c = 0; c < COLUMNS; c++) {
+		printf("%-*.*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, CELL_MAX, cells[c],
+		       c + 1 < COLUMNS ? "  " : "\n");
+		free(cells[c]);
+	}
+}
+
+static void find_widths(const struct rows *rows, size_t widths[static COLUMNS])
+{
+	for (size_t c = 0; c < COLUMNS; c++)
+		widths[c] = strlen(heads[c]);
+	for (size_t i = 0; i < rows->count; i++) {
+		char *cells[COLUMNS];
+		cells_of(&rows->items[i], cells);
+		for (size_t c = 0; c < COLUMNS; c++) {
+			size_t len = strlen(cells[c]) < CELL_MAX ? strlen(cells[c]) : CELL_MAX;
+			widths[c] = len > widths[c] ? len : widths[c];
+			free(cells[c]);
+		}
+	}
+}
+
+struct totals {
+	size_t reached, counted, failing;
+	uint64_t values, encrypted, under_kms;
+};
+
+static struct totals totals_of(const struct rows *rows)
+{
+	struct totals totals = {0};
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct check_row *row = &rows->items[i];
+		totals.reached += row->why == NULL;
+		totals.counted += row->counted;
+		totals.failing += row->why || row->failed > 0;
+		totals.values += row->values;
+		totals.encrypted += row->encrypted;
+		totals.under_kms += row->under_kms;
+	}
+	return totals;
+}
+
+static void print_table(const struct rows *rows)
+{
+	size_t widths[COLUMNS];
+	const struct totals totals = totals_of(rows);
+	find_widths(rows, widths);
+	for (size_t c = 0; c < COLUMNS; c++)
+		printf("%-*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, heads[c], c + 1 < COLUMNS ? "  " : "\n");
+	for (size_t i = 0; i < rows->count; i++)
+		print_cells(&rows->items[i], widths);
+	_cleanup_free_ char *values = text_human_count(totals.values), *encrypted = text_human_count(totals.encrypted),
+			    *kms = text_human_count(totals.under_kms);
+	printf("\n%zu clusters, %zu reached; counted in %zu of them: %s values, %s encrypted, %s under KMS\n",
+	       rows->count, totals.reached, totals.counted, values, encrypted, kms);
+	for (size_t i = 0; i < rows->count; i++)
+		if (rows->items[i].why)
+			printf("× %s: %s\n", rows->items[i].context, rows->items[i].why);
+	for (size_t i = 0; i < rows->findings.count; i++)
+		printf("× %s\n", rows->findings.items[i]);
+}
+
+static void print_csv_cell(const char *text, bool last)
+{
+	bool quoted = strpbrk(text, ",\"\r\n") != NULL;
+	if (quoted)
+		putchar('"');
+	for (const char *c = text; *c; c++)
+		printf("%s%c", *c == '"' ? "\"" : "", *c);
+	printf("%s%s", quoted ? "\"" : "", last ? "\r\n" : ",");
+}
+
+/* RFC 4180. */
+static void print_csv(const struct rows *rows)
+{
+	for (size_t c = 0; c < COLUMNS; c++)
+		print_csv_cell(heads[c], c + 1 == COLUMNS);
+	for (size_t i = 0; i < rows->count; i++) {
+		char *cells[COLUMNS];
+		cells_of(&rows->items[i], cells);
+		for (size_t c = 0; c < COLUMNS; c++) {
+			print_csv_cell(cells[c], c + 1 == COLUMNS);
+			free(cells[c]);
+		}
+	}
+}
+
+static void write_row(struct json_writer *w, const struct check_row *row)
+{
+	json_object_begin(w);
+	json_member_string(w, "context", row->context);
+	json_member_string(w, "server", row->server);
+	json_member_string(w, "version", row->version);
+	json_member_string(w, "why", row->why);
+	json_member_string(w, "writeProvider", row->write_provider);
+	json_member_string(w, "evidence", row->why ? "none" : row->evidence);
+	json_key(w, "census");
+	if (row->counted) {
+		json_object_begin(w);
+		json_member_u64(w, "revision", row->revision);
+		json_member_u64(w, "values", row->values);
+		json_member_u64(w, "encrypted", row->encrypted);
+		json_member_u64(w, "underKMS", row->under_kms);
+		json_object_end(w);
+	} else {
+		json_null(w);
+	}
+	json_key(w, "oldestKeySeconds");
+	if (row->age_known)
+		json_u64(w, row->oldest_key / NS_PER_S);
+	else
+		json_null(w);
+	json_member_strings(w, "kmsKeyIDHashes", &row->key_ids);
+	json_member_u64(w, "failed", row->failed);
+	json_member_u64(w, "warnings", row->warnings);
+	json_object_end(w);
+}
+
+static void print_json(const struct rows *rows)
+{
+	struct json_writer w = JSON_WRITER_INIT(FLEET_JSON_MAX);
+	const struct totals totals = totals_of(rows);
+	json_object_begin(&w);
+	json_member_string(&w, "kind", "FleetCheck");
+	json_member_u64(&w, "version", 1);
+	json_key(&w, "clusters");
+	json_array_begin(&w);
+	for (size_t i = 0; i < rows->count; i++)
+		write_row(&w, &rows->items[i]);
+	json_array_end(&w);
+	json_key(&w, "totals");
+	json_object_begin(&w);
+	json_member_u64(&w, "clusters", rows->count);
+	json_member_u64(&w, "reached", totals.reached);
+	json_member_u64(&w, "counted", totals.counted);
+	json_member_u64(&w, "values", totals.values);
+	json_member_u64(&w, "encrypted", totals.encrypted);
+	json_member_u64(&w, "underKMS", totals.under_kms);
+	json_object_end(&w);
+	json_member_strings(&w, "findings", &rows->findings);
+	json_object_end(&w);
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
+	json_writer_free(&w);
+}
+
+/* What is of one cluster, or of this machine, says nothing of many. */
+static int check_options(const struct options *o, struct error **err)
+{
+	static const char *const taken[] = {"--contexts",         "--kubeconfig",       "--output",
+					    "--require-provider", "--require-resource", "--expect-key-id",
+					    "--max-key-age"};
+	const char *other = options_given_beside(o, taken, ELEMENTS(taken));
+	return other ? error_set(err, ERROR_USAGE, "%s does not go with --contexts", other) : 0;
+}
+
+int check_contexts(struct command_context *context, struct error **err)
+{
+	_cleanup_(rows_free) struct rows rows = {0};
+	int usage = check_options(&context->options, err);
+	if (usage < 0)
+		return usage;
+	int rc = ask_all(context, &rows, err);
+	if (rc < 0)
+		return rc;
+	if (context->options.json)
+		print_json(&rows);
+	else if (text_equal(context->options.output, "csv"))
+		print_csv(&rows);
+	else
+		print_table(&rows);
+	context->printed_document = true;
+	size_t failing = totals_of(&rows).failing;
+	if (failing == 0 && rows.findings.count == 0)
+		return 0;
+	return error_set(err, ERROR_FINDING, "%zu of %zu clusters have findings, or were not reached%s", failing,
+			 rows.count, rows.findings.count ? "; one KMS key is used by several" : "");
+}

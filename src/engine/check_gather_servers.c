@@ -1,0 +1,200 @@
+/* The API servers by their own addresses, and what agents report from their nodes. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/check_gather_internal.h"
+#include "engine/fleet.h"
+
+#define TRANSFORMATIONS "apiserver_storage_transformation_operations_total"
+#define SEEN "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds"
+#define CALLS "apiserver_envelope_encryption_kms_operations_latency_seconds"
+
+/* --- samples --- */
+
+static void add_writes(struct check_scrape *scrape, const struct prometheus_sample *sample)
+{
+	const char *prefix = prometheus_label(sample, "transformer_prefix");
+	if (!text_equal(prometheus_label(sample, "transformation_type"), "to_storage") ||
+	    !text_equal(prometheus_label(sample, "status"), "OK") || !prefix || !(sample->value >= 1) ||
+	    sample->value > 1e15)
+		return;
+	size_t at = 0;
+	while (at < scrape->writes_with.count && !text_equal(scrape->writes_with.items[at], prefix))
+		at++;
+	if (at == scrape->writes_with.count) {
+		strings_add(&scrape->writes_with, prefix);
+		scrape->writes = xreallocarray(scrape->writes, at + 1, sizeof(*scrape->writes));
+		scrape->writes[at] = 0;
+	}
+	scrape->writes[at] += (uint64_t)sample->value;
+}
+
+void check_add_kms(struct check_facts *f, const char *provider, char *where, const char *flaw, const char *key_id_hash,
+		   uint64_t took)
+{
+	f->kms = xreallocarray(f->kms, f->kms_count + 1, sizeof(*f->kms));
+	f->kms[f->kms_count++] = (struct check_kms){xstrdup(provider), where, flaw ? xstrdup(flaw) : NULL,
+						    key_id_hash ? xstrdup(key_id_hash) : NULL, took};
+}
+
+/* A server keeps the times of key IDs from before: the newest of each provider is what it goes by. */
+static void add_seen(struct check_facts *f, const struct check_scrape *scrape, const struct prometheus_reader *reader)
+{
+	for (size_t i = 0; i < prometheus_count(reader); i++) {
+		const struct prometheus_sample *sample = prometheus_at(reader, i);
+		const char *provider = prometheus_label(sample, "provider_name");
+		bool newest = text_equal(sample->name, SEEN) && provider && prometheus_label(sample, "key_id_hash");
+		for (size_t k = 0; newest && k < prometheus_count(reader); k++) {
+			const struct prometheus_sample *other = prometheus_at(reader, k);
+			newest = !text_equal(other->name, SEEN) ||
+				 !text_equal(prometheus_label(other, "provider_name"), provider) ||
+				 other->value < sample->value || (other->value <= sample->value && k >= i);
+		}
+		if (newest)
+			check_add_kms(f, provider, xstrdup(check_scrape_name(scrape)), NULL,
+				      prometheus_label(sample, "key_id_hash"), 0);
+	}
+}
+
+void check_take_samples(struct check_facts *f, struct check_scrape *scrape, const struct prometheus_reader *reader)
+{
+	for (size_t i = 0; i < prometheus_count(reader); i++) {
+		const struct prometheus_sample *sample = prometheus_at(reader, i);
+		if (text_equal(sample->name, TRANSFORMATIONS))
+			add_writes(scrape, sample);
+		else if (text_equal(sample->name, CALLS "_sum") && sample->value > 0)
+			scrape->kms_seconds += sample->value;
+		else if (text_equal(sample->name, CALLS "_count") && sample->value >= 1 && sample->value < 1e15)
+			scrape->kms_calls += (uint64_t)sample->value;
+	}
+	add_seen(f, scrape, reader);
+}
+
+/* --- one server --- */
+
+static void name_scrape(const struct check_facts *f, struct check_scrape *scrape)
+{
+	for (size_t i = 0; i < f->identities.count; i++)
+		if (scrape->metrics.id_hash_count == 1 &&
+		    text_equal(scrape->metrics.id_hashes[0], f->identities.items[i].id_hash))
+			scrape->name = xstrdup(kube_identity_name(&f->identities.items[i]));
+	/* Alone, it can be no other. */
+	if (!scrape->name && f->identities.count == 1 && f->scrape_count == 1)
+		scrape->name = xstrdup(kube_identity_name(&f->identities.items[0]));
+}
+
+static int ask_ready(struct kube *kube, struct check_scrape *scrape, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	int rc = kube_ready(kube, &failed);
+	/* Refused to us, it may be ready all the same. */
+	return rc == -ERROR_AUTH ? 0 : check_keep_why(rc, &failed, &scrape->not_ready, err);
+}
+
+static int ask(struct check_facts *f, struct kube *kube, struct check_scrape *scrape, struct error **err)
+{
+	_cleanup_(prometheus_reader_freep) struct prometheus_reader *reader = NULL;
+	_cleanup_error_ failed = NULL;
+	int rc = kube_version(kube, &scrape->version, &failed);
+	if (rc < 0)
+		return check_keep_why(rc, &failed, &scrape->why, err);
+	rc = kube_scrape(kube, &scrape->metrics, &reader, &failed);
+	scrape->forbidden = rc == -ERROR_AUTH;
+	if (rc == 0) {
+		name_scrape(f, scrape);
+		check_take_samples(f, scrape, reader);
+	}
+	rc = check_keep_why(rc, &failed, &scrape->why, err);
+	return rc == 0 ? ask_ready(kube, scrape, err) : rc;
+}
+
+static int ask_at(const struct check_sources *in, struct check_facts *f, struct check_scrape *scrape,
+		  struct error **err)
+{
+	struct cluster *cluster = in->cluster;
+	struct http_client *http = NULL;
+	_cleanup_error_ failed = NULL;
+	int rc = kube_access_client(cluster->access, cluster->loop, scrape->url, 2, &http, &failed);
+	if (rc < 0)
+		return check_keep_why(rc, &failed, &scrape->why, err);
+	struct kube kube = {.loop = cluster->loop, .http = http, .name = scrape->url};
+	rc = ask(f, &kube, scrape, err);
+	http_client_free(http);
+	return rc;
+}
+
+/* Without an EndpointSlice there is the kubeconfig's server, which may be any of several. */
+static int find_urls(const struct check_sources *in, struct check_facts *f, struct strings *ret, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	for (size_t i = 0; in->servers && i < in->servers->count; i++)
+		if (!strings_has(ret, in->servers->items[i]))
+			strings_add(ret, in->servers->items[i]);
+	if (ret->count > 0)
+		return 0;
+	int rc = kube_endpoint_urls_fetch(&in->cluster->kube, ret, &failed);
+	if (rc == 0 && ret->count > 0)
+		return 0;
+	if (rc == 0 || rc == -ERROR_NOT_FOUND || rc == -ERROR_AUTH) {
+		strings_add(ret, in->cluster->kube.name);
+		return 0;
+	}
+	return check_keep_why(rc, &failed, &f->scrapes_why, err);
+}
+
+/* --- agents --- */
+
+static int read_fleet(const struct check_sources *in, struct check_facts *f, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	if (!kube_resources_find(&in->cluster->resources, "keyservers." KEY_GROUP))
+		return 0;
+	/* Who may not read them has the servers' own words. */
+	int rc = fleet_read(&f->fleet, &in->cluster->kube, &failed);
+	if (rc == -ERROR_INTERRUPTED) {
+		*err = steal(failed);
+		return rc;
+	}
+	for (size_t i = 0; rc == 0 && i < f->fleet.count; i++) {
+		const struct key_server *server = f->fleet.servers[i].last;
+		for (size_t k = 0; k < server->status.kms_count; k++) {
+			const struct key_server_kms *kms = &server->status.kms[k];
+			bool has_id = !text_empty(kms->key_id);
+			_cleanup_free_ char *hash =
+				has_id ? text_sha256_tagged(kms->key_id, strlen(kms->key_id)) : NULL;
+			bool well = text_equal(kms->healthz, "ok") && has_id;
+			check_add_kms(f, kms->name, xasprintf("plugin on %s", server->meta.name),
+				      well                       ? NULL
+				      : text_empty(kms->healthz) ? "it does not answer"
+								 : kms->healthz,
+				      hash, 0);
+		}
+		if (server->status.configuration && !f->shape) {
+			f->shape = server->status.configuration;
+			f->shape_source = xasprintf("KeyServer %s", server->meta.name);
+		}
+	}
+	return 0;
+}
+
+int check_gather_servers(const struct check_sources *in, struct check_facts *ret, struct error **err)
+{
+	struct kube *kube = &in->cluster->kube;
+	_cleanup_error_ failed = NULL;
+	_cleanup_strings_ troubles = {0}, urls = {0};
+	int rc = kube_identities_fetch(kube, &ret->identities, &failed);
+	rc = check_keep_why(rc, &failed, &ret->identities_why, err);
+	if (rc < 0)
+		return rc;
+	server_set_look(&ret->set, kube, &troubles);
+	rc = find_urls(in, ret, &urls, err);
+	if (rc < 0)
+		return rc;
+	ret->scrapes = xcalloc(urls.count + 1, sizeof(*ret->scrapes));
+	ret->scrape_count = urls.count;
+	for (size_t i = 0; i < urls.count; i++)
+		ret->scrapes[i].url = xstrdup(urls.items[i]);
+	for (size_t i = 0; rc == 0 && i < ret->scrape_count; i++)
+		rc = ask_at(in, ret, &ret->scrapes[i], err);
+	return rc == 0 ? read_fleet(in, ret, err) : rc;
+}
