@@ -17,6 +17,7 @@ const struct check checks[] = {
 	{"reload-refused", "API servers", "none refuses its file", check_reload_refused},
 	{"same-configuration", "API servers", "all run the same configuration", check_same_configuration},
 	{"file-loaded", "API servers", "the file is what runs", check_file_loaded},
+	{"agents-report", "API servers", "the agents beside them report", check_agents_report},
 
 	{"configuration-found", "configuration", "there is an EncryptionConfiguration", check_configuration_found},
 	{"configuration-valid", "configuration", "it is valid", check_configuration_valid},
@@ -278,6 +279,7 @@ void check_facts_free(struct check_facts *facts)
 	free(facts->scrapes);
 	free(facts->scrapes_why);
 	fleet_free(&facts->fleet);
+	strings_free(&facts->silent_agents);
 	free_of_configuration(facts);
 	free_of_values(facts);
 	free_of_writes(facts);

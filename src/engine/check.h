@@ -63,8 +63,9 @@ struct check_facts {
 	struct server_set set;
 	struct check_scrape *scrapes;
 	size_t scrape_count;
-	char *scrapes_why;  /* whom to ask is not known */
-	struct fleet fleet; /* what agents report; empty where there are none */
+	char *scrapes_why;            /* whom to ask is not known */
+	struct fleet fleet;           /* what agents have just reported; empty where there are none */
+	struct strings silent_agents; /* with a sentence: what they reported once is not looked at */
 	/* this node; each `why` is NULL where the fact is known */
 	const struct node_facts *node; /* lent; NULL */
 	char *node_why;

@@ -75,6 +75,22 @@ static void add_same_bytes(const struct check_facts *f, struct strings *bad)
 					  f->keys[k].label, f->keys[i].label);
 }
 
+/* As agents report it; whether any reports a key. */
+static bool add_same_reported(const struct fleet *fleet, struct strings *bad)
+{
+	bool any = false;
+	for (size_t s = 0; s < fleet->count; s++) {
+		const struct key_server_status *status = &fleet->servers[s].last->status;
+		any = any || status->key_count > 0;
+		for (size_t i = 0; i < status->key_count; i++)
+			for (size_t k = 0; k < i; k++)
+				if (text_equal(status->keys[i].fingerprint, status->keys[k].fingerprint))
+					check_add(bad, "%s and %s are the same bytes on %s", status->keys[k].name,
+						  status->keys[i].name, fleet->servers[s].last->meta.name);
+	}
+	return any;
+}
+
 /* The same name on two nodes, with other bytes: what one server writes the other takes for garbage. */
 static void add_other_bytes(const struct fleet *fleet, struct strings *bad)
 {
@@ -99,8 +115,9 @@ CHECK_JUDGE(key_names)
 	struct strings bad = {0};
 	(void)policy;
 	add_same_bytes(f, &bad);
+	bool reported = add_same_reported(&f->fleet, &bad);
 	add_other_bytes(&f->fleet, &bad);
-	if (bad.count == 0 && f->key_count == 0)
+	if (bad.count == 0 && f->key_count == 0 && !reported)
 		return f->shape && f->config_path ? check_does_not_apply() : check_unknown(check_why_no_shape(f));
 	return check_of_list(&bad, CHECK_FAILED, "take a new key under a new name; never give a name to other bytes",
 			     NULL);

@@ -2,12 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/check_gather_internal.h"
-#include "engine/fleet.h"
+#include "format/kms_status.h"
 
 #define TRANSFORMATIONS "apiserver_storage_transformation_operations_total"
 #define SEEN "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds"
 #define CALLS "apiserver_envelope_encryption_kms_operations_latency_seconds"
+#define AGENT_SILENCE (60 * NS_PER_S) /* one reports every 3 s */
 
 /* --- samples --- */
 
@@ -144,6 +146,62 @@ static int find_urls(const struct check_sources *in, struct check_facts *f, stru
 
 /* --- agents --- */
 
+/* The time of the cluster, by the clocks that write heartbeats and Leases: ours is not theirs. */
+static uint64_t cluster_now(const struct check_facts *f)
+{
+	uint64_t newest = 0;
+	for (size_t i = 0; i < f->identities.count; i++)
+		newest = f->identities.items[i].renewed_wall > newest ? f->identities.items[i].renewed_wall : newest;
+	return newest ? newest : f->wall_now;
+}
+
+static bool has_reported(struct check_facts *f, const struct key_server *server)
+{
+	uint64_t beat = 0, now = cluster_now(f);
+	if (server->status.beat == 0 || clock_parse(server->status.heartbeat, &beat) < 0) {
+		check_add(&f->silent_agents, "no agent has ever reported from %s", server->meta.name);
+		return false;
+	}
+	if (beat + AGENT_SILENCE >= now)
+		return true;
+	_cleanup_free_ char *age = text_human_duration(now - beat);
+	check_add(&f->silent_agents, "the agent on %s has not reported for %s", server->meta.name, age);
+	return false;
+}
+
+/* What an agent that is gone said once is no fact any more. */
+static void forget_silent(struct check_facts *f)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < f->fleet.count; i++) {
+		if (has_reported(f, f->fleet.servers[i].last))
+			f->fleet.servers[kept++] = f->fleet.servers[i];
+		else
+			key_server_free(f->fleet.servers[i].last);
+	}
+	f->fleet.count = kept;
+}
+
+static char *or_empty(char *text)
+{
+	return text ? text : (char *)"";
+}
+
+static void take_kms(struct check_facts *f, const struct key_server *server)
+{
+	for (size_t k = 0; k < server->status.kms_count; k++) {
+		const struct key_server_kms *kms = &server->status.kms[k];
+		const struct kms_status status = {or_empty(kms->version), or_empty(kms->healthz),
+						  or_empty(kms->key_id)};
+		bool answers = !text_empty(kms->healthz);
+		_cleanup_free_ char *flaw = answers ? kms_status_flaw(&status) : xstrdup("it does not answer"),
+				    *hash = text_empty(kms->key_id)
+						    ? NULL
+						    : text_sha256_tagged(kms->key_id, strlen(kms->key_id));
+		check_add_kms(f, kms->name, xasprintf("plugin on %s", server->meta.name), flaw, hash, 0);
+	}
+}
+
 static int read_fleet(const struct check_sources *in, struct check_facts *f, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
@@ -151,24 +209,14 @@ static int read_fleet(const struct check_sources *in, struct check_facts *f, str
 		return 0;
 	/* Who may not read them has the servers' own words. */
 	int rc = fleet_read(&f->fleet, &in->cluster->kube, &failed);
-	if (rc == -ERROR_INTERRUPTED) {
+	if (rc == -ERROR_INTERRUPTED)
 		*err = steal(failed);
-		return rc;
-	}
-	for (size_t i = 0; rc == 0 && i < f->fleet.count; i++) {
+	if (rc < 0)
+		return rc == -ERROR_INTERRUPTED ? rc : 0;
+	forget_silent(f);
+	for (size_t i = 0; i < f->fleet.count; i++) {
 		const struct key_server *server = f->fleet.servers[i].last;
-		for (size_t k = 0; k < server->status.kms_count; k++) {
-			const struct key_server_kms *kms = &server->status.kms[k];
-			bool has_id = !text_empty(kms->key_id);
-			_cleanup_free_ char *hash =
-				has_id ? text_sha256_tagged(kms->key_id, strlen(kms->key_id)) : NULL;
-			bool well = text_equal(kms->healthz, "ok") && has_id;
-			check_add_kms(f, kms->name, xasprintf("plugin on %s", server->meta.name),
-				      well                       ? NULL
-				      : text_empty(kms->healthz) ? "it does not answer"
-								 : kms->healthz,
-				      hash, 0);
-		}
+		take_kms(f, server);
 		if (server->status.configuration && !f->shape) {
 			f->shape = server->status.configuration;
 			f->shape_source = xasprintf("KeyServer %s", server->meta.name);

@@ -17,6 +17,7 @@ CHECK_JUDGE(automatic_reload);
 CHECK_JUDGE(reload_refused);
 CHECK_JUDGE(same_configuration);
 CHECK_JUDGE(file_loaded);
+CHECK_JUDGE(agents_report);
 CHECK_JUDGE(configuration_found);
 CHECK_JUDGE(configuration_valid);
 CHECK_JUDGE(key_strength);

@@ -299,3 +299,20 @@ CHECK_JUDGE(file_loaded)
 			  "a server looks at its file once a minute where automatic reload is on; else restart it",
 			  "%s is %.*s, and no server runs that", f->config_path, SHORT_HASH, f->file_hash);
 }
+
+CHECK_JUDGE(agents_report)
+{
+	struct strings bad = {0};
+	_cleanup_strings_ good = {0};
+	(void)policy;
+	for (size_t i = 0; i < f->silent_agents.count; i++)
+		strings_add(&bad, f->silent_agents.items[i]);
+	for (size_t i = 0; i < f->fleet.count; i++)
+		strings_add(&good, f->fleet.servers[i].last->meta.name);
+	if (bad.count + good.count == 0)
+		return check_does_not_apply();
+	_cleanup_free_ char *all = strings_join(&good, ", ");
+	return check_of_list(&bad, CHECK_FAILED,
+			     "start it again (docs/howto.md#several-api-servers): a rotation waits for each of them",
+			     all);
+}

@@ -9,17 +9,18 @@ import csv
 import io
 import json
 import os
-import re
+import subprocess
 import tempfile
 import time
 import unittest
 
-from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, replace_file, wait_until, write_kubeconfig)
+from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, parts, replace_file, wait_until)
 from lib.cluster import LIMITED_TOKEN
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 FAILED, WARNING = "failed", "warning"
 NODES = "nodes"
+KEY_SERVERS = "kube-rekey.dev/v1alpha1/keyservers"
 KEY = new_key()
 NAMED = "rekey-20261101T0900Z-3f9a1c"  # as kube-rekey names keys: its age is known
 
@@ -497,6 +498,72 @@ class Kms(CheckCase):
         self.plugin.start()
         self.assertEqual((checks["servers-ready"]["status"], checks["kms-healthy"]["status"]), (FAILED, FAILED))
         self.assertIn("kms-provider", checks["servers-ready"]["what"])
+
+
+class Agents(CheckCase):
+    """What agents report stands in for what the API does not show, as long as they go on reporting."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        subprocess.run([parts.binary("kubectl"), "--kubeconfig", cls.cluster.kubeconfig(), "apply", "-f",
+                        os.path.join(parts.ROOT, "manifests", "base", "crds")], check=True, capture_output=True)
+        wait_until(lambda: cls.api.request("GET", f"/apis/{KEY_SERVERS}").status == 200, 15, "KeyServers are served")
+
+    def report(self, name, age=0, key_id="key-1", fingerprint="0123456789ab", **more):
+        """As the agent on that node would have written it so many seconds ago."""
+        if self.api.request("GET", f"/apis/{KEY_SERVERS}/{name}").status == 404:
+            self.api.create(KEY_SERVERS, None, {"apiVersion": "kube-rekey.dev/v1alpha1", "kind": "KeyServer",
+                                                "metadata": {"name": name}})
+            self.addCleanup(self.api.delete, KEY_SERVERS, None, name)
+        heartbeat = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
+        key = {"provider": "secretbox", "name": NAMED, "fingerprint": fingerprint}
+        self.api.call("PATCH", f"/apis/{KEY_SERVERS}/{name}/status", json.dumps({"status": {
+            "beat": 5, "heartbeat": heartbeat, "keys": [key], "kms": [
+                {"name": "vault", "healthz": "ok", "version": "v2", "keyID": key_id}],
+            "configuration": {"rules": [{"resources": ["secrets"], "keys": [key]}]}, **more}}).encode(),
+            {"Content-Type": "application/merge-patch+json"})
+
+    def api_alone(self):
+        return ["--kubeconfig", self.cluster.kubeconfig()]
+
+    def test_they_report(self):
+        self.report("cp-1")
+        self.report("cp-2")
+        checks = self.expect({}, "--require-provider", "secretbox", "--max-key-age", "36500d", base=self.api_alone())
+        for name in ("agents-report", "configuration-found", "key-names", "new-key-second", "cis-1.2.28", "kms-healthy",
+                     "kms-key-id", "require-provider"):
+            self.assertEqual(checks[name]["status"], "passed", checks[name])
+        self.assertEqual(checks["cis-1.2.27"]["status"], "not-looked-at")
+
+    def test_one_is_silent(self):
+        """What it said once is not believed."""
+        self.report("cp-1", age=300)
+        checks = self.expect({"agents-report": FAILED}, base=self.api_alone(), says="the agent on cp-1 has not reported for")
+        self.assertEqual(checks["configuration-found"]["status"], "not-looked-at")
+
+    def test_one_name_for_two_keys(self):
+        self.report("cp-1")
+        self.report("cp-2", fingerprint="ffffffffffff")
+        self.expect({"key-names": FAILED}, base=self.api_alone(), says=f"secretbox/{NAMED} is one key on cp-1 and another on cp-2")
+
+    def test_two_kms_keys(self):
+        self.report("cp-1")
+        self.report("cp-2", key_id="key-2")
+        self.expect({"kms-key-id": FAILED}, base=self.api_alone(), says="vault: plugin on cp-1 says")
+
+    def test_a_row_of_a_fleet(self):
+        """The shares are those of the agents' census, of Secrets and what else has a rule."""
+        groups = [{"resource": "secrets", "provider": "secretbox", "name": NAMED, "values": 999},
+                  {"resource": "secrets", "provider": "identity", "values": 1},
+                  {"resource": "configmaps", "provider": "identity", "values": 77}]
+        self.report("cp-1", census={"revision": 42, "complete": True, "groups": groups})
+        flags = [*self.api_alone(), "--contexts", "te*"]
+        (row,) = kube_rekey(["check", *flags, "-o", "json"]).json()["clusters"]
+        self.assertEqual((row["writeProvider"], row["evidence"], row["census"]), (
+            f"secretbox/{NAMED}", "census", {"revision": 42, "values": 1000, "encrypted": 999, "underKMS": 0}))
+        self.assertGreater(row["oldestKeySeconds"], 0)
+        self.assertRegex(kube_rekey(["check", *flags]).out, r"census +99\.9% +0\.0%")
 
 
 class Room(CheckCase):

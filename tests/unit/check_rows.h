@@ -1,0 +1,366 @@
+/* The rows of test_check.c: one fact of a healthy cluster changed, and what one check says then. */
+#pragma once
+/* clang-format off */ /* it would put each field on a line of its own */
+
+typedef void change_fn(struct given *g);
+struct row {
+	const char *name;
+	change_fn *change;
+	const char *id;
+	enum check_status status;
+	const char *words;
+	unsigned others; /* further findings that the same change makes */
+	struct check_policy policy;
+};
+
+static void nothing(struct given *g) { (void)g; }
+static void lease_old(struct given *g) { g->facts.identities.items[1].renewed_wall = NOW - 300 * NS_PER_S; }
+static void no_leases_read(struct given *g) { g->facts.identities_why = copy("forbidden"); }
+static void node_more(struct given *g)
+{
+	g->facts.set.nodes.items = xcalloc(1, sizeof(struct kube_host));
+	g->facts.set.nodes.count = 1;
+	g->facts.set.nodes.items[0].node = copy("cp-9");
+}
+static void same_identity(struct given *g)
+{
+	char **hashes = g->facts.scrapes[1].metrics.id_hashes;
+	free(hashes[0]);
+	hashes[0] = copy("id-cp-1");
+}
+static void nameless(struct given *g)
+{
+	for (size_t i = 0; i < 2; i++) {
+		free(g->facts.scrapes[i].metrics.id_hashes[0]);
+		g->facts.scrapes[i].metrics.id_hash_count = 0;
+	}
+}
+static void unreachable(struct given *g) { g->facts.scrapes[1].why = copy("no route"); }
+static void refused(struct given *g)
+{
+	unreachable(g);
+	g->facts.scrapes[1].forbidden = true;
+}
+static void one_asked(struct given *g)
+{
+	free(g->facts.scrapes[1].name);
+	g->facts.scrapes[1].name = copy("cp-1");
+}
+static void not_ready(struct given *g) { g->facts.scrapes[0].not_ready = copy("[-]etcd failed"); }
+static void version_of(struct given *g, size_t i, const char *version)
+{
+	free(g->facts.scrapes[i].version);
+	g->facts.scrapes[i].version = copy(version);
+}
+static void two_versions(struct given *g) { version_of(g, 1, "v1.35.0"); }
+static void old_version(struct given *g)
+{
+	version_of(g, 0, "v1.28.9");
+	version_of(g, 1, "v1.28.9");
+}
+static void no_reload(struct given *g) { g->node.automatic_reload = false; }
+static void reload_not_shown(struct given *g) { g->facts.scrapes[1].metrics.has_reload_counters = false; }
+static void refuses(struct given *g) { g->facts.scrapes[1].metrics.reload_failure_time = 1798000000; }
+static void refused_once(struct given *g)
+{
+	g->facts.scrapes[1].metrics.reload_failure_time = 5;
+	g->facts.scrapes[1].metrics.reload_failures = 3;
+}
+static void loads_other(struct given *g)
+{
+	free(g->facts.scrapes[1].metrics.loaded_hashes[0]);
+	g->facts.scrapes[1].metrics.loaded_hashes[0] = copy("sha256:bbbbbbbbbbbb");
+}
+static void shows_none(struct given *g)
+{
+	free(g->facts.scrapes[1].metrics.loaded_hashes[0]);
+	g->facts.scrapes[1].metrics.loaded_hash_count = 0;
+}
+static void other_file(struct given *g)
+{
+	free(g->facts.file_hash);
+	g->facts.file_hash = copy("sha256:cccccccccccc");
+}
+static void no_file(struct given *g)
+{
+	struct check_facts *f = &g->facts;
+	free(f->config_path);
+	free(f->file_hash);
+	f->config_path = f->file_hash = NULL;
+	f->file_stated = false;
+	f->shape = NULL;
+	for (size_t i = 0; i < f->key_count; i++) {
+		free(f->keys[i].label);
+		free(f->keys[i].fingerprint);
+	}
+	f->key_count = 0;
+	f->census->shape_known = false;
+}
+static void agent_silent(struct given *g) { strings_add(&g->facts.silent_agents, "the agent on cp-2 is silent"); }
+static void no_encryption(struct given *g)
+{
+	no_file(g);
+	g->node.encryption_config = NULL;
+}
+static void broken(struct given *g)
+{
+	g->facts.config_why = copy("f:3:1: no");
+	g->facts.config_broken = true;
+}
+static void short_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 16, 15, false); }
+static void typed_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 20, true); }
+static void dull_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 11, false); }
+static void same_bytes(struct given *g) { give_key(&g->facts, "secretbox/spare", "f1", 32, 30, false); }
+static void newer_second(struct given *g) { give_config(g, CONFIG("secrets", LOCAL("secretbox", NEW_KEY) LOCAL("aescbc", "rekey-20261202T0900Z-aaaaaa"))); }
+static void newer_second_in_use(struct given *g)
+{
+	newer_second(g);
+	add_values(&g->facts, &secrets, PROVIDER_AESCBC, "rekey-20261202T0900Z-aaaaaa", "", 3);
+}
+static void older_second(struct given *g) { give_config(g, CONFIG("secrets", LOCAL("secretbox", NEW_KEY) LOCAL("aescbc", "key1"))); }
+static void fallback(struct given *g) { give_config(g, CONFIG("secrets", LOCAL("secretbox", NEW_KEY) PLAIN)); }
+static void fallback_needed(struct given *g)
+{
+	fallback(g);
+	add_values(&g->facts, &secrets, PROVIDER_IDENTITY, "", "", 3);
+	g->facts.census->resources[0].stale = 3;
+}
+static void fallback_unknown(struct given *g)
+{
+	fallback(g);
+	g->facts.census->complete = false;
+	g->facts.census->why = copy("cut off");
+}
+static void file_mount(struct given *g) { g->facts.single_file_mount = 1; }
+static void mount_unknown(struct given *g) { g->facts.single_file_mount = -1; }
+static void group_reads(struct given *g) { g->facts.file_mode = 0100640; }
+static void others_own(struct given *g) { g->facts.file_owner = 1000; }
+static void folder_open(struct given *g) { g->facts.folder_mode = 040777; }
+static void folder_sticky(struct given *g) { g->facts.folder_mode = 041777; }
+static void unreadable(struct given *g) { g->facts.census->unreadable = 2; }
+static void unknown_form(struct given *g) { g->facts.census->outside_unknown = 2; }
+static void spoilt(struct given *g)
+{
+	g->facts.census->does_not_open = 1;
+	g->facts.census->does_not_open_example = copy("/registry/secrets/a/b");
+}
+static void incomplete(struct given *g)
+{
+	g->facts.census->complete = false;
+	g->facts.census->why = copy("cut off");
+}
+static void stale(struct given *g) { g->facts.census->resources[0].stale = 7; }
+static void unserved(struct given *g) { g->facts.census->outside_count = 2; }
+static void credential(struct given *g) { check_add_credential(&g->facts, "configmaps", "a", "b", "password"); }
+static void aesgcm(struct given *g)
+{
+	give_config(g, CONFIG("secrets", LOCAL("aesgcm", "g")));
+	add_values(&g->facts, &secrets, PROVIDER_AESGCM, "g", "", 200000);
+}
+static void aesgcm_full(struct given *g)
+{
+	aesgcm(g);
+	add_values(&g->facts, &secrets, PROVIDER_AESGCM, "g", "", 1);
+}
+static void aesgcm_written(struct given *g)
+{
+	aesgcm(g);
+	for (size_t i = 0; i < 2; i++) {
+		strings_add(&g->facts.scrapes[i].writes_with, "g:");
+		g->facts.scrapes[i].writes = xcalloc(1, sizeof(uint64_t));
+		g->facts.scrapes[i].writes[0] = 100001;
+	}
+}
+static void key_in_secret(struct given *g)
+{
+	g->facts.in_secrets.findings = xcalloc(1, sizeof(struct trust_key_finding));
+	g->facts.in_secrets.findings[0] = (struct trust_key_finding){copy("a"), copy("b"), copy("c"), false};
+	g->facts.in_secrets.count = 1;
+}
+static void no_trust_key(struct given *g) { g->facts.trust_key_why = copy("not here"); }
+static void kms(struct given *g)
+{
+	_cleanup_free_ char *hash = text_sha256_tagged("id-1", 4);
+	struct check_facts *f = &g->facts;
+	give_config(g, CONFIG("secrets", KMS("v2")));
+	add_values(f, &secrets, PROVIDER_KMS, "vault", "id-1", 50);
+	check_add_kms(f, "vault", copy("cp-1"), NULL, hash, 0);
+	check_add_kms(f, "vault", copy("plugin on this machine"), NULL, hash, 5 * NS_PER_MS);
+}
+static void kms_ill(struct given *g)
+{
+	kms(g);
+	g->facts.kms[1].flaw = copy("healthz is sealed, not ok");
+}
+static void kms_moved(struct given *g)
+{
+	kms(g);
+	free(g->facts.kms[1].key_id_hash);
+	g->facts.kms[1].key_id_hash = text_sha256_tagged("id-2", 4);
+}
+static void kms_stale(struct given *g)
+{
+	kms(g);
+	add_values(&g->facts, &secrets, PROVIDER_KMS, "vault", "id-0", 2);
+}
+static void kms_slow(struct given *g)
+{
+	kms(g);
+	g->facts.kms[1].took = 300 * NS_PER_MS;
+}
+static void kms_slow_server(struct given *g)
+{
+	kms(g);
+	g->facts.scrapes[0].kms_calls = 4;
+	g->facts.scrapes[0].kms_seconds = 2;
+}
+static void kms_one(struct given *g) { give_config(g, CONFIG("secrets", KMS("v1"))); }
+static void member_down(struct given *g) { g->facts.members[0].why = copy("refused"); }
+static void other_etcd(struct given *g)
+{
+	g->facts.another_etcd = true;
+	g->facts.census_why = copy("not the etcd");
+}
+static void no_room(struct given *g) { g->facts.members[0].in_use = UINT64_C(1700) << 20; }
+static void file_full(struct given *g) { g->facts.members[0].size = UINT64_C(2040) << 20; }
+static void rewrite_large(struct given *g) { g->facts.census->resources[0].bytes = UINT64_C(900) << 20; }
+static void fragmented(struct given *g)
+{
+	g->facts.members[0].size = UINT64_C(900) << 20;
+	g->facts.members[0].in_use = UINT64_C(100) << 20;
+}
+static void small_and_fragmented(struct given *g) { g->facts.members[0].in_use = UINT64_C(10) << 20; }
+static void no_compaction(struct given *g) { g->facts.compaction_interval = 0; }
+static void forbidden(struct given *g) { strings_add(&g->facts.forbidden, "update secrets"); }
+static void webhook(struct given *g)
+{
+	g->facts.webhooks = xcalloc(1, sizeof(struct check_webhook));
+	g->facts.webhook_count = 1;
+	g->facts.webhooks[0].name = copy("hook");
+	strings_add(&g->facts.webhooks[0].resources, "secrets");
+}
+static void backup_old(struct given *g) { g->facts.backup_made = NOW - DAY - 60 * NS_PER_S; }
+static void backup_edge(struct given *g) { g->facts.backup_made = NOW - DAY; }
+static void backup_broken(struct given *g) { g->facts.backup_why = copy("b.db: damaged"); }
+static void backup_lacks(struct given *g) { g->facts.backup_census->unreadable = 4; }
+static void backup_empty(struct given *g)
+{
+	g->facts.backup_census->objects = 0;
+	g->facts.backup_census->prefix = copy("/registry");
+}
+static void no_backup(struct given *g)
+{
+	free(g->facts.backup);
+	g->facts.backup = NULL;
+}
+static void plain_secrets(struct given *g) { give_config(g, CONFIG("configmaps", LOCAL("secretbox", NEW_KEY))); }
+static void named_otherwise(struct given *g)
+{
+	give_config(g, CONFIG("secrets", LOCAL("secretbox", "key1")));
+	add_values(&g->facts, &secrets, PROVIDER_SECRETBOX, "key1", "", 1);
+}
+
+static const struct strings want_configmaps = {(char *[]){(char *)"configmaps"}, 1},
+			    want_secrets = {(char *[]){(char *)"secrets"}, 1};
+
+static const struct row rows[] = {
+	{"healthy", nothing, "values-readable", CHECK_PASSED, "100 values", 0, {0}},
+	{"a Lease that is not renewed", lease_old, "servers-found", CHECK_FAILED, "cp-2 renewed its identity Lease last 4 min 55 s before", 0, {0}},
+	{"Leases that cannot be read", no_leases_read, "servers-found", CHECK_UNKNOWN, "forbidden", 0, {0}},
+	{"so not all servers are known", no_leases_read, "same-configuration", CHECK_UNKNOWN, "forbidden", 0, {0}},
+	{"a host without a Lease", node_more, "servers-found", CHECK_FAILED, "cp-9 (", 0, {0}},
+	{"two servers of one name", same_identity, "server-identity", CHECK_FAILED, "https://cp-2:6443 have one identity", 0, {0}},
+	{"servers that do not name themselves", nameless, "server-identity", CHECK_UNKNOWN, "before 1.34", 0, {0}},
+	{"a server that does not answer", unreachable, "servers-reachable", CHECK_FAILED, "no route", 0, {0}},
+	{"metrics that are forbidden", refused, "servers-reachable", CHECK_UNKNOWN, "no route", 0, {0}},
+	{"a server that was not asked", one_asked, "servers-reachable", CHECK_UNKNOWN, "cp-2: no address", 0, {0}},
+	{"and so not known what it runs", one_asked, "same-configuration", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"not ready", not_ready, "servers-ready", CHECK_FAILED, "cp-1: [-]etcd failed", 0, {0}},
+	{"two versions", two_versions, "servers-version", CHECK_FAILED, "cp-2 v1.35.0", 0, {0}},
+	{"an old version", old_version, "servers-version", CHECK_WARNING, "cp-1 runs v1.28.9", 0, {0}},
+	{"no automatic reload", no_reload, "automatic-reload", CHECK_WARNING, "off", 0, {0}},
+	{"a reload that was not shown", reload_not_shown, "automatic-reload", CHECK_UNKNOWN, "cp-2 has not reloaded", 0, {0}},
+	{"a file that is refused", refuses, "reload-refused", CHECK_FAILED, "cp-2 could not load its file at 2026-12-23", 0, {0}},
+	{"a file that was refused once", refused_once, "reload-refused", CHECK_PASSED, NULL, 0, {0}},
+	{"two configurations", loads_other, "same-configuration", CHECK_FAILED, "cp-2 sha256:bbbbbbbb", 0, {0}},
+	{"a loaded hash that is not shown", shows_none, "same-configuration", CHECK_UNKNOWN, "since 1.34", 0, {0}},
+	{"a file that nobody runs", other_file, "file-loaded", CHECK_FAILED, "sha256:cccccccc", 0, {0}},
+	{"a silent agent", agent_silent, "agents-report", CHECK_FAILED, "cp-2 is silent", 0, {0}},
+	{"no agents", nothing, "agents-report", CHECK_DOES_NOT_APPLY, NULL, 0, {0}},
+	{"no configuration", no_encryption, "configuration-found", CHECK_FAILED, "everything in etcd is plaintext", 2, {0}},
+	{"a configuration that is not here", no_file, "configuration-found", CHECK_UNKNOWN, "--encryption-config FILE", 0, {0}},
+	{"its values cannot be judged", no_file, "values-stale", CHECK_UNKNOWN, "--encryption-config FILE", 0, {0}},
+	{"nor its provider", no_file, "cis-1.2.28", CHECK_UNKNOWN, "--encryption-config FILE", 0, {0}},
+	{"a broken configuration", broken, "configuration-valid", CHECK_FAILED, "f:3:1", 0, {0}},
+	{"a short key", short_key, "key-strength", CHECK_WARNING, "128 bits", 0, {0}},
+	{"a typed key", typed_key, "key-strength", CHECK_FAILED, "printable", 0, {0}},
+	{"a dull key", dull_key, "key-strength", CHECK_FAILED, "only 11 different bytes", 0, {0}},
+	{"one key, two names", same_bytes, "key-names", CHECK_FAILED, "the same bytes", 0, {0}},
+	{"the new key second", newer_second, "new-key-second", CHECK_FAILED, "aescbc/rekey-20261202T0900Z-aaaaaa is not the first", 1, {0}},
+	{"it has written", newer_second_in_use, "new-key-second", CHECK_PASSED, NULL, 0, {0}},
+	{"an old key second", older_second, "unused-key", CHECK_WARNING, "under aescbc/key1", 0, {0}},
+	{"an idle fallback", fallback, "plaintext-fallback", CHECK_WARNING, "no value needs it: secrets", 0, {0}},
+	{"a fallback in need", fallback_needed, "plaintext-fallback", CHECK_PASSED, "3 values of secrets are plaintext", 2, {0}},
+	{"plaintext secrets", fallback_needed, "cis-1.2.27", CHECK_FAILED, "3 of 103 Secrets", 1, {0}},
+	{"a fallback, not counted", fallback_unknown, "plaintext-fallback", CHECK_UNKNOWN, "cut off", 0, {0}},
+	{"a file mounted alone", file_mount, "single-file-mount", CHECK_FAILED, "/e.yaml is mounted by itself", 0, {0}},
+	{"mounts unknown", mount_unknown, "single-file-mount", CHECK_UNKNOWN, "on its node", 0, {0}},
+	{"a group that reads", group_reads, "file-permissions", CHECK_FAILED, "mode 0640", 0, {0}},
+	{"another owner", others_own, "file-permissions", CHECK_FAILED, "user 1000", 0, {0}},
+	{"an open folder", folder_open, "file-permissions", CHECK_FAILED, "mode 0777", 0, {0}},
+	{"a sticky folder", folder_sticky, "file-permissions", CHECK_PASSED, NULL, 0, {0}},
+	{"a key that is gone", unreadable, "values-readable", CHECK_FAILED, "2 values are under keys", 0, {0}},
+	{"a form unknown", unknown_form, "values-readable", CHECK_FAILED, "of no known form", 0, {0}},
+	{"a spoilt value", spoilt, "values-readable", CHECK_FAILED, "/registry/secrets/a/b", 0, {0}},
+	{"half a census", incomplete, "values-readable", CHECK_UNKNOWN, "cut off", 0, {0}},
+	{"half a census proves nothing", incomplete, "cis-1.2.27", CHECK_UNKNOWN, "cut off", 0, {0}},
+	{"stale values", stale, "values-stale", CHECK_FAILED, "7 of 100 secrets", 0, {0}},
+	{"values of nobody", unserved, "values-unserved", CHECK_WARNING, "2 encrypted values", 0, {0}},
+	{"a password in a configmap", credential, "plaintext-credentials", CHECK_WARNING, "password of configmaps a/b", 0, {0}},
+	{"aesgcm at its limit", aesgcm, "aesgcm-writes", CHECK_PASSED, NULL, 1, {0}},
+	{"aesgcm past it", aesgcm_full, "aesgcm-writes", CHECK_FAILED, "200,001 writes", 1, {0}},
+	{"aesgcm past it by the metrics", aesgcm_written, "aesgcm-writes", CHECK_FAILED, "200,002 writes", 1, {0}},
+	{"aesgcm and CIS", aesgcm, "cis-1.2.28", CHECK_FAILED, "aesgcm/g", 0, {0}},
+	{"the trust key in a Secret", key_in_secret, "trust-key-in-secret", CHECK_FAILED, "secret a/b, c", 0, {0}},
+	{"no trust key", no_trust_key, "trust-key-in-secret", CHECK_UNKNOWN, "not here", 0, {0}},
+	{"no KMS", nothing, "kms-healthy", CHECK_DOES_NOT_APPLY, NULL, 0, {0}},
+	{"KMS", kms, "kms-healthy", CHECK_PASSED, NULL, 0, {0}},
+	{"KMS and its key ID", kms, "kms-key-id", CHECK_PASSED, NULL, 0, {0}},
+	{"a plugin that is ill", kms_ill, "kms-healthy", CHECK_FAILED, "vault, plugin on this machine: healthz is sealed", 0, {0}},
+	{"two key IDs", kms_moved, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
+	{"values under the key ID before", kms_moved, "kms-values", CHECK_FAILED, "50 values of vault", 1, {0}},
+	{"some values under another key ID", kms_stale, "kms-values", CHECK_FAILED, "2 values of vault", 0, {0}},
+	{"a slow plugin", kms_slow, "kms-latency", CHECK_WARNING, "vault answers Status in 300 ms", 0, {0}},
+	{"a server that waits", kms_slow_server, "kms-latency", CHECK_WARNING, "cp-1 waited 500 ms", 0, {0}},
+	{"KMS v1", kms_one, "kms-v1", CHECK_WARNING, "KMS v1", 0, {0}},
+	{"a member down", member_down, "etcd-members", CHECK_FAILED, "etcd-1: refused", 0, {0}},
+	{"another etcd", other_etcd, "etcd-is-ours", CHECK_FAILED, "not the etcd", 0, {0}},
+	{"no room", no_room, "etcd-space", CHECK_FAILED, "of 2.0 GiB", 0, {0}},
+	{"a file that is full", file_full, "etcd-space", CHECK_FAILED, "of 2.0 GiB", 1, {0}},
+	{"much to rewrite", rewrite_large, "etcd-space", CHECK_FAILED, "about 1.8 GiB", 0, {0}},
+	{"free pages", fragmented, "etcd-fragmentation", CHECK_WARNING, "100 MiB of it in use", 0, {0}},
+	{"free pages of a small file", small_and_fragmented, "etcd-fragmentation", CHECK_PASSED, NULL, 0, {0}},
+	{"no compaction", no_compaction, "etcd-compaction", CHECK_WARNING, "is 0", 0, {0}},
+	{"forbidden", forbidden, "permissions", CHECK_FAILED, "update secrets", 0, {0}},
+	{"a webhook", webhook, "webhooks", CHECK_WARNING, "hook may refuse updates of secrets", 0, {0}},
+	{"an old backup", backup_old, "backup", CHECK_FAILED, "1 d", 0, {0}},
+	{"a backup of a day", backup_edge, "backup", CHECK_PASSED, "1 d old, 9 values", 0, {0}},
+	{"a damaged backup", backup_broken, "backup", CHECK_FAILED, "damaged", 0, {0}},
+	{"a backup that lacks a key", backup_lacks, "backup", CHECK_FAILED, "4 of its values", 0, {0}},
+	{"an empty backup", backup_empty, "backup", CHECK_FAILED, "no values under /registry", 0, {0}},
+	{"no backup", no_backup, "backup", CHECK_UNKNOWN, "--backup FILE", 0, {0}},
+	{"secrets without a rule", plain_secrets, "cis-1.2.28", CHECK_FAILED, "plaintext", 1, {0}},
+	{"no policy", nothing, "require-provider", CHECK_DOES_NOT_APPLY, NULL, 0, {0}},
+	{"the provider that is asked for", nothing, "require-provider", CHECK_PASSED, "secretbox", 0, {.has_provider = true, .provider = PROVIDER_SECRETBOX}},
+	{"another provider", nothing, "require-provider", CHECK_FAILED, "secrets: secretbox/", 0, {.has_provider = true, .provider = PROVIDER_KMS}},
+	{"a provider that is not known", no_file, "require-provider", CHECK_FAILED, "not known", 0, {.has_provider = true, .provider = PROVIDER_KMS}},
+	{"a resource that is asked for", nothing, "require-resource", CHECK_PASSED, "secrets", 0, {.resources = &want_secrets}},
+	{"a resource in plaintext", nothing, "require-resource", CHECK_FAILED, "configmaps is stored in plaintext", 0, {.resources = &want_configmaps}},
+	{"the key that is asked for", kms, "expect-key-id", CHECK_PASSED, "2 places", 0, {.key_id = "id-1"}},
+	{"another key", kms, "expect-key-id", CHECK_FAILED, "vault, cp-1: another key", 0, {.key_id = "id-2"}},
+	{"a key that is not seen", nothing, "expect-key-id", CHECK_FAILED, "not known", 0, {.key_id = "id-2"}},
+	{"a young key", nothing, "max-key-age", CHECK_PASSED, NULL, 0, {.max_key_age = 90 * DAY}},
+	{"an old key", nothing, "max-key-age", CHECK_FAILED, "21 d 19 h old, and 20 d is asked for", 0, {.max_key_age = 20 * DAY}},
+	{"a key of unknown age", named_otherwise, "max-key-age", CHECK_FAILED, "its age is unknown", 0, {.max_key_age = 90 * DAY}},
+};
+/* clang-format on */
