@@ -84,7 +84,8 @@ static bool add_same_reported(const struct fleet *fleet, struct strings *bad)
 		any = any || status->key_count > 0;
 		for (size_t i = 0; i < status->key_count; i++)
 			for (size_t k = 0; k < i; k++)
-				if (text_equal(status->keys[i].fingerprint, status->keys[k].fingerprint))
+				if (!text_empty(status->keys[i].fingerprint) &&
+				    text_equal(status->keys[i].fingerprint, status->keys[k].fingerprint))
 					check_add(bad, "%s and %s are the same bytes on %s", status->keys[k].name,
 						  status->keys[i].name, fleet->servers[s].last->meta.name);
 	}

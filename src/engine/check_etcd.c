@@ -119,7 +119,7 @@ CHECK_JUDGE(permissions)
 	(void)policy;
 	for (size_t i = 0; i < f->forbidden.count; i++)
 		strings_add(&bad, f->forbidden.items[i]);
-	if (bad.count == 0 && f->permissions_why)
+	if (bad.count == 0 && (f->permissions_why || f->permissions_asked == 0))
 		return check_unknown(f->permissions_why);
 	_cleanup_free_ char *good = xasprintf("%zu permissions", f->permissions_asked);
 	return check_of_list(&bad, CHECK_FAILED, "these are missing; the roles in manifests/base have them", good);

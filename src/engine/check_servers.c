@@ -115,7 +115,7 @@ CHECK_JUDGE(servers_reachable)
 	_cleanup_strings_ good = {0};
 	const char *forbidden = NULL;
 	(void)policy;
-	if (f->scrapes_why)
+	if (f->scrape_count == 0)
 		return check_unknown(f->scrapes_why);
 	for (size_t i = 0; i < f->scrape_count; i++) {
 		const struct check_scrape *scrape = &f->scrapes[i];
@@ -144,7 +144,7 @@ static const char *why_no_metrics(const struct check_facts *f)
 	for (size_t i = 0; i < f->scrape_count; i++)
 		if (f->scrapes[i].why)
 			return f->scrapes[i].why;
-	return f->scrapes_why;
+	return f->scrapes_why ? f->scrapes_why : f->scrape_count == 0 ? "no API server was asked" : NULL;
 }
 
 CHECK_JUDGE(servers_ready)
@@ -211,8 +211,8 @@ CHECK_JUDGE(automatic_reload)
 			return check_says(CHECK_UNKNOWN, NULL,
 					  "%s has not reloaded since its start, and its flags are on its node",
 					  check_scrape_name(&f->scrapes[i]));
-	if (f->scrape_count == 0 || why_no_metrics(f))
-		return check_unknown(why_no_metrics(f) ? why_no_metrics(f) : "no API server was asked");
+	if (why_no_metrics(f))
+		return check_unknown(why_no_metrics(f));
 	return check_passed("all have done so");
 }
 

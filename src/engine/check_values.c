@@ -82,8 +82,8 @@ CHECK_JUDGE(plaintext_credentials)
 				  "--to FILE)",
 				  "%s objects have fields that are called like credentials: %s%s", count, named,
 				  f->credentials_found > examples.count ? ", ..." : "");
-	if (f->credentials_why)
-		return check_unknown(f->credentials_why);
+	if (f->credentials_why || !f->shape)
+		return check_unknown(f->credentials_why ? f->credentials_why : check_why_no_shape(f));
 	if (f->plain_resources.count == 0)
 		return check_passed("configmaps and custom resources are encrypted, too");
 	_cleanup_free_ char *resources = strings_join(&f->plain_resources, ", ");
