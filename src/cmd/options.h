@@ -48,12 +48,13 @@ struct options {
 	const char *listen, *tls_cert, *tls_key;
 	struct strings drop_keys;
 	bool open, probe;
-	const char *without_key, *contexts;
+	const char *without_key;
+	const char *contexts; /* names of them, or a pattern (check) */
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
 	bool no_wait, promote_old_key;
 	/* what check is asked beyond its own questions */
-	const char *backup, *require_provider, *expect_key_id, *contexts;
+	const char *backup, *require_provider, *expect_key_id;
 	struct strings require_resources;
 	uint64_t max_key_age; /* ns */
 	struct strings given; /* the long names of all options that were said */
