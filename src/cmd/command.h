@@ -28,6 +28,7 @@ int cmd_plan(struct command_context *context, struct error **err);
 int cmd_status(struct command_context *context, struct error **err);
 int cmd_gate(struct command_context *context, struct error **err);
 int cmd_forget(struct command_context *context, struct error **err);
+int cmd_report(struct command_context *context, struct error **err);
 int cmd_replay(struct command_context *context, struct error **err);
 int cmd_agent(struct command_context *context, struct error **err);
 int cmd_controller(struct command_context *context, struct error **err);

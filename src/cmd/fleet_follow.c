@@ -298,7 +298,7 @@ int fleet_follow(struct command_context *context, struct session *session, const
 	screen_clear(&context->screen);
 	if (!f.rotation)
 		return rc;
-	report = key_rotation_report(f.rotation, &f.fleet, &session->cluster->resources, clock_wall());
+	report = key_rotation_report(f.rotation, &f.fleet, clock_wall());
 	report->phases = steal(f.phases);
 	report->phase_count = f.phase_count;
 	rotating_print_report(context, report, rc);

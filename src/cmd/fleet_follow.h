@@ -8,6 +8,6 @@
  * the report, of what was seen last. Waits. */
 _must_check_ int fleet_follow(struct command_context *context, struct session *session, const char *name,
 			      struct error **err);
-/* The report of one server's shape. `fleet` may be empty; lends the outcome of `rotation`. `wall`: now. */
+/* The report of one server's shape. `fleet` may be empty. `wall`: now. */
 struct rotation_report *key_rotation_report(const struct key_rotation *rotation, const struct fleet *fleet,
-					    const struct kube_resources *resources, uint64_t wall);
+					    uint64_t wall);

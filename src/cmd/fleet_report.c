@@ -3,8 +3,6 @@
 #include "base/clock.h"
 #include "cmd/fleet_follow.h"
 
-static const struct kube_resource not_served = {.resource = "(a resource that is not served now)"};
-
 static void add_labels(struct strings *to, const struct object_key *keys, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -13,20 +11,44 @@ static void add_labels(struct strings *to, const struct object_key *keys, size_t
 	}
 }
 
-static void take_quarantine(struct rotation_report *report, const struct key_rotation_status *status,
-			    const struct kube_resources *resources)
+static char *copy_of(const char *text)
 {
-	report->quarantined = status->quarantined.count;
+	return text ? xstrdup(text) : NULL;
+}
+
+static void take_quarantine(struct rotation_report *report, const struct key_rotation_status *status)
+{
 	report->quarantine = xcalloc(status->quarantined.item_count + 1, sizeof(*report->quarantine));
 	for (size_t i = 0; i < status->quarantined.item_count; i++) {
 		const struct key_rotation_quarantined *q = &status->quarantined.items[i];
-		const struct kube_resource *resource = q->resource ? kube_resources_find(resources, q->resource) : NULL;
-		report->quarantine[report->quarantine_count++] =
-			(struct sweep_quarantined){.resource = resource ? resource : &not_served,
-						   .namespace_ = xstrdup(q->namespace_ ? q->namespace_ : ""),
-						   .name = xstrdup(q->name ? q->name : "?"),
-						   .why = xstrdup(q->why ? q->why : "no reason is given")};
+		report->quarantine[report->quarantine_count++] = (struct key_rotation_quarantined){
+			copy_of(q->resource), copy_of(q->namespace_), copy_of(q->name), copy_of(q->why)};
 	}
+}
+
+static void take_values(struct key_rotation_values *ret, const struct key_rotation_values *values)
+{
+	ret->at = copy_of(values->at);
+	ret->revision = values->revision;
+	ret->items = xcalloc(values->count + 1, sizeof(*ret->items));
+	for (size_t i = 0; i < values->count; i++) {
+		struct key_rotation_value *value = &ret->items[ret->count++];
+		*value = values->items[i];
+		value->resource = copy_of(value->resource);
+		value->provider = copy_of(value->provider);
+		value->name = copy_of(value->name);
+		value->key_id = copy_of(value->key_id);
+		value->class = copy_of(value->class);
+	}
+}
+
+/* What it had loaded when the rotation ended; of one that goes on, what its agent reports now. */
+static const char *loaded_hash(const struct key_rotation_status *status, const struct key_rotation_server *server,
+			       const struct fleet_server *known)
+{
+	if (server->forgotten)
+		return NULL;
+	return status->outcome ? server->loaded : known ? known->last->status.loaded_hash : NULL;
 }
 
 static void take_servers(struct rotation_report *report, const struct key_rotation_status *status,
@@ -35,16 +57,14 @@ static void take_servers(struct rotation_report *report, const struct key_rotati
 	for (size_t i = 0; i < status->server_count; i++) {
 		const struct key_rotation_server *server = &status->servers[i];
 		const struct fleet_server *known = fleet_find(fleet, server->name);
-		const char *hash = known && !server->forgotten ? known->last->status.loaded_hash : NULL;
-		rotation_report_add_server(report, server->name, hash, server->forgotten);
+		rotation_report_add_server(report, server->name, loaded_hash(status, server, known),
+					   server->forgotten);
 		if (server->forgotten) {
 			_cleanup_free_ char *line =
 				xasprintf("%s does not count: %s said that it is gone for good", server->name,
 					  server->forgotten_by ? server->forgotten_by : "a person");
 			strings_add(&report->evidence, line);
 		}
-		if (known && known->last->status.census.revision > report->revision)
-			report->revision = known->last->status.census.revision;
 	}
 }
 
@@ -73,14 +93,14 @@ static char *printable_or(const char *text, const char *otherwise)
 }
 
 struct rotation_report *key_rotation_report(const struct key_rotation *rotation, const struct fleet *fleet,
-					    const struct kube_resources *resources, uint64_t wall)
+					    uint64_t wall)
 {
 	const struct key_rotation_status *status = &rotation->status;
 	struct rotation_report *report = xcalloc(1, sizeof(*report));
 	char now[28];
 	clock_format(wall, 0, now);
-	report->target = "agents";
-	report->outcome = status->outcome ? status->outcome : "Running";
+	report->target = xstrdup("agents");
+	report->outcome = printable_or(status->outcome, "Running");
 	report->rotation = xstrdup(rotation->meta.name);
 	report->started = printable_or(status->started_at, now);
 	report->finished = printable_or(status->completed_at, now);
@@ -97,7 +117,10 @@ struct rotation_report *key_rotation_report(const struct key_rotation *rotation,
 		strings_add(&report->evidence, line);
 	}
 	take_servers(report, status, fleet);
-	take_quarantine(report, status, resources);
+	take_quarantine(report, status);
+	take_values(&report->before, &status->before);
+	take_values(&report->after, &status->after);
+	report->revision = status->after.revision;
 	tell_remains(report, rotation);
 	return report;
 }

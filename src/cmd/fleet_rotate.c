@@ -276,13 +276,12 @@ static int create(struct session *session, const struct key_rotation *rotation, 
 }
 
 /* Named as kubectl names what it made. */
-static void print_begun(struct command_context *context, const struct session *session,
-			const struct key_rotation *rotation, bool made)
+static void print_begun(struct command_context *context, const struct key_rotation *rotation, bool made)
 {
 	const struct fleet none = {0};
 	if (context->options.json) {
 		_cleanup_(rotation_report_freep) struct rotation_report *report =
-			key_rotation_report(rotation, &none, &session->cluster->resources, clock_wall());
+			key_rotation_report(rotation, &none, clock_wall());
 		rotating_print_report(context, report, 0);
 		return;
 	}
@@ -336,7 +335,7 @@ static int begin_or_find(struct command_context *context, struct session *sessio
 			rc = create(session, asked, err);
 	}
 	if (rc == 0 && context->options.no_wait)
-		print_begun(context, session, begun ? begun : asked, !begun);
+		print_begun(context, begun ? begun : asked, !begun);
 	else if (rc == 0 && !begun)
 		screen_line(&context->screen, "KeyRotation %s created; Ctrl-C leaves it running", asked->meta.name);
 	rotations_free(&rotations);

@@ -122,8 +122,8 @@ static const struct option table[] = {
 	 "compact etcd instead of waiting for the server to do it"},
 	{"--allow-aesgcm", NULL, KIND_FLAG, FIELD(allow_aesgcm), OPTIONS_ROTATE, NULL,
 	 "aesgcm for more than 200,000 objects"},
-	{"--state-dir", NULL, KIND_TEXT, FIELD(state_dir), OPTIONS_ROTATE | OPTIONS_AGENT, "DIR",
-	 "where old keys, and an agent's state, are kept (default: /var/lib/kube-rekey)"},
+	{"--state-dir", NULL, KIND_TEXT, FIELD(state_dir), OPTIONS_ROTATE | OPTIONS_AGENT | OPTIONS_REPORT, "DIR",
+	 "where old keys, reports, and an agent's state, are kept (default: /var/lib/kube-rekey)"},
 	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE | OPTIONS_LEAD, "FILE",
 	 "flight recorder: every observation and decision, without secrets"},
 	{"--apiserver", NULL, KIND_LIST, FIELD(apiservers), OPTIONS_FLEET, "URL",
@@ -156,6 +156,18 @@ static const struct option table[] = {
 	 "agents: ask for the rotation and do not follow it"},
 	{"--promote-old-key", NULL, KIND_FLAG, FIELD(promote_old_key), OPTIONS_ABORT, NULL,
 	 "also when the new key may write already: the old key writes again, and everything is rewritten under it"},
+	{"--sign-key", NULL, KIND_TEXT, FIELD(sign_key), OPTIONS_REPORT, "FILE",
+	 "sign the report as JSON with this private key (PEM, read by its owner alone): CMS in PEM goes to stdout"},
+	{"--sign-cert", NULL, KIND_TEXT, FIELD(sign_cert), OPTIONS_REPORT, "FILE",
+	 "its certificate, and what leads to its CA (PEM)"},
+	{"--verify", NULL, KIND_TEXT, FIELD(verify), OPTIONS_REPORT, "FILE",
+	 "check a signed report and show it; no cluster is asked"},
+	{"--ca", NULL, KIND_TEXT, FIELD(ca), OPTIONS_REPORT, "FILE",
+	 "--verify: the certificates that vouch for whoever signs (PEM)"},
+	{"--cloudtrail", NULL, KIND_LIST, FIELD(cloudtrails), OPTIONS_REPORT, "FILE",
+	 "a log file of AWS CloudTrail, plain or gzip: the last Encrypt and Decrypt of the old key; repeatable"},
+	{"--kms-key-arn", NULL, KIND_TEXT, FIELD(kms_key_arn), OPTIONS_REPORT, "ARN",
+	 "--cloudtrail: the old key (default: its key ID, where the report has one that left)"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 
@@ -315,6 +327,7 @@ void options_free(struct options *options)
 	strings_free(&options->resources);
 	strings_free(&options->drop_keys);
 	strings_free(&options->require_resources);
+	strings_free(&options->cloudtrails);
 	strings_free(&options->given);
 	free(options->arguments);
 }

@@ -25,6 +25,7 @@ enum option_group {
 	OPTIONS_BACKUPS = 1 << 16, /* backups of etcd beside a cluster */
 	OPTIONS_OPEN = 1 << 17,    /* how far values are opened */
 	OPTIONS_WITHOUT = 1 << 18, /* a plan of something else than a rotation */
+	OPTIONS_REPORT = 1 << 19,  /* who signs a report, and what else is said beside it */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -57,6 +58,8 @@ struct options {
 	const char *backup, *require_provider, *expect_key_id;
 	struct strings require_resources;
 	uint64_t max_key_age; /* ns */
+	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn; /* of a report */
+	struct strings cloudtrails;
 	struct strings given; /* the long names of all options that were said */
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;

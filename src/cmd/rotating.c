@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/json_writer.h"
 
-#define REPORT_JSON_MAX (16u << 20)
 #define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
 
 enum sweep_mode rotating_mode(const struct options *options)
@@ -122,7 +121,7 @@ void rotating_print_report(struct command_context *context, const struct rotatio
 		json_writer_free(&w);
 		context->printed_document = true;
 	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0) {
-		_cleanup_free_ char *text = rotation_report_text(report);
+		_cleanup_free_ char *text = rotation_report_text(report, false);
 		fputs(text, stdout);
 	}
 	fflush(stdout);

@@ -1,6 +1,7 @@
 /* Between the controller's own files: controller.c leads and decides, controller_look.c observes, controller_act.c orders
  * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
  * controller_abort.c turns it back, controller_hold.c keeps it where a person wants it, controller_queue.c which one goes on,
+ * controller_evidence.c keeps what was proved,
  * controller_event.c tells events, controller_show.c shows monitoring how it is. */
 #pragma once
 #include <stdio.h>
@@ -159,6 +160,9 @@ bool queue_tell(struct key_rotation *rotation, const struct strings *before, uin
 void controller_tell_queued(struct controller *controller, struct rotation_queue *queue);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* What was proved, into the status; whether that is new. And at the end of the rotation, for good. */
+bool controller_take_evidence(struct controller *controller);
+void controller_end_evidence(struct controller *controller);
 /* In the middle of a sweep: what keeps it from going on now. For the next time that its progress is told. */
 void controller_tell_sweep(struct controller *controller, enum hold hold);
 /* What agents failed or refused to do is what troubles it. */

@@ -192,6 +192,7 @@ static void end(struct controller *c, const char *outcome)
 	char now[28];
 	clock_format(clock_wall(), 0, now);
 	status->outcome = xstrdup(outcome);
+	controller_end_evidence(c);
 	replace_text(&status->completed_at, now);
 	controller_forget_sealed(c);
 }
@@ -209,6 +210,7 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 	status->step = step_of(c, d);
 	status->observed_generation = c->rotation->meta.generation;
 	changed |= tell_conditions(c, d, words);
+	changed |= controller_take_evidence(c);
 	if (all_have_sealed(c))
 		changed |= controller_forget_sealed(c);
 	if (done && !status->outcome) {

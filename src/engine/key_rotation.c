@@ -1,5 +1,6 @@
 #include "engine/key_rotation.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 
 #define KIND "KeyRotation"
@@ -49,6 +50,7 @@ const struct object_record key_rotation_spec_record = {spec_fields, ELEMENTS(spe
 static const struct object_field server_fields[] = {
 	OBJECT_TEXT(struct key_rotation_server, name, "name", KEY_NAME_MAX),
 	OBJECT_TEXT(struct key_rotation_server, identity, "identity", KEY_NAME_MAX),
+	OBJECT_TEXT(struct key_rotation_server, loaded, "loaded", KEY_HASH_MAX),
 	OBJECT_BOOL(struct key_rotation_server, forgotten, "forgotten"),
 	OBJECT_WORDS(struct key_rotation_server, forgotten_by, "forgottenBy", 253),
 	OBJECT_TEXT(struct key_rotation_server, forgotten_at, "forgottenAt", 64),
@@ -75,6 +77,25 @@ static const struct object_field quarantined_fields[] = {
 };
 const struct object_record key_rotation_quarantined_record = {quarantined_fields, ELEMENTS(quarantined_fields),
 							      sizeof(struct key_rotation_quarantined)};
+
+static const struct object_field value_fields[] = {
+	OBJECT_TEXT(struct key_rotation_value, resource, "resource", KEY_NAME_MAX),
+	OBJECT_TEXT(struct key_rotation_value, provider, "provider", 16),
+	OBJECT_NUMBER(struct key_rotation_value, kms_version, "kmsVersion", 2, 0),
+	OBJECT_TEXT(struct key_rotation_value, name, "name", KEY_NAME_MAX),
+	OBJECT_TEXT(struct key_rotation_value, key_id, "keyID", 1024),
+	OBJECT_TEXT(struct key_rotation_value, class, "class", 16),
+	OBJECT_NUMBER(struct key_rotation_value, values, "values", OBJECT_NUMBER_MAX, 0),
+};
+static const struct object_record value_record = {value_fields, ELEMENTS(value_fields),
+						  sizeof(struct key_rotation_value)};
+
+static const struct object_field values_fields[] = {
+	OBJECT_TEXT(struct key_rotation_values, at, "at", 64),
+	OBJECT_NUMBER(struct key_rotation_values, revision, "revision", OBJECT_NUMBER_MAX, 0),
+	OBJECT_LIST(struct key_rotation_values, items, count, "groups", KEY_ROTATION_VALUES_MAX, &value_record),
+};
+const struct object_record key_rotation_values_record = {values_fields, ELEMENTS(values_fields), 0};
 
 #define STATUS struct key_rotation_status
 static const struct object_field keys_fields[] = {
@@ -117,6 +138,8 @@ static const struct object_field status_fields[] = {
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),
 	OBJECT_WITHIN("progress", &progress_record),
 	OBJECT_WITHIN("quarantined", &quarantine_record),
+	{.name = "before", .kind = FIELD_RECORD, .at = offsetof(STATUS, before), .record = &key_rotation_values_record},
+	{.name = "after", .kind = FIELD_RECORD, .at = offsetof(STATUS, after), .record = &key_rotation_values_record},
 	OBJECT_SENTENCES(STATUS, evidence, "evidence", KEY_ROTATION_EVIDENCE_MAX, KEY_WORDS_MAX),
 	OBJECT_SENTENCES(STATUS, remains, "remains", KEY_SERVERS_MAX, KEY_WORDS_MAX),
 };
@@ -169,6 +192,34 @@ int key_rotation_spec_body(const struct key_rotation *rotation, char **ret, stru
 int key_rotation_status_body(const struct key_rotation *rotation, char **ret, struct error **err)
 {
 	return object_body(KIND, &rotation->meta, "status", &key_rotation_status_record, &rotation->status, ret, err);
+}
+
+const char *census_group_class(const struct census_group *group)
+{
+	return group->unknown ? "unknown" : group->foreign ? "foreign" : group->expected ? "expected" : "known";
+}
+
+static struct key_rotation_value value_of(const struct census_group *group)
+{
+	return (struct key_rotation_value){.resource = group->resource ? xstrdup(group->resource) : NULL,
+					   .provider = xstrdup(provider_name(group->type)),
+					   .name = text_empty(group->name) ? NULL : xstrdup(group->name),
+					   .key_id = text_empty(group->key_id) ? NULL : xstrdup(group->key_id),
+					   .class = xstrdup(census_group_class(group)),
+					   .kms_version = group->kms_version,
+					   .values = group->values};
+}
+
+void key_rotation_take_values(struct key_rotation_values *ret, const struct census_observation *census, uint64_t wall)
+{
+	char at[28];
+	clock_format(wall, 0, at);
+	object_release(&key_rotation_values_record, ret);
+	*ret = (struct key_rotation_values){.at = xstrdup(at),
+					    .revision = census->revision,
+					    .items = xcalloc(census->group_count + 1, sizeof(*ret->items))};
+	for (size_t i = 0; i < census->group_count && i < KEY_ROTATION_VALUES_MAX; i++)
+		ret->items[ret->count++] = value_of(&census->groups[i]);
 }
 
 const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)

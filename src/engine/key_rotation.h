@@ -12,6 +12,7 @@
 #define KEY_ROTATION_CONCURRENCY 8 /* likewise */
 #define KEY_ROTATION_EVIDENCE_MAX 64
 #define KEY_ROTATION_QUARANTINE_MAX 50 /* named; all are counted */
+#define KEY_ROTATION_VALUES_MAX 256    /* groups that a census is told by; what is beyond is not told */
 
 struct key_rotation_rule {
 	struct strings resources; /* as in an EncryptionConfiguration */
@@ -39,8 +40,23 @@ struct key_rotation_spec {
 	bool promote_old_key; /* with aborted: also where the new key may write already */
 };
 
+/* What a census found: values under one key in one place. `class`: "known", "expected" (plaintext that the servers keep for
+ * themselves), "foreign", "unknown". */
+struct key_rotation_value {
+	char *resource, *provider, *name, *key_id, *class; /* resource NULL: outside all of them; key_id NULL: not told */
+	uint64_t kms_version, values;
+};
+struct key_rotation_values {
+	char *at; /* NULL: no census */
+	uint64_t revision;
+	struct key_rotation_value *items;
+	size_t count;
+};
+extern const struct object_record key_rotation_values_record;
+
 struct key_rotation_server {
 	char *name, *identity; /* identity: of its Lease's name */
+	char *loaded;          /* hash that it had loaded at the end of the rotation */
 	bool forgotten;
 	char *forgotten_by, *forgotten_at;
 };
@@ -78,7 +94,8 @@ struct key_rotation_status {
 		struct key_rotation_quarantined *items;
 		size_t item_count;
 	} quarantined;
-	struct strings evidence; /* sentences */
+	struct key_rotation_values before, after; /* the first census and the last one, of all values */
+	struct strings evidence;                  /* sentences */
 	struct strings remains;  /* where the old keys are now: a sentence for each server */
 };
 
@@ -100,6 +117,10 @@ size_t key_rotation_steps(const struct key_rotation_status *status);
 /* The path that it goes, whose steps are counted by agents: its steps, or the way back over them. It has steps.
  * -ERROR_INPUT, -ERROR_REFUSED for a way back that is none. */
 _must_check_ int key_rotation_path(const struct key_rotation *rotation, struct path **ret, struct error **err);
+/* Of a census as all agents report it, in place of what was there. */
+void key_rotation_take_values(struct key_rotation_values *ret, const struct census_observation *census, uint64_t wall);
+/* "known", ...: as in key_rotation_value. */
+const char *census_group_class(const struct census_group *group);
 /* An object as an API server sends it. -ERROR_INPUT for another kind and for a field of another type, -ERROR_LIMIT
  * beyond a cap; each names object and field. */
 _must_check_ int key_rotation_parse(const cJSON *json, struct key_rotation **ret, struct error **err);

@@ -541,6 +541,8 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 {
 	int rc = begin(r, err);
 	if (rc == 0)
+		rotation_report_go_on(r);
+	if (rc == 0)
 		rc = run(r, err);
 	if (rc == 0)
 		rc = end(r, err);
@@ -548,6 +550,7 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 	if (rc == -ERROR_INTERRUPTED)
 		error_set_hint(err, "nothing is lost; the same command goes on");
 	rotation_report_end(r, outcome(rc));
+	rotation_report_keep(r);
 	*ret_report = r->report;
 	r->report = NULL;
 	rotation_unlock(r);

@@ -8,6 +8,7 @@
 #include "engine/intent.h"
 #include "engine/journal.h"
 #include "engine/old_keys.h"
+#include "engine/rotation_report.h"
 #include "engine/sweep.h"
 #include "engine/target.h"
 #include "kube-rekey/next_action.h"
@@ -51,45 +52,6 @@ struct rotation_options {
 	void *arg;
 };
 
-struct rotation_phase {
-	enum phase phase;
-	uint64_t ns;
-};
-struct rotation_server {
-	char *name, *loaded_hash; /* loaded_hash NULL: its version shows none, or it was not seen */
-	bool forgotten;           /* a person said that it is gone for good */
-};
-#define ROTATION_KEY_IDS_MAX 64 /* of KMS providers, that a report tells apart */
-struct rotation_key_id {
-	char *name, *key_id; /* the provider's name */
-	uint64_t objects;    /* under it by the last census */
-};
-struct rotation_report {
-	const char *target;                  /* who changed the files: "file", "manual", "agents" */
-	const char *outcome;                 /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed" */
-	char *rotation, *started, *finished; /* RFC 3339 */
-	struct strings old_keys, new_keys;   /* labels */
-	struct rotation_key_id *key_ids;     /* that a census of this process has seen */
-	size_t key_id_count;
-	uint64_t without_key_id; /* values under KMS v1 */
-	char *named_key_id;      /* of the first KMS that was followed, when the report ended; NULL: none was */
-	struct sweep_count *resources;
-	size_t resource_count; /* summed over all sweeps */
-	struct sweep_quarantined *quarantine;
-	size_t quarantine_count;
-	uint64_t quarantined;
-	struct strings evidence; /* a sentence each */
-	struct strings remains;  /* where the old key still is: a sentence each */
-	struct strings outside;  /* values that no API serves and that are in the way: their paths in etcd */
-	uint64_t outside_count;  /* of which those are the first */
-	struct rotation_phase *phases;
-	size_t phase_count;
-	uint64_t revision, objects, ns;
-	char *server, *loaded_hash; /* of one; NULL with several */
-	struct rotation_server *servers;
-	size_t server_count;
-};
-
 struct rotation;
 /* Reads the file and the journal, works out path and position. -ERROR_REFUSED where a rotation may not even begin
  * (owner, set of servers, no automatic reload, another request is half done, ...). */
@@ -117,13 +79,6 @@ _must_check_ int rotation_run(struct rotation *rotation, struct rotation_report 
 /* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is
  * allowed. */
 _must_check_ int rotation_gate(struct rotation *rotation, bool drop, uint64_t *ret_valid_until, struct error **err);
-void rotation_report_add_server(struct rotation_report *report, const char *name, const char *loaded_hash,
-				bool forgotten);
-void rotation_report_free(struct rotation_report *report);
-void rotation_report_freep(struct rotation_report **report);
-void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w);
-char *rotation_report_text(const struct rotation_report *report); /* for people; new string */
-
 /* One moment by two clocks, so that a wait can say until when. */
 struct decision_clock {
 	uint64_t now;       /* monotonic ns */

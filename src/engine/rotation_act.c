@@ -394,6 +394,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 	census_observation_free(&r->census_seen);
 	census_observe(census, &r->census_seen);
 	rotation_kms_seen(r);
+	rotation_report_census(r);
 	uint64_t interval = r->cluster->compaction_interval;
 	r->census_seen.compaction_expected = interval ? census->finished + 2 * interval + 60 * NS_PER_S : 0;
 	r->seen.census = r->census_seen;

@@ -124,15 +124,16 @@ void rotation_kms_canary(struct rotation *rotation, bool shown);
 /* Lets the server ask its plugins now, not up to a minute later; now and then, for asked too often it answers from memory. */
 void rotation_kms_hurry(struct rotation *rotation);
 /* Key IDs of KMS providers: counted from the last census; what is told of those that left, once `revision`
- * and `finished` of the report are known; the ID that values are under now, "" where none is. */
+ * and `finished` of the report are known. */
 void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report);
 void rotation_kms_seen(struct rotation *rotation);
 void rotation_kms_tell_left(struct rotation *rotation);
-const char *rotation_kms_id_of(const struct rotation_report *report, const char *name);
-void rotation_kms_write_json(const struct rotation_report *report, struct json_writer *w);
-void rotation_kms_free(struct rotation_report *report);
-/* The report, as far as it goes. */
+/* The report, as far as it goes; and what an earlier process of the same rotation kept of it (report_store.h). */
 void rotation_report_begin(struct rotation *rotation);
+void rotation_report_go_on(struct rotation *rotation);
+void rotation_report_census(struct rotation *rotation);
+/* Where this process rotates, and not only looks. What cannot be kept is noted: no rotation stops for it. */
+void rotation_report_keep(struct rotation *rotation);
 void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t now);
 void rotation_report_sweep(struct rotation *rotation, const struct sweep_result *result);
 /* The values that no API serves and that are why it is blocked. */

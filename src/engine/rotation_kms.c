@@ -269,38 +269,3 @@ void rotation_kms_tell_left(struct rotation *r)
 		strings_add(&report->remains, line);
 	}
 }
-
-const char *rotation_kms_id_of(const struct rotation_report *report, const char *name)
-{
-	if (report->named_key_id)
-		return report->named_key_id;
-	for (size_t i = 0; i < report->key_id_count; i++)
-		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].name, name))
-			return report->key_ids[i].key_id;
-	return "";
-}
-
-void rotation_kms_write_json(const struct rotation_report *report, struct json_writer *w)
-{
-	json_key(w, "keyIDs");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->key_id_count; i++) {
-		json_object_begin(w);
-		json_member_string(w, "provider", provider_name(PROVIDER_KMS));
-		json_member_string(w, "name", report->key_ids[i].name);
-		json_member_string(w, "keyID", report->key_ids[i].key_id);
-		json_member_u64(w, "objects", report->key_ids[i].objects);
-		json_object_end(w);
-	}
-	json_array_end(w);
-}
-
-void rotation_kms_free(struct rotation_report *report)
-{
-	for (size_t i = 0; i < report->key_id_count; i++) {
-		free(report->key_ids[i].name);
-		free(report->key_ids[i].key_id);
-	}
-	free(report->key_ids);
-	free(report->named_key_id);
-}

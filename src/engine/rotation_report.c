@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json_writer.h"
+#include "engine/report_store.h"
 #include "engine/rotation_internal.h"
 
 static char *now_text(void)
@@ -22,7 +22,8 @@ static void copy_strings(struct strings *to, const struct strings *from)
 void rotation_report_begin(struct rotation *r)
 {
 	struct rotation_report *report = xcalloc(1, sizeof(*report));
-	report->target = r->options.manual ? "manual" : "file";
+	report->target = xstrdup(r->options.manual ? "manual" : "file");
+	report->outcome = xstrdup("Running");
 	report->rotation = xstrdup(r->journal->rotation);
 	report->started = xstrdup(r->journal->started);
 	copy_strings(&report->old_keys, &r->journal->old_keys);
@@ -45,26 +46,14 @@ void rotation_report_phase(struct rotation *r, enum phase phase, uint64_t now)
 	r->phase_since = now;
 }
 
-static struct sweep_count *count_of(struct rotation_report *report, const struct kube_resource *resource)
+static struct rotation_resource *count_of(struct rotation_report *report, const char *resource)
 {
 	for (size_t i = 0; i < report->resource_count; i++)
-		if (report->resources[i].resource == resource)
+		if (text_equal(report->resources[i].resource, resource))
 			return &report->resources[i];
 	report->resources = xreallocarray(report->resources, report->resource_count + 1, sizeof(*report->resources));
-	report->resources[report->resource_count] = (struct sweep_count){.resource = resource};
+	report->resources[report->resource_count] = (struct rotation_resource){.resource = xstrdup(resource)};
 	return &report->resources[report->resource_count++];
-}
-
-static void forget_quarantine(struct rotation_report *report)
-{
-	for (size_t i = 0; i < report->quarantine_count; i++) {
-		free(report->quarantine[i].namespace_);
-		free(report->quarantine[i].name);
-		free(report->quarantine[i].why);
-	}
-	free(report->quarantine);
-	report->quarantine = NULL;
-	report->quarantine_count = 0;
 }
 
 /* Rewrites add up over the sweeps; objects and quarantine are those of the last one that looked. */
@@ -73,24 +62,46 @@ void rotation_report_sweep(struct rotation *r, const struct sweep_result *result
 	struct rotation_report *report = r->report;
 	for (size_t i = 0; i < result->count; i++) {
 		const struct sweep_count *more = &result->counts[i];
-		struct sweep_count *sum = count_of(report, more->resource);
+		struct rotation_resource *sum = count_of(report, more->resource->resource);
 		sum->objects = more->objects > sum->objects ? more->objects : sum->objects;
 		sum->rewritten += more->rewritten;
-		sum->current += more->current;
-		sum->skipped += more->skipped;
+		sum->skipped += more->skipped + more->current;
 		sum->conflicts += more->conflicts;
-		sum->gone += more->gone;
 		sum->quarantined = more->quarantined;
-		sum->bytes += more->bytes;
 	}
-	forget_quarantine(report);
-	report->quarantined = result->quarantined;
+	object_release_list(&key_rotation_quarantined_record, report->quarantine, report->quarantine_count);
+	report->quarantine_count = 0;
 	report->quarantine = xcalloc(result->quarantine_named + 1, sizeof(*report->quarantine));
 	for (size_t i = 0; i < result->quarantine_named; i++) {
 		const struct sweep_quarantined *q = &result->quarantine[i];
-		report->quarantine[report->quarantine_count++] = (struct sweep_quarantined){
-			q->resource, q->namespace_ ? xstrdup(q->namespace_) : NULL, xstrdup(q->name), xstrdup(q->why)};
+		report->quarantine[report->quarantine_count++] = (struct key_rotation_quarantined){
+			xstrdup(q->resource->resource), q->namespace_ ? xstrdup(q->namespace_) : NULL, xstrdup(q->name),
+			xstrdup(q->why)};
 	}
+}
+
+/* Whether a file in which a new key writes was put in place, or was about to be: values may be under it. */
+static bool promoted(const struct journal *journal)
+{
+	for (size_t i = 0; i < journal->hash_count; i++)
+		for (int step = 0; step < journal->hashes[i].step; step++)
+			if (path_changes_write_key(journal->path, (size_t)step))
+				return true;
+	return false;
+}
+
+/* Before anything writes with a new key, and whenever every value was read. */
+void rotation_report_census(struct rotation *r)
+{
+	struct rotation_report *report = r->report;
+	if (!r->census_seen.complete)
+		return;
+	if (!report->before.at && !promoted(r->journal))
+		key_rotation_take_values(&report->before, &r->census_seen, clock_wall());
+	key_rotation_take_values(&report->after, &r->census_seen, clock_wall());
+	free(report->finished);
+	report->finished = now_text();
+	rotation_report_keep(r);
 }
 
 /* --- what is in the way --- */
@@ -273,16 +284,6 @@ bool rotation_new_key_is_alone(const struct rotation *r)
 	return local && !r->new_key_seal && !r->target->manual;
 }
 
-/* Whether a file in which a new key writes was put in place, or was about to be: values may be under it. */
-static bool promoted(const struct journal *journal)
-{
-	for (size_t i = 0; i < journal->hash_count; i++)
-		for (int step = 0; step < journal->hashes[i].step; step++)
-			if (path_changes_write_key(journal->path, (size_t)step))
-				return true;
-	return false;
-}
-
 /* However it ended: from promotion on the key is needed. */
 static void tell_only_copy(struct rotation *r)
 {
@@ -299,7 +300,9 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 	uint64_t now = loop_now(r->cluster->loop);
 	if (r->in_phase)
 		rotation_report_phase(r, r->phase, now);
-	report->outcome = outcome;
+	free(report->outcome);
+	report->outcome = xstrdup(outcome);
+	free(report->finished);
 	report->finished = now_text();
 	report->ns = now - r->began;
 	tell_census(r);
@@ -311,194 +314,24 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 	tell_only_copy(r);
 }
 
-/* --- JSON --- */
+/* --- what is kept on this node --- */
 
-static void write_new_key(struct json_writer *w, const struct rotation_report *report)
+void rotation_report_keep(struct rotation *r)
 {
-	const char *label = report->new_keys.count > 0 ? report->new_keys.items[0] : "";
-	const char *slash = strchr(label, '/');
-	_cleanup_free_ char *provider = xstrndup(label, slash ? (size_t)(slash - label) : strlen(label));
-	json_key(w, "newKey");
-	json_object_begin(w);
-	json_member_string(w, "provider", provider);
-	json_member_string(w, "name", slash ? slash + 1 : "");
-	json_member_string(w, "keyID", text_equal(provider, "kms") ? rotation_kms_id_of(report, slash + 1) : "");
-	json_object_end(w);
+	_cleanup_error_ failed = NULL;
+	if (r->lock_fd >= 0 && report_store_keep(r->options.state_directory, r->report, &failed) < 0)
+		rotation_note(r, "the report could not be kept: %s", error_message(failed));
 }
 
-static void write_counts(struct json_writer *w, const struct rotation_report *report)
+void rotation_report_go_on(struct rotation *r)
 {
-	json_key(w, "resources");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->resource_count; i++) {
-		const struct sweep_count *count = &report->resources[i];
-		json_object_begin(w);
-		json_member_string(w, "resource", count->resource->resource);
-		json_member_u64(w, "objects", count->objects);
-		json_member_u64(w, "rewritten", count->rewritten);
-		json_member_u64(w, "skipped", count->skipped + count->current);
-		json_member_u64(w, "conflicts", count->conflicts);
-		json_member_u64(w, "quarantined", count->quarantined);
-		json_object_end(w);
-	}
-	json_array_end(w);
-	json_key(w, "quarantined");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->quarantine_count; i++) {
-		const struct sweep_quarantined *q = &report->quarantine[i];
-		json_object_begin(w);
-		json_member_string(w, "resource", q->resource->resource);
-		json_member_string(w, "namespace", q->namespace_ ? q->namespace_ : "");
-		json_member_string(w, "name", q->name);
-		json_member_string(w, "why", q->why);
-		json_object_end(w);
-	}
-	json_array_end(w);
-}
-
-static void write_servers(struct json_writer *w, const struct rotation_report *report)
-{
-	json_key(w, "servers");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->server_count; i++) {
-		json_object_begin(w);
-		json_member_string(w, "name", report->servers[i].name);
-		json_member_string(w, "loaded", report->servers[i].loaded_hash);
-		json_member_bool(w, "forgotten", report->servers[i].forgotten);
-		json_object_end(w);
-	}
-	json_array_end(w);
-}
-
-static void write_outside(struct json_writer *w, const struct rotation_report *report)
-{
-	json_key(w, "outside");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->outside.count; i++) {
-		_cleanup_free_ char *command = decision_etcdctl_del(report->outside.items[i]);
-		json_object_begin(w);
-		json_member_string(w, "path", report->outside.items[i]);
-		json_member_string(w, "delete", command);
-		json_object_end(w);
-	}
-	json_array_end(w);
-	json_member_u64(w, "outsideCount", report->outside_count);
-}
-
-void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w)
-{
-	json_object_begin(w);
-	json_member_string(w, "kind", "RotationReport");
-	json_member_u64(w, "version", 1);
-	json_member_string(w, "target", report->target);
-	json_member_string(w, "outcome", report->outcome);
-	json_member_string(w, "rotation", report->rotation);
-	json_member_string(w, "started", report->started);
-	json_member_string(w, "finished", report->finished);
-	json_key(w, "seconds");
-	json_fixed(w, (double)report->ns / 1e9, 3);
-	json_member_strings(w, "oldKeys", &report->old_keys);
-	write_new_key(w, report);
-	json_member_strings(w, "newKeys", &report->new_keys);
-	rotation_kms_write_json(report, w);
-	json_member_u64(w, "revision", report->revision);
-	json_member_u64(w, "objects", report->objects);
-	json_member_string(w, "server", report->server);
-	json_member_string(w, "loaded", report->loaded_hash);
-	write_servers(w, report);
-	write_counts(w, report);
-	write_outside(w, report);
-	json_member_strings(w, "evidence", &report->evidence);
-	json_member_strings(w, "remains", &report->remains);
-	json_key(w, "phases");
-	json_array_begin(w);
-	for (size_t i = 0; i < report->phase_count; i++) {
-		json_object_begin(w);
-		json_member_string(w, "phase", phase_name(report->phases[i].phase));
-		json_key(w, "seconds");
-		json_fixed(w, (double)report->phases[i].ns / 1e9, 3);
-		json_object_end(w);
-	}
-	json_array_end(w);
-	json_object_end(w);
-}
-
-/* --- text --- */
-
-static void append_lines(struct buf *out, const char *head, const struct strings *lines)
-{
-	for (size_t i = 0; i < lines->count; i++)
-		if (buf_append_format(out, "%s%s\n", i == 0 ? head : "         ", lines->items[i]) < 0)
-			return;
-}
-
-static int append_outside(struct buf *out, const struct rotation_report *report)
-{
-	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < report->outside.count; i++) {
-		_cleanup_free_ char *command = decision_etcdctl_del(report->outside.items[i]);
-		rc = buf_append_format(out, "%s%s\n", i == 0 ? "In the way, if they are remains:\n  " : "  ", command);
-	}
-	uint64_t more = report->outside_count - report->outside.count;
-	if (rc == 0 && report->outside.count > 0 && report->outside_count > report->outside.count)
-		rc = buf_append_format(out, "  and %llu more\n", (unsigned long long)more);
-	return rc;
-}
-
-#define REPORT_TEXT_MAX (1u << 20)
-
-char *rotation_report_text(const struct rotation_report *report)
-{
-	struct buf out = BUF_INIT(REPORT_TEXT_MAX);
-	_cleanup_free_ char *time = text_human_duration(report->ns), *objects = text_human_count(report->objects);
-	_cleanup_free_ char *old_keys = strings_join(&report->old_keys, ", "),
-			    *new_keys = strings_join(&report->new_keys, ", ");
-	bool done = text_equal(report->outcome, "Done");
-	int rc = buf_append_format(&out, "%s in %s.", report->outcome, time);
-	if (rc == 0 && done)
-		rc = buf_append_format(&out, " %s objects%s%s%s%s%s.", objects, *new_keys ? "; new key " : "", new_keys,
-				       *old_keys ? "; " : "", old_keys, *old_keys ? " left the configuration" : "");
-	if (rc == 0)
-		rc = buf_append_text(&out, "\n");
-	append_lines(&out, "Proof:   ", &report->evidence);
-	append_lines(&out, "Remains: ", &report->remains);
-	if (rc == 0)
-		rc = append_outside(&out, report);
-	for (size_t i = 0; rc == 0 && i < report->quarantine_count; i++) {
-		const struct sweep_quarantined *q = &report->quarantine[i];
-		rc = buf_append_format(&out, "Quarantine: %s %s/%s: %s\n", q->resource->resource,
-				       q->namespace_ ? q->namespace_ : "", q->name, q->why);
-	}
-	return buf_steal_text(&out);
-}
-
-void rotation_report_free(struct rotation_report *report)
-{
-	if (!report)
+	_cleanup_error_ failed = NULL;
+	_cleanup_(rotation_report_freep) struct rotation_report *kept = NULL;
+	int rc = report_store_read(r->options.state_directory, r->report->rotation, &kept, &failed);
+	if (rc < 0 && rc != -ERROR_NOT_FOUND)
+		rotation_note(r, "what was kept of this rotation's report counts no more: %s", error_message(failed));
+	if (rc < 0 || r->report->before.at)
 		return;
-	free(report->rotation);
-	free(report->started);
-	free(report->finished);
-	rotation_kms_free(report);
-	strings_free(&report->old_keys);
-	strings_free(&report->new_keys);
-	strings_free(&report->evidence);
-	strings_free(&report->remains);
-	strings_free(&report->outside);
-	free(report->resources);
-	forget_quarantine(report);
-	free(report->phases);
-	for (size_t i = 0; i < report->server_count; i++) {
-		free(report->servers[i].name);
-		free(report->servers[i].loaded_hash);
-	}
-	free(report->servers);
-	free(report->server);
-	free(report->loaded_hash);
-	free(report);
-}
-
-void rotation_report_freep(struct rotation_report **report)
-{
-	rotation_report_free(*report);
+	r->report->before = kept->before;
+	kept->before = (struct key_rotation_values){0};
 }

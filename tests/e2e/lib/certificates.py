@@ -31,7 +31,8 @@ class Authority(Certificate):
                  "-addext", "keyUsage=critical,digitalSignature,keyCertSign")
         os.chmod(self.key, 0o600)
 
-    def issue(self, file, name, groups=(), addresses=("127.0.0.1",), names=("localhost",)):
+    def issue(self, file, name, groups=(), addresses=("127.0.0.1",), names=("localhost",),
+              usage="serverAuth,clientAuth"):
         """A certificate that serves and is a client, as kubeadm's are.
 
         etcd's JSON gateway is a client of its own server, so a serving
@@ -48,7 +49,7 @@ class Authority(Certificate):
         extensions = made.cert + ".ext"
         with open(extensions, "w", encoding="ascii") as file_:
             file_.write("keyUsage=critical,digitalSignature\n"
-                        "extendedKeyUsage=serverAuth,clientAuth\n"
+                        f"extendedKeyUsage={usage}\n"
                         f"subjectAltName={','.join(alternatives)}\n")
         _openssl("x509", "-req", "-in", request, "-CA", self.cert, "-CAkey", self.key,
                  "-set_serial", str(self._serial), "-days", _DAYS, "-out", made.cert,

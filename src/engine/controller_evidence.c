@@ -1,0 +1,134 @@
+/* What the rotation is known by, kept in its status as it is found: another leader may write its end. */
+#include "engine/controller_internal.h"
+
+#define SILENCE "without silence of a server or an etcd member"
+
+/* Whether a new key may write somewhere already. A file that is not known may be any. */
+static bool promoted(const struct controller *c)
+{
+	for (size_t i = 0; i < c->seen.server_count; i++) {
+		const struct server_observation *server = &c->seen.servers[i];
+		if (server->file != FACT_KNOWN || server->file_step == STEP_NONE)
+			return true;
+		for (int step = 0; step < server->file_step; step++)
+			if (path_changes_write_key(c->path, (size_t)step))
+				return true;
+	}
+	return key_rotation_goes_back(c->rotation);
+}
+
+static bool take_census(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	const struct census_observation *seen = &c->census.seen;
+	if (!c->path || !seen->complete || seen->finished == 0 || status->after.revision == seen->revision)
+		return false;
+	if (!status->before.at && !promoted(c))
+		key_rotation_take_values(&status->before, seen, clock_wall());
+	key_rotation_take_values(&status->after, seen, clock_wall());
+	return true;
+}
+
+/* In place of another sentence with the same words. */
+static bool put(struct strings *evidence, const char *words, const char *line)
+{
+	if (strings_has(evidence, line))
+		return false;
+	for (size_t i = 0; i < evidence->count; i++)
+		if (strstr(evidence->items[i], words)) {
+			replace_text(&evidence->items[i], line);
+			return true;
+		}
+	if (evidence->count < KEY_ROTATION_EVIDENCE_MAX)
+		strings_add(evidence, line);
+	return true;
+}
+
+static bool take_settling(struct controller *c)
+{
+	if (!c->path || c->settled_ended == 0 || c->settled_ended < c->settled_began)
+		return false;
+	_cleanup_free_ char *time = text_human_duration(c->settled_ended - c->settled_began);
+	_cleanup_free_ char *line = xasprintf("%s " SILENCE "%s%s", time,
+					      canary_possible(c->path) ? ", a canary of each server at the end" : "",
+					      c->seen.members_behind_balancer
+						      ? " (weaker: etcd was watched through a balancer)"
+						      : "");
+	return put(&c->rotation->status.evidence, SILENCE, line);
+}
+
+bool controller_take_evidence(struct controller *c)
+{
+	bool changed = take_census(c);
+	return take_settling(c) || changed;
+}
+
+/* --- at the end --- */
+
+static uint64_t values_under(const struct key_rotation_values *values, const struct object_key *keys, size_t count)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < values->count; i++)
+		for (size_t k = 0; k < count; k++)
+			if (text_equal(values->items[i].class, "known") &&
+			    text_equal(values->items[i].provider, keys[k].provider) &&
+			    text_equal(values->items[i].name, keys[k].name))
+				sum += values->items[i].values;
+	return sum;
+}
+
+static void tell_census(struct key_rotation_status *status)
+{
+	uint64_t all = 0;
+	if (!status->after.at)
+		return;
+	for (size_t i = 0; i < status->after.count; i++)
+		all += status->after.items[i].values;
+	_cleanup_free_ char *values = text_human_count(all);
+	_cleanup_free_ char *line = xasprintf(
+		"every value in etcd read by the agent of each API server, last at revision %llu: %s values, %llu under "
+		"keys that left",
+		(unsigned long long)status->after.revision, values,
+		(unsigned long long)values_under(&status->after, status->old_keys, status->old_key_count));
+	put(&status->evidence, "every value in etcd read by", line);
+}
+
+static void tell_servers(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	size_t loaded = 0, by_hash = 0;
+	for (size_t i = 0; i < c->seen.server_count; i++) {
+		const struct server_observation *seen = &c->seen.servers[i];
+		if (seen->loaded != FACT_KNOWN || !seen->loaded_is_file)
+			continue;
+		loaded++;
+		by_hash += seen->evidence == LOADED_BY_HASH;
+		for (size_t s = 0; s < status->server_count; s++)
+			if (text_equal(status->servers[s].name, seen->name) && seen->loaded_hash)
+				replace_text(&status->servers[s].loaded, seen->loaded_hash);
+	}
+	_cleanup_free_ char *line = xasprintf(
+		"%zu of %zu API servers were seen to have loaded their file at the end, %zu by their own loaded hash%s",
+		loaded, c->seen.server_count, by_hash,
+		by_hash < loaded ? " (the others by reload counters and canaries: weaker)" : "");
+	put(&status->evidence, "API servers were seen to have loaded", line);
+}
+
+void controller_end_evidence(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	_cleanup_strings_ unproved = {0};
+	if (!c->path)
+		return;
+	tell_census(status);
+	tell_servers(c);
+	canary_unproved(c->path, &unproved);
+	if (unproved.count > 0) {
+		_cleanup_free_ char *names = strings_join(&unproved, ", ");
+		_cleanup_free_ char *line = xasprintf(
+			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
+		put(&status->evidence, "no canary for", line);
+	}
+	if (status->rescues > 0)
+		put(&status->evidence, "(Rescue)", "a key had to be put back (Rescue)");
+}

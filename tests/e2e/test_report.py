@@ -1,0 +1,187 @@
+"""What was proved by a rotation, found again afterwards: of one API server on its node, of several in the KeyRotation;
+signed, checked, with what CloudTrail says beside it."""
+
+import gzip
+import json
+import os
+import signal
+import stat
+import subprocess
+import unittest
+
+from fleet import Fleet
+from lib import Cluster, kube_rekey, populate
+from lib.certificates import Authority
+from rotating import Operator
+
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/0b1c"
+CACHE = "the DEK cache hides use"
+
+
+def event(name, time, arn=ARN, **more):
+    return {"eventTime": time, "eventSource": "kms.amazonaws.com", "eventName": name,
+            "userIdentity": {"arn": "arn:aws:sts::111122223333:assumed-role/control-plane/i-1"},
+            "resources": [{"ARN": arn, "type": "AWS::KMS::Key"}], **more}
+
+
+EVENTS = [
+    event("Encrypt", "2026-11-20T10:00:00Z"), event("Decrypt", "2026-11-21T10:00:00Z"),
+    event("Decrypt", "2026-11-22T10:00:00Z"), event("Decrypt", "2026-11-20T09:00:00Z"),
+    event("Decrypt", "2026-11-25T10:00:00Z", arn=ARN + "9"),
+    event("Decrypt", "2026-11-24T10:00:00Z", errorCode="AccessDeniedException"),
+    event("DescribeKey", "2026-11-26T10:00:00Z"),
+]
+
+
+def openssl(*arguments):
+    return subprocess.run(["openssl", *arguments], capture_output=True, text=True)
+
+
+class Report(unittest.TestCase):
+    """A cluster of one server, rotated once; then an agent beside it, and it is rotated again."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(request_timeout="3s", compaction="5s"))
+        populate(cls.cluster, namespaces=("default",), big=False)
+        cls.secrets = sum(cls.cluster.etcd.prefix_counts("/registry/secrets/").values())
+        cls.folder = cls.cluster.path("reports")
+        cls.ca = Authority(cls.folder, "auditors")
+        cls.other_ca = Authority(cls.cluster.path("others"), "others")
+        cls.signer = cls.ca.issue("signer", "audit-1", usage="emailProtection")
+        cls.server_cert = cls.ca.issue("server", "audit-2")
+
+    def file(self, name, content, mode="w"):
+        path = os.path.join(self.folder, name)
+        with open(path, mode) as file:
+            file.write(content)
+        return path
+
+    def report(self, *more, code=0):
+        """`kube-rekey report`, of this cluster and its one node."""
+        done = kube_rekey(["report", "--kubeconfig", self.cluster.kubeconfig(), "--state-dir",
+                           self.cluster.path("state"), *more])
+        self.assertEqual(done.code, code, done)
+        return done
+
+    def rotate(self):
+        """(its report, killed and begun again in the middle)."""
+        operator = Operator(self, self.cluster)
+        begun = operator.begin("-o", "json")
+        begun.wait_for("reencrypt")
+        begun.signal(signal.SIGKILL)
+        begun.running.wait(10)
+        return operator.rotate()
+
+    def values(self, counts, resource="secrets"):
+        return {f"{each['provider']}/{each['name']}": each["values"] for each in counts["groups"]
+                if each["resource"] == resource}
+
+    def test_1_one_server(self):
+        made = self.rotate()
+        path = self.cluster.path("state/reports/" + made["rotation"] + ".json")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        found = self.report("-o", "json").json()
+        self.assertEqual(found, made)
+        # What was there before is known, though the process that saw it was killed.
+        old, new = made["oldKeys"][0], made["newKeys"][0]
+        self.assertEqual(self.values(found["before"]), {old: self.secrets})
+        self.assertEqual(self.values(found["after"]), {new: self.secrets + 1})  # and our canary
+        self.assertLess(found["before"]["revision"], found["after"]["revision"])
+        text = self.report(made["rotation"]).out
+        for words in (f"Rotation {made['rotation']}, target file", "Done in", f"revision {found['after']['revision']}",
+                      made["servers"][0]["loaded"], "Phases:", "Remains:", "until it is defragmented", "retired/"):
+            self.assertIn(words, text)
+        self.report("rekey-of-nobody", code=2)
+        self.report("../state", code=2)
+        self.sign(made)
+        self.cloudtrail(made)
+
+    def sign(self, made):
+        flags = ("--sign-cert", self.signer.cert, "--sign-key", self.signer.key)
+        path = self.file("report.cms", self.report(*flags).out)
+        # By plain openssl, too.
+        done = openssl("cms", "-verify", "-inform", "PEM", "-in", path, "-CAfile", self.ca.cert)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout), made)
+        checked = kube_rekey(["report", "--verify", path, "--ca", self.ca.cert])
+        self.assertEqual((checked.code, checked.out), (0, self.report().out), checked)
+        self.assertIn("signed by CN=audit-1", checked.err)
+        again = kube_rekey(["report", "--verify", path, "--ca", self.ca.cert, "-o", "json"])
+        self.assertEqual(again.json(), made)
+        # By nobody that is trusted; and changed since.
+        self.assertEqual(kube_rekey(["report", "--verify", path, "--ca", self.other_ca.cert]).code, 1)
+        with open(path, encoding="ascii") as file:
+            lines = file.read().splitlines()
+        middle = len(lines) // 4
+        lines[middle] = lines[middle][:10] + ("A" if lines[middle][10] != "A" else "B") + lines[middle][11:]
+        changed = kube_rekey(["report", "--verify", self.file("changed.cms", "\n".join(lines)), "--ca", self.ca.cert])
+        self.assertIn(changed.code, (1, 2), changed)
+        self.assertEqual(changed.out, "")
+        # A key that others may read, and one of somebody else.
+        loose = self.file("loose.key", open(self.signer.key, encoding="ascii").read())
+        os.chmod(loose, 0o644)
+        self.assertIn("chmod", self.report("--sign-cert", self.signer.cert, "--sign-key", loose, code=3).err)
+        self.report("--sign-cert", self.signer.cert, "--sign-key", self.ca.key, code=2)
+        self.report("--sign-cert", self.signer.cert, code=64)
+        # What plain openssl would refuse afterwards.
+        no_signer = self.report("--sign-cert", self.server_cert.cert, "--sign-key", self.server_cert.key, code=2)
+        self.assertIn("extended key usage", no_signer.err)
+
+    def cloudtrail(self, made):
+        text = json.dumps({"Records": EVENTS})
+        plain = self.file("trail.json", text)
+        packed = self.file("trail.json.gz", gzip.compress(text.encode()), "wb")
+        for path in (plain, packed):
+            found = self.report("-o", "json", "--cloudtrail", path, "--kms-key-arn", ARN).json()
+            trail = found.pop("cloudtrail")
+            self.assertEqual(found, made)
+            self.assertEqual((trail["lastEncrypt"]["at"], trail["lastDecrypt"]["at"]),
+                             ("2026-11-20T10:00:00Z", "2026-11-22T10:00:00Z"))
+            self.assertEqual((trail["records"], trail["uses"], trail["denied"]), (len(EVENTS), 4, 1))
+            self.assertEqual((trail["from"], trail["to"]), ("2026-11-20T09:00:00Z", "2026-11-26T10:00:00Z"))
+        text = self.report("--cloudtrail", packed, "--kms-key-arn", ARN).out
+        self.assertIn("last Decrypt at 2026-11-22T10:00:00Z, by arn:aws:sts::111122223333:assumed-role/control-plane/i-1",
+                      text)
+        self.assertIn(CACHE, text)
+        # The report has no key ID that left; a file that is cut off is no silence.
+        self.report("--cloudtrail", plain, code=64)
+        with open(packed, "rb") as file:
+            half = self.file("half.json.gz", file.read()[:-30], "wb")
+        self.report("--cloudtrail", half, "--kms-key-arn", ARN, code=2)
+
+    def test_2_several_servers(self):
+        fleet = Fleet(self, self.cluster)
+        fleet.install()
+        fleet.start()
+        fleet.rotate("audited")
+        status = fleet.wait_done("audited")
+        found = self.report("audited", "-o", "json").json()
+        old, new = (f"{status['keys'][which][0]['provider']}/{status['keys'][which][0]['name']}"
+                    for which in ("old", "new"))
+        self.assertEqual((found["target"], found["outcome"]), ("agents", "Done"))
+        self.assertEqual(self.values(found["before"]), {old: self.secrets})
+        self.assertEqual(self.values(found["after"]), {new: self.secrets + 1})  # and our canary
+        self.assertEqual(found["revision"], found["after"]["revision"])
+        self.assertEqual([each["loaded"] for each in found["servers"]], list(self.cluster.servers[0].loaded_hashes()))
+        proof = "\n".join(found["evidence"])
+        for words in ("every value in etcd read by the agent of each API server", " 0 under keys that left",
+                      "1 of 1 API servers were seen to have loaded", "without silence", "read back past every cache"):
+            self.assertIn(words, proof)
+        self.assertIn("until it is defragmented", "\n".join(found["remains"]))
+        # The last one, wherever its report is.
+        self.assertEqual(self.report("-o", "json").json(), found)
+        path = self.file("fleet.cms", self.report("audited", "--sign-cert", self.signer.cert, "--sign-key",
+                                                  self.signer.key).out)
+        again = kube_rekey(["report", "--verify", path, "--ca", self.ca.cert, "-o", "json"])
+        self.assertEqual((again.code, again.json()), (0, found))
+        # Who answers no questions is no reason to find nothing: said, and what is here is shown.
+        done = kube_rekey(["report", "--server", "https://127.0.0.1:1", "--kubeconfig", self.cluster.kubeconfig(),
+                           "--state-dir", self.cluster.path("state")])
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("target file", done.out)
+        self.assertIn("KeyRotations", done.err)
+
+
+if __name__ == "__main__":
+    unittest.main()
