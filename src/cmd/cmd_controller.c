@@ -114,6 +114,7 @@ int cmd_controller(struct command_context *context, struct error **err)
 					     .instance = instance,
 					     .settle = o->settle,
 					     .has_settle = o->has_settle,
+					     .census_interval = o->census_interval,
 					     .record_path = o->record,
 					     .on_note = say,
 					     .on_view = monitor ? show : NULL,

@@ -24,8 +24,9 @@ static int check_options(const struct options *o, struct error **err)
 	if (o->kms_key_arn && strlen(o->kms_key_arn) > ARN_MAX)
 		return error_set(err, ERROR_USAGE, "--kms-key-arn: longer than %d bytes", ARN_MAX);
 	if (o->verify && (o->sign_key || o->cloudtrails.count > 0 || o->argument_count > 0))
-		return error_set(err, ERROR_USAGE, "--verify shows what is in its file: nothing is chosen, signed or "
-						   "added");
+		return error_set(err, ERROR_USAGE,
+				 "--verify shows what is in its file: nothing is chosen, signed or "
+				 "added");
 	return 0;
 }
 
@@ -105,10 +106,12 @@ static int find(struct command_context *context, struct rotation_report **ret, s
 		screen_line(&context->screen, "  note: only %s/reports was looked at, not KeyRotations: %s", directory,
 			    error_message(failed));
 	if (!best && name)
-		return error_set(err, ERROR_NOT_FOUND, "there is no report of rotation %s in %s/reports, and no KeyRotation",
-				 name, directory);
+		return error_set(err, ERROR_NOT_FOUND,
+				 "there is no report of rotation %s in %s/reports, and no KeyRotation", name,
+				 directory);
 	if (!best)
-		return error_set(err, ERROR_NOT_FOUND, "there is no report in %s/reports, and no KeyRotation", directory);
+		return error_set(err, ERROR_NOT_FOUND, "there is no report in %s/reports, and no KeyRotation",
+				 directory);
 	*ret = steal(best);
 	return 0;
 }
@@ -123,7 +126,8 @@ static int old_key_id(const struct rotation_report *report, const char **ret, st
 		if (report->key_ids[i].objects > 0)
 			continue;
 		if (found && !text_equal(found, report->key_ids[i].key_id))
-			return error_set(err, ERROR_USAGE, "the report has several key IDs that left: say --kms-key-arn");
+			return error_set(err, ERROR_USAGE,
+					 "the report has several key IDs that left: say --kms-key-arn");
 		found = report->key_ids[i].key_id;
 	}
 	if (!found)

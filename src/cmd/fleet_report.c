@@ -57,8 +57,7 @@ static void take_servers(struct rotation_report *report, const struct key_rotati
 	for (size_t i = 0; i < status->server_count; i++) {
 		const struct key_rotation_server *server = &status->servers[i];
 		const struct fleet_server *known = fleet_find(fleet, server->name);
-		rotation_report_add_server(report, server->name, loaded_hash(status, server, known),
-					   server->forgotten);
+		rotation_report_add_server(report, server->name, loaded_hash(status, server, known), server->forgotten);
 		if (server->forgotten) {
 			_cleanup_free_ char *line =
 				xasprintf("%s does not count: %s said that it is gone for good", server->name,

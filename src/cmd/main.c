@@ -66,7 +66,8 @@ static const struct command commands[] = {
 	 "Orders steps of agents, rewrites objects unchanged. Safe to stop at any moment.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD | OPTIONS_SERVE, cmd_controller},
 	{"report", "[ROTATION]", "what a rotation proved, by which evidence, and what still holds the old key",
-	 "Changes nothing. Of one API server's rotations it reads what is kept in the state directory, of several's the "
+	 "Changes nothing. Of one API server's rotations it reads what is kept in the state directory, of several's "
+	 "the "
 	 "KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_REPORT, cmd_report},
 	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,

@@ -8,7 +8,8 @@
 #define DEFAULT_QPS 50
 #define DEFAULT_CONCURRENCY 16
 #define CONCURRENCY_MAX 64
-#define DAYS_MAX 36500 /* of a key */
+#define DAYS_MAX 36500                            /* of a key */
+#define CENSUS_INTERVAL_MIN UINT64_C(10000000000) /* ns */
 
 enum kind { KIND_FLAG, KIND_TEXT, KIND_LIST, KIND_NUMBER, KIND_DURATION, KIND_DAYS };
 
@@ -126,6 +127,10 @@ static const struct option table[] = {
 	 "where old keys, reports, and an agent's state, are kept (default: /var/lib/kube-rekey)"},
 	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE | OPTIONS_LEAD, "FILE",
 	 "flight recorder: every observation and decision, without secrets"},
+	{"--census-interval", NULL, KIND_DURATION, FIELD(census_interval), OPTIONS_LEAD, "DURATION",
+	 "while nothing is rotated an agent reads every value so often, and what is not under its write key is told, "
+	 "not "
+	 "rewritten (default: 0, never; at least 10s)"},
 	{"--apiserver", NULL, KIND_LIST, FIELD(apiservers), OPTIONS_FLEET, "URL",
 	 "an API server's own address; repeatable (default: those of the EndpointSlice of service kubernetes)"},
 	{"--node-name", NULL, KIND_TEXT, FIELD(node_name), OPTIONS_AGENT, "NAME",
@@ -269,6 +274,8 @@ static int check(struct options *o, unsigned groups, struct error **err)
 	if (rc == 0 && (!o->tls_cert != !o->tls_key || (o->tls_cert && !o->listen)))
 		rc = error_set(err, ERROR_USAGE,
 			       "--tls-cert-file and --tls-private-key-file go together, and with --listen");
+	if (rc == 0 && o->census_interval > 0 && o->census_interval < CENSUS_INTERVAL_MIN)
+		rc = error_set(err, ERROR_USAGE, "--census-interval is 0 or at least 10s");
 	if (rc == 0 && text_equal(o->target, "manual") && !o->out)
 		rc = error_set(err, ERROR_USAGE, "--target manual needs --out DIR");
 	if (rc == 0 && o->out && !text_equal(o->target, "manual"))

@@ -42,6 +42,7 @@ struct options {
 	struct strings namespaces, resources;
 	bool all_namespaces;
 	uint64_t qps, concurrency, deadline, settle, servers, kms_timeout; /* durations in ns */
+	uint64_t census_interval;
 	bool has_settle;
 	const char *mode;
 	const char *provider, *kms_name, *kms_endpoint, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply,
@@ -57,7 +58,7 @@ struct options {
 	/* what check is asked beyond its own questions */
 	const char *backup, *require_provider, *expect_key_id;
 	struct strings require_resources;
-	uint64_t max_key_age; /* ns */
+	uint64_t max_key_age;                                         /* ns */
 	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn; /* of a report */
 	struct strings cloudtrails;
 	struct strings given; /* the long names of all options that were said */

@@ -568,7 +568,7 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 
 /* While every value is read, which may take minutes, the server is seen and told of as always: a silent agent is one whose
  * server may be down. */
-static void tell_meanwhile(void *arg)
+void agent_tell_meanwhile(void *arg)
 {
 	struct agent *agent = arg;
 	see(agent);
@@ -588,7 +588,7 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	struct loop *loop = agent->node->cluster->loop;
 	_cleanup_error_ failed = NULL;
 	if (reads_values(spec))
-		loop_call_between(loop, FLEET_INTERVAL, tell_meanwhile, agent);
+		loop_call_between(loop, FLEET_INTERVAL, agent_tell_meanwhile, agent);
 	int rc = agent_carry_out(agent, spec, verdict, &failed);
 	loop_call_between(loop, 0, NULL, NULL);
 	if (rc == -ERROR_INTERRUPTED) {
@@ -754,6 +754,8 @@ static int turn(struct agent *agent, struct error **err)
 		rc = act(agent, &acted, err);
 	if (rc == 0)
 		rc = help_itself(agent, &acted, err);
+	if (rc == 0)
+		rc = agent_take_asked_census(agent, err);
 	agent->at_work = false;
 	/* What was done shows in the report that tells of it. */
 	if (acted)

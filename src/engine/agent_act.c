@@ -72,6 +72,7 @@ static int census(struct agent *agent, const struct key_server_spec *spec, struc
 		return rc;
 	agent->told->status.census.epoch = spec->epoch;
 	agent->told->status.census.sequence = spec->sequence;
+	agent->told->status.census.asked = 0;
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
  * sealed keys, agent_retire.c treats old ones, agent_retired.c remembers them, agent_asked.c takes what the
- * KeyRotation asks for, agent_report.c tells what is seen, agent_servers.c knows who serves, agent_restart.c restarts
+ * KeyRotation asks for, agent_census.c what is asked while nothing is rotated, agent_report.c tells what is seen, agent_servers.c knows who serves, agent_restart.c restarts
  * the server, agent_show.c shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
@@ -36,6 +36,7 @@ struct agent {
 	bool awaits;                   /* the order waits for something */
 	enum ground alone;             /* what it made of being alone the last time */
 	bool at_work;                  /* an order is in hand: reported before it is judged */
+	uint64_t census_asked;         /* the last spec.askCensus that was answered, or tried */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
@@ -90,6 +91,10 @@ _must_check_ int agent_restart(struct agent *agent, struct error **err);
 void agent_see_restart(const struct agent *agent, struct server_observation *seen);
 /* Whether the manifest is one that can be changed so, before anything is promised. */
 _must_check_ int agent_check_manifest(const struct agent *agent, struct error **err);
+/* Takes the census that is asked for while nothing is rotated. -ERROR_INTERRUPTED alone. */
+_must_check_ int agent_take_asked_census(struct agent *agent, struct error **err);
+/* While every value is read, which may take minutes: sees the server and tells of it. `arg` is the agent. */
+void agent_tell_meanwhile(void *arg);
 /* Puts back what agent_alone found, with nobody to order it. */
 _must_check_ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct error **err);
 /* Writes KeyServer.status. */

@@ -29,6 +29,8 @@ static void on_timer(void *arg)
 	struct agent_view view = agent->view;
 	view.now = clock_monotonic();
 	view.wall = clock_wall();
+	view.kms = agent->kms;
+	view.kms_count = agent->kms_count;
 	view.not_ready = agent->turned ? agent->not_ready : "it has just begun";
 	agent->options->on_view(agent->options->arg, &view);
 	loop_timer_set(loop, &agent->show, loop_now(loop) + SHOW_INTERVAL, on_timer, agent);

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "engine/kms_look.h"
 
 struct agent_view {
 	uint64_t now, wall;    /* monotonic and CLOCK_REALTIME ns */
@@ -14,4 +15,6 @@ struct agent_view {
 	struct {
 		uint64_t ok, failed, refused; /* by this process */
 	} orders;
+	const struct kms_look *kms; /* what the plugins of the file said when they were asked last */
+	size_t kms_count;
 };

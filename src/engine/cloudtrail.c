@@ -291,17 +291,17 @@ static void tell_use(const struct cloudtrail *trail, const char *verb, const cha
 void cloudtrail_tell(const struct cloudtrail *trail, struct strings *ret)
 {
 	_cleanup_free_ char *head =
-		trail->records
-			? xasprintf("of %s, in %llu records from %s to %s: %llu uses, %llu refused", trail->key,
-				    (unsigned long long)trail->records, trail->from ? trail->from : "?",
-				    trail->to ? trail->to : "?", (unsigned long long)trail->uses,
-				    (unsigned long long)trail->denied)
-			: xasprintf("of %s: the files have no records", trail->key);
+		trail->records ? xasprintf("of %s, in %llu records from %s to %s: %llu uses, %llu refused", trail->key,
+					   (unsigned long long)trail->records, trail->from ? trail->from : "?",
+					   trail->to ? trail->to : "?", (unsigned long long)trail->uses,
+					   (unsigned long long)trail->denied)
+			       : xasprintf("of %s: the files have no records", trail->key);
 	strings_add(ret, head);
 	tell_use(trail, "Encrypt", trail->encrypt_at, trail->encrypt_by, ret);
 	tell_use(trail, "Decrypt", trail->decrypt_at, trail->decrypt_by, ret);
-	strings_add(ret, "the DEK cache hides use: kube-apiserver keeps data encryption keys in memory, so a key may be "
-			 "needed though nobody asks for it; the census tells, not this");
+	strings_add(ret,
+		    "the DEK cache hides use: kube-apiserver keeps data encryption keys in memory, so a key may be "
+		    "needed though nobody asks for it; the census tells, not this");
 }
 
 void cloudtrail_write_json(const struct cloudtrail *trail, struct json_writer *w)

@@ -129,6 +129,8 @@ static int choose_rotation(struct controller *c, struct error **err)
 	}
 	key_rotation_free(c->rotation);
 	c->rotation = queue_take(&queue);
+	key_rotation_free(c->last);
+	c->last = steal(queue.over);
 	/* Until it is written: what is told in this turn may be put off, or fail. */
 	if (c->rotation && !c->rotation->status.started_at) {
 		char now[28];
@@ -242,10 +244,13 @@ static int turn(struct controller *c, struct error **err)
 {
 	bool waits = false;
 	int rc = choose_rotation(c, err);
-	if (rc == 0 && !c->rotation)
-		return controller_look_for_servers(c, err);
+	if (rc == 0 && !c->rotation) {
+		rc = controller_look_for_servers(c, err);
+		return rc == 0 ? controller_watch_drift(c, err) : rc;
+	}
 	if (rc < 0)
 		return rc;
+	controller_leave_drift(c);
 	const char *no = key_rotation_not_carried_out(&c->rotation->spec);
 	c->hold = HOLD_NOT;
 	rc = controller_look(c, err);
@@ -331,6 +336,7 @@ static void controller_close(struct controller *c)
 	free(c->scraped);
 	key_rotation_free(c->rotation);
 	fleet_free(&c->fleet);
+	controller_drift_free(c);
 	c->seen.census = (struct census_observation){0};
 	observation_free_contents(&c->seen);
 	census_observation_free(&c->census.seen);

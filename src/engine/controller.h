@@ -17,6 +17,7 @@ struct controller_options {
 	struct kube *leases;  /* a client of its own for the Lease, which a sweep must not hold up */
 	const char *instance; /* unique to this process: the Lease's holder */
 	uint64_t settle;
+	uint64_t census_interval;                     /* ns, while nothing is rotated; 0: no census is taken then */
 	bool has_settle;                              /* --settle; ns. Else the request timeout, at least 15 s */
 	const char *record_path;                      /* flight recorder; NULL */
 	void (*on_note)(void *arg, const char *text); /* NULL: nobody */

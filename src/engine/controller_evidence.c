@@ -49,11 +49,9 @@ static bool take_settling(struct controller *c)
 	if (!c->path || c->settled_ended == 0 || c->settled_ended < c->settled_began)
 		return false;
 	_cleanup_free_ char *time = text_human_duration(c->settled_ended - c->settled_began);
-	_cleanup_free_ char *line = xasprintf("%s " SILENCE "%s%s", time,
-					      canary_possible(c->path) ? ", a canary of each server at the end" : "",
-					      c->seen.members_behind_balancer
-						      ? " (weaker: etcd was watched through a balancer)"
-						      : "");
+	_cleanup_free_ char *line = xasprintf(
+		"%s " SILENCE "%s%s", time, canary_possible(c->path) ? ", a canary of each server at the end" : "",
+		c->seen.members_behind_balancer ? " (weaker: etcd was watched through a balancer)" : "");
 	return put(&c->rotation->status.evidence, SILENCE, line);
 }
 
@@ -85,11 +83,12 @@ static void tell_census(struct key_rotation_status *status)
 	for (size_t i = 0; i < status->after.count; i++)
 		all += status->after.items[i].values;
 	_cleanup_free_ char *values = text_human_count(all);
-	_cleanup_free_ char *line = xasprintf(
-		"every value in etcd read by the agent of each API server, last at revision %llu: %s values, %llu under "
-		"keys that left",
-		(unsigned long long)status->after.revision, values,
-		(unsigned long long)values_under(&status->after, status->old_keys, status->old_key_count));
+	_cleanup_free_ char *line =
+		xasprintf("every value in etcd read by the agent of each API server, last at revision %llu: %s values, "
+			  "%llu under "
+			  "keys that left",
+			  (unsigned long long)status->after.revision, values,
+			  (unsigned long long)values_under(&status->after, status->old_keys, status->old_key_count));
 	put(&status->evidence, "every value in etcd read by", line);
 }
 

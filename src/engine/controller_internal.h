@@ -2,6 +2,7 @@
  * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
  * controller_abort.c turns it back, controller_hold.c keeps it where a person wants it, controller_queue.c which one goes on,
  * controller_evidence.c keeps what was proved,
+ * controller_drift.c looks while nothing is rotated,
  * controller_event.c tells events, controller_show.c shows monitoring how it is. */
 #pragma once
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "engine/canary.h"
 #include "engine/controller.h"
 #include "engine/controller_view.h"
+#include "engine/drift.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/look.h"
@@ -48,6 +50,7 @@ enum hold { HOLD_NOT, HOLD_PAUSED, HOLD_DEADLINE };
 struct rotation_queue {
 	struct key_rotation **items;
 	size_t count;
+	struct key_rotation *over; /* of those that are over, the one that ended last; NULL */
 };
 
 #define CONTROLLER_EVENTS 8 /* on their way at once; what is more is not told */
@@ -66,6 +69,17 @@ struct controller_events {
 		struct kube_json_call *call; /* NULL: free */
 	} calls[CONTROLLER_EVENTS];
 	uint64_t sent, failed;
+};
+
+/* What one agent's census came to while nothing is rotated. */
+struct controller_drift {
+	char *server;                   /* that was asked last */
+	uint64_t number, asked_at;      /* of the question that is open; 0: none is */
+	uint64_t next_at;               /* when the next one is due */
+	struct census_observation seen; /* finished 0: none */
+	struct drift found;
+	uint64_t since;           /* since when something is stale; 0: nothing is */
+	uint64_t ended, ended_ns; /* how often that ended, as this process saw it, and after how long in all */
 };
 
 struct controller_show {
@@ -118,6 +132,8 @@ struct controller {
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
 	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
+	struct controller_drift drift;
+	struct key_rotation *last; /* the one that ended last; NULL */
 	struct controller_events events;
 	struct controller_show show;
 };
@@ -160,6 +176,11 @@ bool queue_tell(struct key_rotation *rotation, const struct strings *before, uin
 void controller_tell_queued(struct controller *controller, struct rotation_queue *queue);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
+/* Asks an agent for a census where one is due, and tells what it came to: condition Current of the last rotation. */
+_must_check_ int controller_watch_drift(struct controller *controller, struct error **err);
+void controller_leave_drift(struct controller *controller); /* a rotation goes on: what was found is of the past */
+void controller_drift_free(struct controller *controller);
+void controller_take_groups(const struct key_server_status *status, struct census_observation *ret);
 /* What was proved, into the status; whether that is new. And at the end of the rotation, for good. */
 bool controller_take_evidence(struct controller *controller);
 void controller_end_evidence(struct controller *controller);

@@ -389,7 +389,7 @@ char *controller_members(const struct controller *c)
 	return text;
 }
 
-static void take_groups(const struct key_server_status *status, struct census_observation *ret)
+void controller_take_groups(const struct key_server_status *status, struct census_observation *ret)
 {
 	ret->groups = xcalloc(status->census.group_count + 1, sizeof(*ret->groups));
 	for (size_t i = 0; i < status->census.group_count; i++) {
@@ -467,7 +467,7 @@ static void observe_census(struct controller *c, uint64_t now)
 			fullest = status;
 	}
 	if (fullest) {
-		take_groups(fullest, &whole);
+		controller_take_groups(fullest, &whole);
 		whole.revision = fullest->census.revision;
 	}
 	uint64_t interval = compaction_interval(c);

@@ -20,10 +20,20 @@ static int by_turn(const void *a, const void *b)
 	return older ? older : compare(one->meta.name, other->meta.name);
 }
 
+/* Times of ours, which sort as texts. */
+static void keep_last(struct rotation_queue *queue, struct key_rotation *rotation)
+{
+	bool later = !rotation->meta.deleting &&
+		     (!queue->over || compare(rotation->status.completed_at, queue->over->status.completed_at) > 0);
+	key_rotation_free(later ? queue->over : rotation);
+	if (later)
+		queue->over = rotation;
+}
+
 void queue_add(struct rotation_queue *queue, struct key_rotation *rotation)
 {
 	if (rotation->status.outcome || rotation->meta.deleting) {
-		key_rotation_free(rotation);
+		keep_last(queue, rotation);
 		return;
 	}
 	queue->items = xreallocarray(queue->items, queue->count + 1, sizeof(struct key_rotation *));
@@ -45,6 +55,7 @@ void queue_free(struct rotation_queue *queue)
 	for (size_t i = 0; i < queue->count; i++)
 		key_rotation_free(queue->items[i]);
 	free(queue->items);
+	key_rotation_free(queue->over);
 	*queue = (struct rotation_queue){0};
 }
 

@@ -51,6 +51,8 @@ static void show(struct controller *c)
 {
 	uint64_t now = clock_monotonic();
 	_cleanup_free_ struct controller_view_server *servers = c->rotation ? servers_of(c, now) : NULL;
+	const struct controller_drift *drift = &c->drift;
+	bool known = !c->rotation && drift->seen.complete;
 	const struct controller_view view = {.options = c->options,
 					     .now = now,
 					     .wall = clock_wall(),
@@ -65,7 +67,12 @@ static void show(struct controller *c)
 					     .rotation = c->rotation,
 					     .servers = servers,
 					     .server_count = servers ? c->seen.server_count : 0,
-					     .census = &c->census.seen};
+					     .census = c->rotation ? &c->census.seen : &drift->seen,
+					     .drift = known ? &drift->found : NULL,
+					     .drift_since = known ? drift->since : 0,
+					     .drifts_ended = drift->ended,
+					     .drifts_ended_ns = drift->ended_ns,
+					     .fleet = &c->fleet};
 	c->options->on_view(c->options->arg, &view);
 }
 

@@ -1,6 +1,8 @@
 /* What a controller shows of itself to monitoring. Everything is lent, and valid during the call. */
 #pragma once
 #include "engine/controller.h"
+#include "engine/drift.h"
+#include "engine/fleet.h"
 #include "engine/key_rotation.h"
 
 struct controller_view_server {
@@ -25,5 +27,11 @@ struct controller_view {
 	const struct key_rotation *rotation;
 	const struct controller_view_server *servers;
 	size_t server_count;
-	const struct census_observation *census; /* the last one of this rotation; finished 0: none */
+	/* the last one of this rotation, or where nothing is rotated, the last that was asked for; finished 0: none */
+	const struct census_observation *census;
+	/* while nothing is rotated */
+	const struct drift *drift; /* NULL: not known */
+	uint64_t drift_since;      /* 0: nothing is stale */
+	uint64_t drifts_ended, drifts_ended_ns;
+	const struct fleet *fleet; /* what agents report */
 };

@@ -43,7 +43,8 @@ struct key_rotation_spec {
 /* What a census found: values under one key in one place. `class`: "known", "expected" (plaintext that the servers keep for
  * themselves), "foreign", "unknown". */
 struct key_rotation_value {
-	char *resource, *provider, *name, *key_id, *class; /* resource NULL: outside all of them; key_id NULL: not told */
+	char *resource, *provider, *name, *key_id,
+		*class; /* resource NULL: outside all of them; key_id NULL: not told */
 	uint64_t kms_version, values;
 };
 struct key_rotation_values {
@@ -96,7 +97,7 @@ struct key_rotation_status {
 	} quarantined;
 	struct key_rotation_values before, after; /* the first census and the last one, of all values */
 	struct strings evidence;                  /* sentences */
-	struct strings remains;  /* where the old keys are now: a sentence for each server */
+	struct strings remains;                   /* where the old keys are now: a sentence for each server */
 };
 
 struct key_rotation {

@@ -33,6 +33,7 @@ static const struct object_field spec_fields[] = {
 	OBJECT_NUMBER(SPEC, good_for_milliseconds, "goodForMilliseconds", 86400000, 0),
 	OBJECT_NUMBER(SPEC, census_revision, "censusRevision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_LIST(SPEC, canaries, canary_count, "canaries", 2 * KEY_SERVERS_MAX, &key_server_canary_record),
+	OBJECT_NUMBER(SPEC, ask_census, "askCensus", OBJECT_NUMBER_MAX, 0),
 };
 #undef SPEC
 const struct object_record key_server_spec_record = {spec_fields, ELEMENTS(spec_fields),
@@ -85,6 +86,7 @@ static const struct object_record done_record = {done_fields, ELEMENTS(done_fiel
 static const struct object_field census_fields[] = {
 	OBJECT_NUMBER(STATUS, census.epoch, "epoch", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, census.sequence, "sequence", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, census.asked, "asked", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, census.revision, "revision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(STATUS, census.complete, "complete"),
 	OBJECT_WORDS(STATUS, census.why, "why", KEY_WORDS_MAX),

@@ -35,6 +35,7 @@ struct key_server_spec {
 	uint64_t census_revision;             /* compact */
 	struct key_server_canary *canaries;
 	size_t canary_count;
+	uint64_t ask_census; /* no order: each higher number asks for one more census while nothing is rotated */
 };
 
 struct key_server_kms {
@@ -100,6 +101,7 @@ struct key_server_status {
 	bool members_behind_balancer;
 	struct {
 		uint64_t revision, epoch, sequence; /* epoch and sequence: of the order that it answers */
+		uint64_t asked;                     /* ask_census that it answers; 0: none */
 		bool complete, compacted;
 		char *why;
 		uint64_t does_not_open, finished_age_milliseconds;

@@ -176,7 +176,6 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_object_end(w);
 }
 
-
 /* --- reading --- */
 
 #define REPORT_ITEMS_MAX 10000 /* of any list but of those with a cap of their own */
@@ -322,10 +321,10 @@ void rotation_report_free(struct rotation_report *report)
 {
 	if (!report)
 		return;
-	object_release(&report_record, report);
 	free(report->named_key_id);
 	free(report->phases);
 	cloudtrail_free(report->cloudtrail);
+	object_release(&report_record, report); /* and leaves it empty */
 	free(report);
 }
 

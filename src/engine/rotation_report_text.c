@@ -108,8 +108,8 @@ static char *key_label(const struct key_rotation_value *value)
 		return xstrdup("of no known form");
 	if (!value->provider || text_equal(value->provider, "identity"))
 		return xstrdup("plaintext");
-	return xasprintf("%s/%s%s%s", value->provider, value->name ? value->name : "?",
-			 value->key_id ? " key ID " : "", value->key_id ? value->key_id : "");
+	return xasprintf("%s/%s%s%s", value->provider, value->name ? value->name : "?", value->key_id ? " key ID " : "",
+			 value->key_id ? value->key_id : "");
 }
 
 static void add_value(struct buf *out, const struct rotation_report *report, const struct key_rotation_value *value)
@@ -145,8 +145,10 @@ static void add_resources(struct buf *out, const struct rotation_report *report)
 {
 	for (size_t i = 0; i < report->resource_count; i++) {
 		const struct rotation_resource *r = &report->resources[i];
-		_cleanup_free_ char *objects = text_human_count(r->objects), *rewritten = text_human_count(r->rewritten),
-				    *skipped = text_human_count(r->skipped), *conflicts = text_human_count(r->conflicts),
+		_cleanup_free_ char *objects = text_human_count(r->objects),
+				    *rewritten = text_human_count(r->rewritten),
+				    *skipped = text_human_count(r->skipped),
+				    *conflicts = text_human_count(r->conflicts),
 				    *quarantined = text_human_count(r->quarantined);
 		add_line(out, i == 0 ? "Sweep:   " : "",
 			 "%s: %s objects, %s rewritten, %s left as they were, %s conflicts, %s quarantined",

@@ -21,6 +21,18 @@ static void write_orders(struct metrics_text *w, const struct agent_view *view)
 		metrics_u64(w, &(struct metrics_label){"result", rows[i].result}, 1, rows[i].count);
 }
 
+static void write_kms(struct metrics_text *w, const struct agent_view *view)
+{
+	metrics_family(w, "kube_rekey_agent_kms_healthy", METRICS_GAUGE,
+		       "Whether kube-apiserver would adopt the key that the KMS v2 plugin here names.");
+	for (size_t i = 0; i < view->kms_count; i++)
+		metrics_u64(w, &(struct metrics_label){"provider", view->kms[i].name}, 1, !view->kms[i].flaw);
+	metrics_family(w, "kube_rekey_agent_kms_status_seconds", METRICS_GAUGE,
+		       "How long the plugin took for the last Status, which it is asked for every ten seconds.");
+	for (size_t i = 0; i < view->kms_count; i++)
+		metrics_seconds(w, &(struct metrics_label){"provider", view->kms[i].name}, 1, view->kms[i].took);
+}
+
 void agent_metrics_write(struct metrics_text *w, const struct agent_view *view)
 {
 	process_metrics_write(w, view->wall);
@@ -35,4 +47,5 @@ void agent_metrics_write(struct metrics_text *w, const struct agent_view *view)
 		   view->loaded_step);
 	metrics_gauge(w, "kube_rekey_agent_epoch", "The highest epoch that was acknowledged.", view->epoch);
 	write_orders(w, view);
+	write_kms(w, view);
 }

@@ -148,15 +148,10 @@ static void write_sweep(struct metrics_text *w, const struct key_rotation_status
 		 status ? status->quarantined.count : 0);
 }
 
-static const char *class_of(const struct census_group *group)
-{
-	return group->unknown ? "unknown" : group->foreign ? "foreign" : group->expected ? "expected" : "known";
-}
-
 static bool same_labels(const struct census_group *a, const struct census_group *b)
 {
 	return text_equal(a->resource, b->resource) && text_equal(a->name, b->name) && a->type == b->type &&
-	       a->kms_version == b->kms_version && text_equal(class_of(a), class_of(b));
+	       a->kms_version == b->kms_version && text_equal(census_group_class(a), census_group_class(b));
 }
 
 /* Prometheus refuses a text that has the same labels twice: equal groups are one. */
@@ -174,14 +169,13 @@ static void write_group(struct metrics_text *w, const struct census_observation 
 	const struct metrics_label labels[] = {{"resource", group->resource ? group->resource : ""},
 					       {"provider", group->kms_version > 0 ? kms : provider_name(group->type)},
 					       {"key", group->name ? group->name : ""},
-					       {"class", class_of(group)}};
+					       {"class", census_group_class(group)}};
 	metrics_u64(w, labels, ELEMENTS(labels), values);
 }
 
 static void write_census(struct metrics_text *w, const struct controller_view *view)
 {
-	const struct census_observation *census =
-		view->census && view->census->finished && view->rotation ? view->census : NULL;
+	const struct census_observation *census = view->census && view->census->finished ? view->census : NULL;
 	write_of(w, "kube_rekey_census_complete", "Whether the last census saw every value of every etcd.", census,
 		 census && census->complete);
 	metrics_family(w, "kube_rekey_census_age_seconds", METRICS_GAUGE, "How long ago it was finished.");
@@ -194,6 +188,110 @@ static void write_census(struct metrics_text *w, const struct controller_view *v
 		write_group(w, census, i);
 }
 
+/* --- while nothing is rotated --- */
+
+static void write_drift(struct metrics_text *w, const struct controller_view *view)
+{
+	const struct drift *drift = view->drift;
+	metrics_family(w, "kube_rekey_census_interval_seconds", METRICS_GAUGE,
+		       "How often every value is read while nothing is rotated; 0: never.");
+	metrics_seconds(w, NULL, 0, view->options ? view->options->census_interval : 0);
+	metrics_family(w, "kube_rekey_stale_objects", METRICS_GAUGE,
+		       "Values that are not under the write key of their rule, by the last census; none while a "
+		       "rotation goes on.");
+	for (size_t i = 0; drift && i < drift->resource_count; i++)
+		metrics_u64(w, &(struct metrics_label){"resource", drift->resources[i].resource}, 1,
+			    drift->resources[i].stale);
+	write_of(w, "kube_rekey_unreadable_objects",
+		 "Values of no known form, or under a key that their rule does not have, by the last census.", drift,
+		 drift ? drift->unreadable : 0);
+	metrics_family(w, "kube_rekey_stale_seconds", METRICS_GAUGE,
+		       "Since a census first found what is stale now; 0: nothing is.");
+	if (drift)
+		metrics_seconds(w, NULL, 0, view->drift_since ? view->now - view->drift_since : 0);
+	metrics_family(w, "kube_rekey_drifts_ended_total", METRICS_COUNTER,
+		       "How often a census found nothing stale any more.");
+	metrics_u64(w, NULL, 0, view->drifts_ended);
+	metrics_family(w, "kube_rekey_drift_seconds_total", METRICS_COUNTER,
+		       "From the census that found it to the one that found it mended, of all that ended.");
+	metrics_seconds(w, NULL, 0, view->drifts_ended_ns);
+}
+
+/* --- keys and their plugins, as agents report them --- */
+
+/* Several servers write with one key, and rules share it: told once. */
+static void write_key_age(struct metrics_text *w, const struct config_key *key, uint64_t wall, struct strings *told)
+{
+	_cleanup_free_ char *label = config_key_label(key);
+	uint64_t made;
+	if (!key_name_time(key->name, &made) || strings_has(told, label))
+		return;
+	strings_add(told, label);
+	metrics_seconds(w, &(struct metrics_label){"key", label}, 1, wall > made ? wall - made : 0);
+}
+
+static void write_key_ages(struct metrics_text *w, const struct controller_view *view)
+{
+	_cleanup_strings_ told = {0};
+	metrics_family(w, "kube_rekey_write_key_age_seconds", METRICS_GAUGE,
+		       "How old each write key is, where its name tells: that of one that kube-rekey made.");
+	for (size_t i = 0; view->fleet && i < view->fleet->count; i++) {
+		const struct config_shape *shape = view->fleet->servers[i].last->status.configuration;
+		for (size_t r = 0; shape && r < shape->rule_count; r++)
+			write_key_age(w, &shape->rules[r].keys[0], view->wall, &told);
+	}
+}
+
+static bool told_before(const struct key_server_status *status, size_t at)
+{
+	for (size_t k = 0; k < at; k++)
+		if (text_equal(status->kms[k].name, status->kms[at].name))
+			return true;
+	return false;
+}
+
+static void write_plugin(struct metrics_text *w, const struct key_server *server, bool healthy)
+{
+	const struct key_server_status *status = &server->status;
+	for (size_t k = 0; k < status->kms_count; k++) {
+		const struct key_server_kms *kms = &status->kms[k];
+		if (told_before(status, k))
+			continue;
+		const struct metrics_label labels[] = {{"server", server->meta.name},
+						       {"provider", kms->name ? kms->name : ""},
+						       {"key_id", kms->key_id ? kms->key_id : ""}};
+		if (healthy)
+			metrics_u64(w, labels, ELEMENTS(labels) - 1, text_equal(kms->healthz, "ok"));
+		else if (!text_empty(kms->key_id))
+			metrics_u64(w, labels, ELEMENTS(labels), 1);
+	}
+}
+
+static void write_plugins(struct metrics_text *w, const struct controller_view *view)
+{
+	size_t count = view->fleet ? view->fleet->count : 0;
+	metrics_family(w, "kube_rekey_kms_healthy", METRICS_GAUGE,
+		       "Whether the KMS v2 plugin beside the server says ok, as its agent reports.");
+	for (size_t i = 0; i < count; i++)
+		write_plugin(w, view->fleet->servers[i].last, true);
+	metrics_family(w, "kube_rekey_kms_key_info", METRICS_GAUGE,
+		       "Which key ID the plugin beside the server encrypts with, as its agent reports.");
+	for (size_t i = 0; i < count; i++)
+		write_plugin(w, view->fleet->servers[i].last, false);
+}
+
+static void write_agents(struct metrics_text *w, const struct controller_view *view)
+{
+	metrics_family(w, "kube_rekey_agent_silent_seconds", METRICS_GAUGE,
+		       "Since when no new report of the server's agent was read.");
+	for (size_t i = 0; view->fleet && i < view->fleet->count; i++) {
+		const struct fleet_server *server = &view->fleet->servers[i];
+		if (server->last->status.beat > 0)
+			metrics_seconds(w, &(struct metrics_label){"server", server->last->meta.name}, 1,
+					view->now > server->beat_read_at ? view->now - server->beat_read_at : 0);
+	}
+}
+
 void controller_metrics_write(struct metrics_text *w, const struct controller_view *view)
 {
 	process_metrics_write(w, view->wall);
@@ -202,4 +300,8 @@ void controller_metrics_write(struct metrics_text *w, const struct controller_vi
 	write_servers(w, view);
 	write_sweep(w, view->rotation ? &view->rotation->status : NULL);
 	write_census(w, view);
+	write_drift(w, view);
+	write_key_ages(w, view);
+	write_plugins(w, view);
+	write_agents(w, view);
 }

@@ -7,10 +7,11 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import unittest
 
 from fleet import Fleet
-from lib import Cluster, kube_rekey, populate
+from lib import Cluster, kube_rekey, parts, populate
 from lib.certificates import Authority
 from rotating import Operator
 
@@ -35,6 +36,47 @@ EVENTS = [
 
 def openssl(*arguments):
     return subprocess.run(["openssl", *arguments], capture_output=True, text=True)
+
+
+class Kept(unittest.TestCase):
+    """A report on a node, without any cluster."""
+
+    def setUp(self):
+        self.state = self.enterContext(tempfile.TemporaryDirectory())
+        os.mkdir(os.path.join(self.state, "reports"))
+        with open(os.path.join(parts.ROOT, "tests/fuzz/corpus/rotation_report/one_server.json"), encoding="utf-8") as file:
+            self.kept = json.load(file)
+        self.kept.pop("cloudtrail")
+        self.keep()
+        self.trail = os.path.join(self.state, "trail.json")
+        with open(self.trail, "w", encoding="utf-8") as file:
+            json.dump({"Records": EVENTS}, file)
+
+    def keep(self):
+        with open(os.path.join(self.state, "reports", self.kept["rotation"] + ".json"), "w", encoding="utf-8") as file:
+            json.dump(self.kept, file)
+
+    def report(self, *more, code=0):
+        done = kube_rekey(["report", self.kept["rotation"], "--state-dir", self.state, "--kubeconfig", "/dev/null", *more])
+        self.assertEqual(done.code, code, done)
+        return done
+
+    def test_the_key_that_left(self):
+        """CloudTrail is asked of the key ID under which nothing is any more."""
+        self.assertEqual(self.report("-o", "json").json(), self.kept)
+        self.kept["keyIDs"] = [{"provider": "kms", "name": "vault", "keyID": ARN, "objects": 0},
+                               {"provider": "kms", "name": "vault-2", "keyID": ARN + "9", "objects": 12}]
+        self.keep()
+        trail = self.report("-o", "json", "--cloudtrail", self.trail).json()["cloudtrail"]
+        self.assertEqual((trail["key"], trail["uses"]), (ARN, 4))
+        self.kept["keyIDs"][1]["objects"] = 0
+        self.keep()
+        self.assertIn("several key IDs that left", self.report("--cloudtrail", self.trail, code=64).err)
+
+    def test_one_that_is_broken_is_named(self):
+        self.kept["seconds"] = "many"
+        self.keep()
+        self.assertIn(f"reports/{self.kept['rotation']}.json", self.report(code=2).err)
 
 
 class Report(unittest.TestCase):
@@ -119,7 +161,8 @@ class Report(unittest.TestCase):
         self.assertIn(changed.code, (1, 2), changed)
         self.assertEqual(changed.out, "")
         # A key that others may read, and one of somebody else.
-        loose = self.file("loose.key", open(self.signer.key, encoding="ascii").read())
+        with open(self.signer.key, encoding="ascii") as file:
+            loose = self.file("loose.key", file.read())
         os.chmod(loose, 0o644)
         self.assertIn("chmod", self.report("--sign-cert", self.signer.cert, "--sign-key", loose, code=3).err)
         self.report("--sign-cert", self.signer.cert, "--sign-key", self.ca.key, code=2)

@@ -60,6 +60,24 @@ static void what_is_over_or_goes_away_has_no_turn(void **state)
 	expect_turns(&queue, "c");
 }
 
+static void the_one_that_ended_last_is_kept(void **state)
+{
+	static const char *const ended[] = {T0, T1, NULL, T0};
+	struct rotation_queue queue = {0};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(ended); i++) {
+		_cleanup_free_ char *name = xasprintf("over-%zu", i);
+		struct key_rotation *over = rotation(name, T0, T0);
+		over->status.outcome = xstrdup("Done");
+		over->status.completed_at = ended[i] ? xstrdup(ended[i]) : NULL;
+		queue_add(&queue, over);
+	}
+	assert_null(queue_take(&queue));
+	assert_string_equal(queue.over->meta.name, "over-1");
+	queue_free(&queue);
+	assert_null(queue.over);
+}
+
 static void whoever_waits_is_told_for_whom_once(void **state)
 {
 	_cleanup_(key_rotation_freep) struct key_rotation *waits = rotation("c", T1, NULL);
@@ -165,6 +183,7 @@ int main(void)
 		cmocka_unit_test(the_older_one_goes_on_then_the_first_by_name),
 		cmocka_unit_test(the_one_that_began_goes_on_whatever_is_older),
 		cmocka_unit_test(what_is_over_or_goes_away_has_no_turn),
+		cmocka_unit_test(the_one_that_ended_last_is_kept),
 		cmocka_unit_test(whoever_waits_is_told_for_whom_once),
 		cmocka_unit_test(what_is_aborted_before_its_turn_is_over),
 		cmocka_unit_test(a_deadline_says_when_it_was_and_how_to_go_on),

@@ -159,15 +159,78 @@ static void test_census(void **state)
 	assert_null(strstr(text, "a-secret"));
 }
 
+/* While nothing is rotated: what a census found, and what agents report of keys and plugins. */
+static void test_drift(void **state)
+{
+	struct drift_resource resources[] = {{"secrets", 3}, {"configmaps", 0}};
+	const struct drift drift = {
+		.values = 10, .stale = 3, .unreadable = 1, .resources = resources, .resource_count = 2};
+	const struct controller_options options = {.census_interval = 60 * NS_PER_S};
+	_cleanup_(key_server_freep) struct key_server *server = key_server_new("cp-1");
+	struct config_key keys[] = {{.type = PROVIDER_AESCBC, .name = (char[]){"rekey-20261122T1103Z-3f9a1c"}},
+				    {.type = PROVIDER_AESCBC, .name = (char[]){"key1"}}};
+	struct config_rule rules[] = {
+		{.keys = keys, .key_count = 2}, {.keys = keys, .key_count = 1}, {.keys = keys + 1, .key_count = 1}};
+	struct config_shape shape = {.rules = rules, .rule_count = 3};
+	struct fleet_server servers[] = {{.last = server, .beat_read_at = 90 * NS_PER_S}};
+	const struct fleet fleet = {.servers = servers, .count = 1};
+	uint64_t made;
+	const struct controller_view view = {.options = &options,
+					     .now = 100 * NS_PER_S,
+					     .wall = UINT64_C(1795345500) * NS_PER_S,
+					     .drift = &drift,
+					     .drift_since = 40 * NS_PER_S,
+					     .drifts_ended = 2,
+					     .drifts_ended_ns = 90 * NS_PER_S,
+					     .fleet = &fleet};
+
+	(void)state;
+	assert_true(key_name_time("rekey-20261122T1103Z-3f9a1c", &made));
+	server->status.configuration = &shape;
+	server->status.beat = 1;
+	server->status.kms = xcalloc(3, sizeof(*server->status.kms));
+	server->status.kms_count = 3;
+	server->status.kms[0] =
+		(struct key_server_kms){.name = xstrdup("vault"), .healthz = xstrdup("ok"), .key_id = xstrdup("key-1")};
+	server->status.kms[1] = (struct key_server_kms){.name = xstrdup("slow"), .healthz = xstrdup("no answer")};
+	server->status.kms[2] = (struct key_server_kms){.name = xstrdup("slow"), .healthz = xstrdup("ok")};
+	_cleanup_free_ char *text = text_of(&view);
+	server->status.configuration = NULL;
+	_cleanup_free_ char *age =
+		xasprintf("kube_rekey_write_key_age_seconds{key=\"aescbc/rekey-20261122T1103Z-3f9a1c\"} %llu.000000000",
+			  (unsigned long long)(1795345500 - made / NS_PER_S));
+	HAS(text, "kube_rekey_census_interval_seconds 60.000000000");
+	HAS(text, "kube_rekey_stale_objects{resource=\"secrets\"} 3");
+	HAS(text, "kube_rekey_stale_objects{resource=\"configmaps\"} 0");
+	HAS(text, "kube_rekey_unreadable_objects 1");
+	HAS(text, "kube_rekey_stale_seconds 60.000000000");
+	HAS(text, "kube_rekey_drifts_ended_total 2");
+	HAS(text, "kube_rekey_drift_seconds_total 90.000000000");
+	HAS(text, "kube_rekey_kms_healthy{server=\"cp-1\",provider=\"vault\"} 1");
+	HAS(text, "kube_rekey_kms_healthy{server=\"cp-1\",provider=\"slow\"} 0");
+	HAS(text, "kube_rekey_kms_key_info{server=\"cp-1\",provider=\"vault\",key_id=\"key-1\"} 1");
+	assert_null(strstr(text, "provider=\"slow\"} 1"));
+	assert_null(strstr(text, "provider=\"slow\",key_id"));
+	HAS(text, "kube_rekey_agent_silent_seconds{server=\"cp-1\"} 10.000000000");
+	const char *line = strstr(text, age);
+	assert_non_null(line); /* once, though two rules have it; none of a key that tells no age */
+	assert_null(strstr(line + strlen(age), "write_key_age_seconds{"));
+	assert_null(strstr(text, "aescbc/key1"));
+}
+
 static void test_agent(void **state)
 {
+	struct kms_look kms[] = {{.name = (char[]){"vault"}, .took = 1500 * NS_PER_MS},
+				 {.name = (char[]){"slow"}, .took = 3 * NS_PER_S, .flaw = (char[]){"no answer"}}};
 	const struct agent_view view = {.now = 10 * NS_PER_S,
 					.reported_at = 9 * NS_PER_S,
 					.answering = true,
 					.file_step = 1,
 					.loaded_step = STEP_NONE,
 					.epoch = 4,
-					.orders = {.ok = 6, .failed = 1, .refused = 2}};
+					.orders = {.ok = 6, .failed = 1, .refused = 2},
+					.kms = kms,
+					.kms_count = 2};
 	struct metrics_text w = METRICS_TEXT_INIT;
 	const char *text;
 
@@ -182,6 +245,9 @@ static void test_agent(void **state)
 	HAS(text, "kube_rekey_agent_orders_total{result=\"ok\"} 6");
 	HAS(text, "kube_rekey_agent_orders_total{result=\"failed\"} 1");
 	HAS(text, "kube_rekey_agent_orders_total{result=\"refused\"} 2");
+	HAS(text, "kube_rekey_agent_kms_healthy{provider=\"vault\"} 1");
+	HAS(text, "kube_rekey_agent_kms_healthy{provider=\"slow\"} 0");
+	HAS(text, "kube_rekey_agent_kms_status_seconds{provider=\"vault\"} 1.500000000");
 	metrics_text_free(&w);
 }
 
@@ -212,7 +278,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_rotation),      cmocka_unit_test(test_an_unknown_phase),
 		cmocka_unit_test(test_nothing_goes_on), cmocka_unit_test(test_census),
-		cmocka_unit_test(test_agent),           cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_drift),           cmocka_unit_test(test_agent),
+		cmocka_unit_test(test_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

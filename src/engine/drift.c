@@ -1,0 +1,84 @@
+#include "engine/drift.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "kube-rekey/path.h"
+
+static struct drift_resource *resource_of(struct drift *drift, const char *resource)
+{
+	for (size_t i = 0; i < drift->resource_count; i++)
+		if (text_equal(drift->resources[i].resource, resource))
+			return &drift->resources[i];
+	drift->resources = xreallocarray(drift->resources, drift->resource_count + 1, sizeof(*drift->resources));
+	drift->resources[drift->resource_count] = (struct drift_resource){.resource = resource};
+	return &drift->resources[drift->resource_count++];
+}
+
+static void take_group(const struct census_group *group, const struct config_shape *shape, struct drift *ret)
+{
+	const struct key_name key = {group->type, group->kms_version, group->name, group->key_id};
+	if (group->foreign || group->expected)
+		return;
+	if (group->unknown)
+		ret->unreadable += group->values;
+	if (!group->resource)
+		return;
+	ret->values += group->values;
+	struct drift_resource *resource = resource_of(ret, group->resource);
+	if (group->unknown || shape_writes(shape, group->resource, key))
+		return;
+	resource->stale += group->values;
+	ret->stale += group->values;
+	if (!shape_reads(shape, group->resource, key))
+		ret->unreadable += group->values;
+}
+
+void drift_find(const struct census_observation *census, const struct config_shape *shape, struct drift *ret)
+{
+	*ret = (struct drift){0};
+	for (size_t i = 0; i < census->group_count; i++)
+		take_group(&census->groups[i], shape, ret);
+}
+
+void drift_free(struct drift *drift)
+{
+	free(drift->resources);
+	*drift = (struct drift){0};
+}
+
+char *drift_words(const struct drift *drift)
+{
+	_cleanup_strings_ parts = {0};
+	_cleanup_free_ char *stale = text_human_count(drift->stale), *values = text_human_count(drift->values),
+			    *unreadable = text_human_count(drift->unreadable);
+	for (size_t i = 0; i < drift->resource_count; i++) {
+		_cleanup_free_ char *count = text_human_count(drift->resources[i].stale);
+		_cleanup_free_ char *part = xasprintf("%s %s", drift->resources[i].resource, count);
+		if (drift->resources[i].stale > 0)
+			strings_add(&parts, part);
+	}
+	_cleanup_free_ char *names = strings_join(&parts, ", ");
+	if (drift->stale == 0 && drift->unreadable == 0)
+		return xstrdup("every value is under the write key of its rule");
+	return xasprintf("%s of %s values are not under the write key of their rule%s%s%s%s%s%s", stale, values,
+			 *names ? " (" : "", names, *names ? ")" : "", drift->unreadable ? "; " : "",
+			 drift->unreadable ? unreadable : "", drift->unreadable ? " cannot be read" : "");
+}
+
+/* rekey-20261122T1103Z-3f9a1c */
+bool key_name_time(const char *name, uint64_t *ret_wall)
+{
+	static const char form[] = "rekey-00000000T0000Z-";
+	if (!name)
+		return false;
+	for (size_t i = 0; form[i]; i++) {
+		bool digit = name[i] >= '0' && name[i] <= '9';
+		if (form[i] == '0' ? !digit : name[i] != form[i])
+			return false;
+	}
+	const char *t = name + strlen("rekey-");
+	_cleanup_free_ char *time = xasprintf("%.4s-%.2s-%.2sT%.2s:%.2s:00Z", t, t + 4, t + 6, t + 9, t + 11);
+	return clock_parse(time, ret_wall) == 0;
+}

@@ -1,0 +1,144 @@
+/* A report is read as it was written, and shown to people with nothing that steers a terminal. */
+#include "object_support.h"
+
+#include "engine/rotation_report.h"
+
+static char *file_of(const char *name)
+{
+	static char text[65536];
+	_cleanup_free_ char *path = xasprintf("tests/fuzz/corpus/rotation_report/%s", name);
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	size_t len = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[len] = '\0';
+	return xstrdup(text);
+}
+
+static int parse(const char *text, struct rotation_report **ret, struct error **err)
+{
+	_cleanup_json_ json = document(text);
+	return rotation_report_parse(json, ret, err);
+}
+
+static char *json_of(const struct rotation_report *report)
+{
+	struct json_writer w = JSON_WRITER_INIT(REPORT_JSON_MAX);
+	rotation_report_write_json(report, &w);
+	char *text = xstrdup(json_text(&w));
+	json_writer_free(&w);
+	return text;
+}
+
+static void read_as_it_was_written(void **state)
+{
+	_cleanup_free_ char *text = file_of("one_server.json");
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(parse(text, &report, &err), err);
+	_cleanup_free_ char *again = json_of(report);
+	assert_string_equal(again, text);
+	assert_int_equal(report->ns, UINT64_C(60250000000));
+	assert_int_equal(report->phases[1].phase, PHASE_SETTLE);
+}
+
+static void shown_to_people(void **state)
+{
+	static const char *const wanted[] = {
+		"Rotation rekey-20261122T1103Z-3f9a1c, target file, from 2026-11-22T11:03:20Z to "
+		"2026-11-22T11:04:20Z\n",
+		"Done in 1 min. 23 objects; new key aescbc/rekey-20261122T1103Z-3f9a1c; kms/vault left the "
+		"configuration.\n",
+		"Proof:   every value in etcd read\n         cp-1 loaded sha256:ab\n",
+		"Servers: cp-1 loaded sha256:ab\n         cp-2 forgotten, by a person's word\n",
+		"secrets                  kms/vault                                             22           0\n",
+		"secrets                  aescbc/rekey-20261122T1103Z-3f9a1c                     0          23\n",
+		"(outside)                plaintext                                              9           0  "
+		"expected\n",
+		"before: revision 100, 2026-11-22T11:03:21Z\n         after: revision 259, 2026-11-22T11:04:10Z\n",
+		"Sweep:   secrets: 22 objects, 21 rewritten, 0 left as they were, 2 conflicts, 1 quarantined\n",
+		"Key IDs: kms/vault arn:1: 0 values\n",
+		"Phases:  Reencrypt       2 s\n",
+		"Remains: backups of etcd made before",
+		"  etcdctl del '/registry/x/y'\n  and 3 more\n",
+		"Quarantine: secrets default/stuck: a webhook said no\n",
+		"last Decrypt at 2026-11-20T00:00:00Z, by arn:aws:sts::1:x\n",
+		"no Encrypt from 2026-11-19T00:00:00Z to 2026-11-26T00:00:00Z\n",
+		"the DEK cache hides use",
+	};
+	_cleanup_free_ char *text = file_of("one_server.json");
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(parse(text, &report, &err), err);
+	_cleanup_free_ char *shown = rotation_report_text(report, true), *brief = rotation_report_text(report, false);
+	for (size_t i = 0; i < ELEMENTS(wanted); i++)
+		if (!strstr(shown, wanted[i]))
+			fail_msg("no: %s", wanted[i]);
+	assert_non_null(strstr(brief, wanted[1]));
+	assert_null(strstr(brief, "Servers:"));
+}
+
+static void nothing_steers_a_terminal(void **state)
+{
+	_cleanup_free_ char *text = file_of("least.json");
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(parse(text, &report, &err), err);
+	free(report->outcome);
+	report->outcome = xstrdup("Done\033[2J");
+	free(report->rotation);
+	report->rotation = xstrdup("a\rb");
+	strings_add(&report->evidence, "well\033]0;x\a\nProof: of nothing");
+	_cleanup_free_ char *shown = rotation_report_text(report, true);
+	assert_null(strpbrk(shown, "\033\r\a"));
+	assert_non_null(strstr(shown, "Proof:   well?]0;x??Proof: of nothing\n"));
+	assert_null(strstr(shown, "Values:")); /* of which there is no census */
+}
+
+struct bad {
+	const char *name, *from, *to, *words;
+};
+static const struct bad bad[] = {
+	{"another kind", "RotationReport", "Census", "no RotationReport of version 1"},
+	{"another version", "\"version\":1", "\"version\":2", "no RotationReport of version 1"},
+	{"no rotation", "\"rotation\":\"a\"", "\"rotation\":\"\"", "rotation, outcome or target is missing"},
+	{"a number for a text", "\"target\":\"agents\"", "\"target\":7", "target: not a text"},
+	{"no time", "\"finished\":\"2026-11-22T11:03:20Z\"", "\"finished\":\"now\"", "started or finished is no time"},
+	{"no seconds", "0.000", "-1", "seconds: not a number"},
+	{"endless", "0.000", "1e99", "seconds: not a number"},
+	{"a phase of nobody", "\"phases\":[]", "\"phases\":[{\"phase\":\"Sleep\",\"seconds\":1}]",
+	 "a phase that this version does not know"},
+	{"phases that are none", "\"phases\":[]", "\"phases\":7", "phases: not a list"},
+	{"outside without a path", "\"phases\":[]", "\"phases\":[],\"outside\":[{}]", "a value without a path"},
+	{"a key ID without a name", "\"phases\":[]", "\"phases\":[],\"keyIDs\":[{}]", "keyIDs: one without a name"},
+	{"CloudTrail of no key", "\"phases\":[]", "\"phases\":[],\"cloudtrail\":{}", "cloudtrail: no key"},
+};
+
+static void no_report(void **state)
+{
+	const struct bad *row = *state;
+	_cleanup_free_ char *text = file_of("least.json");
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	char *at = strstr(text, row->from);
+	assert_non_null(at);
+	_cleanup_free_ char *changed = xasprintf("%.*s%s%s", (int)(at - text), text, row->to, at + strlen(row->from));
+	assert_int_equal(parse(changed, &report, &err), -ERROR_INPUT);
+	if (!strstr(error_message(err), row->words))
+		fail_msg("%s", error_message(err));
+	error_clear(&err);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(read_as_it_was_written),
+		cmocka_unit_test(shown_to_people),
+		cmocka_unit_test(nothing_steers_a_terminal),
+	};
+	json_install_hooks();
+	return RUN_ROWS(no_report, bad) + cmocka_run_group_tests(tests, NULL, NULL);
+}
