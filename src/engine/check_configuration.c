@@ -295,24 +295,13 @@ static bool all_digits(const char *text, size_t len)
 	return len > 0;
 }
 
-bool check_key_made(const char *name, uint64_t *ret_wall)
-{
-	const char *stamp = name + strlen(OUR_PREFIX);
-	if (!text_starts(name, OUR_PREFIX) || strlen(stamp) < OUR_STAMP || !all_digits(stamp, 8) || stamp[8] != 'T' ||
-	    !all_digits(stamp + 9, 4) || stamp[13] != 'Z')
-		return false;
-	_cleanup_free_ char *time =
-		xasprintf("%.4s-%.2s-%.2sT%.2s:%.2s:00Z", stamp, stamp + 4, stamp + 6, stamp + 9, stamp + 11);
-	return clock_parse(time, ret_wall) == 0;
-}
-
 /* The digits at the end of a name, dashes between them left out, or those of the time that is in one of ours; how long the
  * part before them is. */
 static size_t number_of(const char *name, char digits[static DIGITS_MAX + 1])
 {
 	size_t begin = strlen(name), count = 0;
 	uint64_t made;
-	if (check_key_made(name, &made)) {
+	if (key_name_time(name, &made)) {
 		const char *stamp = name + strlen(OUR_PREFIX);
 		memcpy(digits, stamp, 8);
 		memcpy(digits + 8, stamp + 9, 4);

@@ -5,6 +5,7 @@
  * says, sans-I/O. */
 #pragma once
 #include "engine/check.h"
+#include "engine/drift.h"
 
 #define CHECK_JUDGE(name) \
 	struct check_result check_##name(const struct check_facts *f, const struct check_policy *policy)
@@ -77,8 +78,6 @@ char *check_resources_of(const struct config_rule *rule);
 const char *check_scrape_name(const struct check_scrape *scrape);
 /* The write key that is in force for a resource: NULL where none encrypts it (plaintext). The shape must be known. */
 const struct config_key *check_write_key(const struct check_facts *f, const char *resource);
-/* Days in which kube-rekey made a key, from its name: wall ns; false where the name does not tell. */
-bool check_key_made(const char *name, uint64_t *ret_wall);
 /* Whether the name of a key says that it is newer than the other: our own names, dates, a counter at their ends. */
 bool check_name_is_newer(const char *name, const char *than);
 /* Whether the name of a field says that its value is a credential. */

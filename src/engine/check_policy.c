@@ -86,7 +86,7 @@ CHECK_JUDGE(max_key_age)
 		if (key->type == PROVIDER_IDENTITY)
 			continue;
 		_cleanup_free_ char *label = config_key_label(key);
-		if (!check_key_made(key->name, &made)) {
+		if (!key_name_time(key->name, &made)) {
 			check_add(&bad, "%s: its age is unknown, kube-rekey did not name it", label);
 			continue;
 		}

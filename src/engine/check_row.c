@@ -96,7 +96,7 @@ static void fill_age(struct check_row *row, const struct check_facts *f)
 		uint64_t made = 0;
 		if (key->type == PROVIDER_IDENTITY)
 			continue;
-		if (!check_key_made(key->name, &made) || made > f->wall_now)
+		if (!key_name_time(key->name, &made) || made > f->wall_now)
 			all = false;
 		else if (f->wall_now - made > row->oldest_key)
 			row->oldest_key = f->wall_now - made;

@@ -45,7 +45,7 @@ static void test_key_made(void **state)
 {
 	uint64_t made = 0;
 	(void)state;
-	assert_true(check_key_made("rekey-20261122T1103Z-3f9a1c", &made));
+	assert_true(key_name_time("rekey-20261122T1103Z-3f9a1c", &made));
 	char text[28];
 	clock_format(made, 0, text);
 	assert_string_equal(text, "2026-11-22T11:03:00Z");
@@ -56,7 +56,7 @@ static void test_key_made(void **state)
 					     "",
 					     "rekey-2026112 T1103Z-3f9a1c"};
 	for (size_t i = 0; i < ELEMENTS(others); i++)
-		assert_false(check_key_made(others[i], &made));
+		assert_false(key_name_time(others[i], &made));
 }
 
 static void test_credentials(void **state)
