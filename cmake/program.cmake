@@ -6,6 +6,19 @@ if(KR_FOLDERS)
 	list(FILTER KR_SOURCES INCLUDE REGEX "^${PROJECT_SOURCE_DIR}/src/(${alternatives})/")
 endif()
 
+# The dashboard's page is part of the program.
+if(NOT KR_FOLDERS OR serve IN_LIST KR_FOLDERS)
+	set(page "${PROJECT_SOURCE_DIR}/src/serve/dashboard")
+	set(page_files "${page}/page.html" "${page}/style.css" "${page}/page.js")
+	set(page_source "${PROJECT_BINARY_DIR}/dashboard_files.c")
+	add_custom_command(OUTPUT "${page_source}"
+		COMMAND "${CMAKE_COMMAND}" "-DOUT=${page_source}" -DHEADER=serve/dashboard_files.h
+			"-DNAMES=dashboard_html;dashboard_css;dashboard_js" "-DFILES=${page_files}"
+			-P "${PROJECT_SOURCE_DIR}/cmake/embed.cmake"
+		DEPENDS ${page_files} "${PROJECT_SOURCE_DIR}/cmake/embed.cmake" VERBATIM)
+	list(APPEND KR_SOURCES "${page_source}")
+endif()
+
 add_library(kube-rekey-core STATIC ${KR_SOURCES})
 target_include_directories(kube-rekey-core PUBLIC "${PROJECT_SOURCE_DIR}/src" "${PROJECT_SOURCE_DIR}/include")
 target_link_libraries(kube-rekey-core PUBLIC PkgConfig::KR_LIBRARIES Threads::Threads m)

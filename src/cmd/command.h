@@ -30,6 +30,7 @@ int cmd_gate(struct command_context *context, struct error **err);
 int cmd_forget(struct command_context *context, struct error **err);
 int cmd_report(struct command_context *context, struct error **err);
 int cmd_replay(struct command_context *context, struct error **err);
+int cmd_dashboard(struct command_context *context, struct error **err);
 int cmd_agent(struct command_context *context, struct error **err);
 int cmd_controller(struct command_context *context, struct error **err);
 int cmd_pause(struct command_context *context, struct error **err);

@@ -1,7 +1,6 @@
 #include "cmd/fleet_status.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "cmd/fleet_view.h"
@@ -57,41 +56,6 @@ int fleet_status_look(struct session *session, struct fleet *fleet, bool **ret, 
 	return rc;
 }
 
-/* --- which rotation --- */
-
-static const struct key_rotation *find(const struct rotations *rotations, const char *name)
-{
-	for (size_t i = 0; i < rotations->count; i++)
-		if (text_equal(rotations->items[i]->meta.name, name))
-			return rotations->items[i];
-	return NULL;
-}
-
-static int compare_text(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "");
-}
-
-/* One that is under way before one that is queued, before those that are over, of which the last. */
-static bool shown_before(const struct key_rotation *a, const struct key_rotation *b)
-{
-	if (rotation_is_over(a) != rotation_is_over(b))
-		return !rotation_is_over(a);
-	bool a_began = a->status.started_at, b_began = b->status.started_at;
-	if (a_began != b_began)
-		return a_began;
-	return compare_text(a->status.started_at, b->status.started_at) > 0;
-}
-
-static const struct key_rotation *choose(const struct rotations *rotations)
-{
-	const struct key_rotation *chosen = NULL;
-	for (size_t i = 0; i < rotations->count; i++)
-		if (!chosen || shown_before(rotations->items[i], chosen))
-			chosen = rotations->items[i];
-	return chosen;
-}
-
 /* --- all of it --- */
 
 static int print(struct command_context *context, const struct fleet_view *view, struct error **err)
@@ -130,9 +94,8 @@ int fleet_status(struct command_context *context, struct session *session, struc
 	int rc = rotations_read(&session->cluster->kube, &rotations, err);
 	if (rc < 0)
 		return rc;
-	struct fleet_view view = {.rotation = name ? find(&rotations, name) : choose(&rotations),
-				  .all = &rotations,
-				  .invoked_as = context->invoked_as};
+	struct fleet_view view = {
+		.rotation = rotations_to_show(&rotations, name), .all = &rotations, .invoked_as = context->invoked_as};
 	if (name && !view.rotation)
 		return error_set(err, ERROR_NOT_FOUND, "there is no KeyRotation %s", name);
 	rc = fleet_status_look(session, &fleet, &reports, err);

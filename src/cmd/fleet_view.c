@@ -136,22 +136,28 @@ static void print_path(FILE *out, const struct key_rotation *rotation)
 	rotating_print_path(out, path, rotation->status.step);
 }
 
-static void print_progress(FILE *out, const struct key_rotation *rotation)
+char *rotation_progress_words(const struct key_rotation *rotation)
 {
 	_cleanup_free_ char *done = text_human_count(rotation->status.progress.done);
 	_cleanup_free_ char *total = text_human_count(rotation->status.progress.total);
 	_cleanup_free_ char *left = text_human_duration(rotation->status.progress.eta_seconds * NS_PER_S);
 	_cleanup_free_ char *at = printable(rotation->status.progress.namespace_);
 	if (rotation->status.progress.total == 0)
-		return;
-	fprintf(out, "rewritten  %s of %s", done, total);
-	bool over = rotation_is_over(rotation);
-	if (!over && rotation->status.progress.done < rotation->status.progress.total)
-		fprintf(out, ", %llu/s, %s left", (unsigned long long)rotation->status.progress.per_second,
-			rotation->status.progress.eta_seconds ? left : "?");
-	if (!over && rotation->status.progress.namespace_)
-		fprintf(out, ", namespace %s", at);
-	fputc('\n', out);
+		return NULL;
+	bool over = rotation_is_over(rotation), at_work = !over && rotation->status.progress.namespace_;
+	bool goes_on = !over && rotation->status.progress.done < rotation->status.progress.total;
+	_cleanup_free_ char *speed =
+		xasprintf(", %llu/s, %s left", (unsigned long long)rotation->status.progress.per_second,
+			  rotation->status.progress.eta_seconds ? left : "?");
+	return xasprintf("%s of %s%s%s%s", done, total, goes_on ? speed : "", at_work ? ", namespace " : "",
+			 at_work ? at : "");
+}
+
+static void print_progress(FILE *out, const struct key_rotation *rotation)
+{
+	_cleanup_free_ char *words = rotation_progress_words(rotation);
+	if (words)
+		fprintf(out, "rewritten  %s\n", words);
 }
 
 static void print_quarantine(FILE *out, const struct key_rotation *rotation)
@@ -230,8 +236,7 @@ static void print_servers(FILE *out, const struct fleet_view *view)
 
 /* --- canaries: whose agent found in etcd what was written through which server --- */
 
-/* "step 2", "not found", "-" where none was looked for. All objects of a server count: the rules may differ. */
-static char *canary_words(const struct viewed_server *finder, const char *written_through)
+char *viewed_server_canary(const struct viewed_server *finder, const char *written_through)
 {
 	char *words = NULL;
 	for (size_t i = 0; finder->status && i < finder->status->canary_count; i++) {
@@ -248,7 +253,7 @@ static char *canary_words(const struct viewed_server *finder, const char *writte
 	return words ? words : xstrdup("-");
 }
 
-static bool any_canary(const struct fleet_view *view)
+bool fleet_view_any_canary(const struct fleet_view *view)
 {
 	for (size_t i = 0; i < view->server_count; i++)
 		if (view->servers[i].status && view->servers[i].status->canary_count > 0)
@@ -258,7 +263,7 @@ static bool any_canary(const struct fleet_view *view)
 
 static void print_canaries(FILE *out, const struct fleet_view *view)
 {
-	if (!any_canary(view))
+	if (!fleet_view_any_canary(view))
 		return;
 	fprintf(out, "\n%-20s", "CANARY");
 	for (size_t through = 0; through < view->server_count; through++)
@@ -268,7 +273,8 @@ static void print_canaries(FILE *out, const struct fleet_view *view)
 		_cleanup_free_ char *label = xasprintf("found by %s", view->servers[finder].name);
 		fprintf(out, "%-20s", label);
 		for (size_t through = 0; through < view->server_count; through++) {
-			_cleanup_free_ char *words = canary_words(&view->servers[finder], view->servers[through].name);
+			_cleanup_free_ char *words =
+				viewed_server_canary(&view->servers[finder], view->servers[through].name);
 			fprintf(out, " %-20s", words);
 		}
 		fputc('\n', out);
@@ -292,24 +298,28 @@ static void print_others(FILE *out, const struct fleet_view *view)
 		fprintf(out, "  and %zu more: kubectl get keyrotations\n", others - shown);
 }
 
-static void print_next(FILE *out, const struct fleet_view *view)
+char *fleet_view_next(const struct fleet_view *view)
 {
 	const struct key_rotation *rotation = view->rotation;
-	if (!rotation) {
-		fprintf(out, "\nNo rotation was asked for. To ask for one: %s rotate\n", view->invoked_as);
-		return;
-	}
+	if (!rotation)
+		return xasprintf("No rotation was asked for. To ask for one: %s rotate", view->invoked_as);
 	if (rotation_is_over(rotation))
-		return;
+		return NULL;
 	if (rotation->spec.paused || rotation_is_late(rotation))
-		fprintf(out, "\nIt takes no further step. Go on: %s resume %s\n", view->invoked_as,
-			rotation->meta.name);
-	else if (key_rotation_goes_back(rotation))
-		fprintf(out, "\nIt goes back by itself, and may be left alone: the new key leaves, and the old one "
-			     "stays.\n");
-	else
-		fprintf(out, "\nIt goes on by itself, and may be left alone. Pause: %s pause %s\n", view->invoked_as,
-			rotation->meta.name);
+		return xasprintf("It takes no further step. Go on: %s resume %s", view->invoked_as,
+				 rotation->meta.name);
+	if (key_rotation_goes_back(rotation))
+		return xstrdup("It goes back by itself, and may be left alone: the new key leaves, and the old one "
+			       "stays.");
+	return xasprintf("It goes on by itself, and may be left alone. Pause: %s pause %s", view->invoked_as,
+			 rotation->meta.name);
+}
+
+static void print_next(FILE *out, const struct fleet_view *view)
+{
+	_cleanup_free_ char *words = fleet_view_next(view);
+	if (words)
+		fprintf(out, "\n%s\n", words);
 }
 
 void fleet_view_print(FILE *out, const struct fleet_view *view)

@@ -28,5 +28,13 @@ void fleet_view_print(FILE *out, const struct fleet_view *view);
 _must_check_ int fleet_view_write_json(const struct fleet_view *view, struct json_writer *w, struct error **err);
 /* "step 2 in its file, step 1 loaded", "does not answer: ...": one line. New string. */
 char *viewed_server_words(const struct viewed_server *server);
+/* "step 2", "not found", "-" where none was looked for: whether the one's agent found in etcd what was written through the other.
+ * All objects of a server count: the rules may differ. New string. */
+char *viewed_server_canary(const struct viewed_server *finder, const char *written_through);
+bool fleet_view_any_canary(const struct fleet_view *view);
+/* "1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a"; NULL where nothing is known to be rewritten. New string. */
+char *rotation_progress_words(const struct key_rotation *rotation);
+/* What a person may do: pause it, let it go on, ask for one. NULL for one that is over. New string. */
+char *fleet_view_next(const struct fleet_view *view);
 /* Something that a person should look at; NULL where nothing is. New string. */
 char *fleet_view_finding(const struct fleet_view *view);

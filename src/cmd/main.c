@@ -70,6 +70,9 @@ static const struct command commands[] = {
 	 "the "
 	 "KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_REPORT, cmd_report},
+	{"dashboard", "[NAME]", "watch a rotation of several API servers in a browser",
+	 "Changes nothing. Serves 127.0.0.1 alone, to whoever has the address that it prints.",
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_PAGE, cmd_dashboard},
 	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,
 	 cmd_replay},
 	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},

@@ -173,6 +173,10 @@ static const struct option table[] = {
 	 "a log file of AWS CloudTrail, plain or gzip: the last Encrypt and Decrypt of the old key; repeatable"},
 	{"--kms-key-arn", NULL, KIND_TEXT, FIELD(kms_key_arn), OPTIONS_REPORT, "ARN",
 	 "--cloudtrail: the old key (default: its key ID, where the report has one that left)"},
+	{"--replay", NULL, KIND_TEXT, FIELD(replay), OPTIONS_PAGE, "FILE",
+	 "show a flight record (--record) instead of a cluster, and what is added to it"},
+	{"--no-open", NULL, KIND_FLAG, FIELD(no_open), OPTIONS_PAGE, NULL,
+	 "do not open a browser (it is opened where there is a display)"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 

@@ -26,6 +26,7 @@ enum option_group {
 	OPTIONS_OPEN = 1 << 17,    /* how far values are opened */
 	OPTIONS_WITHOUT = 1 << 18, /* a plan of something else than a rotation */
 	OPTIONS_REPORT = 1 << 19,  /* who signs a report, and what else is said beside it */
+	OPTIONS_PAGE = 1 << 20,    /* what the dashboard shows, and whether it is opened */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -61,6 +62,9 @@ struct options {
 	uint64_t max_key_age;                                         /* ns */
 	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn; /* of a report */
 	struct strings cloudtrails;
+	uint64_t max_key_age; /* ns */
+	const char *replay; /* a flight record */
+	bool no_open;
 	struct strings given; /* the long names of all options that were said */
 	/* what is left: "secret/app", "drop", a file */
 	char **arguments;

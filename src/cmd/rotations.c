@@ -1,6 +1,7 @@
 #include "cmd/rotations.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/kube/custom.h"
 #include "kube-rekey/path.h"
@@ -36,6 +37,33 @@ void rotations_free(struct rotations *rotations)
 		key_rotation_free(rotations->items[i]);
 	free(rotations->items);
 	*rotations = (struct rotations){0};
+}
+
+static int compare_text(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "");
+}
+
+/* One that is under way before one that is queued, before those that are over, of which the last. */
+static bool shown_before(const struct key_rotation *a, const struct key_rotation *b)
+{
+	if (rotation_is_over(a) != rotation_is_over(b))
+		return !rotation_is_over(a);
+	bool a_began = a->status.started_at, b_began = b->status.started_at;
+	if (a_began != b_began)
+		return a_began;
+	return compare_text(a->status.started_at, b->status.started_at) > 0;
+}
+
+const struct key_rotation *rotations_to_show(const struct rotations *rotations, const char *name)
+{
+	const struct key_rotation *chosen = NULL;
+	for (size_t i = 0; i < rotations->count; i++) {
+		const struct key_rotation *rotation = rotations->items[i];
+		if (name ? text_equal(rotation->meta.name, name) : !chosen || shown_before(rotation, chosen))
+			chosen = rotation;
+	}
+	return chosen;
 }
 
 int rotations_patch(struct kube *kube, const struct key_rotation *rotation, const char *spec, struct error **err)

@@ -11,6 +11,8 @@ struct rotations {
 /* All of them, past every cache. Waits. */
 _must_check_ int rotations_read(struct kube *kube, struct rotations *ret, struct error **err);
 void rotations_free(struct rotations *rotations); /* the contents */
+/* The one that is named, or that a person looks for: under way, else queued, else begun last. NULL where there is none. Lent. */
+const struct key_rotation *rotations_to_show(const struct rotations *rotations, const char *name);
 bool rotation_is_over(const struct key_rotation *rotation);
 bool rotation_is_late(const struct key_rotation *rotation); /* it waits for more time */
 /* "Done", "Reencrypt", "waits for a controller", "Settle (going back)": in a few words. New string. */

@@ -4,9 +4,11 @@
 #include "base/text.h"
 #include "net/tls.h"
 #include "net/web_internal.h"
+#include "net/web_private.h"
 
-#define ANSWER_HEAD_MAX 1024
+#define ANSWER_HEAD_MAX 2048
 #define PIECE_MAX 16384 /* of a body, a write */
+#define LIVE_PATH_MAX 256
 
 /* --- the web thread's half -------------------------------------------------------------------------------------- */
 
@@ -24,6 +26,10 @@ struct web_listener {
 	SSL_CTX *tls;            /* lws' own; NULL without TLS */
 	struct tls_material *material;
 	struct web_snapshot *snapshot; /* NULL: nothing yet */
+	char *token;                   /* NULL: it is for everybody */
+	const char *live_path;         /* NULL: nothing is pushed */
+	struct web_words *words;       /* pushed last; NULL: nothing yet */
+	uint64_t pushed;               /* how often */
 	unsigned connections;
 	struct web_listener *next;
 };
@@ -33,6 +39,7 @@ struct answer {
 	struct web_snapshot *snapshot;
 	const char *body; /* static, or the snapshot's */
 	size_t len, sent;
+	struct web_live live; /* of a WebSocket */
 };
 
 static void snapshot_unref(struct web_snapshot *snapshot)
@@ -49,6 +56,7 @@ static void snapshot_unref(struct web_snapshot *snapshot)
 static void answer_free(struct answer *answer)
 {
 	snapshot_unref(answer->snapshot);
+	web_live_end(&answer->live);
 	*answer = (struct answer){.body = NULL};
 }
 
@@ -62,34 +70,38 @@ static const struct web_document *find_document(const struct web_snapshot *snaps
 	return NULL;
 }
 
+static unsigned say(struct answer *answer, unsigned status, const char *words)
+{
+	answer->body = words;
+	answer->len = strlen(words);
+	return status;
+}
+
 /* Chooses status and type, and sets the answer's body. */
 static unsigned choose(const struct web_listener *listener, struct lws *wsi, const char *path, struct answer *answer,
 		       const char **ret_type)
 {
-	const struct web_document *document = find_document(listener->snapshot, path);
-	unsigned status = 404;
+	unsigned refused = web_private_judge(wsi, listener->token, path, false, &path);
+	const struct web_document *document = refused == 0 ? find_document(listener->snapshot, path) : NULL;
 
 	*ret_type = "text/plain; charset=utf-8";
-	answer->body = "no such path\n";
-	if (lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) == 0 && lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) == 0) {
-		status = 405;
-		answer->body = "GET and HEAD only\n";
-	} else if (listener->snapshot == NULL) {
-		status = 503;
-		answer->body = "just started\n";
-	} else if (document != NULL && document->good_until != 0 && clock_monotonic() > document->good_until) {
-		status = 503;
-		answer->body = document->stale_body;
-	} else if (document != NULL) {
-		answer->body = buf_text(&document->body);
-		answer->len = document->body.len;
-		answer->snapshot = listener->snapshot;
-		answer->snapshot->references++;
-		*ret_type = document->content_type;
-		return document->status;
-	}
-	answer->len = strlen(answer->body);
-	return status;
+	if (refused == 403)
+		return say(answer, refused, "not under this name, nor for another page\n");
+	if (refused == 0 && lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) == 0 &&
+	    lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) == 0)
+		return say(answer, 405, "GET and HEAD only\n");
+	if (refused == 0 && listener->snapshot == NULL)
+		return say(answer, 503, "just started\n");
+	if (document == NULL)
+		return say(answer, 404, "no such path\n");
+	if (document->good_until != 0 && clock_monotonic() > document->good_until)
+		return say(answer, 503, document->stale_body);
+	answer->body = buf_text(&document->body);
+	answer->len = document->body.len;
+	answer->snapshot = listener->snapshot;
+	answer->snapshot->references++;
+	*ret_type = document->content_type;
+	return document->status;
 }
 
 /* 0, or -1 to close. */
@@ -109,6 +121,7 @@ static int begin_answer(const struct web_listener *listener, struct lws *wsi, co
 	answer_free(answer);
 	status = choose(listener, wsi, path, answer, &type);
 	if (lws_add_http_common_headers(wsi, status, type, answer->len, &at, end) != 0 ||
+	    (listener->token != NULL && web_private_headers(wsi, &at, end) < 0) ||
 	    lws_finalize_write_http_header(wsi, start, &at, end) != 0)
 		return -1;
 	if (lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI) != 0)
@@ -138,6 +151,30 @@ static int go_on(struct lws *wsi, struct answer *answer)
 		return end_answer(wsi, answer);
 	lws_callback_on_writable(wsi);
 	return 0;
+}
+
+/* --- what is pushed ---------------------------------------------------------------------------------------------- */
+
+/* As HTTP_CONFIRM_UPGRADE answers. */
+static int confirm_live(const struct web_listener *listener, struct lws *wsi)
+{
+	char path[LIVE_PATH_MAX];
+	const char *rest;
+	unsigned refused;
+
+	if (listener->live_path == NULL || lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_GET_URI) <= 0)
+		return -1;
+	refused = web_private_judge(wsi, listener->token, path, true, &rest);
+	if (refused == 0 && !text_equal(rest, listener->live_path))
+		refused = 404;
+	if (refused == 0)
+		return 0;
+	return lws_return_http_status(wsi, refused, NULL) < 0 ? -1 : 1;
+}
+
+static int write_live(const struct web_listener *listener, struct lws *wsi, struct answer *answer)
+{
+	return web_live_write(wsi, &answer->live, listener->words, WEB_SERVER_SLOW_S);
 }
 
 static int prepare_tls(struct web_listener *listener, SSL_CTX *context)
@@ -179,8 +216,18 @@ static int on_server(struct lws *wsi, enum lws_callback_reasons reason, void *us
 			answer_free(user);
 		return 0;
 	case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-	case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
-		return -1; /* no WebSocket here */
+		return confirm_live(listener, wsi);
+	case LWS_CALLBACK_ESTABLISHED:
+		lws_callback_on_writable(wsi);
+		return 0;
+	case LWS_CALLBACK_SERVER_WRITEABLE:
+		return write_live(listener, wsi, user);
+	case LWS_CALLBACK_RECEIVE: /* there is nothing to say to us; to return -1 could spin (c-style.md) */
+		lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		return 0;
+	case LWS_CALLBACK_CLOSED:
+		answer_free(user);
+		return 0;
 	default:
 		return 0;
 	}
@@ -194,7 +241,9 @@ const struct lws_protocols web_server_protocols[] = {
 static void listener_free(struct web_listener *listener)
 {
 	snapshot_unref(listener->snapshot);
+	web_words_unref(listener->words);
 	tls_material_unref(listener->material);
+	free(listener->token);
 	free(listener);
 }
 
@@ -241,7 +290,10 @@ struct order {
 	/* of the loop's thread, which alone looks into it */
 	struct listening *listening;
 	struct tls_material *material; /* likewise to renew */
+	char *token;                   /* NULL: for everybody */
+	const char *live_path;
 	struct web_snapshot *snapshot; /* to publish */
+	struct web_words *words;       /* to push */
 };
 
 static void order_free(struct handover_message *message)
@@ -251,6 +303,8 @@ static void order_free(struct handover_message *message)
 	free(order->address);
 	tls_material_unref(order->material);
 	snapshot_unref(order->snapshot);
+	web_words_unref(order->words);
+	free(order->token);
 	free(order);
 }
 
@@ -280,6 +334,8 @@ static void run_listen(struct handover_message *message, void *arg)
 
 	listener->id = order->id;
 	listener->material = steal(order->material);
+	listener->token = steal(order->token);
+	listener->live_path = order->live_path;
 	listener->next = web->listeners;
 	web->listeners = listener;
 	info.user = listener;
@@ -304,6 +360,21 @@ static void run_publish(struct handover_message *message, void *arg)
 		return;
 	snapshot_unref(listener->snapshot);
 	listener->snapshot = steal(order->snapshot);
+}
+
+static void run_push(struct handover_message *message, void *arg)
+{
+	struct order *order = (struct order *)message;
+	struct web_listener *listener = find(arg, order->id);
+
+	if (listener == NULL || listener->vhost == NULL)
+		return;
+	web_words_unref(listener->words);
+	listener->words = steal(order->words);
+	listener->words->number = ++listener->pushed;
+	/* The host has a copy of web_server_protocols, and knows that one alone. */
+	lws_callback_on_writable_all_protocol_vhost(
+		listener->vhost, lws_vhost_name_to_protocol(listener->vhost, web_server_protocols[0].name));
 }
 
 static void run_renew(struct handover_message *message, void *arg)
@@ -333,18 +404,15 @@ static void send_to(struct web_server *server, struct order *order,
 	order_send(server->web->to_web, order, run);
 }
 
-int web_server_start(struct web *web, const char *address, uint16_t port, struct tls_material *material,
-		     struct web_server **ret, struct error **err)
+static int listen_by(struct web *web, struct order *order, struct web_server **ret, struct error **err)
 {
 	struct web_server *server = xcalloc(1, sizeof(*server));
 	struct listening listening = {.done = false};
-	struct order *order = xcalloc(1, sizeof(*order));
+	_cleanup_free_ char *address = order->address != NULL ? xstrdup(order->address) : NULL;
+	uint16_t port = order->port;
 
 	server->web = web;
 	server->id = ++web->last_id;
-	order->address = address != NULL ? xstrdup(address) : NULL;
-	order->port = port;
-	order->material = material;
 	order->listening = &listening;
 	send_to(server, order, run_listen);
 	/* It comes at once, and nothing is skipped: the message points to `listening`. */
@@ -359,6 +427,28 @@ int web_server_start(struct web *web, const char *address, uint16_t port, struct
 	server->port = listening.port;
 	*ret = server;
 	return 0;
+}
+
+int web_server_start(struct web *web, const char *address, uint16_t port, struct tls_material *material,
+		     struct web_server **ret, struct error **err)
+{
+	struct order *order = xcalloc(1, sizeof(*order));
+
+	order->address = address != NULL ? xstrdup(address) : NULL;
+	order->port = port;
+	order->material = material;
+	return listen_by(web, order, ret, err);
+}
+
+int web_server_start_private(struct web *web, const struct web_server_private *options, struct web_server **ret,
+			     struct error **err)
+{
+	struct order *order = xcalloc(1, sizeof(*order));
+
+	order->address = xstrdup("127.0.0.1");
+	order->token = xstrdup(options->token);
+	order->live_path = options->live_path;
+	return listen_by(web, order, ret, err);
 }
 
 uint16_t web_server_port(const struct web_server *server)
@@ -382,6 +472,14 @@ void web_server_publish(struct web_server *server, struct web_document *document
 	}
 	order->snapshot = snapshot;
 	send_to(server, order, run_publish);
+}
+
+void web_server_push(struct web_server *server, struct buf *message)
+{
+	struct order *order = xcalloc(1, sizeof(*order));
+
+	order->words = web_words_new(message);
+	send_to(server, order, run_push);
 }
 
 void web_server_renew(struct web_server *server, struct tls_material *material)

@@ -27,10 +27,23 @@ struct web_document {
 	const char *stale_body;
 };
 
+/* For one person's browser on this machine: what is at 127.0.0.1 under a token, and what is pushed (web_live.h). */
+struct web_server_private {
+	const char *token;     /* all documents lie under "/TOKEN"; copied */
+	const char *live_path; /* beside them: the WebSocket that web_server_push speaks to; static */
+};
+
 /* `address`: an IP address, NULL: all. `port` 0: any. `material` (certificate and key; NULL: plain HTTP) is taken. Waits until it
  * listens (top of a command); nothing is answered but 503 before the first publishing. -ERROR_IO when it cannot. */
 _must_check_ int web_server_start(struct web *web, const char *address, uint16_t port, struct tls_material *material,
 				  struct web_server **ret, struct error **err);
+/* At 127.0.0.1, any port, plain HTTP. A request without the token is answered with 404, one that web_guard.h finds not to be that
+ * person's with 403; nothing is cached, framed, or loads anything from elsewhere (Content-Security-Policy). Else as
+ * web_server_start. */
+_must_check_ int web_server_start_private(struct web *web, const struct web_server_private *options,
+					  struct web_server **ret, struct error **err);
+/* The latest words to every WebSocket that is open, and first to each that opens. Takes the message's bytes. */
+void web_server_push(struct web_server *server, struct buf *message);
 uint16_t web_server_port(const struct web_server *server);
 /* Takes the documents' bodies, leaving empty ones. At most WEB_SERVER_DOCUMENTS_MAX (else aborts). */
 void web_server_publish(struct web_server *server, struct web_document *documents, size_t count);

@@ -452,10 +452,12 @@ static void test_synced(void **state)
 	assert_false(watch_is_synced(bed.machine));
 	take(&(struct step){LISTED, "5", 0}, 0);
 	assert_true(watch_is_synced(bed.machine));
+	assert_false(watch_is_open(bed.machine));
 	take(&(struct step){ENDED, NULL, 500}, 0);
 	assert_true(watch_is_synced(bed.machine));
 	take(&(struct step){PASS, NULL, 1000}, 0);
 	take(&(struct step){CONNECTED, NULL, 0}, 0);
+	assert_true(watch_is_open(bed.machine));
 	take(&(struct step){TEXT, "?", 0}, 0);
 	assert_false(watch_is_synced(bed.machine));
 	finish();

@@ -119,6 +119,11 @@ bool watch_is_synced(const struct watch *watch)
 	return watch->synced;
 }
 
+bool watch_is_open(const struct watch *watch)
+{
+	return watch->state == OPEN;
+}
+
 unsigned watch_failures(const struct watch *watch)
 {
 	return watch->failures;

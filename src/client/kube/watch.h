@@ -56,7 +56,8 @@ enum watch_do watch_next(struct watch *watch, uint64_t now, uint64_t *ret_due);
 const char *watch_resource_version(const struct watch *watch);
 unsigned watch_seconds(const struct watch *watch); /* for timeoutSeconds */
 bool watch_is_synced(
-	const struct watch *watch); /* the view is whole and followed, or its connection is being renewed */
+	const struct watch *watch);            /* the view is whole and followed, or its connection is being renewed */
+bool watch_is_open(const struct watch *watch); /* its connection stands; while that is renewed it does not */
 unsigned watch_failures(const struct watch *watch);      /* in a row */
 bool watch_wants_credentials(const struct watch *watch); /* the last attempt was refused as 401 */
 

@@ -10,6 +10,7 @@ struct kube_watch {
 	struct web *web;
 	const struct kube_resource *resource;
 	char *namespace_; /* NULL: all */
+	char *selector;   /* "&fieldSelector=...", "" */
 	char *label;      /* for messages */
 	bool objects, count;
 	uint64_t counted; /* objects of the list */
@@ -141,7 +142,9 @@ static void on_whole_done(void *arg, int rc, unsigned status, cJSON **answer, st
 
 static void list_whole(struct kube_watch *watch)
 {
-	_cleanup_free_ char *path = kube_path(watch->resource, watch->namespace_, NULL);
+	_cleanup_free_ char *collection = kube_path(watch->resource, watch->namespace_, NULL);
+	_cleanup_free_ char *path = xasprintf("%s%s%s", collection, *watch->selector ? "?" : "",
+					      *watch->selector ? watch->selector + 1 : "");
 
 	watch->whole = kube_json_start(
 		watch->kube,
@@ -202,8 +205,8 @@ static void open_socket(struct kube_watch *watch)
 	_cleanup_free_ char *collection = kube_path(watch->resource, watch->namespace_, NULL);
 	_cleanup_free_ char *version = text_url_escape(watch_resource_version(watch->machine));
 	_cleanup_free_ char *path =
-		xasprintf("%s?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s", collection,
-			  watch_seconds(watch->machine), version);
+		xasprintf("%s?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&resourceVersion=%s%s", collection,
+			  watch_seconds(watch->machine), version, watch->selector);
 	_cleanup_error_ error = NULL;
 	int rc = websocket_open(watch->web, watch->kube->http, path,
 				watch->objects ? "application/json" : METADATA_ACCEPT,
@@ -257,6 +260,13 @@ static void advance(struct kube_watch *watch)
 		loop_timer_set(watch->kube->loop, &watch->timer, due, on_timer, watch);
 }
 
+static char *selector_of(const char *selector)
+{
+	_cleanup_free_ char *escaped = text_url_escape(selector != NULL ? selector : "");
+
+	return xasprintf("%s%s", selector != NULL ? "&fieldSelector=" : "", escaped);
+}
+
 struct kube_watch *kube_watch_start(struct kube *kube, struct web *web, const struct kube_watch_options *options,
 				    const struct watch_handler *handler, void *arg)
 {
@@ -269,6 +279,7 @@ struct kube_watch *kube_watch_start(struct kube *kube, struct web *web, const st
 	watch->web = web;
 	watch->resource = options->resource;
 	watch->namespace_ = options->namespace_ != NULL ? xstrdup(options->namespace_) : NULL;
+	watch->selector = selector_of(options->field_selector);
 	watch->label = kube_label(options->resource, options->namespace_, NULL);
 	watch->objects = options->objects;
 	watch->count = options->count;
@@ -288,6 +299,7 @@ void kube_watch_stop(struct kube_watch *watch)
 	websocket_close(watch->socket);
 	watch_free(watch->machine);
 	free(watch->namespace_);
+	free(watch->selector);
 	free(watch->label);
 	free(watch->problem);
 	free(watch);
@@ -296,6 +308,11 @@ void kube_watch_stop(struct kube_watch *watch)
 bool kube_watch_is_synced(const struct kube_watch *watch)
 {
 	return watch_is_synced(watch->machine);
+}
+
+bool kube_watch_is_open(const struct kube_watch *watch)
+{
+	return watch_is_open(watch->machine);
 }
 
 unsigned kube_watch_failures(const struct kube_watch *watch)

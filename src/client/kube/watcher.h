@@ -8,6 +8,7 @@
 struct kube_watch_options {
 	const struct kube_resource *resource; /* must outlive the watch */
 	const char *namespace_;               /* NULL: all; copied */
+	const char *field_selector;           /* with `objects`: which of them; NULL: all; copied */
 	/* The user gets each object as JSON, read whole at a list (JSON_BYTES_MAX for all of them): for custom resources of ours.
 	 * Else metadata only: no value enters the process, but those in annotations, which are wiped unread. */
 	bool objects;
@@ -23,6 +24,8 @@ struct kube_watch *kube_watch_start(struct kube *kube, struct web *web, const st
 void kube_watch_stop(struct kube_watch *watch);
 /* Whether the view is whole and followed. */
 bool kube_watch_is_synced(const struct kube_watch *watch);
+/* Whether its connection stands now, which it does not while it is renewed. */
+bool kube_watch_is_open(const struct kube_watch *watch);
 /* How often in a row it failed: as watch_failures. */
 unsigned kube_watch_failures(const struct kube_watch *watch);
 /* With `count`: how many there were at on_synced, which may ask. False: the server does not tell. */

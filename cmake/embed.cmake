@@ -1,0 +1,10 @@
+# cmake -DOUT=FILE.c -DHEADER=serve/x.h -DNAMES=a;b -DFILES=a.html;b.css -P embed.cmake: files as arrays of bytes.
+set(text "#include \"${HEADER}\"\n")
+foreach(name file IN ZIP_LISTS NAMES FILES)
+	file(READ "${file}" hex HEX)
+	string(REGEX REPLACE "(................................)" "\\1\n" hex "${hex}")
+	string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+	file(SIZE "${file}" size)
+	string(APPEND text "\nconst unsigned char ${name}[] = {\n${bytes}\n};\nconst size_t ${name}_len = ${size};\n")
+endforeach()
+file(WRITE "${OUT}" "${text}")
