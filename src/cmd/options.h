@@ -59,10 +59,10 @@ struct options {
 	/* what check is asked beyond its own questions */
 	const char *backup, *require_provider, *expect_key_id;
 	struct strings require_resources;
-	uint64_t max_key_age;                                         /* ns */
-	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn; /* of a report */
-	struct strings cloudtrails;
 	uint64_t max_key_age; /* ns */
+	/* of a report */
+	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn;
+	struct strings cloudtrails;
 	const char *replay; /* a flight record */
 	bool no_open;
 	struct strings given; /* the long names of all options that were said */
