@@ -7,7 +7,8 @@ else()
 endif()
 
 add_compile_definitions(_GNU_SOURCE KUBE_REKEY_VERSION="${PROJECT_VERSION}")
-add_compile_options(${KR_WARNINGS})
+# The same program from whatever folder it is built in.
+add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}/= ${KR_WARNINGS})
 if(KR_SANITIZE)
 	add_compile_options(-fsanitize=${KR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
 	add_link_options(-fsanitize=${KR_SANITIZE})

@@ -3,7 +3,10 @@
 #include "cmd/options.h"
 #include "cmd/screen.h"
 
+struct command;
 struct command_context {
+	const struct command *commands; /* all of them, for those that tell of themselves */
+	size_t command_count;
 	struct options options;
 	struct screen screen;
 	char *const *environment;
@@ -36,4 +39,5 @@ int cmd_controller(struct command_context *context, struct error **err);
 int cmd_pause(struct command_context *context, struct error **err);
 int cmd_resume(struct command_context *context, struct error **err);
 int cmd_abort(struct command_context *context, struct error **err);
+int cmd_manual(struct command_context *context, struct error **err);
 int cmd_version(struct command_context *context, struct error **err);

@@ -16,6 +16,7 @@
 #include "base/json_read.h"
 #include "base/json_writer.h"
 #include "cmd/command.h"
+#include "cmd/complete.h"
 
 #define ERROR_JSON_MAX (64u << 10)
 #define ALL_OF_A_CLUSTER (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_CONFIG)
@@ -75,6 +76,7 @@ static const struct command commands[] = {
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_PAGE, cmd_dashboard},
 	{"replay", "FILE", "decide again over a flight record and compare", "Changes nothing.", OPTIONS_OUTPUT,
 	 cmd_replay},
+	{"manual", "", "the manual page, for man -l -", "Changes nothing.", OPTIONS_NONE, cmd_manual},
 	{"version", "", "the version", "Changes nothing.", OPTIONS_OUTPUT, cmd_version},
 };
 
@@ -178,17 +180,30 @@ static int run(struct command_context *context, const struct command *command, i
 	return rc < 0 ? error_exit_status(error_code(error)) : 0;
 }
 
+/* A shell asks what could be the next word: `kube-rekey __complete WORD...`; kubectl asks under a name of its own. */
+static bool is_asked_to_complete(const char *base, int argc, char **argv)
+{
+	return text_equal(base, "kubectl_complete-rekey") || (argc > 1 && text_equal(argv[1], "__complete"));
+}
+
 int main(int argc, char **argv, char **environment)
 {
-	const char *base = strrchr(argv[0], '/');
+	const char *slash = strrchr(argv[0], '/'), *base = slash ? slash + 1 : argv[0];
 	struct command_context context = {
 		.environment = environment,
 		.kubeconfig_env = getenv("KUBECONFIG"),
 		.home = getenv("HOME"),
 		.service_host = getenv("KUBERNETES_SERVICE_HOST"),
 		.service_port = getenv("KUBERNETES_SERVICE_PORT"),
-		.invoked_as = text_starts(base ? base + 1 : argv[0], "kubectl-") ? "kubectl rekey" : "kube-rekey",
+		.commands = commands,
+		.command_count = ELEMENTS(commands),
+		.invoked_as = text_starts(base, "kubectl-") ? "kubectl rekey" : "kube-rekey",
 	};
+	if (is_asked_to_complete(base, argc, argv)) {
+		int from = text_equal(base, "kubectl_complete-rekey") ? 1 : 2;
+		complete(commands, ELEMENTS(commands), argv + from, (size_t)(argc > from ? argc - from : 0), stdout);
+		return 0;
+	}
 	protect_memory();
 	json_install_hooks();
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || sodium_init() < 0) {

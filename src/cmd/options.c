@@ -28,7 +28,7 @@ static const struct option table[] = {
 	{"--kubeconfig", NULL, KIND_TEXT, FIELD(kubeconfig), OPTIONS_API, "FILE",
 	 "kubeconfig (default: as kubectl, then /etc/kubernetes/admin.conf)"},
 	{"--context", NULL, KIND_TEXT, FIELD(context), OPTIONS_API, "NAME", "context of the kubeconfig"},
-	{"--server", NULL, KIND_TEXT, FIELD(server), OPTIONS_API, "URL",
+	{"--server", "-s", KIND_TEXT, FIELD(server), OPTIONS_API, "URL",
 	 "address of the API server, instead of the kubeconfig's"},
 	{"--apiserver-request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
 	 "the API server's own --request-timeout where it cannot be found (default: 60s)"},
@@ -296,12 +296,16 @@ static int take_option(int argc, char **argv, int *at, unsigned groups, struct o
 	const char *word = argv[*at], *equals = strchr(word, '=');
 	size_t len = equals ? (size_t)(equals - word) : strlen(word);
 	const struct option *option = find(word, len, groups);
-	if (!option) {
+	/* As kubectl takes it: -ojson, -nteam-a. */
+	bool joined = !option && word[1] != '-' && len > 2 && find(word, 2, groups) != NULL;
+	if (joined)
+		option = find(word, 2, groups);
+	if (!option || (joined && option->kind == KIND_FLAG)) {
 		bool elsewhere = find(word, len, ~0u);
 		return error_set(err, ERROR_USAGE, "%.*s: %s", (int)len, word,
 				 elsewhere ? "this command has no such option" : "unknown option");
 	}
-	const char *value = equals ? equals + 1 : NULL;
+	const char *value = joined ? word + 2 : equals ? equals + 1 : NULL;
 	if (option->kind != KIND_FLAG && !value) {
 		if (*at + 1 >= argc)
 			return error_set(err, ERROR_USAGE, "%s needs a value: %s", option->name, option->value);
@@ -360,18 +364,28 @@ const char *options_given_beside(const struct options *options, const char *cons
 	return NULL;
 }
 
-void options_help(FILE *out, unsigned groups)
+bool options_next(unsigned groups, size_t *at, struct option_text *ret)
 {
-	for (size_t i = 0; i < ELEMENTS(table); i++) {
-		const struct option *option = &table[i];
+	while (*at < ELEMENTS(table)) {
+		const struct option *option = &table[(*at)++];
 		if (!(option->group & groups))
 			continue;
+		*ret = (struct option_text){option->name, option->letter, option->value, option->help};
+		return true;
+	}
+	return false;
+}
+
+void options_help(FILE *out, unsigned groups)
+{
+	struct option_text option;
+	for (size_t at = 0; options_next(groups, &at, &option);) {
 		_cleanup_free_ char *names =
-			xasprintf("%s%s%s%s%s", option->letter ? option->letter : "", option->letter ? ", " : "    ",
-				  option->name, option->value ? " " : "", option->value ? option->value : "");
+			xasprintf("%s%s%s%s%s", option.letter ? option.letter : "", option.letter ? ", " : "    ",
+				  option.name, option.value ? " " : "", option.value ? option.value : "");
 		if (strlen(names) < 34)
-			fprintf(out, "  %-34s %s\n", names, option->help);
+			fprintf(out, "  %-34s %s\n", names, option.help);
 		else
-			fprintf(out, "  %s\n  %-34s %s\n", names, "", option->help);
+			fprintf(out, "  %s\n  %-34s %s\n", names, "", option.help);
 	}
 }

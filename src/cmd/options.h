@@ -27,6 +27,7 @@ enum option_group {
 	OPTIONS_WITHOUT = 1 << 18, /* a plan of something else than a rotation */
 	OPTIONS_REPORT = 1 << 19,  /* who signs a report, and what else is said beside it */
 	OPTIONS_PAGE = 1 << 20,    /* what the dashboard shows, and whether it is opened */
+	OPTIONS_NONE = 1 << 30,    /* none but --help, which all have */
 };
 
 #define DEFAULT_STATE_DIRECTORY "/var/lib/kube-rekey"
@@ -78,4 +79,10 @@ void options_free(struct options *options);
 bool options_given(const struct options *options, const char *name);
 /* The first one that was said and is none of `names`; NULL. */
 const char *options_given_beside(const struct options *options, const char *const *names, size_t count);
+/* What help, manual and completion say of an option. */
+struct option_text {
+	const char *name, *letter, *value, *help; /* letter and value may be NULL */
+};
+/* The options of these groups one after another, from *at = 0 on; false after the last one. */
+bool options_next(unsigned groups, size_t *at, struct option_text *ret);
 void options_help(FILE *out, unsigned groups);

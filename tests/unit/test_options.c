@@ -1,0 +1,71 @@
+/* Arguments as kubectl takes them, and what is said of those that nobody takes. */
+#include "cmd/options.h"
+#include "test_support.h"
+
+#define ALL (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_SELECT | OPTIONS_SPEED)
+#define PARSE(options, err, ...) \
+	options_parse((int)ELEMENTS(((char *[]){__VA_ARGS__})), (char *[]){__VA_ARGS__}, ALL, options, err)
+
+static void test_forms(void **state)
+{
+	struct options o;
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL, "-ojson", "-nteam-a", "-n", "team-b", "-n=team-c", "--namespace=team-d", "-s",
+			       "https://a", "-A", "secret/x"),
+			 0);
+	assert_true(o.json);
+	_cleanup_free_ char *namespaces = strings_join(&o.namespaces, " ");
+	assert_string_equal(namespaces, "team-a team-b team-c team-d");
+	assert_string_equal(o.server, "https://a");
+	assert_true(o.all_namespaces);
+	assert_int_equal(o.argument_count, 1);
+	assert_string_equal(o.arguments[0], "secret/x");
+	options_free(&o);
+	assert_int_equal(PARSE(&o, NULL, "-nA=b", "--", "-n"), 0);
+	assert_string_equal(o.namespaces.items[0], "A=b");
+	assert_string_equal(o.arguments[0], "-n");
+	options_free(&o);
+}
+
+static void refused(char *argument, const char *words)
+{
+	struct options o;
+	_cleanup_error_ error = NULL;
+	assert_int_equal(PARSE(&o, &error, argument), -ERROR_USAGE);
+	assert_string_equal(error_message(error), words);
+	options_free(&o);
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	refused("-x", "-x: unknown option");
+	refused("-xjson", "-xjson: unknown option");
+	refused("-AA", "-AA: unknown option"); /* a flag takes no value */
+	refused("--compact", "--compact: this command has no such option");
+	refused("-n", "--namespace needs a value: NAMESPACE");
+	refused("-oyaml", "-o yaml: it is one of json");
+	refused("--qps=fast", "--qps fast: not a number");
+	refused("--all-namespaces=maybe", "--all-namespaces takes no value");
+}
+
+static void test_one_after_another(void **state)
+{
+	struct option_text option;
+	size_t at = 0, count = 0;
+	(void)state;
+	while (options_next(OPTIONS_OUTPUT, &at, &option))
+		count++;
+	assert_int_equal(count, 2); /* -o and -h */
+	assert_false(options_next(OPTIONS_OUTPUT, &at, &option));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_one_after_another),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
