@@ -74,20 +74,26 @@ static void write_json(const struct sweep_result *result, const char *outcome)
 	json_writer_free(&w);
 }
 
-static void write_text(const struct sweep_result *result)
+/* For people; new string. */
+static char *report_text(const struct sweep_result *result)
 {
+	_cleanup_strings_ lines = {0};
 	for (size_t i = 0; i < result->count; i++) {
 		const struct sweep_count *count = &result->counts[i];
-		printf("%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
-		       count->resource->resource, (unsigned long long)count->objects,
-		       (unsigned long long)count->rewritten, (unsigned long long)(count->current + count->skipped),
-		       (unsigned long long)count->gone, (unsigned long long)count->quarantined);
+		_cleanup_free_ char *line = xasprintf(
+			"%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
+			count->resource->resource, (unsigned long long)count->objects,
+			(unsigned long long)count->rewritten, (unsigned long long)(count->current + count->skipped),
+			(unsigned long long)count->gone, (unsigned long long)count->quarantined);
+		strings_add(&lines, line);
 	}
 	for (size_t i = 0; i < result->quarantine_named; i++) {
 		const struct sweep_quarantined *q = &result->quarantine[i];
-		printf("quarantined: %s %s/%s: %s\n", q->resource->resource, q->namespace_ ? q->namespace_ : "",
-		       q->name, q->why);
+		_cleanup_free_ char *line = xasprintf("quarantined: %s %s/%s: %s\n", q->resource->resource,
+						      q->namespace_ ? q->namespace_ : "", q->name, q->why);
+		strings_add(&lines, line);
 	}
+	return strings_join(&lines, "");
 }
 
 /* A server that still runs an older file calls every object current that this one would have rewritten. Where nobody may
@@ -145,10 +151,11 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 	rc = sweep_run(&options, &result, err);
 	screen_clear(&context->screen);
 	if (result) {
+		context->outcome = report_text(result);
 		if (o->json)
 			write_json(result, rc == 0 ? "Done" : "Stopped");
 		else
-			write_text(result);
+			fputs(context->outcome, stdout);
 		context->printed_document = true;
 	}
 	if (rc == 0 && result->quarantined > 0)

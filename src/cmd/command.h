@@ -14,6 +14,7 @@ struct command_context {
 	const char *kubeconfig_env, *home, *service_host, *service_port;
 	const char *invoked_as; /* "kube-rekey" or "kubectl rekey": for hints */
 	int signal;             /* that stopped the command; 0 */
+	char *outcome;          /* what the command came to, for people: owned; NULL */
 	bool printed_document;  /* with -o json: a document went out, an error needs none of its own */
 };
 struct command {

@@ -17,6 +17,7 @@
 #include "base/json_writer.h"
 #include "cmd/command.h"
 #include "cmd/complete.h"
+#include "cmd/last_words.h"
 
 #define ERROR_JSON_MAX (64u << 10)
 #define ALL_OF_A_CLUSTER (OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_CONFIG)
@@ -40,7 +41,8 @@ static const struct command commands[] = {
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM, cmd_rotate},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD,
+	 cmd_rotate},
 	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
 	{"resume", "[NAME]", "let it go on", "Changes the KeyRotation.", OPTIONS_OUTPUT | OPTIONS_API, cmd_resume},
@@ -49,8 +51,8 @@ static const struct command commands[] = {
 	 "again; and once the old key left a server.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ABORT, cmd_abort},
 	{"reencrypt", "", "rewrite objects under the write key, nothing else",
-	 "Rewrites objects unchanged. Safe to interrupt.", ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED,
-	 cmd_reencrypt},
+	 "Rewrites objects unchanged. Safe to interrupt.",
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED | OPTIONS_POD, cmd_reencrypt},
 	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now",
 	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM,
 	 cmd_gate},
@@ -62,10 +64,11 @@ static const struct command commands[] = {
 	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state "
 	 "directory. Safe "
 	 "to stop at any moment.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT | OPTIONS_SERVE, cmd_agent},
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT | OPTIONS_SERVE | OPTIONS_POD,
+	 cmd_agent},
 	{"controller", "", "direct the rotations that KeyRotation objects ask for",
 	 "Orders steps of agents, rewrites objects unchanged. Safe to stop at any moment.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD | OPTIONS_SERVE, cmd_controller},
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD | OPTIONS_SERVE | OPTIONS_POD, cmd_controller},
 	{"report", "[ROTATION]", "what a rotation proved, by which evidence, and what still holds the old key",
 	 "Changes nothing. Of one API server's rotations it reads what is kept in the state directory, of several's "
 	 "the "
@@ -147,19 +150,34 @@ static void print_error_json(const struct error *error)
 	json_writer_free(&w);
 }
 
-static void print_error(struct command_context *context, const struct error *error)
+/* "refused: MESSAGE", and a second line with the hint. New string. */
+static char *error_words(const struct error *error)
 {
 	enum error_code code = error_code(error);
 	const char *word = code == ERROR_REFUSED                                 ? "refused"
 			   : code == ERROR_DEADLINE || code == ERROR_INTERRUPTED ? "stopped"
 										 : "error";
+	const char *hint = error_hint(error);
+	return xasprintf("%s: %s%s%s\n", word, error_message(error), hint ? "\n  " : "", hint ? hint : "");
+}
+
+static void print_error(struct command_context *context, const struct error *error)
+{
+	_cleanup_free_ char *words = error_words(error);
 	screen_clear(&context->screen);
 	if (context->options.json && !context->printed_document)
 		print_error_json(error);
-	fprintf(stderr, "%s: %s", word, error_message(error));
-	if (error_hint(error))
-		fprintf(stderr, "\n  %s", error_hint(error));
-	fputc('\n', stderr);
+	fputs(words, stderr);
+}
+
+/* What Kubernetes shows of the container: the error, if that is how it ended, and what was done. */
+static void leave_last_words(const struct command_context *context, const struct error *error)
+{
+	_cleanup_free_ char *words = error ? error_words(error) : xstrdup("");
+	_cleanup_free_ char *text = xasprintf("%s%s", words, context->outcome ? context->outcome : "");
+	_cleanup_error_ failed = NULL;
+	if (last_words_write(context->options.termination_log, text, &failed) < 0)
+		fprintf(stderr, "note: no termination message was left: %s\n", error_message(failed));
 }
 
 static int run(struct command_context *context, const struct command *command, int argc, char **argv)
@@ -175,6 +193,8 @@ static int run(struct command_context *context, const struct command *command, i
 		rc = command->run(context, &error);
 	if (rc < 0)
 		print_error(context, error);
+	if (command->groups & OPTIONS_POD)
+		leave_last_words(context, error);
 	if (rc == -ERROR_INTERRUPTED && context->signal == SIGINT)
 		return 128 + SIGINT;
 	return rc < 0 ? error_exit_status(error_code(error)) : 0;
@@ -224,6 +244,7 @@ int main(int argc, char **argv, char **environment)
 	}
 	int status = run(&context, command, argc - 2, argv + 2);
 	options_free(&context.options);
+	free(context.outcome);
 	screen_free(&context.screen);
 	curl_global_cleanup();
 	return status;

@@ -177,6 +177,8 @@ static const struct option table[] = {
 	 "show a flight record (--record) instead of a cluster, and what is added to it"},
 	{"--no-open", NULL, KIND_FLAG, FIELD(no_open), OPTIONS_PAGE, NULL,
 	 "do not open a browser (it is opened where there is a display)"},
+	{"--termination-log", NULL, KIND_TEXT, FIELD(termination_log), OPTIONS_POD, "FILE",
+	 "where it says at the end what came of it (default: /dev/termination-log where that is, as in a pod)"},
 	{"--yes", NULL, KIND_FLAG, FIELD(yes), OPTIONS_CONFIRM, NULL, "do not ask"},
 };
 

@@ -27,6 +27,7 @@ enum option_group {
 	OPTIONS_WITHOUT = 1 << 18, /* a plan of something else than a rotation */
 	OPTIONS_REPORT = 1 << 19,  /* who signs a report, and what else is said beside it */
 	OPTIONS_PAGE = 1 << 20,    /* what the dashboard shows, and whether it is opened */
+	OPTIONS_POD = 1 << 21,     /* what is left of a container that ended */
 	OPTIONS_NONE = 1 << 30,    /* none but --help, which all have */
 };
 
@@ -50,6 +51,7 @@ struct options {
 	const char *provider, *kms_name, *kms_endpoint, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply,
 		*new_key_copy, *record, *state_dir;
 	const char *listen, *tls_cert, *tls_key;
+	const char *termination_log; /* NULL: where Kubernetes has it */
 	struct strings drop_keys;
 	bool open, probe;
 	const char *without_key;

@@ -112,6 +112,8 @@ void rotating_print_path(FILE *out, const struct path *path, int here)
 
 void rotating_print_report(struct command_context *context, const struct rotation_report *report, int rc)
 {
+	free(context->outcome);
+	context->outcome = rotation_report_text(report, false);
 	if (context->options.json) {
 		struct json_writer w = JSON_WRITER_INIT(REPORT_JSON_MAX);
 		rotation_report_write_json(report, &w);
@@ -120,10 +122,8 @@ void rotating_print_report(struct command_context *context, const struct rotatio
 			puts(text);
 		json_writer_free(&w);
 		context->printed_document = true;
-	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0) {
-		_cleanup_free_ char *text = rotation_report_text(report, false);
-		fputs(text, stdout);
-	}
+	} else if (rc == 0 || report->quarantine_count > 0 || report->remains.count > 0 || report->outside.count > 0)
+		fputs(context->outcome, stdout);
 	fflush(stdout);
 }
 

@@ -1,6 +1,7 @@
 """What `cmake --install` puts in place: the plugin, its manual page and completion, and the .deb."""
 
 import gzip
+import hashlib
 import os
 import pathlib
 import re
@@ -8,6 +9,8 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+
+import yaml
 
 from lib import parts
 from lib.product import binary
@@ -157,6 +160,57 @@ class Package(unittest.TestCase):
         subprocess.run(["cpack", "--config", BUILD / "CPackConfig.cmake", "-B", folder], cwd=BUILD, check=True, capture_output=True,
                        env={**os.environ, "SOURCE_DATE_EPOCH": "1764288000"})
         return next(pathlib.Path(folder).glob("*.deb"))
+
+
+class Krew(unittest.TestCase):
+    """The plugin's manifest against krew's own types and rules (kubernetes-sigs/krew: pkg/index/types.go and
+    pkg/index/validation/validate.go), and installed as krew does it."""
+
+    FIELDS = {  # a list: of each of its items; str: words
+        "apiVersion": str, "kind": str, "metadata": {"name": str},
+        "spec": {"version": str, "shortDescription": str, "description": str, "caveats": str, "homepage": str, "platforms": [{
+            "uri": str, "sha256": str, "selector": {"matchLabels": {"os": str, "arch": str}}, "bin": str,
+            "files": [{"from": str, "to": str}]}]},
+    }
+
+    def same(self, where, value, fields):
+        if fields is str:
+            self.assertTrue(isinstance(value, str) and value, where)
+        elif isinstance(fields, list):
+            self.assertTrue(value, where)
+            for each in value:
+                self.same(where + "[]", each, fields[0])
+        else:
+            self.assertEqual(set(value), set(fields), where)
+            for key, each in fields.items():
+                self.same(f"{where}.{key}", value[key], each)
+
+    def test_manifest(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="kube-rekey-krew-"))
+        self.addCleanup(shutil.rmtree, folder)
+        archive, url = folder / "kube-rekey.tar.gz", "https://releases.example/kube-rekey.tar.gz"
+        manifest = yaml.safe_load(run(ROOT / "scripts" / "krew", archive, url, BUILD))
+        self.same("", manifest, self.FIELDS)
+        self.assertEqual((manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"]),
+                         ("krew.googlecontainertools.github.com/v1alpha2", "Plugin", "rekey"))
+        self.assertRegex(manifest["spec"]["version"], r"^v\d+\.\d+\.\d+$")
+        self.assertLess(len(manifest["spec"]["shortDescription"]), 60)
+        platform = manifest["spec"]["platforms"][0]
+        self.assertEqual((platform["uri"], platform["sha256"]), (url, hashlib.sha256(archive.read_bytes()).hexdigest()))
+        self.assertRegex(platform["sha256"], "^[a-f0-9]{64}$")
+        self.install(folder, archive, platform)
+
+    def install(self, folder, archive, platform):
+        """The files that it names, and a link by the plugin's name to the one that is run."""
+        for name in ("unpacked", "plugin", "bin"):
+            (folder / name).mkdir()
+        run("tar", "-xf", archive, "-C", folder / "unpacked")
+        for each in platform["files"]:
+            shutil.copy(folder / "unpacked" / each["from"], folder / "plugin" / each["to"])
+        (folder / "bin" / "kubectl-rekey").symlink_to(folder / "plugin" / platform["bin"])
+        done = subprocess.run([parts.binary("kubectl"), "rekey", "version"], capture_output=True, text=True, timeout=60, check=True,
+                              env={**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"})
+        self.assertEqual(done.stdout, f"kube-rekey {VERSION}\n")
 
 
 if __name__ == "__main__":
