@@ -588,14 +588,18 @@ static enum sweep_wish wish(void *arg, struct throttle_options *speed)
  * the object as it is now. */
 static void finish_telling(struct controller *c)
 {
+	_cleanup_error_ failed = NULL;
 	_cleanup_json_ json = NULL;
 	int rc = 0;
 	while (rc == 0 && c->telling)
 		rc = loop_run_until(c->options->cluster->loop, &c->told, 0, NULL);
 	kube_custom_cancel(steal(c->telling));
 	const struct kube_custom_request request = read_request(c); /* of the rotation that was taken meanwhile */
-	if (rc == 0 && kube_custom_fetch(&c->options->cluster->kube, &request, &json, NULL) == 0)
+	if (rc == 0 && kube_custom_fetch(&c->options->cluster->kube, &request, &json, &failed) == 0)
 		(void)take_rotation(c, json);
+	if (failed)
+		controller_note(c, "what became of the rotation during the sweep was not read: %s",
+				error_message(failed));
 	c->told_at = 0; /* at once */
 }
 

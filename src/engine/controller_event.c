@@ -1,5 +1,5 @@
 /* Events about a KeyRotation, for kubectl describe: each phase as it begins, and what hinders the rotation once that
- * lasts. They are sent beside the rotation, which never waits for one: one that fails is counted, no more. */
+ * lasts. They are sent beside the rotation, which never waits for one: one that fails is counted, and the first one named. */
 #include "engine/controller_internal.h"
 
 #include <string.h>
@@ -17,8 +17,11 @@
 static void on_sent(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
 {
 	struct controller_event_call *slot = arg;
-	(void)status, (void)answer, (void)error;
+	(void)status, (void)answer;
 	slot->call = NULL;
+	if (rc < 0 && slot->controller->events.failed == 0)
+		controller_note(slot->controller, "an event was not told, and others may not be: %s",
+				error_message(*error));
 	slot->controller->events.sent += rc == 0;
 	slot->controller->events.failed += rc < 0;
 }

@@ -41,6 +41,7 @@ struct scraped {
 	struct apiserver_metrics metrics;
 	uint64_t at; /* when it was asked for */
 	bool good;
+	bool refused; /* it answers, and does not let us look: said once */
 };
 
 /* What keeps a rotation from going on though nothing stands in its way. */

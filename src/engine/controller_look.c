@@ -211,12 +211,18 @@ static bool still_holds(const struct controller *c, const char *url, const struc
 	       reported->last->status.process == process_of(&scraped->metrics);
 }
 
-static void scrape(struct kube *kube, struct scraped *ret)
+/* That a server is down is seen without a word; one that does not let us look says why. */
+static void scrape(const struct controller *c, struct kube *kube, struct scraped *ret)
 {
+	_cleanup_error_ failed = NULL;
 	apiserver_metrics_free(&ret->metrics);
 	ret->metrics = (struct apiserver_metrics){0};
 	ret->at = clock_monotonic();
-	ret->good = kube_scrape(kube, &ret->metrics, NULL, NULL) == 0;
+	int rc = kube_scrape(kube, &ret->metrics, NULL, &failed);
+	ret->good = rc == 0;
+	if (rc == -ERROR_AUTH && !ret->refused)
+		controller_note(c, "%s: %s", kube->name, error_message(failed));
+	ret->refused = rc == -ERROR_AUTH;
 }
 
 static void scrape_all(struct controller *c, const struct kube_identities *identities)
@@ -224,7 +230,7 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 	for (size_t i = 0; i < c->options->server_count; i++) {
 		struct scraped *scraped = &c->scraped[i];
 		if (!still_holds(c, c->options->servers[i]->name, scraped, identities))
-			scrape(c->options->servers[i], scraped);
+			scrape(c, c->options->servers[i], scraped);
 		if (scraped->good)
 			take_metrics(c, c->options->servers[i], scraped, identities);
 	}
