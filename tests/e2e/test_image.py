@@ -172,8 +172,7 @@ class Program(unittest.TestCase):
     def build(self, name):
         source = folder / name
         source.mkdir()
-        tracked = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, check=True).stdout
-        subprocess.run(["cpio", "-0pdm", "--quiet", source], cwd=ROOT, input=tracked, check=True)
+        subprocess.run(["git", "-C", ROOT, "checkout-index", "--all", f"--prefix={source}/"], check=True)
         made = source / "build"
         subprocess.run(["cmake", "-S", source, "--preset", "release", "-B", made, "-DKR_TESTS=OFF"], cwd=source, check=True, capture_output=True)
         subprocess.run(["cmake", "--build", made, "--target", "kube-rekey", "-j", str(os.cpu_count())], check=True, capture_output=True)

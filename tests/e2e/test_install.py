@@ -52,6 +52,17 @@ class Installed(unittest.TestCase):
                      "share/doc/kube-rekey/docs/reference.md", "share/doc/kube-rekey/copyright"):
             self.assertTrue((prefix / name).is_file(), name)
 
+    def test_last_words_where_kubernetes_looks_for_them(self):
+        """In /dev, as a pod has it: in a mount namespace of its own."""
+        with tempfile.NamedTemporaryFile("r") as log:
+            script = ("mount -t tmpfs none /mnt && for each in null zero random urandom; do touch /mnt/$each && mount --bind /dev/$each /mnt/$each "
+                      '|| exit 9; done; touch /mnt/termination-log && mount --bind "$1" /mnt/termination-log && mount --rbind /mnt /dev || exit 9; '
+                      'exec "$2" reencrypt --kubeconfig /nowhere')
+            done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", log.name, prefix / "bin" / "kube-rekey"],
+                                  capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, log.read()), (2, done.stderr))
+            self.assertIn("/nowhere", done.stderr)
+
     def test_versions_agree(self):
         """Of NEWS and of the Debian changelog."""
         self.assertTrue((ROOT / "NEWS").read_text().startswith(f"{VERSION} "))
