@@ -91,7 +91,7 @@ class Completion(unittest.TestCase):
 
     CASES = [  # words, what is offered of them
         (["ro"], ["rotate"]),
-        (["re"], ["resume", "reencrypt", "replay"]),
+        (["re"], ["resume", "reencrypt", "report", "replay"]),
         (["rotate", "--old-k"], ["--old-key"]),
         (["gate", ""], ["next", "drop"]),
         (["status", "-o", ""], ["json"]),
