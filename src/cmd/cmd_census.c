@@ -4,6 +4,7 @@
 
 #include "base/json_writer.h"
 #include "cmd/census_snapshot.h"
+#include "cmd/no_etcd.h"
 #include "cmd/present.h"
 
 #define CENSUS_JSON_MAX (64u << 20)
@@ -84,6 +85,8 @@ static int whole(struct command_context *context, const struct session *session,
 int cmd_census(struct command_context *context, struct error **err)
 {
 	_cleanup_session_ session = {0};
+	if (context->options.no_etcd)
+		return no_etcd_census(context, err);
 	if (context->options.snapshot)
 		return census_snapshot(context, err);
 	if (context->options.argument_count == 0 && context->options.namespaces.count > 0)

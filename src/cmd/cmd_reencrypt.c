@@ -3,9 +3,11 @@
 
 #include "base/clock.h"
 #include "base/json_writer.h"
+#include "cmd/no_etcd.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
 #include "cmd/session.h"
+#include "cmd/sweep_show.h"
 #include "engine/sweep.h"
 
 #define REENCRYPT_JSON_MAX (16u << 20)
@@ -40,60 +42,12 @@ static void write_json(const struct sweep_result *result, const char *outcome)
 	json_member_string(&w, "kind", "ReencryptReport");
 	json_member_u64(&w, "version", 1);
 	json_member_string(&w, "outcome", outcome);
-	json_key(&w, "resources");
-	json_array_begin(&w);
-	for (size_t i = 0; i < result->count; i++) {
-		const struct sweep_count *count = &result->counts[i];
-		json_object_begin(&w);
-		json_member_string(&w, "resource", count->resource->resource);
-		json_member_u64(&w, "objects", count->objects);
-		json_member_u64(&w, "rewritten", count->rewritten);
-		json_member_u64(&w, "skipped", count->skipped + count->current);
-		json_member_u64(&w, "conflicts", count->conflicts);
-		json_member_u64(&w, "gone", count->gone);
-		json_member_u64(&w, "quarantined", count->quarantined);
-		json_object_end(&w);
-	}
-	json_array_end(&w);
-	json_key(&w, "quarantined");
-	json_array_begin(&w);
-	for (size_t i = 0; i < result->quarantine_named; i++) {
-		const struct sweep_quarantined *q = &result->quarantine[i];
-		json_object_begin(&w);
-		json_member_string(&w, "resource", q->resource->resource);
-		json_member_string(&w, "namespace", q->namespace_ ? q->namespace_ : "");
-		json_member_string(&w, "name", q->name);
-		json_member_string(&w, "why", q->why);
-		json_object_end(&w);
-	}
-	json_array_end(&w);
+	sweep_show_json(&w, result);
 	json_object_end(&w);
 	const char *text = json_text(&w);
 	if (text)
 		puts(text);
 	json_writer_free(&w);
-}
-
-/* For people; new string. */
-static char *report_text(const struct sweep_result *result)
-{
-	_cleanup_strings_ lines = {0};
-	for (size_t i = 0; i < result->count; i++) {
-		const struct sweep_count *count = &result->counts[i];
-		_cleanup_free_ char *line = xasprintf(
-			"%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
-			count->resource->resource, (unsigned long long)count->objects,
-			(unsigned long long)count->rewritten, (unsigned long long)(count->current + count->skipped),
-			(unsigned long long)count->gone, (unsigned long long)count->quarantined);
-		strings_add(&lines, line);
-	}
-	for (size_t i = 0; i < result->quarantine_named; i++) {
-		const struct sweep_quarantined *q = &result->quarantine[i];
-		_cleanup_free_ char *line = xasprintf("quarantined: %s %s/%s: %s\n", q->resource->resource,
-						      q->namespace_ ? q->namespace_ : "", q->name, q->why);
-		strings_add(&lines, line);
-	}
-	return strings_join(&lines, "");
 }
 
 /* A server that still runs an older file calls every object current that this one would have rewritten. Where nobody may
@@ -127,6 +81,8 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 	_cleanup_(sweep_result_freep) struct sweep_result *result = NULL;
 	_cleanup_free_ const struct kube_resource **resources = NULL;
 	size_t count = 0;
+	if (o->no_etcd)
+		return no_etcd_reencrypt(context, err);
 	int rc = session_open(context, 0, &session, err);
 	if (rc == 0)
 		rc = choose(o, &session, &resources, &count, err);
@@ -151,7 +107,7 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 	rc = sweep_run(&options, &result, err);
 	screen_clear(&context->screen);
 	if (result) {
-		context->outcome = report_text(result);
+		context->outcome = sweep_text(result);
 		if (o->json)
 			write_json(result, rc == 0 ? "Done" : "Stopped");
 		else

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "cmd/fleet_rotate.h"
+#include "cmd/no_etcd.h"
 #include "cmd/rotating.h"
 
 #define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
@@ -106,6 +107,8 @@ int cmd_rotate(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_session_ session = {0};
+	if (o->no_etcd)
+		return no_etcd_rotate(context, err);
 	int rc = check_confirmable(context, err);
 	if (rc == 0)
 		rc = session_open(context, SESSION_ETCD | SESSION_CONFIG | SESSION_AGENTS, &session, err);

@@ -3,6 +3,7 @@
 
 #include "base/json_writer.h"
 #include "cmd/fleet_status.h"
+#include "cmd/no_etcd.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
 #include "engine/kms_look.h"
@@ -260,6 +261,8 @@ int cmd_status(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_session_ session = {0};
+	if (o->no_etcd)
+		return no_etcd_status(context, err);
 	if (o->argument_count > 1)
 		return error_set(err, ERROR_USAGE, "status takes the name of one KeyRotation");
 	int rc = session_open(context, SESSION_ETCD | SESSION_AGENTS, &session, err);

@@ -24,9 +24,9 @@
 
 static const struct command commands[] = {
 	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM, cmd_status},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_NO_ETCD, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP | OPTIONS_OPEN, cmd_census},
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP | OPTIONS_OPEN | OPTIONS_NO_ETCD | OPTIONS_PACE, cmd_census},
 	{"needs", "KEY",
 	 "whether a cluster or a backup still needs a key (aescbc/key1, kms/vault, or a KMS's key ID): before it is "
 	 "destroyed",
@@ -41,7 +41,7 @@ static const struct command commands[] = {
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD,
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD | OPTIONS_NO_ETCD,
 	 cmd_rotate},
 	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
@@ -52,7 +52,7 @@ static const struct command commands[] = {
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ABORT, cmd_abort},
 	{"reencrypt", "", "rewrite objects under the write key, nothing else",
 	 "Rewrites objects unchanged. Safe to interrupt.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED | OPTIONS_POD, cmd_reencrypt},
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_SPEED | OPTIONS_POD | OPTIONS_NO_ETCD, cmd_reencrypt},
 	{"gate", "next|drop", "whether the step from the present configuration to --to FILE is allowed now",
 	 "Changes nothing but its canary.", ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM,
 	 cmd_gate},

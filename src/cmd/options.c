@@ -70,12 +70,16 @@ static const struct option table[] = {
 	 "a namespace; repeatable (default: all)"},
 	{"--all-namespaces", "-A", KIND_FLAG, FIELD(all_namespaces), OPTIONS_SELECT, NULL,
 	 "all namespaces (the default)"},
-	{"--mode", NULL, KIND_TEXT, FIELD(mode), OPTIONS_SPEED, "replace|patch",
-	 "replace: read and put back; patch: an empty patch, no value enters the process (default: replace)"},
-	{"--qps", NULL, KIND_NUMBER, FIELD(qps), OPTIONS_SPEED, "N", "writes per second (default: 50; 0: full speed)"},
-	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED, "N",
-	 "writes at once, 1 to 64 (default: 16)"},
-	{"--deadline", NULL, KIND_DURATION, FIELD(deadline), OPTIONS_SPEED, "DURATION",
+	{"--no-etcd", NULL, KIND_FLAG, FIELD(no_etcd), OPTIONS_NO_ETCD, NULL,
+	 "etcd cannot be reached (EKS, AKS, GKE): what the API alone can show, a weaker proof and called so"},
+	{"--mode", NULL, KIND_TEXT, FIELD(mode), OPTIONS_SPEED, "replace|patch|force",
+	 "replace: read and put back; patch: an empty patch, no value enters the process; force (reencrypt --no-etcd): "
+	 "an annotation makes it a write, where a KMS never changes its key ID (default: replace)"},
+	{"--qps", NULL, KIND_NUMBER, FIELD(qps), OPTIONS_SPEED | OPTIONS_PACE, "N",
+	 "writes per second, and reads where objects are read one by one (default: 50; 0: full speed)"},
+	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED | OPTIONS_PACE, "N",
+	 "of them at once, 1 to 64 (default: 16)"},
+	{"--deadline", NULL, KIND_DURATION, FIELD(deadline), OPTIONS_SPEED | OPTIONS_PACE, "DURATION",
 	 "stop after this time with exit code 4; the same command goes on"},
 	{"--provider", NULL, KIND_TEXT, FIELD(provider), OPTIONS_ROTATE, "aescbc|aesgcm|secretbox|kms",
 	 "kind of the new key (default: the old key's)"},
@@ -264,7 +268,9 @@ static int check(struct options *o, unsigned groups, struct error **err)
 		"-o", o->output,
 		rows ? (const char *const[]){"table", "json", "csv", NULL} : (const char *const[]){"json", NULL}, err);
 	if (rc == 0)
-		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", NULL}, err);
+		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", "force", NULL}, err);
+	if (rc == 0 && text_equal(o->mode, "force") && !o->no_etcd)
+		rc = error_set(err, ERROR_USAGE, "--mode force is for reencrypt --no-etcd");
 	if (rc == 0)
 		rc = check_one_of("--target", o->target,
 				  (const char *const[]){"auto", "file", "agents", "manual", NULL}, err);

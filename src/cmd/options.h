@@ -28,6 +28,8 @@ enum option_group {
 	OPTIONS_REPORT = 1 << 19,  /* who signs a report, and what else is said beside it */
 	OPTIONS_PAGE = 1 << 20,    /* what the dashboard shows, and whether it is opened */
 	OPTIONS_POD = 1 << 21,     /* what is left of a container that ended */
+	OPTIONS_NO_ETCD = 1 << 22, /* nothing but the API can be reached */
+	OPTIONS_PACE = 1 << 23,    /* how fast and how long objects are read one by one */
 	OPTIONS_NONE = 1 << 30,    /* none but --help, which all have */
 };
 
@@ -58,7 +60,7 @@ struct options {
 	const char *contexts; /* names of them, or a pattern (check) */
 	bool drop_identity, renew_dek, follow_kms, compact, allow_aesgcm;
 	const char *name; /* of a KeyRotation */
-	bool no_wait, promote_old_key;
+	bool no_wait, promote_old_key, no_etcd;
 	/* what check is asked beyond its own questions */
 	const char *backup, *require_provider, *expect_key_id;
 	struct strings require_resources;

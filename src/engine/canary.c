@@ -77,11 +77,11 @@ static char *object_body(const char *kind, const char *name)
 			 is_secret ? "Secret" : "ConfigMap", name, is_secret ? "stringData" : "data", hex);
 }
 
-static int make_namespace(const struct canary_options *o, const char *query, struct error **err)
+static int make_namespace(struct kube *kube, const char *query, struct error **err)
 {
 	_cleanup_free_ char *path = xasprintf(NAMESPACES "%s", query);
 	_cleanup_error_ failed = NULL;
-	int rc = kube_call(o->kube, "POST", path,
+	int rc = kube_call(kube, "POST", path,
 			   "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" CANARY_NAMESPACE
 			   "\",\"labels\":{\"app.kubernetes.io/managed-by\":\"kube-rekey\"}}}",
 			   NULL, NULL, &failed);
@@ -92,30 +92,28 @@ static int make_namespace(const struct canary_options *o, const char *query, str
 }
 
 /* The namespace is there where the manifests were applied, and then we may have no right to make one. */
-static int make_object(const struct canary_options *o, const char *collection, const char *body, cJSON **ret,
-		       struct error **err)
+static int make_object(struct kube *kube, const char *collection, const char *body, cJSON **ret, struct error **err)
 {
-	int rc = kube_call(o->kube, "POST", collection, body, NULL, ret, err);
+	int rc = kube_call(kube, "POST", collection, body, NULL, ret, err);
 	if (rc != -ERROR_NOT_FOUND)
 		return rc;
 	error_clear(err);
-	rc = make_namespace(o, "", err);
-	return rc < 0 ? rc : kube_call(o->kube, "POST", collection, body, NULL, ret, err);
+	rc = make_namespace(kube, "", err);
+	return rc < 0 ? rc : kube_call(kube, "POST", collection, body, NULL, ret, err);
 }
 
 /* Updates the object, or makes it (with its namespace) the first time. */
-static int put_object(const struct canary_options *o, const char *kind, const char *name, uint64_t *ret_revision,
-		      struct error **err)
+static int put_object(struct kube *kube, const char *kind, const char *name, uint64_t *ret_revision, struct error **err)
 {
 	_cleanup_free_ char *collection = xasprintf(NAMESPACES "/" CANARY_NAMESPACE "/%s", kind);
 	_cleanup_free_ char *path = xasprintf("%s/%s", collection, name);
 	_cleanup_free_ char *body = object_body(kind, name);
 	_cleanup_json_ answer = NULL;
 	_cleanup_error_ failed = NULL;
-	int rc = kube_call(o->kube, "PATCH", path, body, "application/merge-patch+json", &answer, &failed);
+	int rc = kube_call(kube, "PATCH", path, body, "application/merge-patch+json", &answer, &failed);
 	if (rc == -ERROR_NOT_FOUND) {
 		error_clear(&failed);
-		rc = make_object(o, collection, body, &answer, &failed);
+		rc = make_object(kube, collection, body, &answer, &failed);
 	}
 	if (rc < 0)
 		return error_set(err, error_code(failed), "canary %s/%s: %s", CANARY_NAMESPACE, name,
@@ -211,7 +209,7 @@ int canary_put(const struct canary_options *o, struct canary_mark ret[static CAN
 			continue;
 		struct canary_mark *mark = &ret[count++];
 		*mark = (struct canary_mark){.resource = kinds[k], .name = object_name(o->server)};
-		int rc = put_object(o, kinds[k], mark->name, &mark->revision, err);
+		int rc = put_object(o->kube, kinds[k], mark->name, &mark->revision, err);
 		if (rc < 0) {
 			canary_marks_free(ret, count);
 			return rc;
@@ -254,7 +252,7 @@ int canary_try(const struct canary_options *o, struct error **err)
 	_cleanup_error_ missing = NULL;
 	/* Nothing can be tried in a namespace that is not there yet: try to make that instead. */
 	if (kube_call(o->kube, "GET", get, NULL, NULL, NULL, &missing) < 0)
-		return make_namespace(o, "?dryRun=All", err);
+		return make_namespace(o->kube, "?dryRun=All", err);
 	for (size_t k = 0; k < ELEMENTS(kinds); k++) {
 		if (!wanted(o->path, kinds[k]))
 			continue;
@@ -269,15 +267,25 @@ int canary_try(const struct canary_options *o, struct error **err)
 	return 0;
 }
 
+int canary_touch(struct kube *kube, const char *server, const char *kind, struct error **err)
+{
+	_cleanup_free_ char *name = object_name(server);
+	uint64_t revision;
+	return put_object(kube, kind, name, &revision, err);
+}
+
+int canary_remove(struct kube *kube, const char *server, const char *kind, struct error **err)
+{
+	_cleanup_free_ char *name = object_name(server);
+	_cleanup_free_ char *path = xasprintf(NAMESPACES "/" CANARY_NAMESPACE "/%s/%s", kind, name);
+	return error_forgive(err, kube_call(kube, "DELETE", path, NULL, NULL, NULL, err), ERROR_NOT_FOUND);
+}
+
 int canary_delete(const struct canary_options *o, struct error **err)
 {
-	_cleanup_free_ char *name = object_name(o->server);
 	for (size_t k = 0; k < ELEMENTS(kinds); k++) {
-		_cleanup_free_ char *path = xasprintf(NAMESPACES "/" CANARY_NAMESPACE "/%s/%s", kinds[k], name);
-		int rc = wanted(o->path, kinds[k]) ? kube_call(o->kube, "DELETE", path, NULL, NULL, NULL, err) : 0;
-		if (rc == -ERROR_NOT_FOUND)
-			error_clear(err);
-		else if (rc < 0)
+		int rc = wanted(o->path, kinds[k]) ? canary_remove(o->kube, o->server, kinds[k], err) : 0;
+		if (rc < 0)
 			return rc;
 	}
 	return 0;

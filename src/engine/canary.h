@@ -38,6 +38,10 @@ _must_check_ int canary_put(const struct canary_options *options, struct canary_
 _must_check_ int canary_find(const struct canary_options *options, const struct canary_mark *marks, size_t count,
 			     int expect_step, int *ret_step, struct error **err);
 void canary_marks_free(struct canary_mark *marks, size_t count); /* the names */
+/* One of a kind ("secrets", "configmaps") where no configuration is known: whoever has the server's counters sees by them
+ * which key wrote it. */
+_must_check_ int canary_touch(struct kube *kube, const char *server, const char *kind, struct error **err);
+_must_check_ int canary_remove(struct kube *kube, const char *server, const char *kind, struct error **err);
 /* Server-side dry run of the same writes. */
 _must_check_ int canary_try(const struct canary_options *options, struct error **err);
 /* Deletes the objects of `server`; the empty namespace stays: deleting it is a controller's work that a rotation

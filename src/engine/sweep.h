@@ -89,7 +89,9 @@ struct sweep_options {
 	/* Instead of listing: exactly these (what a census named), each read first. */
 	const struct sweep_object *named;
 	size_t named_count;
-	enum sweep_mode mode;          /* custom resources, and those that take no update, are always patched */
+	enum sweep_mode mode; /* custom resources, and those that take no update, are always patched */
+	/* Patched with this as an annotation (KUBE_MARK): each is a write, whatever is stored. NULL: nothing is changed. */
+	const char *mark;
 	struct throttle_options speed; /* of all requests for single objects */
 	uint64_t deadline;             /* monotonic; 0: none. Passing it: -ERROR_DEADLINE, resumable */
 	/* Of each resource: objects whose resourceVersion is above this were written after convergence and settling, and are

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "engine/sweep.h"
+#include "engine/sweep_judge.h"
 #include "engine/sweep_tally.h"
 
 #define SWEEP_WRITE_TIMEOUT (60 * NS_PER_S)
@@ -153,28 +154,6 @@ void sweep_queue_free(struct sweep_queue *queue);
 bool sweep_is_patched(const struct sweep_options *options, const struct kube_resource *resource);
 /* Starts what the throttle allows; *ret_again: when to try again. */
 void sweep_write_pump(struct sweep *sweep, uint64_t now, uint64_t *ret_again);
-
-/* --- sweep_judge.c --- */
-enum sweep_verdict {
-	SWEEP_DONE,
-	SWEEP_GONE,
-	SWEEP_CONFLICT, /* read again, then write */
-	SWEEP_LOAD,     /* nothing was done; the server has too much to do */
-	SWEEP_AWAY,     /* likewise, or its outcome is unknown: read again when it is back */
-	SWEEP_ERROR,    /* 500: load or this object alone; read again */
-	SWEEP_FAULT,    /* this object alone; a few more tries */
-	SWEEP_REFUSED,  /* final, in the server's words */
-	SWEEP_FATAL,    /* no other object will fare better */
-};
-struct sweep_answer {
-	int rc;
-	unsigned status;
-	bool sent;
-	const char *message;
-};
-enum sweep_verdict sweep_judge(const struct sweep_answer *answer);
-/* The server's words out of an error's message ("update secrets a/b: 422 Invalid: words"): points into it. */
-const char *sweep_words(const char *message);
 
 /* --- sweep_quota.c --- */
 void sweep_quota_init(struct sweep *sweep);

@@ -68,7 +68,7 @@ static void again_at(struct sweep_item *item, uint64_t due)
 
 bool sweep_is_patched(const struct sweep_options *options, const struct kube_resource *resource)
 {
-	if (resource->custom || !resource->can_update)
+	if (resource->custom || !resource->can_update || options->mark != NULL)
 		return true;
 	return options->mode == SWEEP_PATCH && resource->can_patch;
 }
@@ -364,7 +364,7 @@ static void start(struct sweep_item *item, uint64_t now)
 				on_read, item);
 	else if (item->by_patch)
 		kube_patch_start(kube, item->resource, item->namespace_, item->name, item->uid, item->resource_version,
-				 SWEEP_WRITE_TIMEOUT, on_write, item);
+				 sweep->options->mark, SWEEP_WRITE_TIMEOUT, on_write, item);
 	else
 		kube_put_start(kube, item->resource, item->namespace_, item->name, item->object, SWEEP_WRITE_TIMEOUT,
 			       on_write, item);

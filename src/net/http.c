@@ -1001,6 +1001,15 @@ const struct http_counts *http_client_counts(const struct http_client *client)
 	return &client->counts;
 }
 
+static bool has_connected(const struct http_call *call)
+{
+	long opened = 0;
+
+	if (call->slot != NULL)
+		curl_easy_getinfo(call->slot->easy, CURLINFO_NUM_CONNECTS, &opened);
+	return opened > 0;
+}
+
 /* The easy handle is out of the CURLM. */
 static void call_finish(struct http_call *call, CURLcode code)
 {
@@ -1017,6 +1026,7 @@ static void call_finish(struct http_call *call, CURLcode code)
 	result.grpc_message = answer->grpc_message ? answer->grpc_message : "";
 	result.peer_process_start = answer->process_start ? answer->process_start : "";
 	result.elapsed = loop_now(call->client->loop) - call->started;
+	result.connected = has_connected(call);
 	result.body = &call->body;
 	count(&call->client->counts, &result);
 	call_detach(call);

@@ -92,6 +92,7 @@ struct http_result {
 	struct error *error;      /* set when rc < 0; the call owns it, unless on_done takes it and leaves NULL */
 	unsigned status;          /* 0 without an answer */
 	bool sent;                /* the request left us at least in part: a write's outcome is unknown when rc < 0 */
+	bool connected;           /* a connection was opened for it: another server may have answered than before */
 	uint64_t retry_after;     /* ns from a Retry-After header in seconds (capped at 1 h); 0 without one */
 	const char *content_type; /* "" without one; lower case, parameters kept */
 	int grpc_status;          /* -1 without one; from headers or trailers */

@@ -424,7 +424,7 @@ static void test_patch(void **state)
 
 	(void)state;
 	PLAY(protobuf(&reply));
-	kube_patch_start(&kube, &secrets, "team-a", "db", "u-db", "7", 0, on_written, &written);
+	kube_patch_start(&kube, &secrets, "team-a", "db", "u-db", "7", NULL, 0, on_written, &written);
 	wait_for(&written.done);
 	assert_ok(written.rc, written.error);
 	assert_string_equal(server.seen[0].method, "PATCH");

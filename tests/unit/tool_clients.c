@@ -268,7 +268,7 @@ static void pass_next(struct pass *pass)
 			pass->queue_end = &pass->queue;
 		pass->in_flight++;
 		job->call = pass->patch ? kube_patch_start(pass->kube, pass->resource, job->namespace_, job->name,
-							   job->uid, job->version, 0, on_written, job)
+							   job->uid, job->version, NULL, 0, on_written, job)
 					: kube_put_start(pass->kube, pass->resource, job->namespace_, job->name,
 							 job->object, 0, on_written, job);
 	}

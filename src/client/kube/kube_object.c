@@ -109,7 +109,7 @@ struct kube_write_call *kube_put_start(struct kube *kube, const struct kube_reso
 
 struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_resource *resource,
 					 const char *namespace_, const char *name, const char *uid,
-					 const char *resource_version, uint64_t timeout,
+					 const char *resource_version, const char *mark, uint64_t timeout,
 					 void (*on_done)(void *arg, struct kube_write_result *result), void *arg)
 {
 	struct kube_write_call *call = xcalloc(1, sizeof(*call));
@@ -120,6 +120,12 @@ struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_re
 	json_object_begin(&w);
 	json_member_string(&w, "uid", uid);
 	json_member_string(&w, "resourceVersion", resource_version);
+	if (mark != NULL) {
+		json_key(&w, "annotations");
+		json_object_begin(&w);
+		json_member_string(&w, KUBE_MARK, mark);
+		json_object_end(&w);
+	}
 	json_object_end(&w);
 	json_object_end(&w);
 	/* Both come from a list, whose reader has capped them. */
@@ -174,7 +180,8 @@ static void on_read_done(void *arg, struct http_result *http)
 {
 	struct kube_read_call *call = arg;
 	_cleanup_free_ char *doing = xasprintf("get %s", call->object);
-	struct kube_read_result result = {.status = http->status, .uid = "", .resource_version = ""};
+	struct kube_read_result result = {
+		.status = http->status, .connected = http->connected, .uid = "", .resource_version = ""};
 	struct kube_outcome outcome;
 
 	result.rc = kube_judge(call->kube, doing, call->object, KUBE_PROTOBUF, http, &outcome, &result.error);

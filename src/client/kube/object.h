@@ -74,10 +74,12 @@ struct kube_write_call;
 struct kube_write_call *kube_put_start(struct kube *kube, const struct kube_resource *resource, const char *namespace_,
 				       const char *name, const struct secret *object, uint64_t timeout,
 				       void (*on_done)(void *arg, struct kube_write_result *result), void *arg);
-/* The empty merge patch with uid and resourceVersion. */
+/* The empty merge patch with uid and resourceVersion; `mark` not NULL: with KUBE_MARK as an annotation, so that it is a
+ * write whatever is stored. */
+#define KUBE_MARK "kube-rekey.dev/rewritten"
 struct kube_write_call *kube_patch_start(struct kube *kube, const struct kube_resource *resource,
 					 const char *namespace_, const char *name, const char *uid,
-					 const char *resource_version, uint64_t timeout,
+					 const char *resource_version, const char *mark, uint64_t timeout,
 					 void (*on_done)(void *arg, struct kube_write_result *result), void *arg);
 void kube_write_cancel(struct kube_write_call *call); /* NULL is fine; what was sent is not taken back */
 
@@ -89,6 +91,7 @@ struct kube_read_result {
 	struct secret *object; /* may be stolen; NULL in metadata mode */
 	const char *uid, *resource_version;
 	unsigned status;
+	bool connected; /* a connection was opened for it */
 	uint64_t retry_after;
 	bool reinitializing;
 };

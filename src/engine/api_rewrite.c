@@ -1,0 +1,448 @@
+#include "engine/api_rewrite.h"
+
+#include "base/clock.h"
+
+struct run {
+	const struct api_rewrite_options *o;
+	struct api_rewrite *made;
+	uint64_t hurried;
+	uint64_t adopted_at; /* since when every server was seen to write with the present keys */
+};
+
+static void add(struct strings *list, char *text)
+{
+	strings_add(list, text);
+	free(text);
+}
+
+static void note(const struct run *r, const char *text)
+{
+	if (r->o->on_note)
+		r->o->on_note(r->o->arg, text);
+}
+
+/* --- what servers write with --- */
+
+/* Whether every resource has one write key on all servers, as far as they show it; why not. */
+static int check_write_keys(const struct run *r, bool *ret_proved, char **ret_why)
+{
+	*ret_proved = true;
+	for (size_t i = 0; i < r->o->resource_count; i++) {
+		_cleanup_write_key_ key = {0};
+		const char *name = r->o->resources[i]->resource;
+		api_write_key_of(r->o->servers, name, &key);
+		if (key.differs) {
+			*ret_why = xasprintf("%s: %s", name, key.why);
+			*ret_proved = false;
+			return -ERROR_REFUSED;
+		}
+		if (*ret_proved && (!key.known || key.unproved.count > 0)) {
+			_cleanup_free_ char *who = strings_join(&key.unproved, ", ");
+			*ret_why = xasprintf("%s: %s", name, key.known ? who : key.why);
+			*ret_proved = false;
+		}
+	}
+	return 0;
+}
+
+static int write_canaries(struct run *r, bool *ret_proved, char **ret_why, struct error **err)
+{
+	_cleanup_strings_ troubles = {0};
+	*ret_proved = false;
+	*ret_why = NULL;
+	if (r->o->servers->metrics_why)
+		return 0;
+	int rc = api_canaries_write(r->o->servers, r->o->resources, r->o->resource_count, &troubles, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < troubles.count; i++)
+		if (!strings_has(&r->made->weaker, troubles.items[i]))
+			strings_add(&r->made->weaker, troubles.items[i]);
+	rc = check_write_keys(r, ret_proved, ret_why);
+	if (rc == 0)
+		return 0;
+	/* One server undoes what another one does. */
+	rc = error_set(err, ERROR_REFUSED, "%s", *ret_why);
+	error_set_hint(err, "nothing was rewritten: wait until every server writes with the same key");
+	return rc;
+}
+
+/* --- waiting for a key of a KMS --- */
+
+static int pause_until(const struct run *r, uint64_t until, const char *text, struct error **err)
+{
+	const bool never = false;
+	const uint64_t deadline = r->o->deadline;
+	if (r->o->on_wait)
+		r->o->on_wait(r->o->arg, text);
+	if (deadline != 0 && loop_now(r->o->cluster->loop) >= deadline)
+		return error_set(err, ERROR_DEADLINE, "the deadline passed: %s", text);
+	return error_forgive(
+		err,
+		loop_run_until(r->o->cluster->loop, &never, deadline != 0 && deadline < until ? deadline : until, err),
+		ERROR_DEADLINE);
+}
+
+/* Makes each server ask its KMS. Whatever it answers: the canary tells. */
+static void hurry(struct run *r)
+{
+	uint64_t now = loop_now(r->o->cluster->loop);
+	if (r->hurried && now < r->hurried + API_HURRY)
+		return;
+	r->hurried = now;
+	for (size_t i = 0; i < r->o->servers->server_count; i++) {
+		struct api_lane *lane = api_servers_lane(r->o->servers, i);
+		if (lane)
+			(void)!kube_call(&lane->kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+	}
+}
+
+static int read_all(struct run *r, struct api_census **ret, struct error **err)
+{
+	const struct api_census_options options = {.servers = r->o->servers,
+						   .resources = r->o->resources,
+						   .resource_count = r->o->resource_count,
+						   .speed = r->o->speed,
+						   .deadline = r->o->deadline,
+						   .on_progress = r->o->on_read,
+						   .arg = r->o->arg};
+	return api_census_take(&options, ret, err);
+}
+
+static void remember_old_keys(struct run *r, const struct api_census *census)
+{
+	for (size_t i = 0; i < census->resource_count; i++) {
+		const struct api_census_resource *resource = &census->resources[i];
+		for (size_t k = 0; k < resource->keys.count; k++) {
+			char *label = storage_key_label(&resource->keys.items[k]);
+			if (strings_has(&r->made->old_keys, label))
+				free(label);
+			else
+				add(&r->made->old_keys, label);
+		}
+	}
+}
+
+/* A key ID moves in the KMS: seen as what is named, long before an idle server writes with it. */
+static bool has_moved(const struct run *r)
+{
+	for (size_t i = 0; i < r->o->resource_count; i++) {
+		_cleanup_write_key_ key = {0};
+		api_write_key_of(r->o->servers, r->o->resources[i]->resource, &key);
+		_cleanup_free_ char *label = key.known ? storage_key_label(&key.key) : NULL;
+		if (key.differs || (label && !strings_has(&r->made->old_keys, label)))
+			return true;
+	}
+	return false;
+}
+
+static int check_followable(const struct run *r, struct error **err)
+{
+	if (r->o->servers->metrics_why) {
+		int rc = error_set(err, ERROR_REFUSED, "which key is in force cannot be seen: %s",
+				   r->o->servers->metrics_why);
+		error_set_hint(err, "kube-rekey reencrypt --no-etcd rewrites, and proves by resourceVersions alone");
+		return rc;
+	}
+	for (size_t i = 0; i < r->o->servers->server_count; i++)
+		if (r->o->servers->servers[i].metrics.key_id_count > 0)
+			return 0;
+	return error_set(
+		err, ERROR_REFUSED,
+		"no server names a KMS v2 key, and without etcd and the servers' files no other key can be rotated");
+}
+
+static int await_move(struct run *r, struct error **err)
+{
+	bool news = false;
+	_cleanup_(api_census_freep) struct api_census *census = NULL;
+	int rc = check_followable(r, err);
+	if (rc == 0)
+		rc = read_all(r, &census, err);
+	if (rc < 0)
+		return rc;
+	remember_old_keys(r, census);
+	if (census->stale_min > 0 || census->unreadable_count > 0)
+		return 0;
+	while (rc == 0 && !has_moved(r)) {
+		rc = pause_until(r, loop_now(r->o->cluster->loop) + API_LOOK,
+				 "waits for the KMS to name another key: change it there now", err);
+		hurry(r);
+		if (rc == 0)
+			rc = api_servers_scrape(r->o->servers, &news, err);
+	}
+	return rc;
+}
+
+static int await_adoption(struct run *r, struct error **err)
+{
+	for (;;) {
+		_cleanup_free_ char *why = NULL;
+		_cleanup_error_ differ = NULL;
+		bool proved;
+		int rc = write_canaries(r, &proved, &why, &differ);
+		if (rc < 0 && rc != -ERROR_REFUSED) {
+			*err = steal(differ);
+			return rc;
+		}
+		if (rc == 0 && proved) {
+			r->adopted_at = loop_now(r->o->cluster->loop);
+			return 0;
+		}
+		hurry(r);
+		_cleanup_free_ char *text = xasprintf("waits until every server writes with the new key: %s",
+						      why ? why : error_message(differ));
+		rc = pause_until(r, loop_now(r->o->cluster->loop) + API_LOOK, text, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int settle(const struct run *r, struct error **err)
+{
+	uint64_t until = r->adopted_at + r->o->settle;
+	while (loop_now(r->o->cluster->loop) < until) {
+		int rc = pause_until(r, until, "settles: what was sealed under the key before may still land", err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* --- rewriting --- */
+
+static int pass(struct run *r, enum sweep_mode mode, const char *mark, struct sweep_result **ret, struct error **err)
+{
+	struct sweep_options options = {.loop = r->o->cluster->loop,
+					.kube = &r->o->cluster->kube,
+					.resources = r->o->resources,
+					.resource_count = r->o->resource_count,
+					.mode = mode,
+					.mark = mark,
+					.speed = r->o->speed,
+					.deadline = r->o->deadline,
+					.on_progress = r->o->on_sweep,
+					.on_note = r->o->on_note,
+					.arg = r->o->arg};
+	/* Over connections of its own: a balancer may lead them to other servers than those of the pass before. */
+	http_client_disconnect(r->o->cluster->http);
+	return sweep_run(&options, ret, err);
+}
+
+static int check_quarantine(const struct sweep_result *result, struct error **err)
+{
+	if (result->quarantined == 0)
+		return 0;
+	const struct sweep_quarantined *first = &result->quarantine[0];
+	return error_set(err, ERROR_FINDING, "%llu objects could not be rewritten, for example %s %s%s%s: %s",
+			 (unsigned long long)result->quarantined, first->resource->resource, first->namespace_,
+			 *first->namespace_ ? "/" : "", first->name, first->why);
+}
+
+/* Patches with nothing, until nothing moves. A first pass that moved nothing was that already. */
+static int prove_by_versions(struct run *r, struct error **err)
+{
+	struct api_rewrite *made = r->made;
+	made->quiet = made->sweep->rewritten == 0;
+	made->quiet_objects = made->sweep->objects;
+	for (made->passes = 0; !made->quiet && made->passes < API_PASSES_MAX; made->passes++) {
+		_cleanup_(sweep_result_freep) struct sweep_result *result = NULL;
+		int rc = pass(r, SWEEP_PATCH, NULL, &result, err);
+		if (rc == 0)
+			rc = check_quarantine(result, err);
+		if (rc < 0)
+			return rc;
+		made->quiet = result->rewritten == 0;
+		made->quiet_objects = result->objects;
+	}
+	if (made->quiet)
+		return 0;
+	int rc = error_set(err, ERROR_FINDING,
+			   "objects go on moving, in each of %u passes: two servers write with two keys",
+			   made->passes + 1);
+	error_set_hint(err,
+		       "each undoes what was rewritten through the other: wait until all have the same configuration");
+	return rc;
+}
+
+/* --- what is said of it --- */
+
+static void tell_servers(struct run *r)
+{
+	const struct api_servers *s = r->o->servers;
+	if (s->metrics_why) {
+		add(&r->made->weaker,
+		    xasprintf("no server can be told from another, and no key seen: %s", s->metrics_why));
+		return;
+	}
+	if (s->leases_why)
+		add(&r->made->weaker, xasprintf("how many API servers there are is not known (%zu were met): %s",
+						s->server_count, s->leases_why));
+	for (size_t i = 0; i < s->server_count; i++)
+		if (!s->servers[i].live && !s->servers[i].reached)
+			add(&r->made->weaker,
+			    xasprintf("%s has not renewed its Lease for a minute and was not asked: when it starts, it "
+				      "reads its configuration anew",
+				      s->servers[i].name));
+}
+
+static void tell_keys(struct run *r)
+{
+	for (size_t i = 0; i < r->made->census->resource_count; i++) {
+		const struct api_census_resource *resource = &r->made->census->resources[i];
+		char *label = storage_key_label(&resource->write_key.key);
+		add(&r->made->evidence, xasprintf("fromStorage: %llu %s were read one by one, and each was counted "
+						  "under %s by the server that "
+						  "was asked (%llu reads of others beside)",
+						  (unsigned long long)resource->objects, resource->resource->resource,
+						  label, (unsigned long long)resource->others));
+		if (!strings_has(&r->made->keys, label))
+			strings_add(&r->made->keys, label);
+		free(label);
+	}
+	strings_add(&r->made->proofs, "fromStorage");
+}
+
+static void tell_proof(struct run *r)
+{
+	struct api_rewrite *made = r->made;
+	bool canaries = false;
+	_cleanup_strings_ names = {0};
+	for (size_t i = 0; i < r->o->servers->server_count; i++) {
+		const struct api_server *server = &r->o->servers->servers[i];
+		if (server->canaries[0].count > 0 || server->canaries[1].count > 0)
+			strings_add(&names, server->name);
+	}
+	canaries = names.count > 0;
+	if (canaries) {
+		_cleanup_free_ char *who = strings_join(&names, ", ");
+		add(&made->evidence,
+		    xasprintf("canary: a write of ours through each of %s was counted under that key", who));
+		strings_add(&made->proofs, "canary");
+	}
+	if (made->quiet) {
+		add(&made->evidence,
+		    xasprintf("resourceVersion: %llu objects were patched with nothing, and none moved",
+			      (unsigned long long)made->quiet_objects));
+		strings_add(&made->proofs, "resourceVersion");
+	}
+	if (made->census)
+		tell_keys(r);
+	tell_servers(r);
+}
+
+/* What values were under before is left; what they are under now stays. */
+static void forget_present_keys(struct api_rewrite *made)
+{
+	struct strings left = {0};
+	for (size_t i = 0; i < made->old_keys.count; i++)
+		if (!strings_has(&made->keys, made->old_keys.items[i]))
+			strings_add(&left, made->old_keys.items[i]);
+	strings_free(&made->old_keys);
+	made->old_keys = left;
+}
+
+/* --- all of it --- */
+
+/* One key ID, and material that changed under it: a new write is all that can be done, and nothing shows what came of it. */
+static int forced(struct run *r, struct error **err)
+{
+	char when[28];
+	clock_format(clock_wall(), 0, when);
+	int rc = pass(r, SWEEP_PATCH, when, &r->made->sweep, err);
+	if (rc == 0)
+		rc = check_quarantine(r->made->sweep, err);
+	if (rc < 0)
+		return rc;
+	add(&r->made->evidence,
+	    xasprintf("forced: %llu objects were written after %s, each with an annotation (" KUBE_MARK ")",
+		      (unsigned long long)r->made->sweep->rewritten, when));
+	strings_add(&r->made->weaker,
+		    "under which material they are now is not shown by any API: a server that has not "
+		    "restarted since the material changed goes on with the DEK that it drew before");
+	strings_add(&r->made->proofs, "forced");
+	tell_servers(r);
+	return 0;
+}
+
+/* Rewrites and proves once; *ret_again: a server started anew meanwhile. */
+static int once(struct run *r, bool *ret_again, struct error **err)
+{
+	struct api_servers *s = r->o->servers;
+	_cleanup_free_ char *why = NULL;
+	_cleanup_free_ char *why_then = NULL;
+	bool proved, news = false;
+	sweep_result_free(steal(r->made->sweep));
+	api_census_free(steal(r->made->census));
+	int rc = r->o->follow ? await_adoption(r, err) : write_canaries(r, &proved, &why, err);
+	if (rc == 0)
+		rc = pass(r, r->o->mode, NULL, &r->made->sweep, err);
+	if (rc == 0)
+		rc = check_quarantine(r->made->sweep, err);
+	if (rc == 0)
+		rc = prove_by_versions(r, err);
+	if (rc == 0 && r->o->follow)
+		rc = settle(r, err);
+	if (rc < 0 || s->metrics_why)
+		return rc;
+	/* What servers write with at the end, too: one may have changed its key since. */
+	rc = write_canaries(r, &proved, &why_then, err);
+	if (rc == 0)
+		rc = read_all(r, &r->made->census, err);
+	if (rc == 0)
+		rc = api_servers_refresh(s, &news, err);
+	*ret_again = rc == 0 && (news || r->made->census->restarted);
+	return rc;
+}
+
+static int run(struct run *r, struct error **err)
+{
+	bool again = true;
+	int rc = 0;
+	if (r->o->force)
+		return forced(r, err);
+	if (r->o->follow)
+		rc = await_move(r, err);
+	for (unsigned rounds = 0; rc == 0 && again && rounds < API_ROUNDS_MAX; rounds++) {
+		if (rounds > 0)
+			note(r, "an API server started or joined in the middle: once more");
+		rc = once(r, &again, err);
+		again = again && rc == 0 && !r->o->servers->metrics_why;
+	}
+	if (rc < 0)
+		return rc;
+	tell_proof(r);
+	if (r->made->census)
+		rc = api_census_verdict(r->made->census, err);
+	if (rc == 0)
+		forget_present_keys(r->made);
+	return rc;
+}
+
+int api_rewrite_run(const struct api_rewrite_options *options, struct api_rewrite **ret, struct error **err)
+{
+	struct run r = {.o = options, .made = xcalloc(1, sizeof(struct api_rewrite))};
+	*ret = r.made;
+	int rc = run(&r, err);
+	api_canaries_delete(options->servers);
+	return rc;
+}
+
+void api_rewrite_free(struct api_rewrite *rewrite)
+{
+	if (!rewrite)
+		return;
+	sweep_result_free(rewrite->sweep);
+	api_census_free(rewrite->census);
+	strings_free(&rewrite->proofs);
+	strings_free(&rewrite->evidence);
+	strings_free(&rewrite->weaker);
+	strings_free(&rewrite->keys);
+	strings_free(&rewrite->old_keys);
+	free(rewrite);
+}
+
+void api_rewrite_freep(struct api_rewrite **rewrite)
+{
+	api_rewrite_free(*rewrite);
+}

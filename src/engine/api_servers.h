@@ -1,0 +1,61 @@
+/* The API servers behind one address, where nothing but that address can be reached: fresh connections are opened until each
+ * server that renews its identity Lease has shown its /metrics over one of them. A connection stays with its server (a
+ * balancer hands on connections, not requests), so what is asked over it is asked of that server; one that was opened
+ * again is no proof of anything until it was scraped again. */
+#pragma once
+#include "client/kube/object.h"
+#include "format/storage_metrics.h"
+#include "net/kubeconfig.h"
+
+/* Of connections for one search: enough for a balancer that chooses at random. */
+#define API_CONNECTIONS_EACH 24 /* times the number of servers, */
+#define API_CONNECTIONS_MAX 256 /* and never more */
+#define API_SEARCH_TIME (UINT64_C(120) * 1000000000)
+#define API_LANES_MAX 64
+/* Of servers by the clock of the one that renewed last: ours may differ. */
+#define API_LEASE_ALIVE (UINT64_C(60) * 1000000000)
+#define API_SERVER_NONE SIZE_MAX
+
+struct api_server {
+	char *name;    /* for people: its host, else its Lease, else what it showed */
+	char *id_hash; /* "sha256:..."; "" where it shows none */
+	bool live;     /* its Lease was renewed lately */
+	bool reached;
+	uint64_t process; /* its start, ms since 1970; 0: not shown */
+	char *loaded;     /* hash of the configuration in force; NULL: not shown */
+	struct storage_metrics metrics;
+	/* What it writes secrets and configmaps with, as a write of ours showed; none: not tried, or not seen. */
+	struct storage_keys canaries[2];
+};
+struct api_lane {
+	struct http_client *http;
+	struct kube kube;
+	size_t server; /* API_SERVER_NONE: not known any more */
+	void *arg;     /* whoever works with it */
+};
+struct api_servers {
+	struct loop *loop;
+	struct kube_access *access;
+	struct kube *kube; /* the address, for what any server may answer */
+	struct api_server *servers;
+	size_t server_count;
+	struct api_lane *lanes;
+	size_t lane_count, wanted_lanes;
+	unsigned connections; /* opened in all */
+	char *leases_why;     /* they cannot be read; NULL */
+	char *metrics_why;    /* /metrics is refused: no server can be told from another; NULL */
+};
+/* Finds them, with at least `lanes` connections. 0 also where servers are missing, Leases or /metrics are refused: see the
+ * fields. Waits. -ERROR_NETWORK and the like when nobody answers; -ERROR_INTERRUPTED. */
+_must_check_ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err);
+/* Reads Leases again, and looks for who is live and was not reached. *ret_news: the set grew, or a process is another one.
+ * Waits. */
+_must_check_ int api_servers_refresh(struct api_servers *s, bool *ret_news, struct error **err);
+/* Scrapes each server that was reached, over a connection of its own. One that cannot be found again is no longer `reached`.
+ * *ret_news: another process than before, or another set. Waits. */
+_must_check_ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err);
+/* A connection of that server; NULL: none. */
+struct api_lane *api_servers_lane(struct api_servers *s, size_t server);
+/* Names of servers that are live and were not reached, or that no Lease names. */
+void api_servers_unreached(const struct api_servers *s, struct strings *ret);
+void api_servers_free(struct api_servers *s); /* the contents */
