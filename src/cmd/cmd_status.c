@@ -150,6 +150,7 @@ static void write_json(const struct session *session, const struct status *statu
 	json_object_begin(&w);
 	json_member_string(&w, "kind", "Status");
 	json_member_u64(&w, "version", 1);
+	json_member_string(&w, "strength", "etcd");
 	json_key(&w, "configuration");
 	if (session->config)
 		config_shape_write_json(encryption_config_shape(session->config), &w);

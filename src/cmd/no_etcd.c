@@ -197,6 +197,9 @@ static int status_verdict(const struct scene *scene, struct error **err)
 {
 	_cleanup_strings_ unreached = {0};
 	api_servers_unreached(&scene->servers, &unreached);
+	int rc = refuse_without_metrics(scene, "what API servers write with cannot be seen", err);
+	if (rc < 0)
+		return rc;
 	_cleanup_free_ char *names = strings_join(&unreached, ", ");
 	if (unreached.count > 0)
 		return error_set(err, ERROR_FINDING,
@@ -208,7 +211,7 @@ static int status_verdict(const struct scene *scene, struct error **err)
 		if (key.differs)
 			return error_set(err, ERROR_FINDING, "%s: %s", scene->resources[i]->resource, key.why);
 	}
-	return refuse_without_metrics(scene, "what API servers write with cannot be seen", err);
+	return 0;
 }
 
 int no_etcd_status(struct command_context *context, struct error **err)

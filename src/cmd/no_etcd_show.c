@@ -244,16 +244,17 @@ void no_etcd_print_census(const struct api_servers *servers, const struct api_ce
 	       time);
 }
 
-static void print_status_server(const struct api_server *server)
+static void print_status_server(const struct api_server *server, bool told_apart)
 {
 	char started[28] = "";
 	if (server->process)
 		clock_format(server->process * NS_PER_MS, 0, started);
-	printf("server     %s %s%s%s%s\n", server->name,
-	       server->reached ? "started "
-	       : server->live  ? "alive by its Lease, but NOT REACHED"
-			       : "its Lease has not been renewed for a minute",
-	       server->reached ? started : "", server->loaded ? ", runs " : "", server->loaded ? server->loaded : "");
+	const char *state = server->reached ? "started "
+			    : !server->live ? "its Lease has not been renewed for a minute"
+			    : told_apart    ? "alive by its Lease, but NOT REACHED"
+					    : "alive by its Lease";
+	printf("server     %s %s%s%s%s\n", server->name, state, started, server->loaded ? ", runs " : "",
+	       server->loaded ? server->loaded : "");
 	for (size_t i = 0; i < server->metrics.key_id_count; i++) {
 		const struct storage_key_id *id = &server->metrics.key_ids[i];
 		const struct storage_key key = {(char *)"kms", id->provider, id->hash, 0};
@@ -270,7 +271,7 @@ static void print_status_server(const struct api_server *server)
 void no_etcd_print_status(const struct api_servers *servers, const struct kube_resource *const *resources, size_t count)
 {
 	for (size_t i = 0; i < servers->server_count; i++)
-		print_status_server(&servers->servers[i]);
+		print_status_server(&servers->servers[i], !servers->metrics_why);
 	if (servers->leases_why)
 		printf("           how many there are is not known: %s\n", servers->leases_why);
 	if (servers->metrics_why)

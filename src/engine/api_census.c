@@ -296,9 +296,11 @@ static void marks_free(struct marks *marks)
 }
 
 struct found {
-	uint64_t asked, min, max, total;
-	bool valid;   /* every server that was asked is the process that was asked */
-	bool adds_up; /* each counted as many reads as it was asked for */
+	uint64_t asked, min, max;
+	uint64_t total; /* reads of this resource that were counted */
+	uint64_t keyed; /* reads by key; under a KMS provider those of its other resources, too */
+	bool valid;     /* every server that was asked is the process that was asked */
+	bool adds_up;   /* each counted as many reads as it was asked for */
 	struct storage_keys keys;
 };
 
@@ -314,12 +316,15 @@ static void judge_server(struct work *w, const struct marks *before, size_t at, 
 		return;
 	}
 	storage_keys_of(&growth, w->r->resource->resource, STORAGE_READ, &keys);
-	ret->adds_up = api_reads_judge(w->asked[at], &keys, &w->r->write_key.key, &min, &max) && ret->adds_up;
+	uint64_t reads = storage_reads_of(&growth, w->r->resource->resource);
+	bool enough = api_reads_judge(w->asked[at], &keys, &w->r->write_key.key, &min, &max);
+	ret->adds_up = ret->adds_up && enough && reads >= w->asked[at];
+	ret->total += reads;
 	ret->asked += w->asked[at];
 	ret->min += min;
 	ret->max += max;
 	for (size_t i = 0; i < keys.count; i++) {
-		ret->total += keys.items[i].count;
+		ret->keyed += keys.items[i].count;
 		storage_keys_add(&ret->keys, &keys.items[i], keys.items[i].count);
 	}
 	storage_keys_free(&keys);
@@ -398,7 +403,7 @@ static void take_found(struct work *w, size_t first, const struct found *found)
 static bool is_decided(const struct work *w, const struct found *found)
 {
 	return !w->r->write_key.known || !found->adds_up || found->max == 0 ||
-	       (found->min == found->max && found->total == found->asked);
+	       (found->min == found->max && found->keyed == found->asked);
 }
 
 static int count_range(struct work *w, size_t first, size_t last, struct error **err)

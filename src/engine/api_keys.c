@@ -76,6 +76,7 @@ static void ask_server(const struct api_server *server, const char *resource, co
 	struct storage_key key = {0};
 	if (canary && is_outdated(server, resource, prefix, canary, &key)) {
 		unproved(ret, server, "writes with a key that the KMS has replaced");
+		ret->moving = true;
 		take_key(ret, server, &key);
 	} else if (canary) {
 		take_key(ret, server, canary);
@@ -87,6 +88,7 @@ static void ask_server(const struct api_server *server, const char *resource, co
 			break;
 		case STORAGE_MOVING:
 			unproved(ret, server, "was last seen to write with a key that the KMS has replaced");
+			ret->moving = true;
 			take_key(ret, server, &key);
 			break;
 		case STORAGE_NAMED:

@@ -7,6 +7,7 @@ struct api_write_key {
 	struct storage_key key; /* empty when not known */
 	char *why;              /* not known, or servers differ; NULL */
 	bool differs;           /* two servers write with two keys */
+	bool moving;            /* the KMS names a key (`key`) that not every server has been seen to write with */
 	struct strings
 		unproved; /* "cp-2 was not seen to write with it": while any is there, it is not the proof of a whole
 				      * cluster */

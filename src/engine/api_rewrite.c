@@ -31,8 +31,10 @@ static int check_write_keys(const struct run *r, bool *ret_proved, char **ret_wh
 		_cleanup_write_key_ key = {0};
 		const char *name = r->o->resources[i]->resource;
 		api_write_key_of(r->o->servers, name, &key);
-		if (key.differs) {
-			*ret_why = xasprintf("%s: %s", name, key.why);
+		if (key.differs || key.moving) {
+			_cleanup_free_ char *who = strings_join(&key.unproved, ", ");
+			free(*ret_why);
+			*ret_why = xasprintf("%s: %s", name, key.differs ? key.why : who);
 			*ret_proved = false;
 			return -ERROR_REFUSED;
 		}
@@ -63,7 +65,7 @@ static int write_canaries(struct run *r, bool *ret_proved, char **ret_why, struc
 		return 0;
 	/* One server undoes what another one does. */
 	rc = error_set(err, ERROR_REFUSED, "%s", *ret_why);
-	error_set_hint(err, "nothing was rewritten: wait until every server writes with the same key");
+	error_set_hint(err, "nothing was rewritten: wait until every server writes with the key that the KMS names");
 	return rc;
 }
 
@@ -271,8 +273,14 @@ static void tell_servers(struct run *r)
 {
 	const struct api_servers *s = r->o->servers;
 	if (s->metrics_why) {
+		_cleanup_strings_ live = {0};
+		for (size_t i = 0; i < s->server_count; i++)
+			if (s->servers[i].live)
+				strings_add(&live, s->servers[i].name);
+		_cleanup_free_ char *names = strings_join(&live, ", ");
 		add(&r->made->weaker,
-		    xasprintf("no server can be told from another, and no key seen: %s", s->metrics_why));
+		    xasprintf("no key was seen, and no server told from another (%s): %s",
+			      live.count ? names : "how many there are is not known", s->metrics_why));
 		return;
 	}
 	if (s->leases_why)
@@ -306,15 +314,14 @@ static void tell_keys(struct run *r)
 static void tell_proof(struct run *r)
 {
 	struct api_rewrite *made = r->made;
-	bool canaries = false;
 	_cleanup_strings_ names = {0};
 	for (size_t i = 0; i < r->o->servers->server_count; i++) {
 		const struct api_server *server = &r->o->servers->servers[i];
 		if (server->canaries[0].count > 0 || server->canaries[1].count > 0)
 			strings_add(&names, server->name);
 	}
-	canaries = names.count > 0;
-	if (canaries) {
+	strings_sort_unique(&names);
+	if (names.count > 0) {
 		_cleanup_free_ char *who = strings_join(&names, ", ");
 		add(&made->evidence,
 		    xasprintf("canary: a write of ours through each of %s was counted under that key", who));

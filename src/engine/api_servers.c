@@ -295,7 +295,7 @@ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err
 
 void api_servers_unreached(const struct api_servers *s, struct strings *ret)
 {
-	for (size_t i = 0; i < s->server_count; i++)
+	for (size_t i = 0; !s->metrics_why && i < s->server_count; i++)
 		if (is_missing(&s->servers[i]))
 			strings_add(ret, s->servers[i].name);
 }

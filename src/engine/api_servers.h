@@ -56,6 +56,6 @@ _must_check_ int api_servers_refresh(struct api_servers *s, bool *ret_news, stru
 _must_check_ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err);
 /* A connection of that server; NULL: none. */
 struct api_lane *api_servers_lane(struct api_servers *s, size_t server);
-/* Names of servers that are live and were not reached, or that no Lease names. */
+/* Names of servers that are live and were not reached; none where /metrics is refused, for there nobody is told from another. */
 void api_servers_unreached(const struct api_servers *s, struct strings *ret);
 void api_servers_free(struct api_servers *s); /* the contents */

@@ -169,6 +169,7 @@ void census_write_json(const struct census *census, struct json_writer *w)
 {
 	json_object_begin(w);
 	json_member_string(w, "kind", "Census");
+	json_member_string(w, "strength", "etcd");
 	json_member_u64(w, "revision", census->revision);
 	write_etcds(w, census);
 	json_member_bool(w, "complete", census->complete);

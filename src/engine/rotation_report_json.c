@@ -141,6 +141,7 @@ void rotation_report_write_json(const struct rotation_report *report, struct jso
 	json_member_u64(w, "version", 1);
 	json_member_string(w, "target", report->target);
 	json_member_string(w, "outcome", report->outcome);
+	json_member_string(w, "strength", "etcd");
 	json_member_string(w, "rotation", report->rotation);
 	json_member_string(w, "started", report->started);
 	json_member_string(w, "finished", report->finished);

@@ -336,6 +336,15 @@ const char *storage_write_prefix(const struct storage_metrics *metrics, const ch
 	return only;
 }
 
+uint64_t storage_reads_of(const struct storage_metrics *metrics, const char *resource)
+{
+	uint64_t total = 0;
+	for (size_t i = 0; i < metrics->use_count; i++)
+		if (is_about(&metrics->uses[i], resource) && is_provider(metrics->uses[i].prefix))
+			total += metrics->uses[i].read;
+	return total;
+}
+
 static enum storage_evidence kms_write_key(const struct storage_metrics *metrics, const char *provider,
 					   struct storage_key *ret)
 {

@@ -71,5 +71,7 @@ enum storage_evidence storage_write_key(const struct storage_metrics *metrics, c
 					struct storage_key *ret);
 /* The prefix that values of a resource are written with; NULL where none or several were used. Lent. */
 const char *storage_write_prefix(const struct storage_metrics *metrics, const char *resource);
+/* Reads of values of a resource, under whatever key; of all resources where samples name none. */
+uint64_t storage_reads_of(const struct storage_metrics *metrics, const char *resource);
 /* Resources that were read or written under anything but plaintext. Nothing where samples name no resource. */
 void storage_encrypted_resources(const struct storage_metrics *metrics, struct strings *ret);
