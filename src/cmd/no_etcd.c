@@ -280,7 +280,8 @@ static int rewrite(struct command_context *context, struct scene *scene, bool fo
 		.servers = &scene->servers,
 		.resources = scene->resources,
 		.resource_count = scene->count,
-		.mode = rotating_mode(o),
+		/* Whoever has no file here needs no values either. */
+		.mode = text_equal(o->mode, "replace") ? SWEEP_REPLACE : SWEEP_PATCH,
 		.force = text_equal(o->mode, "force"),
 		.speed = {.qps = o->qps, .concurrency = (unsigned)o->concurrency},
 		.deadline = session_deadline(context, &scene->session),

@@ -74,7 +74,8 @@ static const struct option table[] = {
 	 "etcd cannot be reached (EKS, AKS, GKE): what the API alone can show, a weaker proof and called so"},
 	{"--mode", NULL, KIND_TEXT, FIELD(mode), OPTIONS_SPEED, "replace|patch|force",
 	 "replace: read and put back; patch: an empty patch, no value enters the process; force (reencrypt --no-etcd): "
-	 "an annotation makes it a write, where a KMS never changes its key ID (default: replace)"},
+	 "an annotation makes it a write, where a KMS never changes its key ID (default: replace; with --no-etcd "
+	 "patch)"},
 	{"--qps", NULL, KIND_NUMBER, FIELD(qps), OPTIONS_SPEED | OPTIONS_PACE, "N",
 	 "writes per second, and reads where objects are read one by one (default: 50; 0: full speed)"},
 	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED | OPTIONS_PACE, "N",

@@ -231,6 +231,27 @@ static int pass(struct run *r, enum sweep_mode mode, const char *mark, struct sw
 	return sweep_run(&options, ret, err);
 }
 
+/* An older server drops fields that it does not know, of whatever it writes. */
+static int check_versions(const struct run *r, struct error **err)
+{
+	_cleanup_strings_ versions = {0};
+	for (size_t i = 0; i < r->o->servers->lane_count; i++) {
+		_cleanup_free_ char *version = NULL;
+		int rc = kube_version(&r->o->servers->lanes[i].kube, &version, err);
+		if (rc < 0)
+			return rc;
+		strings_add(&versions, version);
+	}
+	strings_sort_unique(&versions);
+	_cleanup_free_ char *names = strings_join(&versions, " and ");
+	if (versions.count <= 1)
+		return 0;
+	int rc = error_set(err, ERROR_REFUSED,
+			   "API servers of %s answer: what is rewritten through an older one may lose fields", names);
+	error_set_hint(err, "nothing was rewritten: wait until the upgrade is over");
+	return rc;
+}
+
 static int check_quarantine(const struct sweep_result *result, struct error **err)
 {
 	if (result->quarantined == 0)
@@ -356,7 +377,9 @@ static int forced(struct run *r, struct error **err)
 {
 	char when[28];
 	clock_format(clock_wall(), 0, when);
-	int rc = pass(r, SWEEP_PATCH, when, &r->made->sweep, err);
+	int rc = check_versions(r, err);
+	if (rc == 0)
+		rc = pass(r, SWEEP_PATCH, when, &r->made->sweep, err);
 	if (rc == 0)
 		rc = check_quarantine(r->made->sweep, err);
 	if (rc < 0)
@@ -382,6 +405,8 @@ static int once(struct run *r, bool *ret_again, struct error **err)
 	sweep_result_free(steal(r->made->sweep));
 	api_census_free(steal(r->made->census));
 	int rc = r->o->follow ? await_adoption(r, err) : write_canaries(r, &proved, &why, err);
+	if (rc == 0)
+		rc = check_versions(r, err);
 	if (rc == 0)
 		rc = pass(r, r->o->mode, NULL, &r->made->sweep, err);
 	if (rc == 0)

@@ -186,7 +186,7 @@ static int search(struct api_servers *s, bool *ret_news, struct error **err)
 		make_room(s);
 		int rc = open_lane(s, ret_news, err);
 		/* One that goes away while we look is not the end of looking. */
-		if (rc == -ERROR_INTERRUPTED || (rc < 0 && (rc != -ERROR_NETWORK || tired)))
+		if (rc < 0 && (tired || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)))
 			return rc;
 		error_clear(err);
 	}

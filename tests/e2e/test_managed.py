@@ -306,6 +306,16 @@ class TwoServers(Managed):
         self.move("key-new", "new")
         self.assertEqual(self.reencrypt()["weaker"], [])
 
+    def test_two_versions(self):
+        """In the middle of an upgrade: an older server would drop what it does not know."""
+        older = self.cluster.add_server(self.text(0), version="1.33", request_timeout="3s").start().wait_ready()
+        self.addCleanup(older.stop)
+        self.proxy.to = [*self.proxy.all, ("127.0.0.1", older.port)]
+        before = self.versions()
+        refused = self.ask("reencrypt", "--qps", "0", code=3)
+        self.assertRegex(refused.err, r"API servers of v1\.33\.\d+ and v1\.36\.\d+ answer")
+        self.assertEqual({name: version for name, version in self.versions().items() if name in before}, before)
+
 
 if __name__ == "__main__":
     unittest.main()
