@@ -14,10 +14,12 @@ from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, 
 from lib.cluster import LIMITED_TOKEN
 
 OBJECTS = 40
-# Everything that rewriting needs, but /metrics.
-RIGHTS = [{"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get", "list", "patch", "update"]},
-          {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]},
+# What docs/managed.md names: without /metrics and canaries, and with them.
+RIGHTS = [{"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get", "list", "patch"]},
           {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list"]}]
+MORE_RIGHTS = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
+               {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
+               {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create", "patch", "delete"]}]
 
 
 class Balancer(TcpProxy):
@@ -50,13 +52,18 @@ class Managed(unittest.TestCase):
         cls.enterClassContext(cls.cluster)
         cls.api = cls.cluster.api
         cls.proxy = cls.enterClassContext(Balancer(cls.cluster.servers))
-        rbac = "rbac.authorization.k8s.io/v1/"
-        cls.api.create(rbac + "clusterroles", None, {"metadata": {"name": "rewrite"}, "rules": RIGHTS})
-        cls.api.create(rbac + "clusterrolebindings", None, {
-            "metadata": {"name": "rewrite"}, "subjects": [{"kind": "User", "name": "limited"}],
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rewrite"}})
+        cls.bind("limited", RIGHTS)
+        cls.bind("keeper", RIGHTS + MORE_RIGHTS)
         for number in range(OBJECTS):
             cls.secret(f"s-{number:02}")
+
+    @classmethod
+    def bind(cls, user, rules):
+        rbac = "rbac.authorization.k8s.io/v1/"
+        cls.api.create(rbac + "clusterroles", None, {"metadata": {"name": user}, "rules": rules})
+        cls.api.create(rbac + "clusterrolebindings", None, {
+            "metadata": {"name": user}, "subjects": [{"kind": "User", "name": user}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user}})
 
     @classmethod
     def text(cls, number, comment="begun"):
@@ -231,6 +238,14 @@ class OneServer(Managed):
         self.assertIn("apiserver-0 writes with a key that the KMS has replaced", refused.err)
         self.assertEqual({name: version for name, version in self.versions().items() if name in before}, before)
         self.assertEqual(self.census(code=1)["stale"], len(before))
+
+    def test_rights(self):
+        """Nobody has to be an administrator for all three proofs."""
+        keeper = self.cluster.pki.certificate("keeper")
+        report = self.reencrypt(cert=keeper.cert, key=keeper.key)
+        self.assertEqual((set(report["proofs"]), report["weaker"]),
+                         ({"canary", "resourceVersion", "fromStorage"}, []))
+        self.assertEqual([each for each in self.api.list("secrets", "kube-rekey")], [], "the canary is gone")
 
     def test_what_is_refused(self):
         before = self.versions()
