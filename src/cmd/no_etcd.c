@@ -247,12 +247,13 @@ static void show_wait(void *arg, const char *text)
 }
 
 static void write_rewrite(struct json_writer *w, const struct scene *scene, const struct api_rewrite *made,
-			  const char *kind, const char *outcome)
+			  const char *kind, const char *why)
 {
 	json_object_begin(w);
 	json_member_string(w, "kind", kind);
 	json_member_u64(w, "version", 1);
-	json_member_string(w, "outcome", outcome);
+	json_member_string(w, "outcome", why ? "Stopped" : "Done");
+	json_member_string(w, "why", why);
 	json_member_string(w, "strength", "api");
 	json_member_strings(w, "proofs", &made->proofs);
 	json_member_strings(w, "evidence", &made->evidence);
@@ -298,7 +299,7 @@ static int rewrite(struct command_context *context, struct scene *scene, bool fo
 	if (o->json) {
 		struct json_writer w = JSON_WRITER_INIT(NO_ETCD_JSON_MAX);
 		write_rewrite(&w, scene, made, follow ? "RotationReport" : "ReencryptReport",
-			      rc == 0 ? "Done" : "Stopped");
+			      rc < 0 ? error_message(*err) : NULL);
 		print_json(&w, context);
 	} else if (made->sweep || made->evidence.count > 0) {
 		no_etcd_print_rewrite(made, &scene->left_out, rc == 0, follow);

@@ -303,6 +303,7 @@ class TwoServers(Managed):
         self.assertIn("apiserver-1 was not reached", self.ask("census", code=3).err)
         report = self.reencrypt(code=3)
         self.assertEqual(report["outcome"], "Stopped")
+        self.assertIn("apiserver-1 was not reached", report["why"])
 
     def test_one_that_lags(self):
         """It encrypts with the key of before, and undoes what is rewritten through the other one."""
