@@ -332,7 +332,7 @@ static void tell_keys(struct run *r)
 	strings_add(&r->made->proofs, "fromStorage");
 }
 
-static void tell_proof(struct run *r)
+static void tell_proof(struct run *r, bool counted)
 {
 	struct api_rewrite *made = r->made;
 	_cleanup_strings_ names = {0};
@@ -354,7 +354,7 @@ static void tell_proof(struct run *r)
 			      (unsigned long long)made->quiet_objects));
 		strings_add(&made->proofs, "resourceVersion");
 	}
-	if (made->census)
+	if (counted)
 		tell_keys(r);
 	tell_servers(r);
 }
@@ -443,11 +443,13 @@ static int run(struct run *r, struct error **err)
 	}
 	if (rc < 0)
 		return rc;
-	tell_proof(r);
-	if (r->made->census)
+	if (again)
+		rc = error_set(err, ERROR_REFUSED, "an API server started or joined in each of %u rounds",
+			       API_ROUNDS_MAX);
+	else if (r->made->census)
 		rc = api_census_verdict(r->made->census, err);
-	if (rc == 0)
-		forget_present_keys(r->made);
+	/* What was counted proves something only as a whole. */
+	tell_proof(r, rc == 0 && r->made->census);
 	return rc;
 }
 
@@ -457,6 +459,10 @@ int api_rewrite_run(const struct api_rewrite_options *options, struct api_rewrit
 	*ret = r.made;
 	int rc = run(&r, err);
 	api_canaries_delete(options->servers);
+	if (rc == 0)
+		forget_present_keys(r.made);
+	else
+		strings_free(&r.made->old_keys);
 	return rc;
 }
 

@@ -304,6 +304,7 @@ class TwoServers(Managed):
         report = self.reencrypt(code=3)
         self.assertEqual(report["outcome"], "Stopped")
         self.assertIn("apiserver-1 was not reached", report["why"])
+        self.assertNotIn("fromStorage", report["proofs"])
 
     def test_one_that_lags(self):
         """It encrypts with the key of before, and undoes what is rewritten through the other one."""
