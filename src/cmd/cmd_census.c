@@ -87,6 +87,11 @@ int cmd_census(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	if (context->options.no_etcd)
 		return no_etcd_census(context, err);
+	const char *const paced[] = {"--qps", "--concurrency", "--deadline"};
+	for (size_t i = 0; i < ELEMENTS(paced); i++)
+		if (options_given(&context->options, paced[i]))
+			return error_set(err, ERROR_USAGE, "%s goes with --no-etcd: etcd is read as fast as it answers",
+					 paced[i]);
 	if (context->options.snapshot)
 		return census_snapshot(context, err);
 	if (context->options.argument_count == 0 && context->options.namespaces.count > 0)

@@ -26,7 +26,8 @@ static const struct command commands[] = {
 	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_NO_ETCD, cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP | OPTIONS_OPEN | OPTIONS_NO_ETCD | OPTIONS_PACE, cmd_census},
+	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP | OPTIONS_OPEN | OPTIONS_NO_ETCD | OPTIONS_PACE,
+	 cmd_census},
 	{"needs", "KEY",
 	 "whether a cluster or a backup still needs a key (aescbc/key1, kms/vault, or a KMS's key ID): before it is "
 	 "destroyed",

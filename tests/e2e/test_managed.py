@@ -255,6 +255,7 @@ class OneServer(Managed):
         for arguments in (["census", "--etcd-endpoints", "http://127.0.0.1:1"], ["census", "secret/a"],
                           ["reencrypt", "-n", "default"]):
             self.ask(*arguments, code=64)
+        self.assertEqual(kube_rekey(["census", "--qps", "1"]).code, 64)
         self.assertEqual(self.versions(), before)
 
     def test_forced(self):
