@@ -42,7 +42,8 @@ static const struct command commands[] = {
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD | OPTIONS_NO_ETCD,
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD |
+		 OPTIONS_NO_ETCD,
 	 cmd_rotate},
 	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
