@@ -120,7 +120,7 @@ struct observation {
 	struct census_observation census;
 	struct sweep_observation sweep;
 
-	/* Where the path follows a KMS: why it is not known which key a plugin encrypts with; NULL: it is */
+	/* Where the path follows a KMS, or brings one: why it is not known which key a plugin encrypts with; NULL: it is */
 	char *kms_why;
 	/* since when every server's canaries have been under the key IDs that the plugins name; 0: not yet */
 	uint64_t kms_adopted_at;

@@ -69,6 +69,8 @@ struct peer_sight {
 	/* It has an order in hand. Every agent reports that of itself before it reads what it judges a step by, unless the step
 	 * only adds read keys: so of two agents one at least sees the other. */
 	bool at_work;
+	/* it reports each KMS plugin that the rotation brings as well, and with the key ID that this node's has */
+	bool same_plugins;
 	/* the fingerprints of all keys that both have under one name, and of the trust key, are equal */
 	bool same_keys;
 };
@@ -81,6 +83,7 @@ struct agent_sight {
 	bool going_back;      /* that path is the way back (path_abort) */
 	bool at_work;         /* an order was begun and is not finished */
 	const bool *has_keys; /* by step: the bytes of its keys are at hand, opened and checked; NULL: of none */
+	bool plugins_well;    /* each KMS plugin that the rotation brings answered this node well a moment ago */
 	bool rotation_over;   /* the rotation of the state is finished or gone, by a read past every cache */
 
 	bool away;           /* no API server serves the order now; it is an older copy */
@@ -129,6 +132,8 @@ enum ruling {
 	X(LOSES_KEY, "a key would leave by an order that is to put keys back") \
 	X(UNREADABLE_STEP, "the step would break rule 2") \
 	X(NO_KEYS, "the bytes of a key are not at hand") \
+	X(PLUGIN_UNWELL, "a KMS plugin that the step brings does not answer well on this node") \
+	X(PLUGINS_DIFFER, "another node's KMS plugin names another key, or is not known to be well") \
 	X(AWAY, "no API server answers: only read keys are added") \
 	X(NOT_FRESH, "the order was not read past every cache just now") \
 	X(SERVER_DOWN, "this node's API server does not answer") \

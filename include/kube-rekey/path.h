@@ -25,9 +25,12 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
  * have left already, or what is encrypted now would be plaintext again: only forward. */
 int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err);
 /* Whether somebody else's path is one to go: what path_make makes of its ends; nothing that is encrypted by the first
- * configuration, by a wildcard too, is written in plaintext by the last; and no KMS provider is new, which has no
- * fingerprint to know it by. */
+ * configuration, by a wildcard too, is written in plaintext by the last. */
 bool path_is_lawful(const struct path *path);
+/* Whether `key` is a KMS provider that Ci names and the first configuration does not. It has no fingerprint: that all nodes
+ * have the same key behind it has to be asked of their plugins. */
+bool path_brings_kms(const struct path *path, size_t step, const struct config_key *key);
+bool path_brings_any_kms(const struct path *path, size_t step);
 /* A path of copies of these configurations. */
 struct path *path_of_steps(struct config_shape *const *steps, size_t count);
 void path_free(struct path *path);
@@ -50,6 +53,8 @@ bool path_loses(const struct path *path, size_t step, const char *resource, stru
 bool shape_reads(const struct config_shape *shape, const char *resource, struct key_name key);
 /* Whether `key` is the effective write key of `resource` in the shape ([plain] without a rule). */
 bool shape_writes(const struct config_shape *shape, const char *resource, struct key_name key);
+/* Whether a value names a provider that `shape` writes with, and another key ID than its plugin does. */
+bool shape_needs_key_of_before(const struct config_shape *shape, struct key_name key);
 /* A path of one configuration whose KMS providers changed their keys: nothing of the file does. */
 bool path_follows_kms(const struct path *path);
 /* Rule 2 for one step: for every resource the write key of each side is in the other. */

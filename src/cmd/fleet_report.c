@@ -16,6 +16,21 @@ static char *copy_of(const char *text)
 	return text ? xstrdup(text) : NULL;
 }
 
+/* Where a KMS is followed its next key is the new one. */
+static void take_key_ids(struct rotation_report *report, const struct key_rotation *rotation)
+{
+	const struct key_rotation_status *status = &rotation->status;
+	report->key_ids = xcalloc(status->key_id_count + 1, sizeof(*report->key_ids));
+	for (size_t i = 0; i < status->key_id_count; i++) {
+		const struct rotation_key_id *key = &status->key_ids[i];
+		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
+		report->key_ids[report->key_id_count++] =
+			(struct rotation_key_id){xstrdup(key->name), xstrdup(key->key_id), key->objects};
+		if (rotation->spec.follow_kms && !strings_has(&report->new_keys, label))
+			strings_add(&report->new_keys, label);
+	}
+}
+
 static void take_quarantine(struct rotation_report *report, const struct key_rotation_status *status)
 {
 	report->quarantine = xcalloc(status->quarantined.item_count + 1, sizeof(*report->quarantine));
@@ -107,6 +122,7 @@ struct rotation_report *key_rotation_report(const struct key_rotation *rotation,
 	report->ns = ended > began ? ended - began : 0;
 	add_labels(&report->old_keys, status->old_keys, status->old_key_count);
 	add_labels(&report->new_keys, status->new_keys, status->new_key_count);
+	take_key_ids(report, rotation);
 	report->objects = status->progress.total;
 	for (size_t i = 0; i < status->evidence.count; i++)
 		strings_add(&report->evidence, status->evidence.items[i]);

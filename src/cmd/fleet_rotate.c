@@ -28,11 +28,6 @@ static const struct {
 	{"--apply", "each agent has its own --apply"},
 	{"--state-dir", "each agent has its own --state-dir"},
 	{"--record", "the controller has its own --record"},
-	{"--kms-name", "no KMS provider is brought to agents"},
-	{"--kms-endpoint", "no KMS provider is brought to agents"},
-	{"--kms-timeout", "no KMS provider is brought to agents"},
-	{"--renew-dek", "no KMS provider is brought to agents"},
-	{"--follow-kms", "no KMS is followed through agents"},
 	{"--encryption-config", "agents know their own files"},
 	{"--apiserver-manifest", "agents know their own servers"},
 	{"--apiserver-request-timeout", "the controller has its own"},
@@ -55,6 +50,26 @@ static int check_options(const struct options *o, struct error **err)
 			       "file for an API server that they do not name");
 		return rc;
 	}
+	return 0;
+}
+
+/* What the definition of KeyRotations would refuse, in the words of the command line. */
+static int check_kms_options(const struct options *o, struct error **err)
+{
+	bool to_kms = text_equal(o->provider, "kms"), named = o->kms_name && o->kms_endpoint;
+	if (o->follow_kms && (o->to || o->provider || o->renew_dek || o->drop_keys.count > 0 || o->drop_identity))
+		return error_set(err, ERROR_USAGE,
+				 "--follow-kms changes no configuration: it excludes --to, --provider, --renew-dek, "
+				 "--drop-key and --drop-identity");
+	if (o->renew_dek && (o->provider || o->drop_keys.count > 0 || o->drop_identity))
+		return error_set(
+			err, ERROR_USAGE,
+			"--renew-dek with several servers excludes --provider, --drop-key and --drop-identity");
+	if (to_kms && !named)
+		return error_set(err, ERROR_USAGE, "--provider kms needs --kms-name and --kms-endpoint");
+	if (!to_kms && (o->kms_name || o->kms_endpoint || o->kms_timeout))
+		return error_set(err, ERROR_USAGE,
+				 "--kms-name, --kms-endpoint and --kms-timeout go with --provider kms");
 	return 0;
 }
 
@@ -106,6 +121,13 @@ static int take_target(const struct options *o, struct key_rotation_spec *ret, s
 	return rc < 0 ? error_wrap(err, rc, "--to") : 0;
 }
 
+static void take_kms(const struct options *o, struct key_rotation_spec *ret)
+{
+	ret->kms.name = o->kms_name ? xstrdup(o->kms_name) : NULL;
+	ret->kms.endpoint = o->kms_endpoint ? xstrdup(o->kms_endpoint) : NULL;
+	ret->kms.timeout = o->kms_timeout;
+}
+
 static void copy_list(struct strings *to, const struct strings *from)
 {
 	for (size_t i = 0; i < from->count; i++)
@@ -125,15 +147,20 @@ int fleet_rotate_spec(const struct options *o, struct key_rotation_spec *ret, st
 	if (rc < 0)
 		return rc;
 	object_defaults(&key_rotation_spec_record, &spec);
-	rc = take_old_key(o, &spec, err);
+	rc = check_kms_options(o, err);
+	if (rc == 0)
+		rc = take_old_key(o, &spec, err);
 	if (rc == 0)
 		rc = take_target(o, &spec, err);
 	if (rc < 0) {
 		object_release(&key_rotation_spec_record, &spec);
 		return rc;
 	}
-	if (!o->to)
+	spec.renew_dek = o->renew_dek;
+	spec.follow_kms = o->follow_kms;
+	if (!o->to && !o->renew_dek && !o->follow_kms)
 		spec.provider = xstrdup(o->provider ? o->provider : "same");
+	take_kms(o, &spec);
 	if (o->mode) {
 		free(spec.mode);
 		spec.mode = xstrdup(o->mode);
@@ -255,7 +282,10 @@ static int confirm(const struct command_context *context, struct session *sessio
 	const struct key_rotation_spec *spec = &rotation->spec;
 	if (context->options.yes)
 		return 0;
-	_cleanup_free_ char *what = !spec->provider ? xasprintf("the configuration of %s", context->options.to)
+	_cleanup_free_ char *what = spec->follow_kms  ? xstrdup("no new configuration, but the KMS's next key")
+				    : spec->renew_dek ? xstrdup("the same KMS plugin under a new name")
+				    : spec->kms.name  ? xasprintf("KMS plugin %s", spec->kms.name)
+				    : !spec->provider ? xasprintf("the configuration of %s", context->options.to)
 				    : text_equal(spec->provider, "same")
 					    ? xstrdup("a new key of the same kind")
 					    : xasprintf("a new key of kind %s", spec->provider);
@@ -306,7 +336,7 @@ static int check_target(struct session *session, const struct key_rotation_spec 
 	for (size_t i = 0; rc == 0 && !from && i < fleet.count; i++)
 		from = fleet.servers[i].last->status.configuration;
 	if (rc == 0 && from)
-		rc = asked_target(spec, from, &to, &new_keys, err);
+		rc = asked_target(spec, clock_wall(), from, &to, &new_keys, err);
 	if (rc == 0 && from)
 		rc = asked_path(from, to, &path, err);
 	fleet_free(&fleet);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cmd/fleet_view_kms.h"
 #include "cmd/rotating.h"
 
 #define WORDS_MAX 1024
@@ -122,6 +123,8 @@ static void print_head(FILE *out, const struct key_rotation *rotation)
 	fprintf(out, "KeyRotation %s", rotation->meta.name);
 	if (status->new_key_count > 0)
 		fprintf(out, "   %s -> %s", status->old_key_count ? from : "plaintext", to);
+	else if (rotation->spec.follow_kms)
+		fputs("   follows the KMS to its next key", out);
 	else if (rotation->spec.provider)
 		fprintf(out, "   to a new %s key, which is not made yet",
 			text_equal(rotation->spec.provider, "same") ? "(of the same kind)" : rotation->spec.provider);
@@ -329,6 +332,7 @@ void fleet_view_print(FILE *out, const struct fleet_view *view)
 		fputc('\n', out);
 	}
 	print_servers(out, view);
+	fleet_view_print_kms(out, view);
 	print_canaries(out, view);
 	print_others(out, view);
 	print_next(out, view);
@@ -447,5 +451,5 @@ char *fleet_view_finding(const struct fleet_view *view)
 		_cleanup_free_ char *words = trouble_words(server);
 		return xasprintf("%s: %s", server->name, words);
 	}
-	return NULL;
+	return fleet_view_kms_finding(view);
 }

@@ -20,7 +20,6 @@
 #define IDENTITY_ASK (10 * NS_PER_S)
 #define IDENTITY_GOOD (15 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
-#define KMS_ASK (10 * NS_PER_S)
 #define READ_TIMEOUT (5 * NS_PER_S)
 
 void agent_note(const struct agent *agent, const char *fmt, ...)
@@ -243,7 +242,7 @@ static int take_path(struct agent *agent, struct error **err)
 		return 0;
 	}
 	_cleanup_error_ failed = NULL;
-	if (asked_leads_there(&rotation->spec, whole, &failed) < 0 ||
+	if (asked_leads_there(&rotation->spec, key_rotation_created(rotation), whole, &failed) < 0 ||
 	    (!key_rotation_goes_back(rotation) && retired_check(agent->options->state_directory, whole->steps[0],
 								whole->steps[whole->count - 1], &failed) < 0) ||
 	    agent_take_policy(agent, &failed) < 0 ||
@@ -416,25 +415,6 @@ static void see(struct agent *agent)
 	node->seen.census = node->census_seen;
 }
 
-/* Of the file as it is. Now and then: a plugin that hangs must not hold up every turn. */
-static int ask_kms(struct agent *agent, struct error **err)
-{
-	struct target_content content = {0};
-	uint64_t now = clock_monotonic();
-	if (agent->kms_asked && now < agent->kms_asked + KMS_ASK)
-		return 0;
-	kms_look_free(agent->kms, agent->kms_count);
-	agent->kms = NULL;
-	agent->kms_count = 0;
-	int rc = 0;
-	if (target_read(agent->node->target, &content, NULL) == 0)
-		rc = kms_look(agent->node->cluster->loop, encryption_config_shape(content.config), &agent->kms,
-			      &agent->kms_count, err);
-	target_content_free(&content);
-	agent->kms_asked = clock_monotonic();
-	return rc;
-}
-
 static void look(struct agent *agent)
 {
 	struct rotation *node = agent->node;
@@ -448,16 +428,22 @@ static void look(struct agent *agent)
 
 /* --- judging --- */
 
-static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, size_t *ret_count)
+static enum fact find_peers(const struct agent *agent, struct peer_sight *ret, size_t *ret_count,
+			    bool *ret_plugins_well)
 {
+	const struct kms_look *plugins[KEY_SERVER_KMS_MAX];
+	size_t plugin_count = 0;
 	uint64_t now = clock_monotonic();
 	bool asked = agent->identities_at && now <= agent->identities_at + IDENTITY_GOOD;
+	*ret_plugins_well = agent_plugins(agent, plugins, &plugin_count);
 	const struct agent_peers peers = {.name = agent->options->node_name,
 					  .uid = agent->rotation->meta.uid,
 					  .rotation = &agent->rotation->status,
 					  .fleet = &agent->fleet,
 					  .own = &agent->self->last->status,
 					  .trust_key = trust_key_fingerprint(agent->options->trust),
+					  .plugins = plugins,
+					  .plugin_count = plugin_count,
 					  .identities = asked ? &agent->identities : NULL,
 					  .now = now};
 	return agent_find_peers(&peers, ret, ret_count);
@@ -517,7 +503,9 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 	find_keys(agent, has_keys);
 	if (order.epoch > state.epoch && !text_equal(order.rotation, state.rotation))
 		sight.rotation_over = rotation_over(agent);
-	sight.peers_known = agent->rotation && agent->self ? find_peers(agent, peers, &sight.peer_count) : FACT_UNKNOWN;
+	sight.peers_known = agent->rotation && agent->self
+				    ? find_peers(agent, peers, &sight.peer_count, &sight.plugins_well)
+				    : FACT_UNKNOWN;
 	struct verdict verdict = order_judge(node->journal->path, &order, &state, &sight, clock_monotonic());
 	for (size_t i = 0; i < sight.peer_count; i++)
 		server_observation_free(&peers[i].seen);
@@ -571,6 +559,8 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 void agent_tell_meanwhile(void *arg)
 {
 	struct agent *agent = arg;
+	/* A signal is seen by what is waited for, too. */
+	(void)!agent_ask_kms(agent, false, NULL);
 	see(agent);
 	/* The next report tells it, where this one fails. */
 	(void)!agent_publish(agent, NULL);
@@ -734,14 +724,16 @@ static int turn(struct agent *agent, struct error **err)
 	if (rc < 0)
 		return rc;
 	agent_take_asked(agent);
-	rc = ask_kms(agent, err);
-	if (rc == 0)
-		rc = take_path(agent, err);
+	rc = take_path(agent, err);
 	if (rc < 0)
 		return rc;
 	agent_take_keys(agent);
 	/* Of two agents that take a step one at least sees the other: each says so first, and reads afterwards. */
 	agent->at_work = has_order(agent);
+	rc = agent_ask_kms(agent, agent->at_work, err);
+	if (rc < 0)
+		return rc;
+	agent_follow_kms(agent);
 	bool said = true, acted = false;
 	agent->awaits = false;
 	look(agent);

@@ -83,14 +83,15 @@ static void forget_canaries(struct key_server_status *told)
 	told->canary_count = 0;
 }
 
-static int find_one(struct agent *agent, const struct key_server_canary *canary, int *ret_step, struct error **err)
+static int find_one(struct agent *agent, const struct key_server_canary *canary, int *ret_step, char **ret_key_id,
+		    struct error **err)
 {
 	struct canary_options options = rotation_canary_options(agent->node);
 	const struct canary_mark mark = {canary->resource, canary->name, canary->revision};
 	if (!canary->server || !canary->resource || !canary->name)
 		return error_set(err, ERROR_INPUT, "a canary without a name");
 	options.server = canary->server;
-	return canary_find(&options, &mark, 1, canary->step, ret_step, err);
+	return canary_find(&options, &mark, 1, canary->step, ret_step, ret_key_id, err);
 }
 
 static int find_canaries(struct agent *agent, const struct key_server_spec *spec, struct error **err)
@@ -104,11 +105,15 @@ static int find_canaries(struct agent *agent, const struct key_server_spec *spec
 	for (size_t i = 0; rc == 0 && i < spec->canary_count; i++) {
 		const struct key_server_canary *asked = &spec->canaries[i];
 		int step = STEP_NONE;
-		rc = find_one(agent, asked, &step, err);
+		char *key_id = NULL;
+		rc = find_one(agent, asked, &step, &key_id, err);
 		if (rc == 0)
-			told->canaries[told->canary_count++] =
-				(struct key_server_canary){xstrdup(asked->server), xstrdup(asked->resource),
-							   xstrdup(asked->name), asked->revision, step};
+			told->canaries[told->canary_count++] = (struct key_server_canary){xstrdup(asked->server),
+											  xstrdup(asked->resource),
+											  xstrdup(asked->name),
+											  asked->revision,
+											  key_id,
+											  step};
 	}
 	return rc;
 }

@@ -1,7 +1,8 @@
 /* Between the agent's own files: agent.c reads orders and judges, agent_act.c carries them out, agent_key.c makes and opens
  * sealed keys, agent_retire.c treats old ones, agent_retired.c remembers them, agent_asked.c takes what the
- * KeyRotation asks for, agent_census.c what is asked while nothing is rotated, agent_report.c tells what is seen, agent_servers.c knows who serves, agent_restart.c restarts
- * the server, agent_show.c shows monitoring how the agent is. */
+ * KeyRotation asks for, agent_census.c what is asked while nothing is rotated, agent_report.c tells what is seen,
+ * agent_servers.c knows who serves, agent_restart.c restarts the server, agent_kms.c asks its KMS plugins, agent_show.c
+ * shows monitoring how the agent is. */
 #pragma once
 #include "engine/agent.h"
 #include "engine/agent_disk.h"
@@ -73,6 +74,13 @@ void agent_take_keys(struct agent *agent);
 bool agent_has_keys(const struct agent *agent, size_t step);
 /* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them. */
 _must_check_ int agent_make_keys(struct agent *agent, struct error **err);
+/* Asks the plugins of the file and of the rotation's steps, now and then or `at_once`. -ERROR_INTERRUPTED alone. */
+_must_check_ int agent_ask_kms(struct agent *agent, bool at_once, struct error **err);
+/* What was last seen of those that the rotation brings: lent, at most KEY_SERVER_KMS_MAX. Whether all of them are well. */
+bool agent_plugins(const struct agent *agent, const struct kms_look *ret[static KEY_SERVER_KMS_MAX], size_t *ret_count);
+/* Where the rotation follows a KMS: under which key IDs values are current, by this node's plugins. */
+void agent_follow_kms(struct agent *agent);
+void agent_tell_kms(const struct agent *agent, struct key_server_status *ret);
 /* Carries out an order that was judged right. What failed is an error, and told to the controller. */
 _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
 				 struct error **err);

@@ -153,7 +153,8 @@ static int find_target(struct agent *agent, struct config_shape **ret, struct st
 	struct target_content content = {0};
 	int rc = target_read(agent->node->target, &content, err);
 	if (rc == 0)
-		rc = asked_target(&agent->rotation->spec, encryption_config_shape(content.config), ret, ret_new, err);
+		rc = asked_target(&agent->rotation->spec, key_rotation_created(agent->rotation),
+				  encryption_config_shape(content.config), ret, ret_new, err);
 	target_content_free(&content);
 	return rc;
 }

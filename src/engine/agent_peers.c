@@ -3,6 +3,7 @@
 #include "engine/agent_peers.h"
 
 #include "base/text.h"
+#include "engine/fleet_kms.h"
 
 static bool same_keys(const struct agent_peers *in, const struct key_server_status *peer)
 {
@@ -18,6 +19,22 @@ static bool same_keys(const struct agent_peers *in, const struct key_server_stat
 	return true;
 }
 
+/* An old report says nothing of them; a key ID that this node's plugin does not name is nobody's. */
+static bool same_plugins(const struct agent_peers *in, const struct fleet_server *peer)
+{
+	if (peer->looked_at == 0 || in->now > peer->looked_at + FLEET_SILENCE)
+		return false;
+	for (size_t i = 0; i < in->plugin_count; i++) {
+		const struct kms_witness it = {"", &peer->last->status};
+		const char *key_id = NULL;
+		_cleanup_free_ char *doubt =
+			fleet_kms_doubt(&it, 1, in->plugins[i]->name, in->plugins[i]->endpoint, &key_id);
+		if (doubt || in->plugins[i]->flaw || !text_equal(key_id, in->plugins[i]->status.key_id))
+			return false;
+	}
+	return true;
+}
+
 static void see(const struct agent_peers *in, const char *name, struct peer_sight *ret)
 {
 	const struct fleet_server *server = fleet_find(in->fleet, name);
@@ -25,6 +42,7 @@ static void see(const struct agent_peers *in, const char *name, struct peer_sigh
 	*ret = (struct peer_sight){.rotation = report.rotation,
 				   .epoch = report.epoch,
 				   .at_work = server && server->last->status.at_work,
+				   .same_plugins = server && same_plugins(in, server),
 				   .same_keys = server && same_keys(in, &server->last->status)};
 	fleet_observe(server, name, in->uid, in->rotation->back_from != STEP_NONE, in->now, &ret->seen);
 	fleet_bound_steps(&ret->seen, key_rotation_steps(in->rotation));

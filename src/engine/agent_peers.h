@@ -3,14 +3,17 @@
 #include "client/kube/kube.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
+#include "engine/kms_look.h"
 
 struct agent_peers {
 	const char *name; /* of the own node */
 	const struct key_rotation_status *rotation;
 	const char *uid; /* the rotation's: on its path steps are counted */
 	const struct fleet *fleet;
-	const struct key_server_status *own;      /* last report; NULL: none */
-	const char *trust_key;                    /* own fingerprint */
+	const struct key_server_status *own;   /* last report; NULL: none */
+	const char *trust_key;                 /* own fingerprint */
+	const struct kms_look *const *plugins; /* of this node, that the rotation brings */
+	size_t plugin_count;
 	const struct kube_identities *identities; /* all Leases, read a moment ago; NULL: not */
 	uint64_t now;
 };

@@ -68,20 +68,6 @@ static void tell_configuration(const struct agent *agent, struct key_server_stat
 				add_key(&ret->configuration->rules[r].keys[k], ret);
 }
 
-static void tell_kms(const struct agent *agent, struct key_server_status *ret)
-{
-	ret->kms = xcalloc(agent->kms_count + 1, sizeof(*ret->kms));
-	for (size_t i = 0; i < agent->kms_count && i < KEY_SERVER_KMS_MAX; i++) {
-		const struct kms_look *look = &agent->kms[i];
-		ret->kms[ret->kms_count++] =
-			(struct key_server_kms){.name = xstrdup(look->name),
-						.healthz = xstrdup(look->flaw ? look->flaw : "ok"),
-						/* Of one that is well they fit. */
-						.version = look->flaw ? NULL : copy(look->status.version),
-						.key_id = look->flaw ? NULL : copy(look->status.key_id)};
-	}
-}
-
 static void tell_etcd(const struct agent *agent, const struct observation *seen, uint64_t now,
 		      struct key_server_status *ret)
 {
@@ -125,6 +111,7 @@ void agent_tell_census(const struct census_observation *census, uint64_t now, st
 						  .provider = xstrdup(provider_name(group->type)),
 						  .name = copy(group->name),
 						  .example = copy(group->example),
+						  .key_id = copy(text_empty(group->key_id) ? NULL : group->key_id),
 						  .kms_version = group->kms_version,
 						  .values = group->values,
 						  .unknown = group->unknown,
@@ -179,7 +166,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 		const struct key_server_canary *canary = &told->canaries[i];
 		ret->canaries[ret->canary_count++] =
 			(struct key_server_canary){copy(canary->server), copy(canary->resource), copy(canary->name),
-						   canary->revision, canary->step};
+						   canary->revision,     copy(canary->key_id),   canary->step};
 	}
 }
 
@@ -193,7 +180,7 @@ int agent_publish(struct agent *agent, struct error **err)
 	char heartbeat[28];
 	tell_server(agent, &seen->servers[0], status);
 	tell_configuration(agent, status);
-	tell_kms(agent, status);
+	agent_tell_kms(agent, status);
 	tell_etcd(agent, seen, now, status);
 	tell_census(agent, now, status);
 	tell_orders(agent, status);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/intent.h"
+#include "engine/kms_follow.h"
 #include "engine/old_keys.h"
 
 /* --- by its words alone --- */
@@ -32,20 +33,25 @@ static const struct config_key *present_key(const struct config_shape *from, enu
 	return NULL;
 }
 
-/* A provider that the servers have is taken as they have it, but for how long a call may take. */
+/* A provider that the servers have is taken as they have it, but for how long a call may take; a new one is for the agents
+ * to ask. One of version 1 names no key, so nothing would show that all nodes have the same. */
 static int take_kms(const struct object_key *asked, const struct config_key *present, struct config_key *ret,
 		    struct error **err)
 {
-	if (!present || present->kms_version != asked->kms_version ||
-	    !text_equal(present->kms_endpoint, asked->kms_endpoint)) {
-		int rc = error_set(err, ERROR_REFUSED, "spec.to: no server has kms/%s as it stands there", asked->name);
-		error_set_hint(err, "this version brings no KMS provider to agents: put it into every server's file as "
-				    "a read key by hand first");
+	if (present &&
+	    (present->kms_version != asked->kms_version || !text_equal(present->kms_endpoint, asked->kms_endpoint))) {
+		int rc = error_set(err, ERROR_REFUSED, "spec.to: kms/%s is another plugin on the servers", asked->name);
+		error_set_hint(err, "a stored value names its plugin by name alone: give the new one a new name");
 		return rc;
 	}
-	ret->kms_version = present->kms_version;
-	ret->kms_endpoint = xstrdup(present->kms_endpoint);
-	ret->kms_timeout = asked->kms_timeout ? asked->kms_timeout : present->kms_timeout;
+	if (!present && (asked->kms_version != 2 || text_empty(asked->kms_endpoint)))
+		return error_set(err, ERROR_REFUSED,
+				 "spec.to: kms/%s is new, and not of version 2 with an endpoint: nothing would show "
+				 "that all nodes have the same key",
+				 asked->name);
+	ret->kms_version = (unsigned)asked->kms_version;
+	ret->kms_endpoint = xstrdup(asked->kms_endpoint);
+	ret->kms_timeout = asked->kms_timeout ? asked->kms_timeout : present ? present->kms_timeout : KMS_TIMEOUT;
 	return 0;
 }
 
@@ -150,6 +156,17 @@ static int target_of_rules(const struct key_rotation_spec *spec, const struct co
 
 /* --- all of it --- */
 
+/* Nobody makes the key of a plugin. */
+static void forget_plugins(struct strings *new_keys)
+{
+	struct strings local = {0};
+	for (size_t i = 0; i < new_keys->count; i++)
+		if (key_label_is_local(new_keys->items[i]))
+			strings_add(&local, new_keys->items[i]);
+	strings_free(new_keys);
+	*new_keys = local;
+}
+
 static void forget_fingerprints(struct config_shape *to, const struct strings *new_keys)
 {
 	for (size_t r = 0; r < to->rule_count; r++)
@@ -160,21 +177,37 @@ static void forget_fingerprints(struct config_shape *to, const struct strings *n
 		}
 }
 
-int asked_target(const struct key_rotation_spec *spec, const struct config_shape *from, struct config_shape **ret,
-		 struct strings *ret_new, struct error **err)
+/* Without a canary nothing shows which key a server has adopted. */
+static int follow(const struct config_shape *from, struct config_shape **ret, struct error **err)
+{
+	int rc = kms_can_follow(from, err);
+	if (rc == 0)
+		*ret = config_shape_copy(from);
+	return rc;
+}
+
+int asked_target(const struct key_rotation_spec *spec, uint64_t wall, const struct config_shape *from,
+		 struct config_shape **ret, struct strings *ret_new, struct error **err)
 {
 	const struct intent intent = {.provider = text_equal(spec->provider, "same") ? NULL : spec->provider,
+				      .kms = {spec->kms.name, spec->kms.endpoint, spec->kms.timeout},
+				      .renew_dek = spec->renew_dek,
 				      .drop_keys = &spec->drop_keys,
-				      .drop_identity = spec->drop_identity};
+				      .drop_identity = spec->drop_identity,
+				      .wall_now = wall};
 	_cleanup_keys_ unused = {0}; /* an agent makes the real ones: of these only their kinds and places count */
 	if (spec->to_rule_count > 0)
 		return target_of_rules(spec, from, ret, ret_new, err);
-	if (!spec->provider)
+	if (spec->follow_kms)
+		return follow(from, ret, err);
+	if (!spec->provider && !spec->renew_dek)
 		return intent_without_new_key(from, &intent, ret, err);
 	int rc = intent_target(from, &intent, &unused, ret, ret_new, err);
-	if (rc == 0)
-		forget_fingerprints(*ret, ret_new);
-	return rc;
+	if (rc < 0)
+		return rc;
+	forget_plugins(ret_new);
+	forget_fingerprints(*ret, ret_new);
+	return 0;
 }
 
 /* Of spec.to by its name. There is one of each kind for spec.provider, whatever it is called. */
@@ -263,12 +296,12 @@ static void take_new_keys(const struct key_rotation_spec *spec, const struct con
 		free(one_of_kind[i]);
 }
 
-int asked_leads_there(const struct key_rotation_spec *spec, const struct path *path, struct error **err)
+int asked_leads_there(const struct key_rotation_spec *spec, uint64_t wall, const struct path *path, struct error **err)
 {
 	_cleanup_(config_shape_freep) struct config_shape *to = NULL;
 	_cleanup_strings_ new_keys = {0};
 	const struct config_shape *end = path->steps[path->count - 1];
-	int rc = asked_target(spec, path->steps[0], &to, &new_keys, err);
+	int rc = asked_target(spec, wall, path->steps[0], &to, &new_keys, err);
 	if (rc < 0)
 		return rc;
 	take_new_keys(spec, path->steps[0], end, &new_keys, to);

@@ -10,8 +10,9 @@
 _must_check_ int asked_check(const struct key_rotation_spec *spec, struct error **err);
 /* The configuration at the end, from the present one. Keys that are to be made (ret_new: labels) are in it without
  * fingerprint: those of spec.to by their names, those of spec.provider by names that only stand for them.
- * -ERROR_REFUSED, -ERROR_USAGE and -ERROR_INPUT, naming the key or resource. */
-_must_check_ int asked_target(const struct key_rotation_spec *spec, const struct config_shape *from,
+ * A KMS provider is nothing to be made: it is there by its own name, which for spec.renewDek has `wall` in it, when the
+ * object was created (key_rotation_created). -ERROR_REFUSED, -ERROR_USAGE and -ERROR_INPUT, naming the key or resource. */
+_must_check_ int asked_target(const struct key_rotation_spec *spec, uint64_t wall, const struct config_shape *from,
 			      struct config_shape **ret, struct strings *ret_new, struct error **err);
 /* Puts the keys that were made into their places in the target; false where one is not there yet. */
 bool asked_put_made(const struct key_rotation_spec *spec, const struct object_sealed_key *made, size_t made_count,
@@ -21,6 +22,7 @@ bool asked_put_made(const struct key_rotation_spec *spec, const struct object_se
 _must_check_ int asked_path(const struct config_shape *from, const struct config_shape *to, struct path **ret,
 			    struct error **err);
 /* Whether the path leads from its beginning to what is asked for, whatever the new keys are. -ERROR_REFUSED. */
-_must_check_ int asked_leads_there(const struct key_rotation_spec *spec, const struct path *path, struct error **err);
+_must_check_ int asked_leads_there(const struct key_rotation_spec *spec, uint64_t wall, const struct path *path,
+				   struct error **err);
 /* spec.to of a file's meaning. */
 void asked_take_shape(const struct config_shape *shape, struct key_rotation_spec *ret);

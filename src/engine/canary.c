@@ -220,17 +220,22 @@ int canary_put(const struct canary_options *o, struct canary_mark ret[static CAN
 }
 
 int canary_find(const struct canary_options *o, const struct canary_mark *marks, size_t count, int expect_step,
-		int *ret_step, struct error **err)
+		int *ret_step, char **ret_key_id, struct error **err)
 {
 	uint64_t steps = UINT64_MAX;
+	_cleanup_free_ char *key_id = NULL;
 	for (size_t i = 0; i < count; i++) {
 		struct found found = {0};
 		int rc = find_in_etcd(o, marks[i].resource, marks[i].name, marks[i].revision, &found, err);
 		if (rc < 0)
 			return rc;
 		steps &= steps_writing(o->path, marks[i].resource, &found.info);
+		free(key_id);
+		key_id = *found.info.key_id ? xstrdup(found.info.key_id) : NULL;
 	}
 	*ret_step = nearest(steps, expect_step);
+	if (ret_key_id)
+		*ret_key_id = steal(key_id);
 	return 0;
 }
 
@@ -240,7 +245,7 @@ int canary_write(const struct canary_options *o, int expect_step, int *ret_step,
 	size_t count = 0;
 	int rc = canary_put(o, marks, &count, err);
 	if (rc == 0)
-		rc = canary_find(o, marks, count, expect_step, ret_step, err);
+		rc = canary_find(o, marks, count, expect_step, ret_step, NULL, err);
 	canary_marks_free(marks, count);
 	return rc;
 }

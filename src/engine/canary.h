@@ -33,10 +33,12 @@ struct canary_mark {
 	uint64_t revision; /* as the write was answered: what is older in etcd is not it */
 };
 #define CANARY_MARKS_MAX 2 /* of one server */
+/* *ret_key_id (NULL: not asked for): of the KMS v2 key that the last of them is under, NULL where it is under none. New
+ * string. */
 _must_check_ int canary_put(const struct canary_options *options, struct canary_mark ret[static CANARY_MARKS_MAX],
 			    size_t *ret_count, struct error **err);
 _must_check_ int canary_find(const struct canary_options *options, const struct canary_mark *marks, size_t count,
-			     int expect_step, int *ret_step, struct error **err);
+			     int expect_step, int *ret_step, char **ret_key_id, struct error **err);
 void canary_marks_free(struct canary_mark *marks, size_t count); /* the names */
 /* One of a kind ("secrets", "configmaps") where no configuration is known: whoever has the server's counters sees by them
  * which key wrote it. */

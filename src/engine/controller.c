@@ -58,9 +58,9 @@ static int consider(void *arg, const cJSON *item, struct error **err)
 	return rc;
 }
 
-void controller_forget_deeds(struct controller *c)
+void controller_forget_proofs(struct controller *c)
 {
-	path_free(steal(c->path));
+	c->kms_adopted_at = 0;
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	free(steal(c->settled_members));
@@ -71,6 +71,12 @@ void controller_forget_deeds(struct controller *c)
 	controller_forget_settled_canaries(c);
 	for (size_t i = 0; i < c->server_count; i++)
 		c->servers[i].canary_at = 0;
+}
+
+void controller_forget_deeds(struct controller *c)
+{
+	path_free(steal(c->path));
+	controller_forget_proofs(c);
 }
 
 static void forget_rotation(struct controller *c)
@@ -260,7 +266,9 @@ static int turn(struct controller *c, struct error **err)
 		rc = find_path(c, err);
 	if (rc < 0 || !c->path)
 		return rc;
-	rc = controller_turn_back(c, &waits, err);
+	rc = controller_kms_observe(c, err);
+	if (rc == 0)
+		rc = controller_turn_back(c, &waits, err);
 	/* Where it has just turned back, the path is found in the next turn. */
 	if (rc < 0 || !c->path)
 		return rc;

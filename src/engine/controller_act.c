@@ -10,6 +10,7 @@
 #define TELLING_TIMEOUT (10 * NS_PER_S)
 #define RETRY_AFTER (3 * NS_PER_S) /* a failed order is not sent again before */
 #define WAITS_LONG (10 * NS_PER_S)
+#define CANARY_INTERVAL (5 * NS_PER_S) /* between canaries, while a KMS is followed */
 
 /* --- orders --- */
 
@@ -370,14 +371,14 @@ static int put_canary(struct controller *c, size_t index, int step, struct error
 }
 
 /* What the first agent that has looked found: the same step for all objects of a server, or none. */
-static int found_step(const struct key_server_status *status, const char *server)
+static int found_step(const struct controller *c, const struct key_server_status *status, const char *server)
 {
 	int step = STEP_NONE;
 	bool any = false;
 	for (size_t i = 0; i < status->canary_count; i++) {
 		if (!text_equal(status->canaries[i].server, server))
 			continue;
-		if (any && status->canaries[i].step != step)
+		if ((any && status->canaries[i].step != step) || !controller_kms_shows(c, &status->canaries[i]))
 			return STEP_NONE;
 		step = status->canaries[i].step;
 		any = true;
@@ -391,7 +392,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 	uint64_t first = UINT64_MAX;
 	for (size_t i = 0; i < c->server_count; i++) {
 		struct directed *server = &c->servers[i];
-		server->canary_step = found_step(status, server->name);
+		server->canary_step = found_step(c, status, server->name);
 		server->canary_at = server->written_at;
 		server->canary_process = server->written_process;
 		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
@@ -409,6 +410,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 	controller_trouble(c, settled || d->phase != PHASE_SETTLE
 				      ? NULL
 				      : "a canary is under another key than the configuration writes with");
+	controller_kms_take_canaries(c);
 }
 
 /* No agent is believed alone of another one's server. */
@@ -416,8 +418,8 @@ static bool all_found_the_same(struct controller *c)
 {
 	for (size_t i = 1; i < c->server_count; i++)
 		for (size_t s = 0; s < c->server_count; s++)
-			if (found_step(controller_status(c, i), c->servers[s].name) !=
-			    found_step(controller_status(c, 0), c->servers[s].name)) {
+			if (found_step(c, controller_status(c, i), c->servers[s].name) !=
+			    found_step(c, controller_status(c, 0), c->servers[s].name)) {
 				_cleanup_free_ char *why = xasprintf(
 					"the agents of %s and of %s do not agree on what key the canary of %s is under",
 					c->servers[0].name, c->servers[i].name, c->servers[s].name);
@@ -432,6 +434,11 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 	_cleanup_error_ failed = NULL;
 	bool sent;
 	int rc = 0;
+	uint64_t now = clock_monotonic();
+	/* Each try is a write; a server may take a minute to adopt another key. */
+	if (path_follows_kms(c->path) && d->phase != PHASE_SETTLE && now < c->canaries_put_at + CANARY_INTERVAL)
+		return 0;
+	c->canaries_put_at = now;
 	controller_forget_canaries(c);
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
 		rc = put_canary(c, i, d->step, &failed);
@@ -706,6 +713,7 @@ static void tell_remains(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
 	strings_free(&status->remains);
+	controller_kms_tell_left(c);
 	for (size_t i = 0; i < c->server_count; i++) {
 		_cleanup_free_ char *places = strings_join(&controller_status(c, i)->remains, "; ");
 		_cleanup_free_ char *line = xasprintf("%s: %s", c->servers[i].name, places);

@@ -1,9 +1,9 @@
 /* Between the controller's own files: controller.c leads and decides, controller_look.c observes, controller_act.c orders
  * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
  * controller_abort.c turns it back, controller_hold.c keeps it where a person wants it, controller_queue.c which one goes on,
- * controller_evidence.c keeps what was proved,
- * controller_drift.c looks while nothing is rotated,
- * controller_event.c tells events, controller_show.c shows monitoring how it is. */
+ * controller_evidence.c keeps what was proved, controller_drift.c looks while nothing is rotated,
+ * controller_event.c tells events, controller_kms.c holds KMS plugins against one another, controller_show.c shows
+ * monitoring how it is. */
 #pragma once
 #include <stdio.h>
 #include "client/kube/custom.h"
@@ -132,6 +132,12 @@ struct controller {
 	uint64_t told_at;
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
+	/* KMS v2 */
+	uint64_t kms_adopted_at;  /* since when every server's canaries have been under the key IDs of the plugins */
+	uint64_t kms_hurried;     /* when servers were last made to look */
+	uint64_t canaries_put_at; /* when they were last written */
+	bool kms_news;            /* a key ID that is not written down yet */
+	bool told, superseded;    /* it is over; the rotation is another leader's now, or gone */
 	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */
@@ -152,6 +158,18 @@ void replace_text(char **text, const char *by);
 bool controller_forget_sealed(struct controller *controller); /* whether there were any */
 /* What was done and seen for the path, which is another one from now on. */
 void controller_forget_deeds(struct controller *controller);
+/* What was proved, of a key that is another one from now on. The path stays. */
+void controller_forget_proofs(struct controller *controller);
+/* Of a path that was just found. */
+void controller_kms_take_path(struct controller *controller);
+/* What of the observation the plugins show, and which keys there were: written down at once. Errors as controller_apply's. */
+_must_check_ int controller_kms_observe(struct controller *controller, struct error **err);
+/* Whether a canary that was found is under the key that the plugins name, where that is asked for. */
+bool controller_kms_shows(const struct controller *controller, const struct key_server_canary *canary);
+/* The canaries of all servers were found, wherever. */
+void controller_kms_take_canaries(struct controller *controller);
+/* Adds to what remains which keys nothing needs any more. */
+void controller_kms_tell_left(struct controller *controller);
 /* Reads who leads what, and the agents' reports; then fills controller->seen. */
 _must_check_ int controller_look(struct controller *controller, struct error **err);
 /* Whether the API servers have other addresses than were given, now and then, where something does not fit. */

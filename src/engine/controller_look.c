@@ -404,6 +404,7 @@ void controller_take_groups(const struct key_server_status *status, struct censu
 		*to = (struct census_group){.resource = group->resource ? xstrdup(group->resource) : NULL,
 					    .kms_version = (unsigned)group->kms_version,
 					    .name = xstrdup(group->name ? group->name : ""),
+					    .key_id = group->key_id ? xstrdup(group->key_id) : NULL,
 					    .values = group->values,
 					    .unknown = group->unknown,
 					    .foreign = group->foreign,

@@ -149,7 +149,7 @@ static int go_on(struct controller *c, struct error **err)
 	const struct config_shape *from = controller_status(c, 0)->configuration;
 	const struct key_rotation_spec *spec = &c->rotation->spec;
 	const struct key_rotation_status *status = &c->rotation->status;
-	int rc = asked_target(spec, from, &to, &labels, err);
+	int rc = asked_target(spec, key_rotation_created(c->rotation), from, &to, &labels, err);
 	if (rc == 0)
 		rc = asked_path(from, to, &path, err); /* as far as there is one without them, before keys are made */
 	if (rc < 0)
@@ -168,8 +168,12 @@ int controller_find_path(struct controller *c, struct error **err)
 	const struct key_rotation_status *status = &c->rotation->status;
 	if (c->path)
 		return 0;
-	if (status->step_count > 0)
-		return key_rotation_path(c->rotation, &c->path, err);
+	if (status->step_count > 0) {
+		int rc = key_rotation_path(c->rotation, &c->path, err);
+		if (rc == 0)
+			controller_kms_take_path(c);
+		return rc;
+	}
 	c->refused = false;
 	if (asked_check(&c->rotation->spec, err) < 0)
 		return refuse(c, err);

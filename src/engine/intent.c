@@ -8,8 +8,6 @@
 
 /* --- which rules get a new key --- */
 
-#define KMS_TIMEOUT (3 * UINT64_C(1000000000)) /* ns; kube-apiserver's default */
-
 enum writers { WRITERS_PLAIN, WRITERS_LOCAL, WRITERS_KMS, WRITERS_ENCRYPTED };
 
 static bool is_writer(const struct config_rule *rule, enum writers which)

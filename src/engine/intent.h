@@ -5,6 +5,7 @@
 #include "engine/keys.h"
 #include "kube-rekey/encryption_config.h"
 
+#define KMS_TIMEOUT (3 * UINT64_C(1000000000)) /* ns; kube-apiserver's default */
 struct intent_kms {
 	const char *name, *endpoint; /* "vault", "unix:///run/kms.sock" */
 	uint64_t timeout;            /* ns; 0: 3 s */

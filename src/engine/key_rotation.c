@@ -19,8 +19,16 @@ static const struct object_field to_fields[] = {
 };
 static const struct object_record to_record = {to_fields, ELEMENTS(to_fields), 0};
 
+static const struct object_field kms_fields[] = {
+	OBJECT_TEXT(SPEC, kms.name, "name", KEY_NAME_MAX),
+	OBJECT_TEXT(SPEC, kms.endpoint, "endpoint", 512),
+	OBJECT_NUMBER(SPEC, kms.timeout, "timeoutNs", OBJECT_NUMBER_MAX, 0),
+};
+static const struct object_record kms_record = {kms_fields, ELEMENTS(kms_fields), 0};
+
 static const struct object_field spec_fields[] = {
 	OBJECT_TEXT(SPEC, provider, "provider", 16),
+	OBJECT_WITHIN("kms", &kms_record),
 	OBJECT_WITHIN("to", &to_record),
 	OBJECT_BOOL(SPEC, renew_dek, "renewDek"),
 	OBJECT_BOOL(SPEC, follow_kms, "followKMS"),
@@ -77,6 +85,14 @@ static const struct object_field quarantined_fields[] = {
 };
 const struct object_record key_rotation_quarantined_record = {quarantined_fields, ELEMENTS(quarantined_fields),
 							      sizeof(struct key_rotation_quarantined)};
+
+static const struct object_field key_id_fields[] = {
+	OBJECT_TEXT(struct rotation_key_id, name, "name", KEY_NAME_MAX),
+	OBJECT_TEXT(struct rotation_key_id, key_id, "keyID", 1024),
+	OBJECT_NUMBER(struct rotation_key_id, objects, "values", OBJECT_NUMBER_MAX, 0),
+};
+static const struct object_record key_id_record = {key_id_fields, ELEMENTS(key_id_fields),
+						   sizeof(struct rotation_key_id)};
 
 static const struct object_field value_fields[] = {
 	OBJECT_TEXT(struct key_rotation_value, resource, "resource", KEY_NAME_MAX),
@@ -135,13 +151,14 @@ static const struct object_field status_fields[] = {
 	OBJECT_LIST(STATUS, conditions, condition_count, "conditions", 8, &condition_record),
 	OBJECT_WITHIN("keys", &keys_record),
 	OBJECT_LIST(STATUS, servers, server_count, "servers", KEY_SERVERS_MAX, &key_rotation_server_record),
+	OBJECT_LIST(STATUS, key_ids, key_id_count, "keyIDs", ROTATION_KEY_IDS_MAX, &key_id_record),
 	OBJECT_LIST(STATUS, sealed_keys, sealed_key_count, "sealedKeys", 16, &object_sealed_key_record),
 	OBJECT_WITHIN("progress", &progress_record),
 	OBJECT_WITHIN("quarantined", &quarantine_record),
 	{.name = "before", .kind = FIELD_RECORD, .at = offsetof(STATUS, before), .record = &key_rotation_values_record},
 	{.name = "after", .kind = FIELD_RECORD, .at = offsetof(STATUS, after), .record = &key_rotation_values_record},
 	OBJECT_SENTENCES(STATUS, evidence, "evidence", KEY_ROTATION_EVIDENCE_MAX, KEY_WORDS_MAX),
-	OBJECT_SENTENCES(STATUS, remains, "remains", KEY_SERVERS_MAX, KEY_WORDS_MAX),
+	OBJECT_SENTENCES(STATUS, remains, "remains", KEY_ROTATION_REMAINS_MAX, KEY_WORDS_MAX),
 };
 #undef STATUS
 const struct object_record key_rotation_status_record = {status_fields, ELEMENTS(status_fields),
@@ -224,11 +241,15 @@ void key_rotation_take_values(struct key_rotation_values *ret, const struct cens
 
 const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec)
 {
-	if (spec->renew_dek || spec->follow_kms)
-		return "this version does not follow KMS keys: spec.renewDek and spec.followKMS are not carried out";
 	if (text_equal(spec->mode, "force"))
 		return "this version has no spec.mode force: it is for managed clusters, whose key ID never changes";
 	return NULL;
+}
+
+uint64_t key_rotation_created(const struct key_rotation *rotation)
+{
+	uint64_t wall = 0;
+	return rotation->meta.created && clock_parse(rotation->meta.created, &wall) == 0 ? wall : 0;
 }
 
 bool key_rotation_goes_back(const struct key_rotation *rotation)

@@ -6,11 +6,13 @@
 #pragma once
 #include "engine/key_api.h"
 #include "engine/object_fields.h"
+#include "engine/rotation.h"
 #include "kube-rekey/path.h"
 
 #define KEY_ROTATION_QPS 50        /* where the spec says nothing */
 #define KEY_ROTATION_CONCURRENCY 8 /* likewise */
 #define KEY_ROTATION_EVIDENCE_MAX 64
+#define KEY_ROTATION_REMAINS_MAX (KEY_SERVERS_MAX + ROTATION_KEY_IDS_MAX)
 #define KEY_ROTATION_QUARANTINE_MAX 50 /* named; all are counted */
 #define KEY_ROTATION_VALUES_MAX 256    /* groups that a census is told by; what is beyond is not told */
 
@@ -22,7 +24,11 @@ struct key_rotation_rule {
 /* Exactly one of provider, to_rules, renew_dek, follow_kms; or drop_keys and drop_identity without any of them, which
  * may also stand beside provider. The API server checks that. */
 struct key_rotation_spec {
-	char *provider; /* "same", "aescbc", "aesgcm", "secretbox": a new key; NULL: no new key */
+	char *provider; /* "same", "aescbc", "aesgcm", "secretbox": a new key; "kms"; NULL: neither */
+	struct {
+		char *name, *endpoint;
+		uint64_t timeout; /* ns; 0: 3 s */
+	} kms;                    /* with provider "kms": the plugin that each server finds on its own node */
 	struct key_rotation_rule *to_rules;
 	size_t to_rule_count;
 	bool renew_dek, follow_kms;
@@ -84,6 +90,8 @@ struct key_rotation_status {
 	struct key_rotation_server
 		*servers; /* only grows: the API server refuses a status without one that was there */
 	size_t server_count;
+	struct rotation_key_id *key_ids; /* of KMS providers: that plugins named, and that values were under */
+	size_t key_id_count;
 	struct object_sealed_key *sealed_keys; /* until every server has them */
 	size_t sealed_key_count;
 	struct {
@@ -97,7 +105,7 @@ struct key_rotation_status {
 	} quarantined;
 	struct key_rotation_values before, after; /* the first census and the last one, of all values */
 	struct strings evidence;                  /* sentences */
-	struct strings remains;                   /* where the old keys are now: a sentence for each server */
+	struct strings remains;                   /* what needs which KMS key; where the old keys are now: a sentence for each server */
 };
 
 struct key_rotation {
@@ -110,6 +118,8 @@ extern const struct object_record key_rotation_spec_record, key_rotation_status_
 
 /* What is asked for and not carried out yet is waited with, not half done: why. NULL where all of it is. */
 const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
+/* When the API server made it, wall ns; 0: it has not. */
+uint64_t key_rotation_created(const struct key_rotation *rotation);
 bool key_rotation_goes_back(const struct key_rotation *rotation);
 /* Of its steps the one that is counted `step` on the path that it goes; STEP_NONE stays. */
 int key_rotation_step(const struct key_rotation *rotation, int step);

@@ -9,6 +9,7 @@ static const struct object_field canary_fields[] = {
 	OBJECT_TEXT(struct key_server_canary, resource, "resource", KEY_NAME_MAX),
 	OBJECT_TEXT(struct key_server_canary, name, "name", KEY_NAME_MAX),
 	OBJECT_NUMBER(struct key_server_canary, revision, "revision", OBJECT_NUMBER_MAX, 0),
+	OBJECT_TEXT(struct key_server_canary, key_id, "keyID", 1024),
 	OBJECT_STEP(struct key_server_canary, step, "step"),
 };
 const struct object_record key_server_canary_record = {canary_fields, ELEMENTS(canary_fields),
@@ -43,6 +44,7 @@ const struct object_record key_server_spec_record = {spec_fields, ELEMENTS(spec_
 
 static const struct object_field kms_fields[] = {
 	OBJECT_TEXT(struct key_server_kms, name, "name", KEY_NAME_MAX),
+	OBJECT_TEXT(struct key_server_kms, endpoint, "endpoint", 512),
 	OBJECT_WORDS(struct key_server_kms, healthz, "healthz", 256),
 	OBJECT_TEXT(struct key_server_kms, version, "version", 32),
 	OBJECT_TEXT(struct key_server_kms, key_id, "keyID", 1024),
@@ -65,6 +67,7 @@ static const struct object_field group_fields[] = {
 	OBJECT_TEXT(struct key_server_group, provider, "provider", 16),
 	OBJECT_NUMBER(struct key_server_group, kms_version, "kmsVersion", 2, 0),
 	OBJECT_TEXT(struct key_server_group, name, "name", KEY_NAME_MAX),
+	OBJECT_TEXT(struct key_server_group, key_id, "keyID", 1024),
 	OBJECT_NUMBER(struct key_server_group, values, "values", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(struct key_server_group, unknown, "unknown"),
 	OBJECT_BOOL(struct key_server_group, foreign, "foreign"),

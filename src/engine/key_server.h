@@ -16,6 +16,7 @@
 struct key_server_canary {
 	char *server, *resource, *name; /* resource: "secrets", "configmaps" */
 	uint64_t revision;              /* as the write that is looked for was answered: what is older is not it */
+	char *key_id;                   /* answer: of the KMS key that it is under; NULL: none */
 	int step;                       /* answer: it was found under this step's write keys, STEP_NONE: it was not */
 };
 
@@ -39,7 +40,9 @@ struct key_server_spec {
 };
 
 struct key_server_kms {
-	char *name, *healthz, *version, *key_id;
+	char *name, *endpoint;
+	char *healthz; /* "ok", or why its key ID is not known */
+	char *version, *key_id;
 };
 struct key_server_member {
 	char *name, *why;
@@ -49,6 +52,7 @@ struct key_server_member {
 struct key_server_group {
 	char *resource; /* NULL: outside the map of resources */
 	char *provider, *name, *example;
+	char *key_id; /* of kms v2 */
 	uint64_t kms_version, values;
 	bool unknown, foreign, expected;
 };

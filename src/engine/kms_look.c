@@ -18,7 +18,7 @@ static int ask(struct loop *loop, const struct config_key *key, struct kms_look 
 	uint64_t timeout =
 		key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout : KMS_LOOK_TIMEOUT;
 	_cleanup_error_ failed = NULL;
-	*ret = (struct kms_look){.name = xstrdup(key->name)};
+	*ret = (struct kms_look){.name = xstrdup(key->name), .endpoint = xstrdup(key->kms_endpoint)};
 	uint64_t asked = clock_monotonic();
 	int rc = kms_status_fetch(loop, key->kms_endpoint, timeout, &ret->status, &failed);
 	ret->took = clock_monotonic() - asked;
@@ -30,33 +30,26 @@ static int ask(struct loop *loop, const struct config_key *key, struct kms_look 
 	return 0;
 }
 
-int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **ret, size_t *ret_count,
+int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **looks, size_t *count,
 	     struct error **err)
 {
-	struct kms_look *looks = NULL;
-	size_t count = 0;
 	int rc = 0;
 	for (size_t r = 0; rc == 0 && r < shape->rule_count; r++)
 		for (size_t k = 0; rc == 0 && k < shape->rules[r].key_count; k++) {
 			const struct config_key *key = &shape->rules[r].keys[k];
-			if (key->type != PROVIDER_KMS || key->kms_version != 2 || is_among(looks, count, key->name))
+			if (key->type != PROVIDER_KMS || key->kms_version != 2 || is_among(*looks, *count, key->name))
 				continue;
-			looks = xreallocarray(looks, count + 1, sizeof(*looks));
-			rc = ask(loop, key, &looks[count++], err);
+			*looks = xreallocarray(*looks, *count + 1, sizeof(**looks));
+			rc = ask(loop, key, &(*looks)[(*count)++], err);
 		}
-	if (rc < 0) {
-		kms_look_free(looks, count);
-		return rc;
-	}
-	*ret = looks;
-	*ret_count = count;
-	return 0;
+	return rc;
 }
 
 void kms_look_free(struct kms_look *looks, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		free(looks[i].name);
+		free(looks[i].endpoint);
 		free(looks[i].flaw);
 		kms_status_free(&looks[i].status);
 	}

@@ -7,14 +7,15 @@
 struct loop;
 
 struct kms_look {
-	char *name;               /* the provider's */
+	char *name, *endpoint;    /* the provider's */
 	struct kms_status status; /* where it answered */
 	uint64_t took;            /* ns, whether it answered or not */
 	char *flaw; /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
 };
 /* Asks each plugin that the configuration names, one after the other, each for as long as the configuration gives a call,
- * KMS_LOOK_TIMEOUT at most. Names come once; KMS v1 has no Status. Stops early only for a signal: -ERROR_INTERRUPTED. */
+ * KMS_LOOK_TIMEOUT at most, and adds it to the looks that are there (NULL and 0: none). Names come once; KMS v1 has no
+ * Status. Stops early only for a signal: -ERROR_INTERRUPTED, with those that were asked. */
 #define KMS_LOOK_TIMEOUT (3 * UINT64_C(1000000000)) /* ns */
-_must_check_ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **ret, size_t *ret_count,
+_must_check_ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **looks, size_t *count,
 			  struct error **err);
 void kms_look_free(struct kms_look *looks, size_t count);

@@ -127,6 +127,9 @@ void rotation_kms_hurry(struct rotation *rotation);
  * and `finished` of the report are known. */
 void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report);
 void rotation_kms_seen(struct rotation *rotation);
+/* What is left to say of a key ID that no value of this provider is under: new string. */
+char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
+			     const struct rotation_key_id *key);
 void rotation_kms_tell_left(struct rotation *rotation);
 /* The report, as far as it goes; and what an earlier process of the same rotation kept of it (report_store.h). */
 void rotation_report_begin(struct rotation *rotation);

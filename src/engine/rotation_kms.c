@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/kms_follow.h"
 #include "engine/kms_look.h"
 #include "engine/rotation_internal.h"
 
@@ -42,29 +43,16 @@ static void begin_again(struct rotation *r)
 static void take_key_id(struct rotation *r, const char *name, const char *key_id)
 {
 	struct config_shape *shape = r->journal->path->steps[0];
-	for (size_t i = 0; i < shape->rule_count; i++) {
-		struct config_key *key = &shape->rules[i].keys[0];
-		if (key->type != PROVIDER_KMS || key->kms_version != 2 || !text_equal(key->name, name) ||
-		    text_equal(key->kms_key_id, key_id))
-			continue;
-		if (key->kms_key_id) {
-			rotation_note(r, "kms/%s encrypts with another key ID than before: %s", name, key_id);
-			begin_again(r);
-			r->journal->kms_moved = true;
-		}
-		free(key->kms_key_id);
-		key->kms_key_id = xstrdup(key_id);
-		remember(r, name, key_id);
+	const char *before = kms_key_id(shape, name);
+	if (text_equal(before, key_id))
+		return;
+	if (before) {
+		rotation_note(r, "kms/%s encrypts with another key ID than before: %s", name, key_id);
+		begin_again(r);
+		r->journal->kms_moved = true;
 	}
-}
-
-static bool writes(const struct config_shape *shape, const char *name)
-{
-	for (size_t i = 0; i < shape->rule_count; i++)
-		if (shape->rules[i].keys[0].type == PROVIDER_KMS && shape->rules[i].keys[0].kms_version == 2 &&
-		    (!name || text_equal(shape->rules[i].keys[0].name, name)))
-			return true;
-	return false;
+	kms_set_key_id(shape, name, key_id);
+	remember(r, name, key_id);
 }
 
 static int ask(struct rotation *r, struct error **err)
@@ -75,7 +63,7 @@ static int ask(struct rotation *r, struct error **err)
 	int rc = kms_look(r->cluster->loop, shape, &looks, &count, err);
 	free(steal(r->kms_why));
 	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (!writes(shape, looks[i].name))
+		if (!kms_writes(shape, looks[i].name))
 			continue;
 		if (!looks[i].flaw)
 			take_key_id(r, looks[i].name, looks[i].status.key_id);
@@ -87,31 +75,9 @@ static int ask(struct rotation *r, struct error **err)
 	return rc;
 }
 
-/* Without one nothing shows which key a server has adopted for the rule. */
-static int check_canaries(const struct config_shape *shape, struct error **err)
-{
-	for (size_t i = 0; i < shape->rule_count; i++) {
-		const struct config_rule *rule = &shape->rules[i];
-		if (rule->keys[0].type != PROVIDER_KMS || rule->keys[0].kms_version != 2 || canary_shows(shape, rule))
-			continue;
-		return error_set(
-			err, ERROR_REFUSED,
-			"kms/%s writes neither secrets nor configmaps (%s): no canary can show which key ID the "
-			"API server has adopted for it",
-			rule->keys[0].name, rule->resources[0]);
-	}
-	return 0;
-}
-
 int rotation_kms_follow(struct rotation *r, struct error **err)
 {
-	if (!writes(r->journal->path->steps[0], NULL)) {
-		int rc = error_set(err, ERROR_REFUSED,
-				   "no rule writes with a KMS v2 provider, so there is no key ID to follow");
-		error_set_hint(err, "to go to one: --provider kms --kms-name NAME --kms-endpoint unix:///PATH");
-		return rc;
-	}
-	int rc = check_canaries(r->journal->path->steps[0], err);
+	int rc = kms_can_follow(r->journal->path->steps[0], err);
 	if (rc == 0)
 		rc = ask(r, err);
 	return rc == 0 && r->kms_why ? error_set(err, ERROR_REFUSED, "%s", r->kms_why) : rc;
@@ -202,7 +168,7 @@ void rotation_kms_seen(struct rotation *r)
 	count(r->report, census->outside_keys, census->outside_key_count);
 	for (size_t i = 0; path_follows_kms(r->journal->path) && i < r->report->key_id_count; i++) {
 		const struct rotation_key_id *key = &r->report->key_ids[i];
-		if (key->objects > 0 && writes(r->journal->path->steps[0], key->name))
+		if (key->objects > 0 && kms_writes(r->journal->path->steps[0], key->name))
 			remember(r, key->name, key->key_id);
 	}
 }
@@ -227,17 +193,18 @@ static const char *in_use_as(const struct rotation_report *report, const char *k
 	return NULL;
 }
 
-static char *left_text(const struct rotation *r, const struct rotation_key_id *key, const char *label)
+char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
+			     const struct rotation_key_id *key)
 {
-	const struct rotation_report *report = r->report;
 	const char *other = in_use_as(report, key->key_id);
+	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
 	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
 	_cleanup_free_ char *other_label = other ? xasprintf("kms/%s", other) : NULL;
 	_cleanup_free_ char *silent = report->without_key_id
 					      ? xasprintf(" (but for %llu values under KMS v1, which name no key)",
 							  (unsigned long long)report->without_key_id)
 					      : xstrdup("");
-	if (other && strings_has(&r->journal->new_keys, other_label))
+	if (other && strings_has(new_keys, other_label))
 		return xasprintf("key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
 				 "under; what it had before, this cluster's etcd needs for nothing at revision %llu%s",
 				 id, other_label, report->started, (unsigned long long)report->revision, silent);
@@ -265,7 +232,7 @@ void rotation_kms_tell_left(struct rotation *r)
 		if (key->objects > 0 || (!follows && !strings_has(&report->old_keys, label)) ||
 		    (follows && is_named(r->journal, key)))
 			continue;
-		_cleanup_free_ char *line = left_text(r, key, label);
+		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key);
 		strings_add(&report->remains, line);
 	}
 }

@@ -717,6 +717,14 @@ static bool drop_gate(const struct view *v)
 	return history_left(v) || look_too_old(v, PHASE_DROP_OLD_KEY);
 }
 
+/* Rule 2, of a KMS provider that the rotation brings: that all servers read what any writes is shown by their plugins, which
+ * name one key ID. */
+static bool plugins_unclear(const struct view *v)
+{
+	bool unclear = v->seen->kms_why && path_brings_any_kms(v->path, v->base + 1);
+	return unclear && wait_for(v, phase_of_writing(v), REASON_KMS_UNKNOWN);
+}
+
 static bool take_step(const struct view *v)
 {
 	if (v->last)
@@ -728,6 +736,8 @@ static bool take_step(const struct view *v)
 	size_t server = first_at_base(v);
 	if (v->seen->servers[server].refused_before)
 		return blocked_by_server(v, server, REASON_FILE_REFUSED);
+	if (plugins_unclear(v))
+		return true;
 	if (v->drops && drop_gate(v))
 		return true;
 	return write_step(v, server, v->base + 1, phase_of_writing(v), REASON_STEP);
@@ -736,16 +746,7 @@ static bool take_step(const struct view *v)
 /* Of a provider that is followed, under another key ID than it names; what no API serves is not in the rule's hands. */
 static bool needs_key_of_before(const struct view *v, const struct census_group *group)
 {
-	const struct config_shape *shape = v->path->steps[v->base];
-	if (group->resource)
-		return is_stale(v, group);
-	for (size_t r = 0; group->key_id && r < shape->rule_count; r++) {
-		const struct config_key *key = &shape->rules[r].keys[0];
-		if (key->kms_key_id && text_equal(key->name, group->name) &&
-		    !text_equal(key->kms_key_id, group->key_id))
-			return true;
-	}
-	return false;
+	return group->resource ? is_stale(v, group) : shape_needs_key_of_before(v->path->steps[v->base], key_of(group));
 }
 
 /* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a

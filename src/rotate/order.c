@@ -169,10 +169,29 @@ static bool wrong_next(const struct judge *j)
 	return !path_readable_between(j->path, (size_t)from, (size_t)to) && refuse(j, GROUND_UNREADABLE_STEP);
 }
 
+/* What a plugin encrypts with is told by its key ID alone. Where they differ one server may not read what another one
+ * writes, so a file names a plugin that the rotation brings once all of them name one key. */
+static bool plugins_in_the_way(const struct judge *j)
+{
+	if (j->order->rescue || !path_brings_any_kms(j->path, (size_t)j->order->to_step))
+		return false;
+	if (!j->sight->plugins_well)
+		return wait_for(j, GROUND_PLUGIN_UNWELL);
+	if (j->sight->peers_known != FACT_KNOWN)
+		return wait_for(j, GROUND_PEERS_UNKNOWN);
+	for (size_t i = 0; i < j->sight->peer_count; i++)
+		if (!j->sight->peers[i].same_plugins)
+			return wait_for_peer(j, i, GROUND_PLUGINS_DIFFER);
+	return false;
+}
+
 static bool wrong_step(struct judge *j)
 {
 	bool retires = j->order->action == ORDER_RETIRE;
 	int last = (int)j->path->count - 1;
+	/* Where a KMS is followed no file changes. */
+	if (!retires && path_follows_kms(j->path))
+		return refuse(j, GROUND_NOT_NEXT);
 	if (j->order->to_step < 0 || j->order->to_step > last)
 		return refuse(j, GROUND_NOT_NEXT);
 	j->change = change_of(j);
@@ -181,7 +200,7 @@ static bool wrong_step(struct judge *j)
 	if (on(j, CHECK_STEP) && (j->order->rescue ? wrong_rescue(j) : wrong_next(j)))
 		return true;
 	bool has_keys = j->sight->has_keys && j->sight->has_keys[j->order->to_step];
-	return !has_keys && wait_for(j, GROUND_NO_KEYS);
+	return (!has_keys && wait_for(j, GROUND_NO_KEYS)) || plugins_in_the_way(j);
 }
 
 /* --- is the order fresh? --- */
@@ -325,7 +344,7 @@ static bool needs_a_leaving_key(const struct judge *j, const struct census_group
 {
 	bool retires = j->order->action == ORDER_RETIRE;
 	size_t end = (size_t)j->order->to_step;
-	if (group->unknown)
+	if (group->unknown || shape_needs_key_of_before(j->path->steps[end], key_of(group)))
 		return true;
 	for (size_t step = retires ? 0 : (size_t)j->sight->own->file_step; step < end; step++)
 		if (path_loses(j->path, step, group->resource, key_of(group)))

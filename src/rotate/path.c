@@ -299,26 +299,6 @@ int path_abort(const struct path *path, size_t reached, bool promote_again, stru
 	return 0;
 }
 
-static bool has_key(const struct config_shape *shape, const struct config_key *key)
-{
-	for (size_t r = 0; r < shape->rule_count; r++)
-		for (size_t k = 0; k < shape->rules[r].key_count; k++)
-			if (config_key_equal(&shape->rules[r].keys[k], key))
-				return true;
-	return false;
-}
-
-static bool brings_kms(const struct config_shape *from, const struct config_shape *to)
-{
-	for (size_t r = 0; r < to->rule_count; r++)
-		for (size_t k = 0; k < to->rules[r].key_count; k++) {
-			const struct config_key *key = &to->rules[r].keys[k];
-			if (key->type == PROVIDER_KMS && !has_key(from, key))
-				return true;
-		}
-	return false;
-}
-
 bool path_is_lawful(const struct path *path)
 {
 	_cleanup_(path_freep) struct path *made = NULL;
@@ -326,7 +306,24 @@ bool path_is_lawful(const struct path *path)
 	bool same = path_make(from, to, &made, NULL) == 0 && made->count == path->count;
 	for (size_t i = 0; same && i < path->count; i++)
 		same = config_shape_equal(made->steps[i], path->steps[i]);
-	return same && keeps_encrypting(path) && !brings_kms(from, to);
+	return same && keeps_encrypting(path);
+}
+
+bool path_brings_kms(const struct path *path, size_t step, const struct config_key *key)
+{
+	const struct config_shape *first = path->steps[0], *shape = path->steps[step];
+	const struct key_name name = {key->type, key->kms_version, key->name, NULL};
+	return key->type == PROVIDER_KMS && shape_has_name(shape, name) && !shape_has_name(first, name);
+}
+
+bool path_brings_any_kms(const struct path *path, size_t step)
+{
+	const struct config_shape *shape = path->steps[step];
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (path_brings_kms(path, step, &shape->rules[r].keys[k]))
+				return true;
+	return false;
 }
 
 struct path *path_of_steps(struct config_shape *const *steps, size_t count)
@@ -415,6 +412,16 @@ bool shape_writes(const struct config_shape *shape, const char *resource, struct
 {
 	const struct config_key *write_key = &effective(shape, resource)->keys[0];
 	return same_name(write_key, key) && (!write_key->kms_key_id || text_equal(write_key->kms_key_id, key.key_id));
+}
+
+bool shape_needs_key_of_before(const struct config_shape *shape, struct key_name key)
+{
+	for (size_t r = 0; key.key_id && r < shape->rule_count; r++) {
+		const struct config_key *writer = &shape->rules[r].keys[0];
+		if (writer->kms_key_id && same_name(writer, key) && !text_equal(writer->kms_key_id, key.key_id))
+			return true;
+	}
+	return false;
 }
 
 bool path_follows_kms(const struct path *path)

@@ -94,7 +94,9 @@ class Fleet:
         return self.start_controller()
 
     def rotate(self, name, **spec):
+        """`spec`: what is asked; None: not even what is asked otherwise."""
         spec = {"provider": "same", "compact": True, "settleSeconds": 3, "qps": 0, **spec}
+        spec = {name: value for name, value in spec.items() if value is not None}
         return self.api.create(ROTATIONS, None, {
             "apiVersion": GROUP, "kind": "KeyRotation", "metadata": {"name": name}, "spec": spec})
 

@@ -101,7 +101,8 @@ class Status(unittest.TestCase):
             found = [each.get("status", {}).get("kms") for each in self.api.list(SERVERS)]
             return found[0][0] if found and found[0] else {}
         wait_until(lambda: reported().get("keyID") == "key-1", 40, "it is reported")
-        self.assertEqual(reported(), {"name": "vault", "healthz": "ok", "version": "v2", "keyID": "key-1"})
+        self.assertEqual(reported(), {"name": "vault", "endpoint": self.plugin.endpoint, "healthz": "ok", "version": "v2",
+                                      "keyID": "key-1"})
         self.plugin.tell(healthz="sealed")
         wait_until(lambda: reported().get("healthz") == "healthz is sealed, not ok", 40, "it is not well")
 

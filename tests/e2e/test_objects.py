@@ -157,12 +157,14 @@ class Applied(unittest.TestCase):
 class Rules(Applied):
     """What a person may ask for, and what not."""
 
+    VAULT = {"name": "vault", "endpoint": "unix:///run/kms.sock", "timeoutNs": 2000000000}
     LEGAL = {
         "same": {"provider": "same"},
         "provider": {"provider": "secretbox", "dropKeys": ["key1"], "dropIdentity": True},
         "to": {"to": {"rules": [{"resources": ["secrets"], "keys": [{"provider": "aescbc", "name": "a"}, {"provider": "identity"}]}]}},
         "to-kms": {"to": {"rules": [{"resources": ["*.*"], "keys": [
             {"provider": "kms", "name": "vault", "version": 2, "endpoint": "unix:///run/kms.sock"}]}]}},
+        "kms": {"provider": "kms", "kms": VAULT},
         "renew-dek": {"renewDek": True},
         "follow-kms": {"followKMS": True},
         "drop-keys": {"dropKeys": ["key1"]},
@@ -180,10 +182,15 @@ class Rules(Applied):
         ({"dropIdentity": False}, WHAT),
         ({"renewDek": True, "dropIdentity": True}, "beside provider, or stand alone"),
         ({**LEGAL["to"], "dropKeys": ["key1"]}, "beside provider, or stand alone"),
+        ({"provider": "kms"}, "kms goes with provider: kms"),
+        ({"provider": "same", "kms": VAULT}, "kms goes with provider: kms"),
+        ({"followKMS": True, "kms": VAULT}, "kms goes with provider: kms"),
+        ({"provider": "kms", "kms": {"name": "vault"}}, "spec.kms.endpoint: Required"),
+        ({"provider": "kms", "kms": {"name": "vault", "endpoint": "http://kms"}}, "spec.kms.endpoint"),
         ({"provider": "same", "oldKey": "seal"}, "oldKeyCert goes with oldKey: seal"),
         ({"provider": "same", "oldKeyCert": CERTIFICATE}, "oldKeyCert goes with oldKey: seal"),
         ({"provider": "same", "oldKey": "seal", "oldKeyCert": "MIIB"}, "spec.oldKeyCert"),
-        ({"provider": "rot13"}, 'spec.provider: Unsupported value: "rot13": supported values: "same", "aescbc", "aesgcm", "secretbox"'),
+        ({"provider": "rot13"}, 'spec.provider: Unsupported value: "rot13": supported values: "same", "aescbc", "aesgcm", "secretbox", "kms"'),
         ({"provider": "identity"}, "spec.provider: Unsupported value"),
         ({"provider": "same", "oldKey": "sell"}, "spec.oldKey: Unsupported value"),
         ({"provider": "same", "mode": "delete"}, "spec.mode: Unsupported value"),
@@ -216,7 +223,7 @@ class Rules(Applied):
     def test_what_was_asked_for_stays(self):
         """All of the spec but what is named in `free`."""
         free = {"paused": True, "qps": 7, "concurrency": 3, "deadlineSeconds": 9}
-        changes = {"provider": "aesgcm", "to": self.LEGAL["to"]["to"], "renewDek": True, "followKMS": True,
+        changes = {"provider": "aesgcm", "kms": self.VAULT, "to": self.LEGAL["to"]["to"], "renewDek": True, "followKMS": True,
                    "dropKeys": ["other"], "dropIdentity": True, "oldKey": "destroy", "oldKeyCert": CERTIFICATE,
                    "mode": "patch", "compact": True, "allowAesgcm": True, "foreignPrefixes": ["/other/"],
                    "settleSeconds": 9, "servers": 3}

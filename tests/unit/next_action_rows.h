@@ -347,6 +347,16 @@ static const struct row rows[] = {
 	{"a secret under the key of another rule => a person", WILDCARD, 0, {secrets_under_c},
 	 BLOCKED_BY(UNREADABLE, .step = 0, .group = 0)},
 
+	/* Going to a KMS whose plugins do not name one key. */
+	{"plugins differ => no file names them", TO_KMS, 0, {secrets_under_a, the_kms_is_not_known},
+	 WAIT(ADD_READ_KEY, KMS_UNKNOWN, .step = 0)},
+	{"plugins differ => nobody writes with them", TO_KMS, 1, {secrets_under_a, the_kms_is_not_known},
+	 WAIT(PROMOTE, KMS_UNKNOWN, .step = 1)},
+	{"plugins differ => nothing is rewritten", TO_KMS, 2, {secrets_under_a, not_swept, the_kms_is_not_known},
+	 WAIT(DROP_OLD_KEY, KMS_UNKNOWN, .step = 2)},
+	{"plugins differ => the key of before stays", TO_KMS, 2, {secrets_under_kms, the_kms_is_not_known},
+	 WAIT(DROP_OLD_KEY, KMS_UNKNOWN, .step = 2)},
+
 	/* Following a KMS. */
 	{"everything is under the key that the KMS names => change it now", FOLLOWING, 0, {secrets_under_key_2},
 	 WAIT(AWAIT_WRITE, KMS_UNMOVED, .step = 0)},

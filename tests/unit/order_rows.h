@@ -105,6 +105,27 @@ static const struct row rows[] = {
 	{"no bytes for another step", KEY, 0, {no_key_of_step_2}, DO(1)},
 	{"no bytes are needed to retire", KEY, 3, {no_keys}, VERDICT(CARRY_OUT, ALLOWED)},
 
+	/* A KMS that the rotation brings. */
+	{"a KMS as a read key", TO_KMS, 0, {0}, DO(1)},
+	{"a KMS, its plugin is not well here", TO_KMS, 0, {plugin_unwell}, WAIT(PLUGIN_UNWELL)},
+	{"a KMS, who else serves is not known", TO_KMS, 0, {peers_unknown}, WAIT(PEERS_UNKNOWN)},
+	{"a KMS, another node's plugin names another key", TO_KMS, 0, {peer_has_another_plugin}, WAIT(PLUGINS_DIFFER, .peer = 1)},
+	{"to write with it, its plugin is not well here", TO_KMS, 1, {plugin_unwell}, WAIT(PLUGIN_UNWELL)},
+	{"to write with it, another node's plugin names another key", TO_KMS, 1, {peer_has_another_plugin}, WAIT(PLUGINS_DIFFER, .peer = 1)},
+	{"to drop the key of before, another node's plugin names another key", TO_KMS, 2, {peer_has_another_plugin}, WAIT(PLUGINS_DIFFER, .peer = 1)},
+	{"a rescue to what has it asks no plugin", TO_KMS, 3, {of_a_rescue_to_step_2, plugin_unwell, peer_has_another_plugin}, DO(2)},
+	{"where none is brought no plugin counts", KEY, 0, {plugin_unwell, peer_has_another_plugin}, DO(1)},
+	{"to retire no plugin counts", TO_KMS, 3, {plugin_unwell, peer_has_another_plugin}, VERDICT(CARRY_OUT, ALLOWED)},
+
+	/* A KMS that is followed. */
+	{"no file changes", FOLLOWING, 0, {0}, REFUSE(NOT_NEXT)},
+	{"no file changes, not for the second nonce", FOLLOWING, 0, {to_step_0, a_second_nonce_is_needed}, REFUSE(NOT_NEXT)},
+	{"no file changes by a rescue", FOLLOWING, 0, {to_step_0, a_rescue}, REFUSE(NOT_NEXT)},
+	{"everything is under the key that the plugin names", FOLLOWING, 0, {retires, to_step_0, secrets_under_key_2}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"values are under the key of before", FOLLOWING, 0, {retires, to_step_0, secrets_under_key_1}, REFUSE(STILL_NEEDED, .group = 0)},
+	{"values of no API are under the key of before", FOLLOWING, 0, {retires, to_step_0, secrets_under_key_2, elsewhere_under_key_1}, REFUSE(STILL_NEEDED, .group = 1)},
+	{"a census without key IDs", TO_KMS, 3, {secrets_under_key_1}, VERDICT(CARRY_OUT, ALLOWED)},
+
 	/* Rescues. */
 	{"a rescue may add a read key", KEY, 3, {of_a_rescue_to_step_2}, DO(2)},
 	{"a rescue by which a key leaves", KEY, 2, {to_step_3, a_rescue}, REFUSE(LOSES_KEY)},

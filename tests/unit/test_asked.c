@@ -45,6 +45,8 @@ static void ask_for(const char *text, struct key_rotation_spec *ret)
 		}
 }
 
+#define MADE_AT UINT64_C(1795345380000000000) /* 2026-11-22T11:03:00Z */
+
 static const struct {
 	const char *name, *from, *to, *made;
 	const char *error; /* NULL: the path leads to `to` */
@@ -55,9 +57,14 @@ static const struct {
 	{"one new key in two rules", "secrets=a; configmaps=a", "secrets=n; configmaps=n", "aescbc/n", NULL},
 	{"two new keys of a kind", "secrets=a; configmaps=a", "secrets=n; configmaps=m", "aescbc/n aescbc/m", NULL},
 	{"a KMS provider that is there", "secrets=a,kms:v", "secrets=kms:v,a", "", NULL},
-	{"one that is not", "secrets=a", "secrets=kms:v,a", NULL, "spec.to: no server has kms/v as it stands there"},
+	{"one that is not", "secrets=a", "secrets=kms:v,a", "", NULL},
+	{"one of version 1", "secrets=a", "secrets=kms1:v,a", NULL,
+	 "spec.to: kms/v is new, and not of version 2 with an endpoint: nothing would show that all nodes have the "
+	 "same "
+	 "key"},
+	{"one of version 1 that is there", "secrets=a,kms1:v", "secrets=kms1:v,a", "", NULL},
 	{"one of another plugin", "secrets=a,kms:v", "secrets=kms:v!,a", NULL,
-	 "spec.to: no server has kms/v as it stands there"},
+	 "spec.to: kms/v is another plugin on the servers"},
 	{"bytes that are nowhere", "secrets=a", "secrets=n!,a", NULL,
 	 "spec.to: no server has aescbc/n with fingerprint 111111111111"},
 	{"other bytes than those that are there", "secrets=a", "secrets=n,a!", "aescbc/n",
@@ -90,7 +97,7 @@ static void leads(void **state)
 	for (size_t r = 0; r < from->rule_count; r++)
 		for (size_t k = 0; k < from->rules[r].key_count; k++)
 			from->rules[r].keys[k].kms_timeout = 3000000000; /* what spec.to leaves out */
-	int rc = asked_target(&spec, from, &to, &new_keys, &err);
+	int rc = asked_target(&spec, MADE_AT, from, &to, &new_keys, &err);
 	assert_int_equal(rc == 0, row->made != NULL);
 	if (rc == 0) {
 		_cleanup_free_ char *labels = strings_join(&new_keys, " ");
@@ -107,7 +114,7 @@ static void leads(void **state)
 	if (path) {
 		_cleanup_free_ char *end = shape_text(path->steps[path->count - 1]);
 		assert_string_equal(end, row->to);
-		assert_ok(asked_leads_there(&spec, path, &err), err);
+		assert_ok(asked_leads_there(&spec, MADE_AT, path, &err), err);
 	}
 	object_release(&key_rotation_spec_record, &spec);
 }
@@ -130,6 +137,18 @@ static const struct {
 	{"one new key in two rules", "same", NULL, NULL, "secrets=a; configmaps=b", "secrets=x; configmaps=x", true},
 	{"a second one", "same", NULL, NULL, "secrets=a; configmaps=b", "secrets=x; configmaps=n", false},
 	{"a read key leaves, and nothing else", NULL, NULL, "b", "secrets=a,b", "secrets=a", true},
+	{"a KMS plugin", "kms", NULL, NULL, "secrets=a,-", "secrets=kms:v,-", true},
+	{"another one in the place of one", "kms", NULL, NULL, "secrets=kms:w", "secrets=kms:v", true},
+	{"a plugin that nobody asked for", "kms", NULL, NULL, "secrets=a,-", "secrets=kms:w,-", false},
+	{"the same name at another socket", "kms", NULL, NULL, "secrets=a,-", "secrets=kms:v!,-", false},
+	{"a plugin, and a key leaves that nobody named", "kms", NULL, NULL, "secrets=a,b,-", "secrets=kms:v,-", false},
+	{"a plugin where a key was asked for", "same", NULL, NULL, "secrets=a,-", "secrets=kms:v,-", false},
+	{"a plugin beside the key that was asked for", "same", NULL, NULL, "secrets=a,-", "secrets=x,kms:v,-", false},
+	{"new DEKs", "renew", NULL, NULL, "secrets=kms:w", "secrets=kms:w-20261122T1103Z", true},
+	{"new DEKs under another name", "renew", NULL, NULL, "secrets=kms:w", "secrets=kms:w-20261122T1104Z", false},
+	{"new DEKs of another plugin", "renew", NULL, NULL, "secrets=kms:w", "secrets=kms:w-20261122T1103Z!", false},
+	{"a KMS is followed", "follow", NULL, NULL, "secrets=kms:w,-", "secrets=kms:w,-", true},
+	{"a KMS is followed to another one", "follow", NULL, NULL, "secrets=kms:w", "secrets=kms:v", false},
 	{"another one leaves", NULL, NULL, "b", "secrets=a,b,c", "secrets=a,b", false},
 };
 
@@ -148,11 +167,18 @@ static void is_the_end(void **state)
 	struct key_rotation_spec spec = {0};
 	if (row->to)
 		ask_for(row->to, &spec);
-	if (row->provider)
+	spec.renew_dek = text_equal(row->provider, "renew");
+	spec.follow_kms = text_equal(row->provider, "follow");
+	if (row->provider && !spec.renew_dek && !spec.follow_kms)
 		spec.provider = xstrdup(row->provider);
+	if (text_equal(spec.provider, "kms")) {
+		_cleanup_(config_shape_freep) struct config_shape *like = shape_parse("secrets=kms:v");
+		spec.kms.name = xstrdup("v");
+		spec.kms.endpoint = xstrdup(like->rules[0].keys[0].kms_endpoint);
+	}
 	if (row->drop)
 		strings_add(&spec.drop_keys, row->drop);
-	int rc = asked_leads_there(&spec, path, &err);
+	int rc = asked_leads_there(&spec, MADE_AT, path, &err);
 	if (row->there)
 		assert_ok(rc, err);
 	else
@@ -176,8 +202,8 @@ static void test_what_cannot_be_carried_out(void **state)
 		{{.old_key = (char *)"seal", .old_key_cert = (char *)"MIIB"}, "spec.oldKeyCert: no PEM certificate"},
 		{{.old_key = (char *)"seal"}, "what becomes of the old key is not known"},
 		{{.old_key = (char *)"lose"}, "what becomes of the old key is not known"},
-		{{.old_key = (char *)"keep", .renew_dek = true}, "spec.renewDek"},
-		{{.old_key = (char *)"keep", .follow_kms = true}, "spec.followKMS"},
+		{{.old_key = (char *)"keep", .renew_dek = true}, NULL},
+		{{.old_key = (char *)"keep", .follow_kms = true}, NULL},
 		{{.old_key = (char *)"keep", .mode = (char *)"force"}, "spec.mode force"},
 	};
 	(void)state;

@@ -227,6 +227,45 @@ static void test_findings(void **state)
 	close_scene(&s);
 }
 
+/* A line a plugin; and one that is not well, or differs between servers, is a finding. */
+static void test_kms(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->status.quarantined.count = 0;
+	_cleanup_free_ char *text = printed(&s);
+	assert_says(text, "KMS                  SERVER               STATE\nvault                cp-1                 "
+			  "ok, encrypts with key ID projects/x/keys/1\n");
+	struct key_server_kms *first = &s.server->status.kms[0], other = *first;
+	const struct key_server_status beside = {.kms = &other, .kms_count = 1, .answering = true};
+	const struct viewed_server two[] = {
+		{.name = "cp-1", .status = &s.server->status, .reporting = true},
+		{.name = "cp-2", .status = &beside, .reporting = true},
+	};
+	const struct viewed_server gone[] = {two[0], two[1], {.name = "cp-3"}};
+	s.server->status.refuses_file = false;
+	s.server->status.answering = true;
+	s.view.servers = two;
+	s.view.server_count = 2;
+	assert_null(fleet_view_finding(&s.view));
+	other.key_id = (char *)"2";
+	_cleanup_free_ char *differ = fleet_view_finding(&s.view);
+	assert_string_equal(differ, "kms/vault encrypts with key ID projects/x/keys/1 on cp-1, and with 2 on cp-2");
+	other.key_id = NULL;
+	other.healthz = (char *)"it is sealed";
+	_cleanup_free_ char *sealed = fleet_view_finding(&s.view), *shown = printed(&s);
+	assert_string_equal(sealed, "kms/vault on cp-2: it is sealed");
+	assert_says(shown, "vault                cp-2                 it is sealed\n");
+	/* Of a server that has not told of it yet the others say enough. */
+	other = *first;
+	s.view.servers = gone;
+	s.view.server_count = 3;
+	_cleanup_free_ char *missing = fleet_view_finding(&s.view);
+	assert_string_equal(missing, "cp-3: no agent has reported from its node");
+	close_scene(&s);
+}
+
 /* No rotation at all: the servers, and how to ask for one. */
 static void test_none(void **state)
 {
@@ -278,7 +317,7 @@ int main(void)
 		cmocka_unit_test(test_going_back),         cmocka_unit_test(test_held),
 		cmocka_unit_test(test_canaries),           cmocka_unit_test(test_json),
 		cmocka_unit_test(test_findings),           cmocka_unit_test(test_none),
-		cmocka_unit_test(test_which_is_under_way),
+		cmocka_unit_test(test_which_is_under_way), cmocka_unit_test(test_kms),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL);

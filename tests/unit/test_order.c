@@ -11,13 +11,15 @@
 #define NOW (100000 * S)
 #define PEERS 2
 
-enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, SKIPPING, ROUTES };
+enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, TO_KMS, FOLLOWING, SKIPPING, ROUTES };
 static const char *const routes[ROUTES][3] = {
-	[KEY] = {"secrets=a", "secrets=b"},                /* a | a,b | b,a | b */
-	[TURN_ON] = {"secrets=-", "secrets=k,-"},          /* - | -,k | k,- */
-	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"},    /* one step */
-	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"}, /* a,c | a,b,c | a,b */
-	[SKIPPING] = {"secrets=a", "secrets=b,a"},         /* by hand: against rule 2 */
+	[KEY] = {"secrets=a", "secrets=b"},                       /* a | a,b | b,a | b */
+	[TURN_ON] = {"secrets=-", "secrets=k,-"},                 /* - | -,k | k,- */
+	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"},           /* one step */
+	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},        /* a,c | a,b,c | a,b */
+	[SKIPPING] = {"secrets=a", "secrets=b,a"},                /* by hand: against rule 2 */
+	[TO_KMS] = {"secrets=a", "secrets=kms:v"},                /* a | a,v | v,a | v */
+	[FOLLOWING] = {"secrets=kms:v@2,a", "secrets=kms:v@2,a"}, /* no step either */
 };
 
 /* What a situation is made of; the pointers lead here. */
@@ -80,7 +82,8 @@ static void goes_well(struct scene *s, int at)
 		.incarnation = "i1", .rotation = "r1", .epoch = 5, .sequence = 3, .written_step = at};
 	server_goes_well(&s->own, at);
 	for (size_t i = 0; i < PEERS; i++) {
-		s->peers[i] = (struct peer_sight){.rotation = "r1", .epoch = 5, .same_keys = true};
+		s->peers[i] =
+			(struct peer_sight){.rotation = "r1", .epoch = 5, .same_keys = true, .same_plugins = true};
 		server_goes_well(&s->peers[i].seen, at);
 	}
 	s->census = (struct census_observation){.begun = NOW - 40 * S,
@@ -91,6 +94,7 @@ static void goes_well(struct scene *s, int at)
 	s->sight = (struct agent_sight){.own = &s->own,
 					.path_of = "r1",
 					.has_keys = s->keys,
+					.plugins_well = true,
 					.read_at = NOW - S,
 					.beat_at = NOW - 5 * S,
 					.peers_known = FACT_KNOWN,
@@ -165,6 +169,9 @@ CHANGE(peer_restarts_now, s->peers[1].seen.restarting = true)
 CHANGE(no_keys, s->sight.has_keys = NULL)
 CHANGE(no_key_of_step_1, s->keys[1] = false)
 CHANGE(no_key_of_step_2, s->keys[2] = false)
+
+CHANGE(plugin_unwell, s->sight.plugins_well = false)
+CHANGE(peer_has_another_plugin, s->peers[1].same_plugins = false)
 
 CHANGE(away, s->sight.away = true)
 CHANGE(out_of_a_cache, s->sight.read_at = 0)
@@ -245,6 +252,18 @@ CHANGE(foreign_under_a, found(s, "secrets", "a")->foreign = true)
 CHANGE(expected_under_a, found(s, "secrets", "a")->expected = true)
 CHANGE(none_under_a, found(s, "secrets", "a")->values = 0)
 CHANGE(of_no_known_form, found(s, "secrets", "")->unknown = true)
+
+static struct census_group *found_by_kms(struct scene *s, const char *key_id)
+{
+	struct census_group *group = found(s, "secrets", "v");
+	group->type = PROVIDER_KMS;
+	group->kms_version = 2;
+	group->key_id = text(key_id);
+	return group;
+}
+CHANGE(secrets_under_key_1, found_by_kms(s, "1"))
+CHANGE(secrets_under_key_2, found_by_kms(s, "2"))
+CHANGE(elsewhere_under_key_1, found_by_kms(s, "1")->resource = NULL)
 
 CHANGE(of_a_rescue_to_step_2, s->order.action = ORDER_WRITE_STEP; s->order.rescue = true; s->order.to_step = 2)
 CHANGE(served, s->sight.away_since = 0)

@@ -39,6 +39,7 @@ class ApiServer:
         self.poll, self.endpoints, self.flags = poll, endpoints or etcd.endpoints, list(flags)
         self.child = None
         self.config = None
+        os.makedirs(self.folder, exist_ok=True)
         if encryption is not None:
             self.config = os.path.join(self.folder, "encryption", "config.yaml")
             os.makedirs(os.path.dirname(self.config), mode=0o700)
@@ -90,7 +91,7 @@ class ApiServer:
         """Starts the process; wait_ready() waits for it."""
         self.child = processes.Child(
             self.name, [parts.binary("kube-apiserver", self.version), *self.arguments()],
-            self._log, {**parts.GO_ENVIRONMENT, "KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname)
+            self._log, {**parts.GO_ENVIRONMENT, "KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname, self.folder)
         return self
 
     def wait_ready(self, timeout=60):

@@ -63,14 +63,15 @@ def start(command, before=(), **options):
 class Child:
     """One child process with its output in a log file."""
 
-    def __init__(self, name, command, log, env=None, hostname=None):
+    def __init__(self, name, command, log, env=None, hostname=None, folder=None):
         """`hostname` gives the child a UTS namespace of its own: an API
-        server's identity Lease is named after the hostname alone."""
+        server's identity Lease is named after the hostname alone. `folder`
+        is where it runs."""
         self.name, self.log = name, log
         with open(log, "ab") as out:
             self.process = start(
                 command, _own_hostname(hostname) if hostname else (), stdout=out, stderr=out,
-                env={**os.environ, **(env or {})}, start_new_session=True)
+                env={**os.environ, **(env or {})}, start_new_session=True, cwd=folder)
         self.pid = self.process.pid
 
     def running(self):

@@ -1,0 +1,239 @@
+/* KMS v2: what the plugins beside all API servers say, held against one another; which key IDs there were, kept in the
+ * KeyRotation whoever leads; and since when every server's canaries have been under the one that they name. */
+#include "engine/controller_internal.h"
+
+#include <stdlib.h>
+
+#include "engine/fleet_kms.h"
+#include "engine/kms_follow.h"
+#include "engine/rotation_internal.h"
+
+#define HURRY (21 * NS_PER_S) /* kube-apiserver answers from memory for 20 s (k8s.io/apiserver's kms config) */
+
+static bool follows(const struct controller *c)
+{
+	return c->rotation->spec.follow_kms && !key_rotation_goes_back(c->rotation);
+}
+
+/* Nothing is under a key that nobody knows. */
+void controller_kms_take_path(struct controller *c)
+{
+	struct config_shape *shape = c->path->steps[0];
+	for (size_t r = 0; follows(c) && r < shape->rule_count; r++)
+		if (kms_writes(shape, shape->rules[r].keys[0].name))
+			kms_set_key_id(shape, shape->rules[r].keys[0].name, "");
+}
+
+/* --- the key IDs that there were --- */
+
+static struct rotation_key_id *known(const struct key_rotation_status *status, const char *name, const char *key_id)
+{
+	for (size_t i = 0; i < status->key_id_count; i++)
+		if (text_equal(status->key_ids[i].name, name) && text_equal(status->key_ids[i].key_id, key_id))
+			return &status->key_ids[i];
+	return NULL;
+}
+
+/* A plugin that names others all the time is known by the first so many. */
+static void remember(struct controller *c, const char *name, const char *key_id)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	if (known(status, name, key_id) || status->key_id_count == ROTATION_KEY_IDS_MAX)
+		return;
+	status->key_ids = xreallocarray(status->key_ids, status->key_id_count + 1, sizeof(*status->key_ids));
+	status->key_ids[status->key_id_count++] =
+		(struct rotation_key_id){.name = xstrdup(name), .key_id = xstrdup(key_id)};
+	c->kms_news = true;
+}
+
+/* The key of one provider was another one at some time since the rotation was asked for, or values were under another. */
+static bool moved(const struct controller *c)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	for (size_t i = 0; i < status->key_id_count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (text_equal(status->key_ids[i].name, status->key_ids[k].name) &&
+			    kms_writes(c->path->steps[0], status->key_ids[i].name))
+				return true;
+	return false;
+}
+
+static bool of_path(const struct controller *c, const char *name)
+{
+	const struct config_shape *first = c->path->steps[0];
+	for (size_t r = 0; r < first->rule_count; r++)
+		for (size_t k = 0; k < first->rules[r].key_count; k++)
+			if (first->rules[r].keys[k].type == PROVIDER_KMS &&
+			    text_equal(first->rules[r].keys[k].name, name))
+				return true;
+	return false;
+}
+
+/* By the last census. Where no KMS is followed it counts providers. */
+static void count_values(struct controller *c)
+{
+	const struct census_observation *census = &c->census.seen;
+	struct key_rotation_status *status = &c->rotation->status;
+	if (!census->complete)
+		return;
+	for (size_t g = 0; follows(c) && g < census->group_count; g++) {
+		const struct census_group *group = &census->groups[g];
+		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0 && of_path(c, group->name))
+			remember(c, group->name, group->key_id);
+	}
+	for (size_t i = 0; i < status->key_id_count; i++) {
+		struct rotation_key_id *key = &status->key_ids[i];
+		key->objects = 0;
+		for (size_t g = 0; g < census->group_count; g++) {
+			const struct census_group *group = &census->groups[g];
+			bool same = group->type == PROVIDER_KMS && group->kms_version == 2 &&
+				    text_equal(group->name, key->name) &&
+				    (!group->key_id || text_equal(group->key_id, key->key_id));
+			key->objects += same ? group->values : 0;
+		}
+	}
+}
+
+/* --- what the plugins say --- */
+
+static void take_key_id(struct controller *c, const char *name, const char *key_id)
+{
+	struct config_shape *shape = c->path->steps[0];
+	const char *before = kms_key_id(shape, name);
+	if (text_equal(before, key_id))
+		return;
+	if (!text_empty(before)) {
+		controller_note(c, "kms/%s encrypts with another key ID than before: %s", name, key_id);
+		controller_forget_proofs(c);
+	}
+	kms_set_key_id(shape, name, key_id);
+}
+
+static void ask(struct controller *c, const struct config_key *key, bool counts)
+{
+	_cleanup_free_ struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
+	const char *key_id = NULL;
+	for (size_t i = 0; i < c->server_count; i++)
+		witnesses[i] = (struct kms_witness){c->servers[i].name, controller_status(c, i)};
+	char *why = fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, &key_id);
+	if (!why) {
+		remember(c, key->name, key_id);
+		if (follows(c) && counts)
+			take_key_id(c, key->name, key_id);
+		return;
+	}
+	if (counts && !c->seen.kms_why)
+		c->seen.kms_why = steal(why);
+	free(why);
+}
+
+static void ask_step(struct controller *c, size_t step)
+{
+	const struct config_shape *shape = c->path->steps[step];
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			const struct config_key *key = &shape->rules[r].keys[k];
+			bool counts = follows(c) ? k == 0 : path_brings_kms(c->path, step, key);
+			if (key->type == PROVIDER_KMS && key->kms_version == 2)
+				ask(c, key, counts);
+		}
+}
+
+int controller_kms_observe(struct controller *c, struct error **err)
+{
+	ask_step(c, 0);
+	if (c->path->count > 1)
+		ask_step(c, c->path->count - 1);
+	count_values(c);
+	c->seen.kms_moved = follows(c) && moved(c);
+	c->seen.kms_adopted_at = c->kms_adopted_at;
+	/* A key that was seen once is no news to the next leader. */
+	int rc = c->kms_news ? controller_apply(c, err) : 0;
+	c->kms_news = c->kms_news && rc < 0;
+	return rc;
+}
+
+/* --- canaries --- */
+
+bool controller_kms_shows(const struct controller *c, const struct key_server_canary *canary)
+{
+	const struct config_shape *shape = c->path->steps[0];
+	const struct config_rule *rule = canary->resource ? config_shape_rule(shape, canary->resource) : NULL;
+	const char *key_id = follows(c) && rule ? rule->keys[0].kms_key_id : NULL;
+	return !key_id || (*key_id && text_equal(key_id, canary->key_id));
+}
+
+/* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */
+static void hurry(struct controller *c)
+{
+	uint64_t now = clock_monotonic();
+	if (c->kms_hurried && now < c->kms_hurried + HURRY)
+		return;
+	c->kms_hurried = now;
+	/* Whatever it answers: the canary tells. */
+	for (size_t i = 0; i < c->server_count; i++)
+		if (c->servers[i].kube && c->servers[i].canary_step == STEP_NONE)
+			(void)!kube_call(c->servers[i].kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+}
+
+void controller_kms_take_canaries(struct controller *c)
+{
+	bool all = c->server_count > 0;
+	if (!follows(c))
+		return;
+	for (size_t i = 0; i < c->server_count; i++)
+		all = all && c->servers[i].canary_step == 0;
+	if (!all) {
+		c->kms_adopted_at = 0;
+		hurry(c);
+	} else if (c->kms_adopted_at == 0) {
+		c->kms_adopted_at = clock_monotonic();
+	}
+	controller_trouble(c, all ? NULL : "an API server has not adopted the key ID that its KMS plugin names");
+}
+
+/* --- the end --- */
+
+static bool is_left(const struct controller *c, const struct rotation_key_id *key)
+{
+	const struct config_shape *last = c->path->steps[c->path->count - 1];
+	if (key->objects > 0)
+		return false;
+	if (follows(c))
+		return !text_equal(kms_key_id(last, key->name), key->key_id);
+	const struct key_name name = {PROVIDER_KMS, 2, key->name, NULL};
+	for (size_t r = 0; r < last->rule_count; r++)
+		for (size_t k = 0; k < last->rules[r].key_count; k++)
+			if (last->rules[r].keys[k].type == name.type &&
+			    text_equal(last->rules[r].keys[k].name, name.name))
+				return false;
+	return true;
+}
+
+void controller_kms_tell_left(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	const struct census_observation *census = &c->census.seen;
+	_cleanup_strings_ new_keys = {0};
+	char now[28];
+	clock_format(clock_wall(), 0, now);
+	struct rotation_report report = {.started = status->started_at,
+					 .finished = now,
+					 .key_ids = status->key_ids,
+					 .key_id_count = status->key_id_count,
+					 .revision = census->revision};
+	for (size_t g = 0; g < census->group_count; g++)
+		if (census->groups[g].type == PROVIDER_KMS && census->groups[g].kms_version == 1)
+			report.without_key_id += census->groups[g].values;
+	for (size_t i = 0; i < status->new_key_count; i++) {
+		_cleanup_free_ char *label = xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
+		strings_add(&new_keys, label);
+	}
+	for (size_t i = 0; census->complete && i < status->key_id_count; i++) {
+		_cleanup_free_ char *line = is_left(c, &status->key_ids[i])
+						    ? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i])
+						    : NULL;
+		if (line)
+			strings_add(&status->remains, line);
+	}
+}

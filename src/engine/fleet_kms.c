@@ -1,0 +1,57 @@
+#include "engine/fleet_kms.h"
+
+#include <string.h>
+
+#include "base/text.h"
+#include "engine/key_server.h"
+
+#define SHOWN 128 /* bytes of a key ID, for people */
+
+const struct key_server_kms *fleet_kms_find(const struct key_server_status *status, const char *name)
+{
+	for (size_t i = 0; status && i < status->kms_count; i++)
+		if (text_equal(status->kms[i].name, name))
+			return &status->kms[i];
+	return NULL;
+}
+
+static char *shown(const char *key_id)
+{
+	return text_printable(key_id, strlen(key_id), SHOWN);
+}
+
+/* What one of them lacks to be a witness; NULL: nothing. */
+static char *flaw(const struct kms_witness *witness, const char *name, const char *endpoint)
+{
+	const struct key_server_kms *kms = fleet_kms_find(witness->status, name);
+	if (!kms || !text_equal(kms->endpoint, endpoint))
+		return xasprintf("the agent of %s has not told what its plugin kms/%s says", witness->server, name);
+	bool well = text_equal(kms->healthz, "ok");
+	if (well && !text_empty(kms->key_id))
+		return NULL;
+	return xasprintf("kms/%s on %s: %s", name, witness->server,
+			 well || !kms->healthz ? "it is not known which key it encrypts with" : kms->healthz);
+}
+
+char *fleet_kms_doubt(const struct kms_witness *witnesses, size_t count, const char *name, const char *endpoint,
+		      const char **ret_key_id)
+{
+	const char *first = NULL;
+	for (size_t i = 0; i < count; i++) {
+		char *why = flaw(&witnesses[i], name, endpoint);
+		if (why)
+			return why;
+		const char *own = fleet_kms_find(witnesses[i].status, name)->key_id;
+		if (!first)
+			first = own;
+		if (text_equal(own, first))
+			continue;
+		_cleanup_free_ char *one = shown(first), *other = shown(own);
+		return xasprintf("kms/%s encrypts with key ID %s on %s, and with %s on %s", name, one,
+				 witnesses[0].server, other, witnesses[i].server);
+	}
+	if (!first)
+		return xasprintf("no agent has told what its plugin kms/%s says", name);
+	*ret_key_id = first;
+	return NULL;
+}

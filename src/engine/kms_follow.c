@@ -1,0 +1,57 @@
+#include "engine/kms_follow.h"
+
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "engine/canary.h"
+
+static bool writes_with(const struct config_rule *rule, const char *name)
+{
+	const struct config_key *key = &rule->keys[0];
+	return key->type == PROVIDER_KMS && key->kms_version == 2 && (!name || text_equal(key->name, name));
+}
+
+bool kms_writes(const struct config_shape *shape, const char *name)
+{
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (writes_with(&shape->rules[i], name))
+			return true;
+	return false;
+}
+
+int kms_can_follow(const struct config_shape *shape, struct error **err)
+{
+	if (!kms_writes(shape, NULL)) {
+		int rc = error_set(err, ERROR_REFUSED,
+				   "no rule writes with a KMS v2 provider, so there is no key ID to follow");
+		error_set_hint(err, "to go to one: --provider kms --kms-name NAME --kms-endpoint unix:///PATH");
+		return rc;
+	}
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (writes_with(&shape->rules[i], NULL) && !canary_shows(shape, &shape->rules[i]))
+			return error_set(
+				err, ERROR_REFUSED,
+				"kms/%s writes neither secrets nor configmaps (%s): no canary can show which key ID "
+				"the API server has adopted for it",
+				shape->rules[i].keys[0].name, shape->rules[i].resources[0]);
+	return 0;
+}
+
+void kms_set_key_id(struct config_shape *shape, const char *name, const char *key_id)
+{
+	for (size_t i = 0; i < shape->rule_count; i++) {
+		struct config_key *key = &shape->rules[i].keys[0];
+		if (!writes_with(&shape->rules[i], name) || text_equal(key->kms_key_id, key_id))
+			continue;
+		free(key->kms_key_id);
+		key->kms_key_id = xstrdup(key_id);
+	}
+}
+
+const char *kms_key_id(const struct config_shape *shape, const char *name)
+{
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (writes_with(&shape->rules[i], name))
+			return shape->rules[i].keys[0].kms_key_id;
+	return NULL;
+}

@@ -1,0 +1,14 @@
+/* Following the KMS v2 providers that a configuration writes with: what one server and several have in common. */
+#pragma once
+#include "base/error.h"
+#include "base/text.h"
+#include "kube-rekey/encryption_config.h"
+
+/* Whether some rule of `shape` writes with a KMS v2 provider: of this name, NULL: of any. */
+bool kms_writes(const struct config_shape *shape, const char *name);
+/* Whether they can be followed. -ERROR_REFUSED where none writes, or where one writes neither secrets nor configmaps: without
+ * a canary nothing shows which key a server has adopted. */
+_must_check_ int kms_can_follow(const struct config_shape *shape, struct error **err);
+/* The key ID that the plugin of this name encrypts with, for all rules that write with it; "" while it is not known. */
+void kms_set_key_id(struct config_shape *shape, const char *name, const char *key_id);
+const char *kms_key_id(const struct config_shape *shape, const char *name); /* as it was set; NULL: it was not */
