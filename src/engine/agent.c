@@ -559,8 +559,8 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 void agent_tell_meanwhile(void *arg)
 {
 	struct agent *agent = arg;
-	/* A signal is seen by what is waited for, too. */
-	(void)!agent_ask_kms(agent, false, NULL);
+	_cleanup_error_ interrupted = NULL; /* seen by what is waited for, too */
+	(void)!agent_ask_kms(agent, false, &interrupted);
 	see(agent);
 	/* The next report tells it, where this one fails. */
 	(void)!agent_publish(agent, NULL);

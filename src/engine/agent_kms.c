@@ -76,10 +76,10 @@ void agent_follow_kms(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	bool joined = agent_takes_part(agent) && text_equal(node->journal->rotation, agent->rotation->meta.uid);
-	bool follows = joined && agent->rotation->spec.follow_kms && !node->journal->going_back &&
-		       !key_rotation_goes_back(agent->rotation);
+	bool stays = joined && agent->rotation->spec.follow_kms;
+	bool follows = stays && !node->journal->going_back && !key_rotation_goes_back(agent->rotation);
 	struct config_shape *shape = node->journal->path->steps[0];
-	node->look.keeps_file = follows;
+	node->look.keeps_file = stays;
 	for (size_t r = 0; follows && r < shape->rule_count; r++) {
 		const char *name = shape->rules[r].keys[0].name;
 		const struct kms_look *look = find(agent, name);

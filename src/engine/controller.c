@@ -266,7 +266,8 @@ static int turn(struct controller *c, struct error **err)
 		rc = find_path(c, err);
 	if (rc < 0 || !c->path)
 		return rc;
-	rc = controller_kms_observe(c, err);
+	controller_kms_observe(c);
+	rc = controller_kms_keep(c, err);
 	if (rc == 0)
 		rc = controller_turn_back(c, &waits, err);
 	/* Where it has just turned back, the path is found in the next turn. */

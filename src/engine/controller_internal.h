@@ -162,8 +162,10 @@ void controller_forget_deeds(struct controller *controller);
 void controller_forget_proofs(struct controller *controller);
 /* Of a path that was just found. */
 void controller_kms_take_path(struct controller *controller);
-/* What of the observation the plugins show, and which keys there were: written down at once. Errors as controller_apply's. */
-_must_check_ int controller_kms_observe(struct controller *controller, struct error **err);
+/* What of the observation the plugins show, and which keys there were. */
+void controller_kms_observe(struct controller *controller);
+/* A key that was seen once is no news to the next leader: written down at once. Errors as controller_apply's. */
+_must_check_ int controller_kms_keep(struct controller *controller, struct error **err);
 /* Whether a canary that was found is under the key that the plugins name, where that is asked for. */
 bool controller_kms_shows(const struct controller *controller, const struct key_server_canary *canary);
 /* The canaries of all servers were found, wherever. */

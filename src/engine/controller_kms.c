@@ -58,13 +58,12 @@ static bool moved(const struct controller *c)
 	return false;
 }
 
-static bool of_path(const struct controller *c, const char *name)
+static bool has_provider(const struct config_shape *shape, const char *name)
 {
-	const struct config_shape *first = c->path->steps[0];
-	for (size_t r = 0; r < first->rule_count; r++)
-		for (size_t k = 0; k < first->rules[r].key_count; k++)
-			if (first->rules[r].keys[k].type == PROVIDER_KMS &&
-			    text_equal(first->rules[r].keys[k].name, name))
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (shape->rules[r].keys[k].type == PROVIDER_KMS &&
+			    text_equal(shape->rules[r].keys[k].name, name))
 				return true;
 	return false;
 }
@@ -78,7 +77,8 @@ static void count_values(struct controller *c)
 		return;
 	for (size_t g = 0; follows(c) && g < census->group_count; g++) {
 		const struct census_group *group = &census->groups[g];
-		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0 && of_path(c, group->name))
+		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0 &&
+		    has_provider(c->path->steps[0], group->name))
 			remember(c, group->name, group->key_id);
 	}
 	for (size_t i = 0; i < status->key_id_count; i++) {
@@ -109,13 +109,19 @@ static void take_key_id(struct controller *c, const char *name, const char *key_
 	kms_set_key_id(shape, name, key_id);
 }
 
-static void ask(struct controller *c, const struct config_key *key, bool counts)
+/* As fleet_kms_doubt. */
+static char *doubt(const struct controller *c, const struct config_key *key, const char **ret_key_id)
 {
 	_cleanup_free_ struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
-	const char *key_id = NULL;
 	for (size_t i = 0; i < c->server_count; i++)
 		witnesses[i] = (struct kms_witness){c->servers[i].name, controller_status(c, i)};
-	char *why = fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, &key_id);
+	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
+}
+
+static void ask(struct controller *c, const struct config_key *key, bool counts)
+{
+	const char *key_id = NULL;
+	char *why = doubt(c, key, &key_id);
 	if (!why) {
 		remember(c, key->name, key_id);
 		if (follows(c) && counts)
@@ -139,7 +145,7 @@ static void ask_step(struct controller *c, size_t step)
 		}
 }
 
-int controller_kms_observe(struct controller *c, struct error **err)
+void controller_kms_observe(struct controller *c)
 {
 	ask_step(c, 0);
 	if (c->path->count > 1)
@@ -147,7 +153,10 @@ int controller_kms_observe(struct controller *c, struct error **err)
 	count_values(c);
 	c->seen.kms_moved = follows(c) && moved(c);
 	c->seen.kms_adopted_at = c->kms_adopted_at;
-	/* A key that was seen once is no news to the next leader. */
+}
+
+int controller_kms_keep(struct controller *c, struct error **err)
+{
 	int rc = c->kms_news ? controller_apply(c, err) : 0;
 	c->kms_news = c->kms_news && rc < 0;
 	return rc;
@@ -155,12 +164,21 @@ int controller_kms_observe(struct controller *c, struct error **err)
 
 /* --- canaries --- */
 
+/* Whether the plugins say what they do is seen here: one that names the others' key and encrypts with another is found before
+ * anything is rewritten and before any key leaves. */
 bool controller_kms_shows(const struct controller *c, const struct key_server_canary *canary)
 {
-	const struct config_shape *shape = c->path->steps[0];
-	const struct config_rule *rule = canary->resource ? config_shape_rule(shape, canary->resource) : NULL;
-	const char *key_id = follows(c) && rule ? rule->keys[0].kms_key_id : NULL;
-	return !key_id || (*key_id && text_equal(key_id, canary->key_id));
+	if (canary->step == STEP_NONE || (size_t)canary->step >= c->path->count || !canary->resource)
+		return false;
+	size_t step = (size_t)canary->step;
+	const struct config_rule *rule = config_shape_rule(c->path->steps[step], canary->resource);
+	const struct config_key *key = rule ? &rule->keys[0] : NULL;
+	const char *key_id = NULL;
+	bool by_plugin = key && key->type == PROVIDER_KMS && key->kms_version == 2;
+	if (!by_plugin || !(follows(c) || path_brings_kms(c->path, step, key)))
+		return true;
+	_cleanup_free_ char *why = doubt(c, key, &key_id);
+	return !why && text_equal(key_id, canary->key_id);
 }
 
 /* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */
@@ -200,14 +218,8 @@ static bool is_left(const struct controller *c, const struct rotation_key_id *ke
 	if (key->objects > 0)
 		return false;
 	if (follows(c))
-		return !text_equal(kms_key_id(last, key->name), key->key_id);
-	const struct key_name name = {PROVIDER_KMS, 2, key->name, NULL};
-	for (size_t r = 0; r < last->rule_count; r++)
-		for (size_t k = 0; k < last->rules[r].key_count; k++)
-			if (last->rules[r].keys[k].type == name.type &&
-			    text_equal(last->rules[r].keys[k].name, name.name))
-				return false;
-	return true;
+		return kms_writes(last, key->name) && !text_equal(kms_key_id(last, key->name), key->key_id);
+	return !has_provider(last, key->name);
 }
 
 void controller_kms_tell_left(struct controller *c)

@@ -169,17 +169,21 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 	changed |= condition_set(rotation, "Converged", good, good ? "Loaded" : "Waiting",
 				 good ? "every API server was seen to run one configuration" : words, wall);
 	const char *unwatched = wake_trouble(c->wake);
-	const char *degraded = blocked                    ? c->path ? reason_name(d->reason) : "Refused"
-			       : unwatched && !c->trouble ? "NotWatched"
-							  : "None";
-	changed |= condition_set(rotation, "Degraded", blocked || c->trouble || unwatched, degraded,
-				 blocked || c->trouble ? words
-				 : unwatched           ? unwatched
-						       : "",
+	/* Nobody but the people of the KMS can do something about it. */
+	bool degrades = blocked || c->trouble || d->reason == REASON_KMS_UNKNOWN;
+	const char *degraded = blocked                           ? c->path ? reason_name(d->reason) : "Refused"
+			       : d->reason == REASON_KMS_UNKNOWN ? reason_name(d->reason)
+			       : unwatched && !c->trouble        ? "NotWatched"
+								 : "None";
+	changed |= condition_set(rotation, "Degraded", degrades || unwatched, degraded,
+				 degrades    ? words
+				 : unwatched ? unwatched
+					     : "",
 				 wall);
 	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
 				 !done                         ? ""
 				 : !given_up(c)                ? whole_end(c)
+				 : rotation->spec.follow_kms   ? "it was given up, and changed no configuration"
 				 : rotation->status.step_count ? "the new key left every API server"
 							       : "it was aborted before anything was begun",
 				 wall);

@@ -17,6 +17,9 @@ struct scene {
 	struct kube_identities identities;
 	struct fleet fleet;
 	struct agent_peers in;
+	struct kms_look own_plugin;
+	const struct kms_look *own_plugins[1];
+	struct key_server_kms b_reports[2];
 };
 typedef void change(struct scene *scene);
 
@@ -175,9 +178,68 @@ static void keys_of_one_name_must_be_one(void **state)
 	assert_false(keys_are_the_same(no_own_report));
 }
 
+/* Both have a plugin that the rotation brings, and b another one, too. */
+static void have_plugins(struct scene *s)
+{
+	s->own_plugins[0] = &s->own_plugin;
+	s->own_plugin =
+		(struct kms_look){.name = text("v"), .endpoint = text("unix:///v"), .status = {.key_id = text("1")}};
+	s->b_reports[0] = (struct key_server_kms){
+		.name = text("w"), .endpoint = text("unix:///w"), .healthz = text("ok"), .key_id = text("9")};
+	s->b_reports[1] = (struct key_server_kms){
+		.name = text("v"), .endpoint = text("unix:///v"), .healthz = text("ok"), .key_id = text("1")};
+	s->servers[1].status.kms = s->b_reports;
+	s->servers[1].status.kms_count = 2;
+	s->in.plugins = s->own_plugins;
+	s->in.plugin_count = 1;
+}
+CHANGE(b_has_another_key, s->b_reports[1].key_id = text("2"))
+CHANGE(b_has_another_socket, s->b_reports[1].endpoint = text("unix:///x"))
+CHANGE(b_is_not_well, s->b_reports[1].healthz = text("sealed"))
+CHANGE(b_has_not_told, s->servers[1].status.kms_count = 1)
+CHANGE(a_is_not_well, s->own_plugin.flaw = text("sealed"))
+CHANGE(b_told_10_s_ago, s->reports[1].looked_at = NOW - 10 * S)
+CHANGE(b_told_longer_ago, s->reports[1].looked_at = NOW - 10 * S - 1)
+CHANGE(when_b_told_is_not_known, s->reports[1].looked_at = 0)
+CHANGE(b_never_told, s->reports[1].last = &s->servers[3])
+CHANGE(none_is_brought, s->in.plugin_count = 0; s->b_reports[1].key_id = text("2"))
+
+static bool plugins_are_the_same(change *but)
+{
+	struct scene scene;
+	struct peer_sight peers[4];
+	size_t count = 0;
+	goes_well(&scene);
+	have_plugins(&scene);
+	if (but)
+		but(&scene);
+	agent_find_peers(&scene.in, peers, &count);
+	bool same = peers[0].same_plugins;
+	for (size_t i = 0; i < count; i++)
+		server_observation_free(&peers[i].seen);
+	return same;
+}
+
+static void plugins_must_name_one_key(void **state)
+{
+	(void)state;
+	assert_true(plugins_are_the_same(NULL));
+	assert_true(plugins_are_the_same(b_told_10_s_ago));
+	assert_true(plugins_are_the_same(none_is_brought));
+	assert_false(plugins_are_the_same(b_has_another_key));
+	assert_false(plugins_are_the_same(b_has_another_socket));
+	assert_false(plugins_are_the_same(b_is_not_well));
+	assert_false(plugins_are_the_same(b_has_not_told));
+	assert_false(plugins_are_the_same(a_is_not_well));
+	assert_false(plugins_are_the_same(b_told_longer_ago));
+	assert_false(plugins_are_the_same(when_b_told_is_not_known));
+	assert_false(plugins_are_the_same(b_never_told));
+}
+
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {cmocka_unit_test(keys_of_one_name_must_be_one)};
+	static const struct CMUnitTest tests[] = {cmocka_unit_test(keys_of_one_name_must_be_one),
+						  cmocka_unit_test(plugins_must_name_one_key)};
 	int failed = RUN_ROWS(finds, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 	return failed ? 1 : 0;
 }

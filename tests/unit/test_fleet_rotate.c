@@ -75,6 +75,57 @@ static void test_what_agents_have_no_use_for(void **state)
 	}
 }
 
+static void test_kms(void **state)
+{
+	struct key_rotation_spec spec = {0};
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(
+		SPEC(&spec, &err, "--provider=kms", "--kms-name=vault", "--kms-endpoint=unix:///v", "--kms-timeout=2s"),
+		err);
+	assert_string_equal(spec.provider, "kms");
+	assert_string_equal(spec.kms.name, "vault");
+	assert_string_equal(spec.kms.endpoint, "unix:///v");
+	assert_int_equal(spec.kms.timeout, 2 * NS_PER_S);
+	object_release(&key_rotation_spec_record, &spec);
+	assert_ok(SPEC(&spec, &err, "--renew-dek"), err);
+	assert_true(spec.renew_dek && !spec.provider);
+	object_release(&key_rotation_spec_record, &spec);
+	assert_ok(SPEC(&spec, &err, "--follow-kms", "--compact"), err);
+	assert_true(spec.follow_kms && spec.compact && !spec.provider && !spec.kms.name);
+	object_release(&key_rotation_spec_record, &spec);
+}
+
+static void test_kms_that_does_not_fit(void **state)
+{
+	static const char *const said[][3] = {
+		{"--provider=kms"},
+		{"--provider=kms", "--kms-name=v"},
+		{"--provider=kms", "--kms-endpoint=unix:///v"},
+		{"--kms-name=v"},
+		{"--kms-endpoint=unix:///v", "--provider=aescbc"},
+		{"--kms-timeout=1s"},
+		{"--follow-kms", "--renew-dek"},
+		{"--follow-kms", "--provider=aescbc"},
+		{"--follow-kms", "--drop-identity"},
+		{"--follow-kms", "--drop-key=a"},
+		{"--follow-kms", "--to=/nowhere"},
+		{"--renew-dek", "--provider=aescbc"},
+		{"--renew-dek", "--drop-identity"},
+		{"--renew-dek", "--drop-key=a"},
+		{"--renew-dek", "--to=/nowhere"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(said); i++) {
+		struct key_rotation_spec spec = {0};
+		struct error *err = NULL;
+		int count = said[i][1] ? 2 : 1;
+		if (spec_of(count, said[i], &spec, &err) != -ERROR_USAGE)
+			fail_msg("%s %s", said[i][0], said[i][1] ? said[i][1] : "");
+		error_free(err);
+	}
+}
+
 static void test_sealed_old_key(void **state)
 {
 	struct key_rotation_spec spec = {0};
@@ -160,6 +211,8 @@ int main(void)
 		cmocka_unit_test(test_nothing_said),
 		cmocka_unit_test(test_all_of_it),
 		cmocka_unit_test(test_what_agents_have_no_use_for),
+		cmocka_unit_test(test_kms),
+		cmocka_unit_test(test_kms_that_does_not_fit),
 		folder_test(test_sealed_old_key),
 		folder_test(test_another_target),
 		cmocka_unit_test(test_asks_the_same),

@@ -338,6 +338,38 @@ static void only_one_configuration_follows(void **state)
 	config_shape_free(steps[1]);
 }
 
+static void what_a_path_brings_of_kms(void **state)
+{
+	(void)state;
+	_cleanup_(path_freep) struct path *path = path_parse("secrets=a,kms:w", "secrets=kms:v,kms:w");
+	const struct config_rule *last = &path->steps[path->count - 1]->rules[0];
+	assert_int_equal(path->count, 4);
+	assert_false(path_brings_any_kms(path, 0));
+	for (size_t step = 1; step < path->count; step++)
+		assert_true(path_brings_any_kms(path, step));
+	assert_true(path_brings_kms(path, 1, &last->keys[0]));
+	assert_false(path_brings_kms(path, 0, &last->keys[0])); /* it has not got it yet */
+	assert_false(path_brings_kms(path, 1, &last->keys[1])); /* it was there */
+	assert_false(path_brings_kms(path, 1, &path->steps[0]->rules[0].keys[0]));
+}
+
+static void the_key_of_before(void **state)
+{
+	static const struct {
+		const char *key;
+		bool needed;
+	} rows[] = {{"kms:v@1", true},  {"kms:v@2", false}, {"kms:w@2", true},   {"kms:w@1", false}, {"kms:v", false},
+		    {"kms:r@1", false}, {"kms:x@1", false}, {"kms1:v@1", false}, {"v", false}};
+	(void)state;
+	_cleanup_(config_shape_freep) struct config_shape *shape =
+		shape_parse("secrets=kms:v@2,kms:r; configmaps=kms:w@1; pods=kms:x");
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct config_key key = shape_parse_key(rows[i].key);
+		assert_int_equal(shape_needs_key_of_before(shape, name_of(&key)), rows[i].needed);
+		config_key_clear(&key);
+	}
+}
+
 static void outside_the_map_any_rule_counts(void **state)
 {
 	(void)state;
@@ -441,6 +473,8 @@ int main(void)
 		cmocka_unit_test(the_same_name_in_two_provider_types_is_two_keys),
 		cmocka_unit_test(what_is_wrong_in_the_present_one_can_be_left),
 		cmocka_unit_test(only_one_configuration_follows),
+		cmocka_unit_test(what_a_path_brings_of_kms),
+		cmocka_unit_test(the_key_of_before),
 		cmocka_unit_test(outside_the_map_any_rule_counts),
 		cmocka_unit_test(a_configuration_that_is_no_step_is_not_found),
 		cmocka_unit_test(freeing_nothing_is_fine),

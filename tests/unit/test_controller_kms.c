@@ -1,0 +1,280 @@
+/* What a controller makes of the KMS plugins beside two servers, and of the key IDs that there were. */
+#include "test_support.h"
+
+#include "engine/controller_internal.h"
+#include "engine/kms_follow.h"
+#include "shape_support.h"
+
+#define S UINT64_C(1000000000)
+
+static const struct controller_options no_options = {0};
+
+struct scene {
+	struct controller c;
+	struct key_rotation *rotation;
+	struct key_server servers[2];
+	struct key_server_kms kms[2];
+	struct fleet_server listed[2];
+	struct directed directed[2];
+	struct census_group groups[2];
+};
+
+static char *text(const char *words)
+{
+	return (char *)(uintptr_t)words;
+}
+
+static void open_scene(struct scene *s, const char *from, const char *to, bool follows)
+{
+	static const char *const names[] = {"a", "b"};
+	*s = (struct scene){.rotation = key_rotation_new("r")};
+	s->rotation->spec.follow_kms = follows;
+	s->rotation->status.started_at = xstrdup("2026-11-22T11:03:20Z");
+	for (size_t i = 0; i < 2; i++) {
+		s->kms[i] = (struct key_server_kms){.name = text("v"),
+						    .endpoint = text("unix:///kms.sock"),
+						    .healthz = text("ok"),
+						    .key_id = text("1")};
+		s->servers[i] = (struct key_server){.meta.name = text(names[i]),
+						    .status = {.kms = &s->kms[i], .kms_count = 1, .beat = 1}};
+		s->listed[i] = (struct fleet_server){.last = &s->servers[i]};
+		s->directed[i] = (struct directed){.name = text(names[i]), .canary_step = STEP_NONE};
+	}
+	s->c = (struct controller){.options = &no_options,
+				   .rotation = s->rotation,
+				   .fleet = {.servers = s->listed, .count = 2},
+				   .servers = s->directed,
+				   .server_count = 2};
+	s->c.path = path_parse(from, to);
+	controller_kms_take_path(&s->c);
+}
+
+static void close_scene(struct scene *s)
+{
+	free(s->c.seen.kms_why);
+	free(s->c.trouble);
+	free(s->c.noted);
+	path_free(s->c.path);
+	key_rotation_free(s->rotation);
+}
+
+static void observe(struct scene *s)
+{
+	free(steal(s->c.seen.kms_why));
+	controller_kms_observe(&s->c);
+}
+
+static void both_name(struct scene *s, const char *key_id)
+{
+	s->kms[0].key_id = s->kms[1].key_id = text(key_id);
+	observe(s);
+}
+
+static void find(struct scene *s, const char *first, uint64_t values, const char *second, uint64_t more)
+{
+	const char *const ids[] = {first, second};
+	const uint64_t counts[] = {values, more};
+	for (size_t i = 0; i < 2; i++)
+		s->groups[i] = (struct census_group){.resource = text("secrets"),
+						     .type = PROVIDER_KMS,
+						     .kms_version = 2,
+						     .name = text("v"),
+						     .key_id = text(ids[i]),
+						     .values = counts[i]};
+	s->c.census.seen =
+		(struct census_observation){.complete = true, .revision = 7, .groups = s->groups, .group_count = 2};
+	observe(s);
+}
+
+static const char *key_id_of(const struct scene *s)
+{
+	return kms_key_id(s->c.path->steps[0], "v");
+}
+
+static void canaries_are(struct scene *s, int a, int b)
+{
+	s->directed[0].canary_step = a;
+	s->directed[1].canary_step = b;
+	controller_kms_take_canaries(&s->c);
+}
+
+/* Until all plugins name one key nothing is current, and what was proved of another one counts for nothing. */
+static void test_the_key_of_all(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=kms:v,-", "secrets=kms:v,-", true);
+	assert_true(path_follows_kms(s.c.path));
+	assert_string_equal(key_id_of(&s), "");
+	s.kms[1].key_id = text("0");
+	observe(&s);
+	assert_string_equal(s.c.seen.kms_why, "kms/v encrypts with key ID 1 on a, and with 0 on b");
+	assert_string_equal(key_id_of(&s), "");
+	both_name(&s, "1");
+	assert_null(s.c.seen.kms_why);
+	assert_string_equal(key_id_of(&s), "1");
+	assert_true(s.c.kms_news);
+	assert_false(s.c.seen.kms_moved);
+	canaries_are(&s, 0, STEP_NONE);
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	canaries_are(&s, 0, 0);
+	uint64_t adopted = s.c.kms_adopted_at;
+	assert_true(adopted > 0);
+	canaries_are(&s, 0, 0);
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	s.c.settled_began = s.c.settled_ended = s.c.reads_checked_at = 5 * S;
+	s.c.sweep.finished = 5 * S;
+	/* Half rolled out: what was proved stays, and waits. */
+	s.kms[0].key_id = text("2");
+	observe(&s);
+	assert_non_null(s.c.seen.kms_why);
+	assert_string_equal(key_id_of(&s), "1");
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	both_name(&s, "2");
+	assert_string_equal(key_id_of(&s), "2");
+	assert_true(s.c.seen.kms_moved);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_int_equal(s.c.settled_ended, 0);
+	assert_int_equal(s.c.reads_checked_at, 0);
+	assert_int_equal(s.c.sweep.finished, 0);
+	assert_int_equal(s.rotation->status.key_id_count, 2);
+	/* Back again: no news, and it reopens all. */
+	canaries_are(&s, 0, 0);
+	s.c.kms_news = false;
+	both_name(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_false(s.c.kms_news);
+	/* A server that restarted onto a plugin of before, or whose canary is under another key. */
+	canaries_are(&s, 0, 0);
+	canaries_are(&s, STEP_NONE, 0);
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	assert_string_equal(s.c.trouble, "an API server has not adopted the key ID that its KMS plugin names");
+	close_scene(&s);
+}
+
+/* What was there is in the object: the next leader knows that it moved though nothing is under the key of before. */
+static void test_another_leader(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	s.rotation->status.key_ids = xcalloc(2, sizeof(struct rotation_key_id));
+	s.rotation->status.key_ids[0] = (struct rotation_key_id){xstrdup("v"), xstrdup("0"), 0};
+	s.rotation->status.key_id_count = 1;
+	observe(&s);
+	assert_true(s.c.seen.kms_moved);
+	close_scene(&s);
+	/* Of another provider it says nothing. */
+	open_scene(&s, "secrets=kms:v,kms:w", "secrets=kms:v,kms:w", true);
+	s.rotation->status.key_ids = xcalloc(2, sizeof(struct rotation_key_id));
+	s.rotation->status.key_ids[0] = (struct rotation_key_id){xstrdup("w"), xstrdup("0"), 0};
+	s.rotation->status.key_ids[1] = (struct rotation_key_id){xstrdup("w"), xstrdup("1"), 0};
+	s.rotation->status.key_id_count = 2;
+	observe(&s);
+	assert_false(s.c.seen.kms_moved);
+	close_scene(&s);
+	/* Values under another key are as good as a move. */
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	observe(&s);
+	find(&s, "0", 3, "1", 4);
+	assert_true(s.c.seen.kms_moved);
+	assert_int_equal(s.rotation->status.key_id_count, 2);
+	assert_int_equal(s.rotation->status.key_ids[0].objects, 4);
+	assert_int_equal(s.rotation->status.key_ids[1].objects, 3);
+	close_scene(&s);
+	/* On the way back nothing is followed. */
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", false);
+	assert_false(path_follows_kms(s.c.path));
+	close_scene(&s);
+}
+
+static void test_a_canary_shows(void **state)
+{
+	struct scene s;
+	struct key_server_canary canary = {.resource = text("secrets"), .key_id = text("1")};
+	(void)state;
+	open_scene(&s, "secrets=kms:v,-; configmaps=a", "secrets=kms:v,-; configmaps=a", true);
+	s.kms[1].key_id = text("0");
+	assert_false(controller_kms_shows(&s.c, &canary)); /* it is not known which key that is */
+	s.kms[1].key_id = text("1");
+	canary.key_id = text("");
+	assert_false(controller_kms_shows(&s.c, &canary));
+	canary.key_id = NULL;
+	assert_false(controller_kms_shows(&s.c, &canary));
+	canary.key_id = text("1");
+	assert_true(controller_kms_shows(&s.c, &canary));
+	canary = (struct key_server_canary){.resource = text("configmaps")};
+	assert_true(controller_kms_shows(&s.c, &canary)); /* under a local key */
+	canary = (struct key_server_canary){.resource = text("secrets"), .key_id = text("1"), .step = STEP_NONE};
+	assert_false(controller_kms_shows(&s.c, &canary));
+	canary.step = 1;
+	assert_false(controller_kms_shows(&s.c, &canary)); /* there is no such step */
+	canary = (struct key_server_canary){.key_id = text("1")};
+	assert_false(controller_kms_shows(&s.c, &canary));
+	close_scene(&s);
+	/* A plugin that the rotation brings encrypts with the key that it names, too. */
+	open_scene(&s, "secrets=a", "secrets=kms:v", false);
+	canary = (struct key_server_canary){.resource = text("secrets"), .step = 1};
+	assert_true(controller_kms_shows(&s.c, &canary)); /* still under a */
+	canary.step = 2;
+	assert_false(controller_kms_shows(&s.c, &canary));
+	canary.key_id = text("1");
+	assert_true(controller_kms_shows(&s.c, &canary));
+	canary.key_id = text("0");
+	assert_false(controller_kms_shows(&s.c, &canary));
+	s.kms[1].key_id = text("0");
+	assert_false(controller_kms_shows(&s.c, &canary)); /* nobody knows which it should be */
+	close_scene(&s);
+}
+
+/* Only what the rotation brings holds it back; what was there is told of. */
+static void test_going_to_one(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=a", "secrets=kms:v", false);
+	observe(&s);
+	assert_null(s.c.seen.kms_why);
+	s.kms[1].healthz = text("sealed");
+	observe(&s);
+	assert_string_equal(s.c.seen.kms_why, "kms/v on b: sealed");
+	assert_false(s.c.seen.kms_moved);
+	close_scene(&s);
+	open_scene(&s, "secrets=kms:v", "secrets=a", false);
+	s.kms[1].healthz = text("sealed");
+	observe(&s);
+	assert_null(s.c.seen.kms_why);
+	close_scene(&s);
+}
+
+static void test_what_is_left(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	observe(&s);
+	both_name(&s, "2");
+	find(&s, "1", 3, "2", 4);
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 0);
+	find(&s, "1", 0, "2", 0);
+	s.c.census.seen.complete = false;
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 0);
+	s.c.census.seen.complete = true;
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 1); /* never of the one that is named */
+	assert_non_null(strstr(s.rotation->status.remains.items[0],
+			       "this cluster's etcd needs kms/v, key ID 1, for nothing at revision 7; backups made"));
+	close_scene(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_key_of_all), cmocka_unit_test(test_another_leader),
+		cmocka_unit_test(test_a_canary_shows), cmocka_unit_test(test_going_to_one),
+		cmocka_unit_test(test_what_is_left),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
