@@ -390,9 +390,14 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 {
 	bool settled = true;
 	uint64_t first = UINT64_MAX;
+	_cleanup_free_ char *unread = NULL;
 	for (size_t i = 0; i < c->server_count; i++) {
 		struct directed *server = &c->servers[i];
 		server->canary_step = found_step(c, status, server->name);
+		if (server->canary_step != STEP_NONE && !unread)
+			unread = controller_kms_unread(c, status, server->name);
+		if (unread)
+			server->canary_step = STEP_NONE;
 		server->canary_at = server->written_at;
 		server->canary_process = server->written_process;
 		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
@@ -411,6 +416,8 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 				      ? NULL
 				      : "a canary is under another key than the configuration writes with");
 	controller_kms_take_canaries(c);
+	if (unread)
+		controller_trouble(c, unread);
 }
 
 /* No agent is believed alone of another one's server. */

@@ -164,21 +164,59 @@ int controller_kms_keep(struct controller *c, struct error **err)
 
 /* --- canaries --- */
 
+/* Of a step that the canary was found under: the plugin that wrote it, where the rotation brings or follows that; else NULL. */
+static const struct config_key *plugin_of(const struct controller *c, const struct key_server_canary *canary)
+{
+	size_t step = (size_t)canary->step;
+	const struct config_rule *rule = config_shape_rule(c->path->steps[step], canary->resource);
+	const struct config_key *key = rule ? &rule->keys[0] : NULL;
+	if (!key || key->type != PROVIDER_KMS || key->kms_version != 2)
+		return NULL;
+	return follows(c) || path_brings_kms(c->path, step, key) ? key : NULL;
+}
+
+static bool is_found(const struct controller *c, const struct key_server_canary *canary)
+{
+	return canary->step != STEP_NONE && (size_t)canary->step < c->path->count && canary->resource && canary->name;
+}
+
 /* Whether the plugins say what they do is seen here: one that names the others' key and encrypts with another is found before
  * anything is rewritten and before any key leaves. */
 bool controller_kms_shows(const struct controller *c, const struct key_server_canary *canary)
 {
-	if (canary->step == STEP_NONE || (size_t)canary->step >= c->path->count || !canary->resource)
-		return false;
-	size_t step = (size_t)canary->step;
-	const struct config_rule *rule = config_shape_rule(c->path->steps[step], canary->resource);
-	const struct config_key *key = rule ? &rule->keys[0] : NULL;
 	const char *key_id = NULL;
-	bool by_plugin = key && key->type == PROVIDER_KMS && key->kms_version == 2;
-	if (!by_plugin || !(follows(c) || path_brings_kms(c->path, step, key)))
-		return true;
+	const struct config_key *key = is_found(c, canary) ? plugin_of(c, canary) : NULL;
+	if (!key)
+		return is_found(c, canary);
 	_cleanup_free_ char *why = doubt(c, key, &key_id);
 	return !why && text_equal(key_id, canary->key_id);
+}
+
+static char *cannot_read(const struct controller *c, size_t reader, const struct key_server_canary *canary)
+{
+	_cleanup_free_ char *path =
+		xasprintf("/api/v1/namespaces/" CANARY_NAMESPACE "/%s/%s", canary->resource, canary->name);
+	_cleanup_error_ failed = NULL;
+	struct kube *kube = c->servers[reader].kube;
+	if (kube && kube_call(kube, "GET", path, NULL, NULL, NULL, &failed) == 0)
+		return NULL;
+	return xasprintf("%s does not read what %s wrote by its KMS plugin: %s", c->servers[reader].name,
+			 canary->server, failed ? error_message(failed) : "its address is not known");
+}
+
+char *controller_kms_unread(const struct controller *c, const struct key_server_status *status, const char *server)
+{
+	for (size_t i = 0; i < status->canary_count; i++) {
+		const struct key_server_canary *canary = &status->canaries[i];
+		if (!text_equal(canary->server, server) || !is_found(c, canary) || !plugin_of(c, canary))
+			continue;
+		for (size_t k = 0; k < c->server_count; k++) {
+			char *why = text_equal(c->servers[k].name, server) ? NULL : cannot_read(c, k, canary);
+			if (why)
+				return why;
+		}
+	}
+	return NULL;
 }
 
 /* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */

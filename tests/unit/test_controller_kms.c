@@ -1,5 +1,5 @@
 /* What a controller makes of the KMS plugins beside two servers, and of the key IDs that there were. */
-#include "test_support.h"
+#include "kube_server.h"
 
 #include "engine/controller_internal.h"
 #include "engine/kms_follow.h"
@@ -191,7 +191,7 @@ static void test_another_leader(void **state)
 static void test_a_canary_shows(void **state)
 {
 	struct scene s;
-	struct key_server_canary canary = {.resource = text("secrets"), .key_id = text("1")};
+	struct key_server_canary canary = {.resource = text("secrets"), .name = text("n"), .key_id = text("1")};
 	(void)state;
 	open_scene(&s, "secrets=kms:v,-; configmaps=a", "secrets=kms:v,-; configmaps=a", true);
 	s.kms[1].key_id = text("0");
@@ -203,18 +203,19 @@ static void test_a_canary_shows(void **state)
 	assert_false(controller_kms_shows(&s.c, &canary));
 	canary.key_id = text("1");
 	assert_true(controller_kms_shows(&s.c, &canary));
-	canary = (struct key_server_canary){.resource = text("configmaps")};
+	canary = (struct key_server_canary){.resource = text("configmaps"), .name = text("n")};
 	assert_true(controller_kms_shows(&s.c, &canary)); /* under a local key */
-	canary = (struct key_server_canary){.resource = text("secrets"), .key_id = text("1"), .step = STEP_NONE};
+	canary = (struct key_server_canary){
+		.resource = text("secrets"), .name = text("n"), .key_id = text("1"), .step = STEP_NONE};
 	assert_false(controller_kms_shows(&s.c, &canary));
 	canary.step = 1;
 	assert_false(controller_kms_shows(&s.c, &canary)); /* there is no such step */
-	canary = (struct key_server_canary){.key_id = text("1")};
+	canary = (struct key_server_canary){.name = text("n"), .key_id = text("1")};
 	assert_false(controller_kms_shows(&s.c, &canary));
 	close_scene(&s);
 	/* A plugin that the rotation brings encrypts with the key that it names, too. */
 	open_scene(&s, "secrets=a", "secrets=kms:v", false);
-	canary = (struct key_server_canary){.resource = text("secrets"), .step = 1};
+	canary = (struct key_server_canary){.resource = text("secrets"), .name = text("n"), .step = 1};
 	assert_true(controller_kms_shows(&s.c, &canary)); /* still under a */
 	canary.step = 2;
 	assert_false(controller_kms_shows(&s.c, &canary));
@@ -225,6 +226,44 @@ static void test_a_canary_shows(void **state)
 	s.kms[1].key_id = text("0");
 	assert_false(controller_kms_shows(&s.c, &canary)); /* nobody knows which it should be */
 	close_scene(&s);
+}
+
+/* What one wrote the other one reads, or nothing goes on. */
+static void test_others_read_it(void **state)
+{
+	static const struct served_answer good[] = {{.status = 200, .body = "{}"}};
+	static const struct served_answer bad[] = {
+		{.status = 500, .body = "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"no key\"}"}};
+	struct kube_server server;
+	struct kube kube = kube_server_open(&server);
+	struct key_server_canary canary = {.server = text("a"),
+					   .resource = text("secrets"),
+					   .name = text("canary-a"),
+					   .key_id = text("1"),
+					   .step = 2};
+	struct key_server_status status = {.canaries = &canary, .canary_count = 1};
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=a", "secrets=kms:v", false);
+	_cleanup_free_ char *nowhere = controller_kms_unread(&s.c, &status, "a");
+	assert_string_equal(nowhere, "b does not read what a wrote by its KMS plugin: its address is not known");
+	s.directed[0].kube = s.directed[1].kube = &kube;
+	kube_server_play(&server, good, 1);
+	assert_null(controller_kms_unread(&s.c, &status, "a"));
+	assert_int_equal(server.seen_count, 1); /* it does not ask itself */
+	assert_string_equal(server.seen[0].path, "/api/v1/namespaces/kube-rekey/secrets/canary-a");
+	kube_server_play(&server, bad, 1);
+	_cleanup_free_ char *why = controller_kms_unread(&s.c, &status, "a");
+	assert_non_null(strstr(why, "b does not read what a wrote by its KMS plugin: "));
+	assert_non_null(strstr(why, "no key"));
+	/* Under the key of before it is nobody's plugin; and it is another one's canary. */
+	canary.step = 1;
+	assert_null(controller_kms_unread(&s.c, &status, "a"));
+	canary.step = 2;
+	assert_null(controller_kms_unread(&s.c, &status, "b"));
+	kube_server_play(&server, NULL, 0);
+	close_scene(&s);
+	kube_server_close(&server, &kube);
 }
 
 /* Only what the rotation brings holds it back; what was there is told of. */
@@ -274,7 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_key_of_all), cmocka_unit_test(test_another_leader),
 		cmocka_unit_test(test_a_canary_shows), cmocka_unit_test(test_going_to_one),
-		cmocka_unit_test(test_what_is_left),
+		cmocka_unit_test(test_what_is_left),   cmocka_unit_test(test_others_read_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
