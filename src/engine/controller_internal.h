@@ -132,13 +132,12 @@ struct controller {
 	uint64_t told_at;
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
+	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 	/* KMS v2 */
 	uint64_t kms_adopted_at;  /* since when every server's canaries have been under the key IDs of the plugins */
 	uint64_t kms_hurried;     /* when servers were last made to look */
 	uint64_t canaries_put_at; /* when they were last written */
 	bool kms_news;            /* a key ID that is not written down yet */
-	bool told, superseded;    /* it is over; the rotation is another leader's now, or gone */
-	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */
 	struct controller_events events;

@@ -6,7 +6,6 @@
 #pragma once
 #include "engine/key_api.h"
 #include "engine/object_fields.h"
-#include "engine/rotation.h"
 #include "kube-rekey/path.h"
 
 #define KEY_ROTATION_QPS 50        /* where the spec says nothing */
@@ -15,6 +14,12 @@
 #define KEY_ROTATION_REMAINS_MAX (KEY_SERVERS_MAX + ROTATION_KEY_IDS_MAX)
 #define KEY_ROTATION_QUARANTINE_MAX 50 /* named; all are counted */
 #define KEY_ROTATION_VALUES_MAX 256    /* groups that a census is told by; what is beyond is not told */
+
+#define ROTATION_KEY_IDS_MAX 64 /* of KMS providers, that a report tells apart */
+struct rotation_key_id {
+	char *name, *key_id; /* the provider's name */
+	uint64_t objects;    /* under it by the last census */
+};
 
 struct key_rotation_rule {
 	struct strings resources; /* as in an EncryptionConfiguration */
@@ -105,7 +110,7 @@ struct key_rotation_status {
 	} quarantined;
 	struct key_rotation_values before, after; /* the first census and the last one, of all values */
 	struct strings evidence;                  /* sentences */
-	struct strings remains;                   /* what needs which KMS key; where the old keys are now: a sentence for each server */
+	struct strings remains; /* what needs which KMS key; where the old keys are now: a sentence for each server */
 };
 
 struct key_rotation {

@@ -20,11 +20,6 @@ struct rotation_server {
 	char *name, *loaded_hash; /* loaded_hash NULL: its version shows none, or it was not seen */
 	bool forgotten;           /* a person said that it is gone for good */
 };
-#define ROTATION_KEY_IDS_MAX 64 /* of KMS providers, that a report tells apart */
-struct rotation_key_id {
-	char *name, *key_id; /* the provider's name */
-	uint64_t objects;    /* under it by the last census */
-};
 /* What was done with the objects of one resource, summed over all sweeps. */
 struct rotation_resource {
 	char *resource;
