@@ -98,7 +98,8 @@ endif()
 
 # They wait most of the time, so several run beside one another, those first that take the longest; each makes control planes
 # of its own. The generated matrices in full (scripts/test --all) take hours.
-set(long_e2e_tests least_privilege fleet fleet_storm fleet_kill faults findings bad_input rotate census sweep rotate_kill config_edits)
+set(long_e2e_tests fleet fleet_kms fleet_storm fleet_kill faults findings bad_input rotate kms census
+	sweep rotate_kill managed check least_privilege dashboard config_edits)
 if(NOT KR_FOLDERS)
 	file(GLOB e2e_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/e2e/test_*.py")
 	foreach(file IN LISTS e2e_tests)

@@ -25,8 +25,8 @@ from lib.faultproxy import FaultProxy, _Close
 ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
 SEED = int(os.environ.get("KUBE_REKEY_TEST_SEED") or random.SystemRandom().randrange(10 ** 6))
 SAMPLE = 20             # deaths at least
-A_ROTATION = 12         # in one rotation at most
-TOGETHER = 12           # of one process that may come next
+A_ROTATION = 24 if ALL else 12      # in one rotation at most
+TOGETHER = 10 ** 6 if ALL else 12   # of one process that may come next: the more, the sooner it dies
 ROTATIONS_AT_MOST = 400 if ALL else 8
 STILL = 400             # seconds after the last death within which a rotation must be done
 
