@@ -266,24 +266,28 @@ static void add_kms2(const struct storage_metrics *metrics, const char *name, en
 	}
 }
 
+static void add_named(struct storage_keys *ret, char *provider, char *name, uint64_t count)
+{
+	const struct storage_key key = {provider, name, (char *)"", 0};
+	storage_keys_add(ret, &key, count);
+}
+
 static void add_use(const struct storage_metrics *metrics, const struct storage_use *use, char *local,
 		    enum storage_direction direction, struct storage_keys *ret)
 {
 	_cleanup_free_ char *kms2 = kms_name(use->prefix, KMS2), *kms1 = kms_name(use->prefix, KMS1);
 	_cleanup_free_ char *outer = local_provider(use->prefix);
 	_cleanup_free_ char *name = xstrndup(use->prefix, strlen(use->prefix) - 1);
-	const struct storage_key plain = {(char *)"identity", (char *)"", (char *)"", 0};
-	const struct storage_key v1 = {(char *)"kms", kms1, (char *)"", 0}, key = {local, name, (char *)"", 0};
 	if (outer)
 		return;
 	if (kms2)
 		add_kms2(metrics, kms2, direction, ret);
+	else if (kms1)
+		add_named(ret, (char *)"kms", kms1, used(use, direction));
+	else if (text_equal(use->prefix, "identity"))
+		add_named(ret, use->prefix, (char *)"", used(use, direction));
 	else
-		storage_keys_add(ret,
-				 kms1                                  ? &v1
-				 : text_equal(use->prefix, "identity") ? &plain
-								       : &key,
-				 used(use, direction));
+		add_named(ret, local, name, used(use, direction));
 }
 
 void storage_keys_of(const struct storage_metrics *metrics, const char *resource, enum storage_direction direction,

@@ -9,5 +9,5 @@ struct page;
 _must_check_ int page_start(struct web *web, struct page **ret, struct error **err);
 const char *page_url(const struct page *page); /* with the token, which lets in whoever has it; owned by the page */
 /* The latest document to every page that is open. Takes the bytes; empty ones are not sent. */
-void page_push(struct page *page, struct buf *document);
+void page_push(struct page *page, struct buf *bytes);
 void page_stop(struct page *page); /* NULL is fine */

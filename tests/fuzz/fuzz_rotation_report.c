@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_(rotation_report_freep) struct rotation_report *report = read_again((const char *)data, size);
 	if (!report)
 		return 0;
-	_cleanup_free_ char *shown = rotation_report_text(report, true);
+	free(rotation_report_text(report, true));
 	_cleanup_free_ char *first = written(report);
 	if (!first)
 		return 0;
