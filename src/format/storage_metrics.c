@@ -225,10 +225,16 @@ static char *kms_name(const char *prefix, const char *head)
 	return text_starts(prefix, head) && len > skip + 1 ? xstrndup(prefix + skip, len - skip - 1) : NULL;
 }
 
-/* "k8s:enc:aescbc:v1:": "aescbc"; NULL for KMS, plaintext and a key's own prefix. */
+/* "k8s:enc:aescbc:v1:", and neither KMS nor plaintext nor a key's own prefix. */
+static bool is_local_provider(const char *prefix)
+{
+	return text_starts(prefix, ENCRYPTED) && !text_starts(prefix, ENCRYPTED "kms:");
+}
+
+/* "aescbc" of that; NULL for the others. */
 static char *local_provider(const char *prefix)
 {
-	if (!text_starts(prefix, ENCRYPTED) || text_starts(prefix, ENCRYPTED "kms:"))
+	if (!is_local_provider(prefix))
 		return NULL;
 	prefix += strlen(ENCRYPTED);
 	return xstrndup(prefix, strcspn(prefix, ":"));
@@ -276,9 +282,8 @@ static void add_use(const struct storage_metrics *metrics, const struct storage_
 		    enum storage_direction direction, struct storage_keys *ret)
 {
 	_cleanup_free_ char *kms2 = kms_name(use->prefix, KMS2), *kms1 = kms_name(use->prefix, KMS1);
-	_cleanup_free_ char *outer = local_provider(use->prefix);
 	_cleanup_free_ char *name = xstrndup(use->prefix, strlen(use->prefix) - 1);
-	if (outer)
+	if (is_local_provider(use->prefix))
 		return;
 	if (kms2)
 		add_kms2(metrics, kms2, direction, ret);
