@@ -38,12 +38,12 @@ char *sweep_text(const struct sweep_result *result)
 	_cleanup_strings_ lines = {0};
 	for (size_t i = 0; i < result->count; i++) {
 		const struct sweep_count *count = &result->counts[i];
-		_cleanup_free_ char *line = xasprintf(
-			"%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
-			count->resource->resource, (unsigned long long)count->objects,
-			(unsigned long long)count->rewritten,
-			(unsigned long long)count->current + (unsigned long long)count->skipped,
-			(unsigned long long)count->gone, (unsigned long long)count->quarantined);
+		_cleanup_free_ char *line =
+			xasprintf("%s: %llu objects, %llu rewritten, %llu current, %llu gone, %llu quarantined\n",
+				  count->resource->resource, (unsigned long long)count->objects,
+				  (unsigned long long)count->rewritten,
+				  (unsigned long long)count->current + (unsigned long long)count->skipped,
+				  (unsigned long long)count->gone, (unsigned long long)count->quarantined);
 		strings_add(&lines, line);
 	}
 	for (size_t i = 0; i < result->quarantine_named; i++) {

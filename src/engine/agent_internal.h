@@ -74,7 +74,8 @@ void agent_take_keys(struct agent *agent);
 bool agent_has_keys(const struct agent *agent, size_t step);
 /* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them. */
 _must_check_ int agent_make_keys(struct agent *agent, struct error **err);
-/* Asks the plugins of the file and of the rotation's steps, now and then or `at_once`. -ERROR_INTERRUPTED alone. */
+/* Asks the plugins of the file and of the rotation's steps, now and then or `at_once` (where the rotation hangs on them).
+ * -ERROR_INTERRUPTED alone. */
 _must_check_ int agent_ask_kms(struct agent *agent, bool at_once, struct error **err);
 /* What was last seen of those that the rotation brings: lent, at most KEY_SERVER_KMS_MAX. Whether all of them are well. */
 bool agent_plugins(const struct agent *agent, const struct kms_look *ret[static KEY_SERVER_KMS_MAX], size_t *ret_count);

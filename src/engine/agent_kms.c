@@ -13,11 +13,22 @@ static const struct config_shape *end_of_path(const struct agent *agent)
 	return agent_takes_part(agent) ? path->steps[path->count - 1] : NULL;
 }
 
+/* What the plugins say decides about steps of this rotation. */
+static bool concerns_kms(const struct agent *agent)
+{
+	const struct path *path = agent->node->journal->path;
+	bool concerns = path_follows_kms(path) || (agent->rotation && agent->rotation->spec.follow_kms);
+	for (size_t step = 1; step < path->count; step++)
+		concerns = concerns || path_brings_any_kms(path, step);
+	return agent_takes_part(agent) && concerns;
+}
+
 int agent_ask_kms(struct agent *agent, bool at_once, struct error **err)
 {
 	struct target_content content = {0};
 	uint64_t now = clock_monotonic();
-	if (!at_once && agent->kms_asked && now < agent->kms_asked + KMS_ASK)
+	/* Only where a step hangs on them: plugins that hang would make this agent a silent one. */
+	if (!(at_once && concerns_kms(agent)) && agent->kms_asked && now < agent->kms_asked + KMS_ASK)
 		return 0;
 	struct loop *loop = agent->node->cluster->loop;
 	const struct config_shape *end = end_of_path(agent);

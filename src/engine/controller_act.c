@@ -10,7 +10,7 @@
 #define TELLING_TIMEOUT (10 * NS_PER_S)
 #define RETRY_AFTER (3 * NS_PER_S) /* a failed order is not sent again before */
 #define WAITS_LONG (10 * NS_PER_S)
-#define CANARY_INTERVAL (5 * NS_PER_S) /* between canaries, while a KMS is followed */
+#define CANARY_INTERVAL (5 * NS_PER_S) /* between canaries, while a KMS is followed or one was not as it should be */
 
 /* --- orders --- */
 
@@ -390,6 +390,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 {
 	bool settled = true;
 	uint64_t first = UINT64_MAX;
+	const char *other = NULL; /* whose canary is under a key that it should not be under */
 	_cleanup_free_ char *unread = NULL;
 	for (size_t i = 0; i < c->server_count; i++) {
 		struct directed *server = &c->servers[i];
@@ -398,6 +399,9 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 			unread = controller_kms_unread(c, status, server->name);
 		if (unread)
 			server->canary_step = STEP_NONE;
+		bool shown = server->canary_step == d->step || server->canary_step == d->step + 1;
+		if (!shown && !other && canary_possible(c->path))
+			other = server->name;
 		server->canary_at = server->written_at;
 		server->canary_process = server->written_process;
 		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
@@ -415,6 +419,13 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 	controller_trouble(c, settled || d->phase != PHASE_SETTLE
 				      ? NULL
 				      : "a canary is under another key than the configuration writes with");
+	c->canaries_failed = other != NULL;
+	if (other && d->phase != PHASE_SETTLE) {
+		_cleanup_free_ char *why = xasprintf("the canary of %s is under another key than the configuration "
+						     "writes with, or than its KMS plugin names",
+						     other);
+		controller_trouble(c, why);
+	}
 	controller_kms_take_canaries(c);
 	if (unread)
 		controller_trouble(c, unread);
@@ -443,7 +454,8 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 	int rc = 0;
 	uint64_t now = clock_monotonic();
 	/* Each try is a write; a server may take a minute to adopt another key. */
-	if (path_follows_kms(c->path) && d->phase != PHASE_SETTLE && now < c->canaries_put_at + CANARY_INTERVAL)
+	bool slowly = path_follows_kms(c->path) || c->canaries_failed;
+	if (slowly && d->phase != PHASE_SETTLE && now < c->canaries_put_at + CANARY_INTERVAL)
 		return 0;
 	c->canaries_put_at = now;
 	controller_forget_canaries(c);
@@ -746,6 +758,7 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	if (!all)
 		return order(c, d, &sent, err);
 	tell_remains(c);
+	c->kms_retired_at = c->kms_adopted_at;
 	c->rotation->status.retired = true;
 	return controller_apply(c, err);
 }

@@ -136,7 +136,9 @@ struct controller {
 	/* KMS v2 */
 	uint64_t kms_adopted_at;  /* since when every server's canaries have been under the key IDs of the plugins */
 	uint64_t kms_hurried;     /* when servers were last made to look */
+	uint64_t kms_retired_at;  /* kms_adopted_at as all agents retired what was before */
 	uint64_t canaries_put_at; /* when they were last written */
+	bool canaries_failed;     /* one of those showed no key that it should */
 	bool kms_news;            /* a key ID that is not written down yet */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */

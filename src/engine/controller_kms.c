@@ -77,8 +77,7 @@ static void count_values(struct controller *c)
 		return;
 	for (size_t g = 0; follows(c) && g < census->group_count; g++) {
 		const struct census_group *group = &census->groups[g];
-		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0 &&
-		    has_provider(c->path->steps[0], group->name))
+		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0)
 			remember(c, group->name, group->key_id);
 	}
 	for (size_t i = 0; i < status->key_id_count; i++) {
@@ -109,12 +108,16 @@ static void take_key_id(struct controller *c, const char *name, const char *key_
 	kms_set_key_id(shape, name, key_id);
 }
 
-/* As fleet_kms_doubt. */
+/* As fleet_kms_doubt. Who is silent says nothing: his plugin may name another key meanwhile. */
 static char *doubt(const struct controller *c, const struct config_key *key, const char **ret_key_id)
 {
 	_cleanup_free_ struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
-	for (size_t i = 0; i < c->server_count; i++)
-		witnesses[i] = (struct kms_witness){c->servers[i].name, controller_status(c, i)};
+	uint64_t now = clock_monotonic();
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		bool fresh = server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+		witnesses[i] = (struct kms_witness){c->servers[i].name, fresh ? controller_status(c, i) : NULL};
+	}
 	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
 }
 
@@ -128,6 +131,9 @@ static void ask(struct controller *c, const struct config_key *key, bool counts)
 			take_key_id(c, key->name, key_id);
 		return;
 	}
+	/* A server may have adopted what its plugin named in between, and written under it: all is proved again. */
+	if (counts && follows(c))
+		c->kms_adopted_at = 0;
 	if (counts && !c->seen.kms_why)
 		c->seen.kms_why = steal(why);
 	free(why);
@@ -153,6 +159,9 @@ void controller_kms_observe(struct controller *c)
 	count_values(c);
 	c->seen.kms_moved = follows(c) && moved(c);
 	c->seen.kms_adopted_at = c->kms_adopted_at;
+	/* What another leader, or this one before the key moved, said of the old key is said again. */
+	if (follows(c))
+		c->seen.retired = c->seen.retired && c->kms_retired_at && c->kms_retired_at == c->kms_adopted_at;
 }
 
 int controller_kms_keep(struct controller *c, struct error **err)
@@ -260,6 +269,15 @@ static bool is_left(const struct controller *c, const struct rotation_key_id *ke
 	return !has_provider(last, key->name);
 }
 
+/* Values under KMS v1; and, where providers are counted and not key IDs, what is under those of somebody else. */
+static bool names_no_key(const struct controller *c, const struct census_group *group)
+{
+	if (group->type != PROVIDER_KMS)
+		return false;
+	return group->kms_version == 1 || (!group->key_id && !has_provider(c->path->steps[0], group->name) &&
+					   !has_provider(c->path->steps[c->path->count - 1], group->name));
+}
+
 void controller_kms_tell_left(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
@@ -273,7 +291,7 @@ void controller_kms_tell_left(struct controller *c)
 					 .key_id_count = status->key_id_count,
 					 .revision = census->revision};
 	for (size_t g = 0; g < census->group_count; g++)
-		if (census->groups[g].type == PROVIDER_KMS && census->groups[g].kms_version == 1)
+		if (names_no_key(c, &census->groups[g]))
 			report.without_key_id += census->groups[g].values;
 	for (size_t i = 0; i < status->new_key_count; i++) {
 		_cleanup_free_ char *label = xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);

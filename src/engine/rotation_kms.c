@@ -200,10 +200,10 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
 	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
 	_cleanup_free_ char *other_label = other ? xasprintf("kms/%s", other) : NULL;
-	_cleanup_free_ char *silent = report->without_key_id
-					      ? xasprintf(" (but for %llu values under KMS v1, which name no key)",
-							  (unsigned long long)report->without_key_id)
-					      : xstrdup("");
+	_cleanup_free_ char *silent =
+		report->without_key_id ? xasprintf(" (but for %llu values under KMS that are not told by key ID)",
+						   (unsigned long long)report->without_key_id)
+				       : xstrdup("");
 	if (other && strings_has(new_keys, other_label))
 		return xasprintf("key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
 				 "under; what it had before, this cluster's etcd needs for nothing at revision %llu%s",

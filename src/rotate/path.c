@@ -309,11 +309,24 @@ bool path_is_lawful(const struct path *path)
 	return same && keeps_encrypting(path);
 }
 
+static bool writes_by(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t r = 0; r < shape->rule_count; r++) {
+		const struct config_key *first = &shape->rules[r].keys[0];
+		if (first->type == key->type && first->kms_version == key->kms_version &&
+		    text_equal(first->name, key->name))
+			return true;
+	}
+	return false;
+}
+
 bool path_brings_kms(const struct path *path, size_t step, const struct config_key *key)
 {
 	const struct config_shape *first = path->steps[0], *shape = path->steps[step];
 	const struct key_name name = {key->type, key->kms_version, key->name, NULL};
-	return key->type == PROVIDER_KMS && shape_has_name(shape, name) && !shape_has_name(first, name);
+	if (key->type != PROVIDER_KMS || !shape_has_name(shape, name))
+		return false;
+	return !shape_has_name(first, name) || (writes_by(shape, key) && !writes_by(first, key));
 }
 
 bool path_brings_any_kms(const struct path *path, size_t step)

@@ -1,4 +1,5 @@
 /* What a controller makes of the KMS plugins beside two servers, and of the key IDs that there were. */
+#include "base/clock.h"
 #include "kube_server.h"
 
 #include "engine/controller_internal.h"
@@ -37,7 +38,7 @@ static void open_scene(struct scene *s, const char *from, const char *to, bool f
 						    .key_id = text("1")};
 		s->servers[i] = (struct key_server){.meta.name = text(names[i]),
 						    .status = {.kms = &s->kms[i], .kms_count = 1, .beat = 1}};
-		s->listed[i] = (struct fleet_server){.last = &s->servers[i]};
+		s->listed[i] = (struct fleet_server){.last = &s->servers[i], .looked_at = clock_monotonic()};
 		s->directed[i] = (struct directed){.name = text(names[i]), .canary_step = STEP_NONE};
 	}
 	s->c = (struct controller){.options = &no_options,
@@ -124,12 +125,32 @@ static void test_the_key_of_all(void **state)
 	assert_int_equal(s.c.kms_adopted_at, adopted);
 	s.c.settled_began = s.c.settled_ended = s.c.reads_checked_at = 5 * S;
 	s.c.sweep.finished = 5 * S;
-	/* Half rolled out: what was proved stays, and waits. */
+	/* Half rolled out, and back again on that node: its server may have written under the other key in between. */
 	s.kms[0].key_id = text("2");
 	observe(&s);
 	assert_non_null(s.c.seen.kms_why);
 	assert_string_equal(key_id_of(&s), "1");
-	assert_int_equal(s.c.kms_adopted_at, adopted);
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	both_name(&s, "1");
+	assert_null(s.c.seen.kms_why);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	/* Who is silent may be anywhere. */
+	canaries_are(&s, 0, 0);
+	assert_true(s.c.kms_adopted_at > 0);
+	s.listed[1].looked_at = 1;
+	observe(&s);
+	assert_string_equal(s.c.seen.kms_why, "the agent of b has not told what its plugin kms/v says");
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	s.listed[1].looked_at = clock_monotonic();
+	canaries_are(&s, 0, 0);
+	/* What was retired was so under this key's adoption, by this leader. */
+	s.c.seen.retired = true;
+	observe(&s);
+	assert_false(s.c.seen.retired);
+	s.c.seen.retired = true;
+	s.c.kms_retired_at = s.c.kms_adopted_at;
+	observe(&s);
+	assert_true(s.c.seen.retired);
 	both_name(&s, "2");
 	assert_string_equal(key_id_of(&s), "2");
 	assert_true(s.c.seen.kms_moved);
@@ -180,6 +201,23 @@ static void test_another_leader(void **state)
 	assert_true(s.c.seen.kms_moved);
 	assert_int_equal(s.rotation->status.key_id_count, 2);
 	assert_int_equal(s.rotation->status.key_ids[0].objects, 4);
+	assert_int_equal(s.rotation->status.key_ids[1].objects, 3);
+	close_scene(&s);
+	/* Another provider's values, in a part of etcd that is somebody else's, count as well: it may be the same key. */
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	observe(&s);
+	s.groups[0] = (struct census_group){.type = PROVIDER_KMS,
+					    .kms_version = 2,
+					    .name = text("agg"),
+					    .key_id = text("0"),
+					    .values = 3,
+					    .foreign = true};
+	s.c.census.seen =
+		(struct census_observation){.complete = true, .revision = 7, .groups = s.groups, .group_count = 1};
+	observe(&s);
+	assert_false(s.c.seen.kms_moved);
+	assert_int_equal(s.rotation->status.key_id_count, 2);
+	assert_string_equal(s.rotation->status.key_ids[1].name, "agg");
 	assert_int_equal(s.rotation->status.key_ids[1].objects, 3);
 	close_scene(&s);
 	/* On the way back nothing is followed. */

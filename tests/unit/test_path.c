@@ -351,6 +351,15 @@ static void what_a_path_brings_of_kms(void **state)
 	assert_false(path_brings_kms(path, 0, &last->keys[0])); /* it has not got it yet */
 	assert_false(path_brings_kms(path, 1, &last->keys[1])); /* it was there */
 	assert_false(path_brings_kms(path, 1, &path->steps[0]->rules[0].keys[0]));
+	/* Of one that has only read until now nobody knows whether all hold the same. */
+	_cleanup_(path_freep) struct path *promoted = path_parse("secrets=a,kms:w", "secrets=kms:w,a");
+	const struct config_key *plugin = &promoted->steps[1]->rules[0].keys[0];
+	assert_string_equal(plugin->name, "w");
+	assert_true(path_brings_kms(promoted, 1, plugin));
+	assert_false(path_brings_kms(promoted, 0, plugin));
+	_cleanup_(path_freep) struct path *left = path_parse("secrets=kms:w,a", "secrets=a");
+	for (size_t step = 0; step < left->count; step++)
+		assert_false(path_brings_any_kms(left, step));
 }
 
 static void the_key_of_before(void **state)
