@@ -138,7 +138,7 @@ class Place:
         wanted = {"keep": [name.format(kinds) for name in old], "destroy": [],
                   "seal": [name.format(kinds) + ".cms" for name in old] +
                   [f"{kinds}-{name}.yaml.cms" for name in self.keys_in_file()]}[self.fate]
-        wanted.append("retired-keys")
+        wanted += ["retired-keys", r"reports/rekey-[^/]+\.json"]
         if len(files) != len(wanted) or not all(
                 any(re.fullmatch(pattern, name) for name in files) for pattern in wanted):
             raise AssertionError(f"in the state directory {files}, not {wanted}")
