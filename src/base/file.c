@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "base/file_internal.h"
 #include "base/text.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -261,4 +262,20 @@ int file_lock(const char *path, int *ret_fd, struct error **err)
 	if (why != EWOULDBLOCK)
 		return file_error(err, why, "locking %s", path);
 	return error_set(err, ERROR_BUSY, "locking %s: another kube-rekey holds it", path);
+}
+
+int file_remove_leftovers(const char *directory, struct error **err)
+{
+	DIR *folder = opendir(directory);
+	struct dirent *entry;
+	int rc = 0;
+	if (!folder)
+		return error_set_errno(err, ERROR_IO, errno, "%s", directory);
+	while (rc == 0 && (entry = readdir(folder))) {
+		_cleanup_free_ char *path = xasprintf("%s/%s", directory, entry->d_name);
+		if (entry->d_name[0] == '.' && text_ends(entry->d_name, ".kube-rekey.tmp"))
+			rc = file_shred(path, err);
+	}
+	closedir(folder);
+	return rc;
 }

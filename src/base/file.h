@@ -36,6 +36,8 @@ _must_check_ int file_replace(const char *path, const struct secret *content, co
 			      enum file_replaced *ret, struct error **err);
 /* Removes a left-over temporary file of file_replace for `path`, wiping it first. Nothing there is fine. */
 _must_check_ int file_remove_leftover(const char *path, struct error **err);
+/* All that are in a directory, whatever they were for. */
+_must_check_ int file_remove_leftovers(const char *directory, struct error **err);
 /* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine; a symlink is
  * refused. Where overwriting fails the file is unlinked all the same and the error says so. */
 _must_check_ int file_shred(const char *path, struct error **err);

@@ -336,23 +336,6 @@ int old_keys_retire(const struct old_keys_policy *policy, const struct strings *
 	return 0;
 }
 
-/* A run that was killed while it held a key that was then never used: nobody will finish that. */
-static int remove_leftovers(const char *directory, struct error **err)
-{
-	DIR *folder = opendir(directory);
-	struct dirent *entry;
-	int rc = 0;
-	if (!folder)
-		return error_set_errno(err, ERROR_IO, errno, "%s", directory);
-	while (rc == 0 && (entry = readdir(folder))) {
-		_cleanup_free_ char *path = xasprintf("%s/%s", directory, entry->d_name);
-		if (entry->d_name[0] == '.' && text_ends(entry->d_name, ".kube-rekey.tmp"))
-			rc = file_shred(path, err);
-	}
-	closedir(folder);
-	return rc;
-}
-
 int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys, const char *rotation,
 		  struct error **err)
 {
@@ -361,7 +344,8 @@ int new_keys_hold(const char *directory, const struct strings *labels, const str
 		xasprintf("New in rotation %s of kube-rekey, which removes this when it is done.", rotation);
 	int rc = file_make_directory(directory, err);
 	if (rc == 0)
-		rc = remove_leftovers(directory, err);
+		/* Of a run that was killed while it held a key that was then never used: nobody will finish that. */
+		rc = file_remove_leftovers(directory, err);
 	for (size_t i = 0; rc == 0 && i < labels->count; i++) {
 		enum provider_type type;
 		const char *name;

@@ -48,6 +48,8 @@ int report_store_keep(const char *state_directory, const struct rotation_report 
 	int rc = path_of(state_directory, report->rotation, &path, err);
 	if (rc == 0)
 		rc = file_make_directory(directory, err);
+	if (rc == 0)
+		rc = file_remove_leftovers(directory, err);
 	if (rc == 0) {
 		rotation_report_write_json(report, &w);
 		const char *text = json_text(&w);

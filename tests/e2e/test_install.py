@@ -116,7 +116,7 @@ class Completion(unittest.TestCase):
             return listed.split()
         self.each(offered)
         self.assertEqual(offered(["rotate", "--old-key", "=", "de"]), ["destroy"])  # as bash splits words
-        self.assertEqual(offered(["rotate", "--mode", "="]), ["replace", "patch"])
+        self.assertEqual(offered(["rotate", "--mode", "="]), ["replace", "patch", "force"])
 
     def test_zsh(self):
         folder = prefix / "share" / "zsh" / "vendor-completions"
