@@ -19,6 +19,7 @@ struct scene {
 	const struct kube_resource **resources;
 	size_t count;
 	struct strings left_out;
+	bool whole; /* `resources` are all that servers show to be encrypted */
 };
 
 static void scene_close(struct scene *scene)
@@ -43,42 +44,44 @@ static bool is_passing(const char *name)
 	return false;
 }
 
-static void take_resource(struct scene *scene, const char *name)
+static bool take_resource(struct scene *scene, const char *name)
 {
 	const struct kube_resource *resource = kube_resources_find(&scene->session.cluster->resources, name);
 	if (!resource || resource->aggregated || !resource->can_list || !resource->can_get || !resource->can_patch)
-		return;
+		return false;
 	for (size_t i = 0; i < scene->count; i++)
 		if (scene->resources[i] == resource)
-			return;
+			return true;
 	scene->resources = xreallocarray(scene->resources, scene->count + 1, sizeof(*scene->resources));
 	scene->resources[scene->count++] = resource;
+	return true;
 }
 
 /* What servers show to be encrypted; where they show nothing, what usually is. */
 static void choose_by_metrics(struct scene *scene)
 {
 	_cleanup_strings_ names = {0};
-	for (size_t i = 0; i < scene->servers.server_count; i++)
-		storage_encrypted_resources(&scene->servers.servers[i].metrics, &names);
-	strings_sort_unique(&names);
-	take_resource(scene, "secrets");
-	if (names.count == 0 || strings_has(&names, "configmaps"))
-		take_resource(scene, "configmaps");
-	for (size_t i = 0; i < names.count; i++) {
-		if (is_passing(names.items[i]))
-			strings_add(&scene->left_out, names.items[i]);
-		else
-			take_resource(scene, names.items[i]);
+	scene->whole = !scene->servers.metrics_why;
+	for (size_t i = 0; i < scene->servers.server_count; i++) {
+		const struct api_server *server = &scene->servers.servers[i];
+		storage_encrypted_resources(&server->metrics, &names);
+		scene->whole = scene->whole && (!server->reached || storage_names_resources(&server->metrics));
 	}
+	strings_sort_unique(&names);
+	if (names.count == 0)
+		strings_add(&names, "configmaps");
+	if (!strings_has(&names, "secrets"))
+		strings_add(&names, "secrets");
+	for (size_t i = 0; i < names.count; i++)
+		if (is_passing(names.items[i]) || !take_resource(scene, names.items[i]))
+			strings_add(&scene->left_out, names.items[i]);
+	scene->whole = scene->whole && scene->left_out.count == 0;
 }
 
 static int choose(struct scene *scene, const struct strings *asked, struct error **err)
 {
 	for (size_t i = 0; i < asked->count; i++) {
-		size_t before = scene->count;
-		take_resource(scene, asked->items[i]);
-		if (scene->count == before)
+		if (!take_resource(scene, asked->items[i]))
 			return error_set(err, ERROR_INPUT,
 					 "the API server serves no resource %s that can be listed, read and patched",
 					 asked->items[i]);
@@ -259,7 +262,7 @@ static void write_rewrite(struct json_writer *w, const struct scene *scene, cons
 	json_member_strings(w, "evidence", &made->evidence);
 	json_member_strings(w, "weaker", &made->weaker);
 	json_member_strings(w, "writeKeys", &made->keys);
-	json_member_strings(w, "oldKeys", &made->old_keys);
+	json_member_strings(w, "oldKeys", scene->whole ? &made->old_keys : &(struct strings){0});
 	json_key(w, "sweep");
 	json_object_begin(w);
 	if (made->sweep)
@@ -302,7 +305,10 @@ static int rewrite(struct command_context *context, struct scene *scene, bool fo
 			      rc < 0 ? error_message(*err) : NULL);
 		print_json(&w, context);
 	} else if (made->sweep || made->evidence.count > 0) {
-		no_etcd_print_rewrite(made, &scene->left_out, rc == 0, follow);
+		_cleanup_strings_ names = {0};
+		for (size_t i = 0; i < scene->count; i++)
+			strings_add(&names, scene->resources[i]->resource);
+		no_etcd_print_rewrite(made, &names, scene->whole, &scene->left_out, rc == 0);
 		context->printed_document = true;
 	}
 	return rc;

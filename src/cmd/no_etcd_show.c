@@ -174,7 +174,9 @@ static void print_left_out(const struct strings *left_out)
 {
 	_cleanup_free_ char *names = strings_join(left_out, ", ");
 	if (left_out->count > 0)
-		printf("Left out: %s (they are rewritten, or expire, all the time).\n", names);
+		printf("Left out: %s (what is rewritten, or expires, all the time; and what the API does not let one "
+		       "list, read and patch).\n",
+		       names);
 }
 
 static void print_row(const char *resource, const char *label, uint64_t count, const char *word, int width)
@@ -287,9 +289,11 @@ void no_etcd_print_status(const struct api_servers *servers, const struct kube_r
 	printf("This is what the API can show. What values are under: kube-rekey census --no-etcd\n");
 }
 
-void no_etcd_print_rewrite(const struct api_rewrite *made, const struct strings *left_out, bool proved, bool rotated)
+void no_etcd_print_rewrite(const struct api_rewrite *made, const struct strings *resources, bool whole,
+			   const struct strings *left_out, bool proved)
 {
 	_cleanup_free_ char *keys = strings_join(&made->keys, ", "), *old_keys = strings_join(&made->old_keys, ", ");
+	_cleanup_free_ char *names = strings_join(resources, ", ");
 	if (made->sweep) {
 		_cleanup_free_ char *text = sweep_text(made->sweep);
 		fputs(text, stdout);
@@ -299,13 +303,16 @@ void no_etcd_print_rewrite(const struct api_rewrite *made, const struct strings 
 	print_lines("Weaker:", &made->weaker);
 	if (!proved)
 		return;
-	printf("As far as the API can show, %s%s. etcd itself was not read: values that no API serves, and history, "
-	       "are not "
-	       "seen.\n",
-	       made->keys.count ? "every object is under " : "every object was rewritten or is current", keys);
-	if (rotated && made->old_keys.count > 0)
+	printf("As far as the API can show, every object of %s %s%s. etcd itself was not read: values that no API "
+	       "serves, "
+	       "and history, are not seen.\n",
+	       names, made->keys.count ? "is under " : "was rewritten or is current", keys);
+	if (made->old_keys.count > 0 && whole)
 		printf("As far as the API can show, this cluster's objects need %s no longer; backups, and other "
-		       "clusters that "
-		       "use it, still do.\n",
+		       "clusters that use it, still do.\n",
 		       old_keys);
+	else if (made->old_keys.count > 0)
+		printf("Objects of %s need %s no longer. Others of this cluster may: not all that is encrypted was "
+		       "read.\n",
+		       names, old_keys);
 }

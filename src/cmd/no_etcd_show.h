@@ -7,8 +7,9 @@ void no_etcd_print_census(const struct api_servers *servers, const struct api_ce
 			  const struct strings *left_out);
 void no_etcd_print_status(const struct api_servers *servers, const struct kube_resource *const *resources,
 			  size_t count);
-/* `seconds`: in all. */
-void no_etcd_print_rewrite(const struct api_rewrite *made, const struct strings *left_out, bool proved, bool rotated);
+/* `whole`: these resources are all that is encrypted, as far as servers show it. */
+void no_etcd_print_rewrite(const struct api_rewrite *made, const struct strings *resources, bool whole,
+			   const struct strings *left_out, bool proved);
 /* Members of an object that is open. */
 void no_etcd_write_servers(struct json_writer *w, const struct api_servers *servers);
 void no_etcd_write_census(struct json_writer *w, const struct api_census *census);

@@ -10,6 +10,7 @@
 #define PATIENCE (120 * NS_PER_S) /* without one useful answer */
 #define INVALID_MAX 5             /* windows in a row that a restart or a lost connection spoilt */
 #define LOOK (100 * NS_PER_MS)
+#define AWAY_LOOK (3 * NS_PER_S) /* between looks at a Lease that seems to be nobody's */
 
 enum item_state { ITEM_DUE, ITEM_ASKED, ITEM_READ, ITEM_GONE, ITEM_UNREADABLE };
 struct item {
@@ -304,7 +305,7 @@ struct found {
 	struct storage_keys keys;
 };
 
-static void judge_server(struct work *w, const struct marks *before, size_t at, struct found *ret)
+static void judge_server(const struct work *w, const struct marks *before, size_t at, struct found *ret)
 {
 	const struct api_server *server = &w->o->servers->servers[at];
 	struct storage_metrics growth = {0};
@@ -331,6 +332,18 @@ static void judge_server(struct work *w, const struct marks *before, size_t at, 
 	storage_metrics_free(&growth);
 }
 
+/* Others' reads: but where a read of ours went to a server that was not asked, they show it. */
+static void judge_unasked(const struct work *w, const struct marks *before, size_t at, struct found *ret)
+{
+	const struct api_server *server = &w->o->servers->servers[at];
+	struct storage_metrics growth = {0};
+	if (!server->reached || server->process != before->processes[at] ||
+	    storage_metrics_growth(&before->metrics[at], &server->metrics, &growth) < 0)
+		return;
+	ret->total += storage_reads_of(&growth, w->r->resource->resource);
+	storage_metrics_free(&growth);
+}
+
 static int take_window(struct work *w, size_t first, size_t last, struct found *ret, struct error **err)
 {
 	struct api_servers *s = w->o->servers;
@@ -353,8 +366,7 @@ static int take_window(struct work *w, size_t first, size_t last, struct found *
 		rc = api_servers_scrape(s, &news, err);
 	w->census->restarted = w->census->restarted || news;
 	for (size_t i = 0; rc == 0 && i < before.count; i++)
-		if (w->asked[i] > 0)
-			judge_server(w, &before, i, ret);
+		(w->asked[i] > 0 ? judge_server : judge_unasked)(w, &before, i, ret);
 	ret->valid = ret->valid && !any_due(w);
 	marks_free(&before);
 	return rc;
@@ -471,6 +483,31 @@ static int take_resource(struct api_census *census, const struct api_census_opti
 	return rc;
 }
 
+/* Who joined meanwhile was not asked anything; and who seemed to be away is, once its Lease stood still for a while. */
+static int look_for_others(struct api_census *census, const struct api_census_options *o, struct error **err)
+{
+	const bool never = false;
+	int rc;
+	for (;;) {
+		bool news = false;
+		rc = api_servers_refresh(o->servers, &news, err);
+		census->restarted = census->restarted || news;
+		if (rc < 0 || !api_servers_doubtful(o->servers))
+			break;
+		if (o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline)
+			return error_set(err, ERROR_DEADLINE,
+					 "the deadline passed before it was known whether a server is away");
+		rc = error_forgive(
+			err, loop_run_until(o->servers->loop, &never, loop_now(o->servers->loop) + AWAY_LOOK, err),
+			ERROR_DEADLINE);
+		if (rc < 0)
+			break;
+	}
+	for (size_t i = 0; i < census->resource_count; i++)
+		api_write_key_add_missing(o->servers, &census->resources[i].write_key);
+	return rc;
+}
+
 int api_census_take(const struct api_census_options *o, struct api_census **ret, struct error **err)
 {
 	_cleanup_(api_census_freep) struct api_census *census = xcalloc(1, sizeof(*census));
@@ -482,12 +519,10 @@ int api_census_take(const struct api_census_options *o, struct api_census **ret,
 		census->resource_count = i + 1;
 		rc = take_resource(census, o, i, err);
 	}
-	/* Who joined meanwhile was not asked anything. */
 	if (rc == 0)
-		rc = api_servers_refresh(o->servers, &news, err);
+		rc = look_for_others(census, o, err);
 	if (rc < 0)
 		return rc;
-	census->restarted = census->restarted || news;
 	census->finished = loop_now(o->servers->loop);
 	*ret = steal(census);
 	return 0;

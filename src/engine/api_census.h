@@ -47,7 +47,7 @@ struct api_census {
 	struct api_census_object *unreadable;
 	size_t unreadable_named;
 	uint64_t objects, unreadable_count, stale_min, stale_max;
-	bool restarted; /* a server started anew or joined meanwhile: what was found of write keys was of before */
+	bool restarted; /* a server started anew, joined or reloaded meanwhile: what was found of write keys was of before */
 	uint64_t begun, finished;
 };
 /* 0 when everything was read, whatever was found. -ERROR_AUTH without the right to list or get, -ERROR_REFUSED where what

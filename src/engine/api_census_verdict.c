@@ -86,9 +86,9 @@ int api_census_verdict(const struct api_census *census, struct error **err)
 		}
 	}
 	if (census->restarted)
-		return error_set(
-			err, ERROR_REFUSED,
-			"an API server started or joined meanwhile: what it writes with was not looked at; ask "
-			"again");
+		return error_set(err, ERROR_REFUSED,
+				 "an API server started, joined or reloaded its configuration meanwhile: what it "
+				 "writes with was "
+				 "not looked at; ask again");
 	return 0;
 }

@@ -93,10 +93,32 @@ static void ask_server(const struct api_server *server, const char *resource, co
 			break;
 		case STORAGE_NAMED:
 		case STORAGE_WROTE:
-			take_key(ret, server, &key);
+			if (server->reloaded > 0 &&
+			    !storage_wrote_since(&server->metrics, resource, &key, server->reloaded))
+				unproved(ret, server, "reloaded its configuration since it was last seen to write");
+			else
+				take_key(ret, server, &key);
 		}
 	}
 	storage_key_free(&key);
+}
+
+static void add_once(struct api_write_key *key, char *text)
+{
+	if (!strings_has(&key->unproved, text))
+		strings_add(&key->unproved, text);
+	free(text);
+}
+
+void api_write_key_add_missing(const struct api_servers *s, struct api_write_key *key)
+{
+	_cleanup_strings_ unreached = {0};
+	api_servers_unreached(s, &unreached);
+	key->missing = key->missing || unreached.count > 0;
+	for (size_t i = 0; i < unreached.count; i++)
+		add_once(key, xasprintf("%s was not reached", unreached.items[i]));
+	if (s->leases_why)
+		add_once(key, xasprintf("there may be more of them: %s", s->leases_why));
 }
 
 void api_write_key_of(const struct api_servers *s, const char *resource, struct api_write_key *ret)
@@ -106,19 +128,12 @@ void api_write_key_of(const struct api_servers *s, const char *resource, struct 
 	for (size_t i = 0; i < s->server_count; i++)
 		if (s->servers[i].reached)
 			ask_server(&s->servers[i], resource, prefix, ret);
-	_cleanup_strings_ unreached = {0};
-	api_servers_unreached(s, &unreached);
-	for (size_t i = 0; i < unreached.count; i++) {
-		_cleanup_free_ char *text = xasprintf("%s was not reached", unreached.items[i]);
-		strings_add(&ret->unproved, text);
-	}
-	if (s->leases_why) {
-		_cleanup_free_ char *text = xasprintf("there may be more of them: %s", s->leases_why);
-		strings_add(&ret->unproved, text);
-	}
+	api_write_key_add_missing(s, ret);
 	ret->known = ret->key.provider && !ret->differs;
-	if (!ret->known && !ret->why)
-		ret->why = xasprintf("no server was seen to write %s", resource);
+	if (!ret->known && !ret->why) {
+		_cleanup_free_ char *who = strings_join(&ret->unproved, ", ");
+		ret->why = xasprintf("no server was seen to write %s%s%s", resource, *who ? ": " : "", who);
+	}
 	if (ret->differs)
 		storage_key_free(&ret->key);
 }

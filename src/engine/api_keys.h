@@ -7,6 +7,7 @@ struct api_write_key {
 	struct storage_key key; /* empty when not known */
 	char *why;              /* not known, or servers differ; NULL */
 	bool differs;           /* two servers write with two keys */
+	bool missing;           /* a server that is live was not reached */
 	bool moving;            /* the KMS names a key (`key`) that not every server has been seen to write with */
 	struct strings
 		unproved; /* "cp-2 was not seen to write with it": while any is there, it is not the proof of a whole
@@ -14,6 +15,8 @@ struct api_write_key {
 };
 /* Out of the last scrape of each server and of the canaries. Asks nobody. */
 void api_write_key_of(const struct api_servers *s, const char *resource, struct api_write_key *ret);
+/* Adds who is missing by now. */
+void api_write_key_add_missing(const struct api_servers *s, struct api_write_key *key);
 void api_write_key_free(struct api_write_key *key); /* the contents */
 #define _cleanup_write_key_ _cleanup_(api_write_key_free) struct api_write_key
 

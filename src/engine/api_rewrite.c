@@ -23,10 +23,12 @@ static void note(const struct run *r, const char *text)
 
 /* --- what servers write with --- */
 
-/* Whether every resource has one write key on all servers, as far as they show it; why not. */
-static int check_write_keys(const struct run *r, bool *ret_proved, char **ret_why)
+/* Whether every resource has one write key on all servers, as far as they show it; why not, and whether that may come by
+ * waiting. */
+static int check_write_keys(const struct run *r, bool *ret_proved, bool *ret_comes, char **ret_why)
 {
 	*ret_proved = true;
+	*ret_comes = true;
 	for (size_t i = 0; i < r->o->resource_count; i++) {
 		_cleanup_write_key_ key = {0};
 		const char *name = r->o->resources[i]->resource;
@@ -36,8 +38,10 @@ static int check_write_keys(const struct run *r, bool *ret_proved, char **ret_wh
 			free(*ret_why);
 			*ret_why = xasprintf("%s: %s", name, key.differs ? key.why : who);
 			*ret_proved = false;
+			*ret_comes = true;
 			return -ERROR_REFUSED;
 		}
+		*ret_comes = *ret_comes && (key.missing || (key.known && key.unproved.count == 0));
 		if (*ret_proved && (!key.known || key.unproved.count > 0)) {
 			_cleanup_free_ char *who = strings_join(&key.unproved, ", ");
 			*ret_why = xasprintf("%s: %s", name, key.known ? who : key.why);
@@ -47,10 +51,11 @@ static int check_write_keys(const struct run *r, bool *ret_proved, char **ret_wh
 	return 0;
 }
 
-static int write_canaries(struct run *r, bool *ret_proved, char **ret_why, struct error **err)
+static int write_canaries(struct run *r, bool *ret_proved, bool *ret_comes, char **ret_why, struct error **err)
 {
 	_cleanup_strings_ troubles = {0};
 	*ret_proved = false;
+	*ret_comes = true;
 	*ret_why = NULL;
 	if (r->o->servers->metrics_why)
 		return 0;
@@ -60,7 +65,7 @@ static int write_canaries(struct run *r, bool *ret_proved, char **ret_why, struc
 	for (size_t i = 0; i < troubles.count; i++)
 		if (!strings_has(&r->made->weaker, troubles.items[i]))
 			strings_add(&r->made->weaker, troubles.items[i]);
-	rc = check_write_keys(r, ret_proved, ret_why);
+	rc = check_write_keys(r, ret_proved, ret_comes, ret_why);
 	if (rc == 0)
 		return 0;
 	/* One server undoes what another one does. */
@@ -146,6 +151,12 @@ static int check_followable(const struct run *r, struct error **err)
 		error_set_hint(err, "kube-rekey reencrypt --no-etcd rewrites, and proves by resourceVersions alone");
 		return rc;
 	}
+	if (r->o->servers->leases_why) {
+		int rc = error_set(err, ERROR_REFUSED, "how many API servers have to follow is not known: %s",
+				   r->o->servers->leases_why);
+		error_set_hint(err, "it needs the right to get and list leases in kube-system");
+		return rc;
+	}
 	for (size_t i = 0; i < r->o->servers->server_count; i++)
 		if (r->o->servers->servers[i].metrics.key_id_count > 0)
 			return 0;
@@ -154,9 +165,16 @@ static int check_followable(const struct run *r, struct error **err)
 		"no server names a KMS v2 key, and without etcd and the servers' files no other key can be rotated");
 }
 
-static int await_move(struct run *r, struct error **err)
+/* Servers come and go while we wait: whose Lease is not renewed is not waited for. */
+static int look_again(const struct run *r, struct error **err)
 {
 	bool news = false;
+	int rc = api_servers_refresh(r->o->servers, &news, err);
+	return rc == 0 ? api_servers_scrape(r->o->servers, &news, err) : rc;
+}
+
+static int await_move(struct run *r, struct error **err)
+{
 	_cleanup_(api_census_freep) struct api_census *census = NULL;
 	int rc = check_followable(r, err);
 	if (rc == 0)
@@ -171,18 +189,23 @@ static int await_move(struct run *r, struct error **err)
 				 "waits for the KMS to name another key: change it there now", err);
 		hurry(r);
 		if (rc == 0)
-			rc = api_servers_scrape(r->o->servers, &news, err);
+			rc = look_again(r, err);
 	}
 	return rc;
 }
 
 static int await_adoption(struct run *r, struct error **err)
 {
-	for (;;) {
+	for (unsigned unseen = 0;;) {
 		_cleanup_free_ char *why = NULL;
 		_cleanup_error_ differ = NULL;
-		bool proved;
-		int rc = write_canaries(r, &proved, &why, &differ);
+		bool proved, comes = true;
+		int rc = look_again(r, &differ);
+		if (rc < 0) {
+			*err = steal(differ);
+			return rc;
+		}
+		rc = write_canaries(r, &proved, &comes, &why, &differ);
 		if (rc < 0 && rc != -ERROR_REFUSED) {
 			*err = steal(differ);
 			return rc;
@@ -191,6 +214,13 @@ static int await_adoption(struct run *r, struct error **err)
 			r->adopted_at = loop_now(r->o->cluster->loop);
 			return 0;
 		}
+		/* A canary may be missed among the writes of others, but not each time. */
+		unseen = comes ? 0 : unseen + 1;
+		if (unseen >= API_UNSEEN_MAX)
+			return error_set(err, ERROR_REFUSED,
+					 "that every server writes with the new key cannot be seen, however long one "
+					 "waits: %s",
+					 why);
 		hurry(r);
 		_cleanup_free_ char *text = xasprintf("waits until every server writes with the new key: %s",
 						      why ? why : error_message(differ));
@@ -231,13 +261,22 @@ static int pass(struct run *r, enum sweep_mode mode, const char *mark, struct sw
 	return sweep_run(&options, ret, err);
 }
 
-/* An older server drops fields that it does not know, of whatever it writes. */
+/* An older server drops fields that it does not know, of whatever it writes. Connections that were closed meanwhile are opened
+ * again, and lead anywhere: so of each server that one is asked which is known to be its own, and is the first to be scraped
+ * next. Where no server can be told from another, all. */
 static int check_versions(const struct run *r, struct error **err)
 {
+	struct api_servers *s = r->o->servers;
 	_cleanup_strings_ versions = {0};
-	for (size_t i = 0; i < r->o->servers->lane_count; i++) {
+	bool news = false;
+	int known = s->metrics_why ? 0 : api_servers_scrape(s, &news, err);
+	if (known < 0)
+		return known;
+	for (size_t i = 0; i < s->lane_count; i++) {
 		_cleanup_free_ char *version = NULL;
-		int rc = kube_version(&r->o->servers->lanes[i].kube, &version, err);
+		if (s->lanes[i].server != API_SERVER_NONE && api_servers_lane(s, s->lanes[i].server) != &s->lanes[i])
+			continue;
+		int rc = kube_version(&s->lanes[i].kube, &version, err);
 		if (rc < 0)
 			return rc;
 		strings_add(&versions, version);
@@ -262,11 +301,23 @@ static int check_quarantine(const struct sweep_result *result, struct error **er
 			 *first->namespace_ ? "/" : "", first->name, first->why);
 }
 
-/* Patches with nothing, until nothing moves. A first pass that moved nothing was that already. */
+static int nothing_moved(const struct run *r, struct error **err)
+{
+	int rc = error_set(err, ERROR_REFUSED,
+			   "nothing moved: all is current, or no server has adopted another key yet; without /metrics "
+			   "the API does not tell which (%s)",
+			   r->o->servers->metrics_why);
+	error_set_hint(err, "with the right to GET the non-resource URL /metrics it can be told");
+	return rc;
+}
+
+/* Patches with nothing, until nothing moves. A first pass that moved nothing was that already where it is known which key each
+ * server writes with. */
 static int prove_by_versions(struct run *r, struct error **err)
 {
 	struct api_rewrite *made = r->made;
-	made->quiet = made->sweep->rewritten == 0;
+	bool moved = made->sweep->rewritten > 0;
+	made->quiet = !moved && !r->o->servers->metrics_why;
 	made->quiet_objects = made->sweep->objects;
 	for (made->passes = 0; !made->quiet && made->passes < API_PASSES_MAX; made->passes++) {
 		_cleanup_(sweep_result_freep) struct sweep_result *result = NULL;
@@ -277,7 +328,10 @@ static int prove_by_versions(struct run *r, struct error **err)
 			return rc;
 		made->quiet = result->rewritten == 0;
 		made->quiet_objects = result->objects;
+		moved = moved || !made->quiet;
 	}
+	if (made->quiet && !moved && r->o->servers->metrics_why)
+		return nothing_moved(r, err);
 	if (made->quiet)
 		return 0;
 	int rc = error_set(err, ERROR_FINDING,
@@ -401,10 +455,10 @@ static int once(struct run *r, bool *ret_again, struct error **err)
 	struct api_servers *s = r->o->servers;
 	_cleanup_free_ char *why = NULL;
 	_cleanup_free_ char *why_then = NULL;
-	bool proved, news = false;
+	bool proved, comes, news = false;
 	sweep_result_free(steal(r->made->sweep));
 	api_census_free(steal(r->made->census));
-	int rc = r->o->follow ? await_adoption(r, err) : write_canaries(r, &proved, &why, err);
+	int rc = r->o->follow ? await_adoption(r, err) : write_canaries(r, &proved, &comes, &why, err);
 	if (rc == 0)
 		rc = check_versions(r, err);
 	if (rc == 0)
@@ -418,7 +472,7 @@ static int once(struct run *r, bool *ret_again, struct error **err)
 	if (rc < 0 || s->metrics_why)
 		return rc;
 	/* What servers write with at the end, too: one may have changed its key since. */
-	rc = write_canaries(r, &proved, &why_then, err);
+	rc = write_canaries(r, &proved, &comes, &why_then, err);
 	if (rc == 0)
 		rc = read_all(r, &r->made->census, err);
 	if (rc == 0)
@@ -437,14 +491,14 @@ static int run(struct run *r, struct error **err)
 		rc = await_move(r, err);
 	for (unsigned rounds = 0; rc == 0 && again && rounds < API_ROUNDS_MAX; rounds++) {
 		if (rounds > 0)
-			note(r, "an API server started or joined in the middle: once more");
+			note(r, "an API server started, joined or reloaded its configuration in the middle: once more");
 		rc = once(r, &again, err);
 		again = again && rc == 0 && !r->o->servers->metrics_why;
 	}
 	if (rc < 0)
 		return rc;
 	if (again)
-		rc = error_set(err, ERROR_REFUSED, "an API server started or joined in each of %u rounds",
+		rc = error_set(err, ERROR_REFUSED, "an API server started, joined or reloaded in each of %u rounds",
 			       API_ROUNDS_MAX);
 	else if (r->made->census)
 		rc = api_census_verdict(r->made->census, err);

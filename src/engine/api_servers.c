@@ -1,5 +1,7 @@
 #include "engine/api_servers.h"
 
+#include <math.h>
+
 #include "base/clock.h"
 
 /* --- who there is --- */
@@ -12,6 +14,11 @@ static void server_free(struct api_server *server)
 	storage_metrics_free(&server->metrics);
 	for (size_t i = 0; i < ELEMENTS(server->canaries); i++)
 		storage_keys_free(&server->canaries[i]);
+}
+
+static bool is_missing(const struct api_server *server)
+{
+	return server->live && !server->reached;
 }
 
 static size_t find_server(const struct api_servers *s, const char *id_hash)
@@ -29,12 +36,26 @@ static size_t add_server(struct api_servers *s, const char *name, const char *id
 	return s->server_count++;
 }
 
+void api_server_take_lease(struct api_server *server, const struct kube_identity *lease, uint64_t newest,
+			   uint64_t asked, uint64_t now)
+{
+	bool changed = server->lease_version != lease->resource_version;
+	server->renews = changed ? server->leased : server->renews;
+	server->lease_since = changed || !server->leased ? now : server->lease_since;
+	server->lease_version = lease->resource_version;
+	server->lease_looked = asked;
+	server->leased = true;
+	/* By its own renewal as we see it, for clocks of servers may differ. */
+	server->live = lease->renewed_wall + API_LEASE_ALIVE >= newest ||
+		       (server->renews && asked < server->lease_since + API_LEASE_ALIVE);
+}
+
 /* Who may not read Leases does not know how many servers there are. */
 static int read_leases(struct api_servers *s, bool *ret_news, struct error **err)
 {
 	struct kube_identities leases = {0};
 	_cleanup_error_ failed = NULL;
-	uint64_t newest = 0;
+	uint64_t newest = 0, asked = loop_now(s->loop);
 	int rc = kube_identities_fetch(s->kube, &leases, &failed);
 	free(steal(s->leases_why));
 	if (rc == -ERROR_AUTH || rc == -ERROR_NOT_FOUND) {
@@ -49,8 +70,6 @@ static int read_leases(struct api_servers *s, bool *ret_news, struct error **err
 		s->leases_why = xstrdup("there are no identity Leases");
 	for (size_t i = 0; i < leases.count; i++)
 		newest = leases.items[i].renewed_wall > newest ? leases.items[i].renewed_wall : newest;
-	for (size_t i = 0; i < s->server_count; i++)
-		s->servers[i].live = false;
 	for (size_t i = 0; i < leases.count; i++) {
 		const struct kube_identity *lease = &leases.items[i];
 		size_t at = find_server(s, lease->id_hash);
@@ -58,8 +77,13 @@ static int read_leases(struct api_servers *s, bool *ret_news, struct error **err
 			at = add_server(s, kube_identity_name(lease), lease->id_hash);
 			*ret_news = true;
 		}
-		s->servers[at].live = lease->renewed_wall + API_LEASE_ALIVE >= newest;
+		bool was_missing = is_missing(&s->servers[at]);
+		api_server_take_lease(&s->servers[at], lease, newest, asked, loop_now(s->loop));
+		*ret_news = *ret_news || (is_missing(&s->servers[at]) && !was_missing);
 	}
+	for (size_t i = 0; i < s->server_count; i++)
+		if (s->servers[i].lease_looked != asked)
+			s->servers[i].leased = s->servers[i].live = false;
 	kube_identities_free(&leases);
 	return 0;
 }
@@ -77,14 +101,25 @@ static void drop_lane(struct api_servers *s, size_t at)
 	s->lanes[at] = s->lanes[--s->lane_count];
 }
 
+/* What it counted of writes before is of another configuration. */
+static double reloaded(const struct apiserver_metrics *metrics)
+{
+	if (metrics->reload_success_time > 0)
+		return metrics->reload_success_time;
+	return metrics->reload_successes > 0 ? INFINITY : 0;
+}
+
 static void answered(struct api_server *server, const struct apiserver_metrics *metrics, bool *ret_news)
 {
+	double reload = reloaded(metrics);
 	uint64_t process = metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
-	*ret_news = *ret_news || !server->reached || server->process != process;
-	if (server->reached && server->process != process)
+	bool changed = server->process != process || server->reloaded != reload;
+	*ret_news = *ret_news || !server->reached || changed;
+	if (server->reached && changed)
 		for (size_t i = 0; i < ELEMENTS(server->canaries); i++)
 			storage_keys_free(&server->canaries[i]);
 	server->process = process;
+	server->reloaded = reload;
 	server->reached = true;
 	free(steal(server->loaded));
 	if (metrics->loaded_hash_count == 1)
@@ -132,12 +167,6 @@ static int open_lane(struct api_servers *s, bool *ret_news, struct error **err)
 	lane.kube = (struct kube){.loop = s->loop, .http = lane.http, .name = s->kube->name};
 	s->connections++;
 	rc = s->metrics_why ? 0 : scrape(s, &lane, ret_news, err);
-	if (rc == -ERROR_AUTH) {
-		free(steal(s->metrics_why));
-		s->metrics_why = xstrdup(error_message(*err));
-		error_clear(err);
-		rc = 0;
-	}
 	if (rc < 0) {
 		lane_free(&lane);
 		return rc;
@@ -145,11 +174,6 @@ static int open_lane(struct api_servers *s, bool *ret_news, struct error **err)
 	s->lanes = xreallocarray(s->lanes, s->lane_count + 1, sizeof(*s->lanes));
 	s->lanes[s->lane_count++] = lane;
 	return 0;
-}
-
-static bool is_missing(const struct api_server *server)
-{
-	return server->live && !server->reached;
 }
 
 static bool any_missing(const struct api_servers *s)
@@ -171,6 +195,14 @@ static void make_room(struct api_servers *s)
 			}
 }
 
+/* What was proved by metrics so far is no proof by resourceVersions alone. */
+static int refused_by_now(const struct api_servers *s, struct error **err)
+{
+	_cleanup_error_ refused = steal(*err);
+	return error_set(err, ERROR_REFUSED, "%s: /metrics was shown at the start, and is refused by now: %s",
+			 s->kube->name, error_message(refused));
+}
+
 /* Until everybody who is live was met, and there are connections enough; bounded in number and time. */
 static int search(struct api_servers *s, bool *ret_news, struct error **err)
 {
@@ -185,9 +217,9 @@ static int search(struct api_servers *s, bool *ret_news, struct error **err)
 			return 0;
 		make_room(s);
 		int rc = open_lane(s, ret_news, err);
-		/* One that goes away while we look is not the end of looking. */
-		if (rc < 0 && (tired || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)))
-			return rc;
+		/* One that goes away while we look is not the end of looking; nor is one that cannot ask who we are. */
+		if (rc < 0 && (tired || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_AUTH)))
+			return rc == -ERROR_AUTH && s->began ? refused_by_now(s, err) : rc;
 		error_clear(err);
 	}
 }
@@ -204,6 +236,11 @@ static void match_the_only_one(struct api_servers *s)
 	found->name = steal(lease->name);
 	found->id_hash = steal(lease->id_hash);
 	found->live = lease->live;
+	found->leased = lease->leased;
+	found->renews = lease->renews;
+	found->lease_version = lease->lease_version;
+	found->lease_since = lease->lease_since;
+	found->lease_looked = lease->lease_looked;
 	server_free(lease);
 	*lease = *found;
 	s->server_count = 1;
@@ -219,10 +256,16 @@ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err)
 	int rc = read_leases(s, &news, &failed);
 	if (rc == 0)
 		rc = search(s, &news, &failed);
+	if (rc == -ERROR_AUTH) {
+		s->metrics_why = xstrdup(error_message(failed));
+		error_clear(&failed);
+		rc = search(s, &news, &failed);
+	}
 	if (rc < 0) {
 		*err = steal(failed);
 		return rc;
 	}
+	s->began = true;
 	match_the_only_one(s);
 	return 0;
 }
@@ -291,6 +334,17 @@ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err
 		if (s->lanes[i - 1].server == API_SERVER_NONE)
 			drop_lane(s, i - 1);
 	return any_missing(s) || s->lane_count < s->wanted_lanes ? search(s, ret_news, err) : 0;
+}
+
+bool api_servers_doubtful(const struct api_servers *s)
+{
+	for (size_t i = 0; i < s->server_count; i++) {
+		const struct api_server *server = &s->servers[i];
+		if (server->leased && !server->live && !server->reached &&
+		    server->lease_looked < server->lease_since + API_LEASE_STILL)
+			return true;
+	}
+	return false;
 }
 
 void api_servers_unreached(const struct api_servers *s, struct strings *ret)

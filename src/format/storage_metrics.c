@@ -313,6 +313,14 @@ void storage_keys_of(const struct storage_metrics *metrics, const char *resource
 	}
 }
 
+bool storage_names_resources(const struct storage_metrics *metrics)
+{
+	for (size_t i = 0; i < metrics->use_count; i++)
+		if (*metrics->uses[i].resource == '\0')
+			return false;
+	return metrics->use_count > 0;
+}
+
 void storage_encrypted_resources(const struct storage_metrics *metrics, struct strings *ret)
 {
 	for (size_t i = 0; i < metrics->use_count; i++) {
@@ -352,6 +360,24 @@ uint64_t storage_reads_of(const struct storage_metrics *metrics, const char *res
 		if (is_about(&metrics->uses[i], resource) && is_provider(metrics->uses[i].prefix))
 			total += metrics->uses[i].read;
 	return total;
+}
+
+bool storage_wrote_since(const struct storage_metrics *metrics, const char *resource, const struct storage_key *key,
+			 double since)
+{
+	bool wrote = false;
+	for (size_t i = 0; i < metrics->key_id_count; i++) {
+		const struct storage_key_id *id = &metrics->key_ids[i];
+		wrote = wrote || (*key->hash && text_equal(id->provider, key->name) &&
+				  text_equal(id->hash, key->hash) && id->written_last > since);
+	}
+	for (size_t i = 0; wrote && i < metrics->use_count; i++) {
+		const struct storage_use *use = &metrics->uses[i];
+		_cleanup_free_ char *name = use->written > 0 ? kms_name(use->prefix, KMS2) : NULL;
+		if (text_equal(name, key->name) && !text_equal(use->resource, resource))
+			wrote = false;
+	}
+	return wrote;
 }
 
 static enum storage_evidence kms_write_key(const struct storage_metrics *metrics, const char *provider,

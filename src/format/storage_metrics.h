@@ -69,9 +69,16 @@ enum storage_evidence {
  * STORAGE_UNSEEN, and the key that the KMS names for STORAGE_MOVING. */
 enum storage_evidence storage_write_key(const struct storage_metrics *metrics, const char *resource, const char *prefix,
 					struct storage_key *ret);
+/* Whether values of `resource` were written under this key after `since` (seconds since 1970), as far as counters tell: only
+ * of a KMS v2 key do they keep a time, and that one is of all resources of its provider. So false where another resource may
+ * have been the one that was written. */
+bool storage_wrote_since(const struct storage_metrics *metrics, const char *resource, const struct storage_key *key,
+			 double since);
 /* The prefix that values of a resource are written with; NULL where none or several were used. Lent. */
 const char *storage_write_prefix(const struct storage_metrics *metrics, const char *resource);
 /* Reads of values of a resource, under whatever key; of all resources where samples name none. */
 uint64_t storage_reads_of(const struct storage_metrics *metrics, const char *resource);
+/* Whether samples name the resource, as since 1.32; false without samples. */
+bool storage_names_resources(const struct storage_metrics *metrics);
 /* Resources that were read or written under anything but plaintext. Nothing where samples name no resource. */
 void storage_encrypted_resources(const struct storage_metrics *metrics, struct strings *ret);

@@ -1,6 +1,7 @@
 #include "net/grpc.h"
 #include <stdio.h>
 #include "base/clock.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "format/grpc_frame.h"
 
@@ -36,10 +37,18 @@ struct grpc_call {
 	void *arg;
 };
 
+/* Of an answer that nobody took: a KMS may have put a key in it before the call failed. */
+static void wipe(struct buf *message)
+{
+	if (message->len > 0)
+		secret_wipe(message->data, message->len);
+	buf_free(message);
+}
+
 static void call_free(struct grpc_call *call)
 {
 	buf_free(&call->request);
-	buf_free(&call->answer);
+	wipe(&call->answer);
 	free(call->method);
 	free(call);
 }
@@ -258,6 +267,6 @@ int grpc_fetch(struct http_client *client, const struct grpc_request *request, s
 	if (err != NULL)
 		*err = steal(fetch.error);
 	error_free(fetch.error);
-	buf_free(&fetch.message);
+	wipe(&fetch.message);
 	return fetch.rc;
 }

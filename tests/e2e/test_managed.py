@@ -10,7 +10,7 @@ import tempfile
 import threading
 import unittest
 
-from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, path_of, start_kube_rekey, wait_until)
+from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, path_of, start_kube_rekey, wait_until, new_key)
 from lib.cluster import LIMITED_TOKEN
 
 OBJECTS = 40
@@ -54,6 +54,7 @@ class Managed(unittest.TestCase):
         cls.proxy = cls.enterClassContext(Balancer(cls.cluster.servers))
         cls.bind("limited", RIGHTS)
         cls.bind("keeper", RIGHTS + MORE_RIGHTS)
+        cls.bind("leaseless", RIGHTS[:1] + MORE_RIGHTS)
         for number in range(OBJECTS):
             cls.secret(f"s-{number:02}")
 
@@ -155,7 +156,7 @@ class OneServer(Managed):
         for name in ("s-00", "later"):
             self.assertEqual(self.api.get("secrets", "default", name)["data"], {"a": "YQ=="})
         again = self.ask("reencrypt", "--qps", "0")
-        self.assertIn("As far as the API can show, every object is under kms/vault sha256:", again.out)
+        self.assertIn("As far as the API can show, every object of secrets is under kms/vault sha256:", again.out)
         self.assertNotIn("every value", again.out + again.err)
 
     def test_one_that_cannot_be_read(self):
@@ -180,7 +181,7 @@ class OneServer(Managed):
         self.assertIn("secrets default/doomed cannot be read: ", self.ask("census", code=1).out)
         refused = self.ask("reencrypt", "--qps", "0", code=1)
         self.assertIn("for example secrets default/doomed: ", refused.err)
-        self.assertNotIn("every object is under", refused.out)
+        self.assertNotIn("As far as the API can show, every object", refused.out)
 
     def test_others_read_beside(self):
         """Their reads are in the counts: nothing is called stale for them, nor current."""
@@ -216,8 +217,13 @@ class OneServer(Managed):
         self.assertEqual((report["passes"], report["writeKeys"]), (1, []))
         self.assertIn("no key was seen, and no server told from another (apiserver-0): ", report["weaker"][0])
         self.assertEqual(self.census()["stale"], 0)
+        # That nothing moves may as well be that no server has adopted another key.
+        again = self.reencrypt(token=LIMITED_TOKEN, code=3)
+        self.assertEqual((again["outcome"], again["passes"]), ("Stopped", 1))
+        self.assertIn("nothing moved: all is current, or no server has adopted another key yet", again["why"])
+        self.move("key-blinder", "blinder")
         text = self.ask("reencrypt", "--qps", "0", token=LIMITED_TOKEN)
-        self.assertIn("every object was rewritten or is current", text.out)
+        self.assertIn("every object of configmaps, secrets was rewritten or is current", text.out)
         self.assertIn("Weaker:", text.out)
 
     def test_named_and_not_adopted(self):
@@ -283,8 +289,33 @@ class OneServer(Managed):
         self.assertEqual(report["oldKeys"], ["kms/vault " + old[:19]])
         now = self.census()
         self.assertEqual(([each["writeKey"] for each in now["keys"]], now["stale"]), ([True], 0))
+        # Of a part of what is encrypted nothing follows for a key.
+        self.move("key-chosen", "chosen")
+        chosen = self.ask("rotate", "--follow-kms", "--yes", "--settle", "1s", "--qps", "0", "--resource", "secrets")
+        self.assertIn("every object of secrets is under kms/vault ", chosen.out)
+        self.assertRegex(chosen.out, "Objects of secrets need kms/vault [^ ]+ no longer. Others of this cluster may: ")
+        leaseless = self.cluster.pki.certificate("leaseless")
+        refused = self.ask("rotate", "--follow-kms", "--yes", code=3, cert=leaseless.cert, key=leaseless.key)
+        self.assertIn("how many API servers have to follow is not known", refused.err)
         waiting = self.ask("rotate", "--follow-kms", "--yes", "--deadline", "3s", code=4)
         self.assertIn("waits for the KMS to name another key", waiting.err)
+
+
+class LocalKeys(unittest.TestCase):
+    """Of a local key counters keep no time: what was written before a reload is not what is written after it."""
+
+    def test_reloaded_and_idle(self):
+        first, second = ((name, new_key()) for name in ("key1", "key2"))
+        with Cluster(encryption=configuration(Rule(["secrets"], [("aescbc", [first]), "identity"]))) as cluster:
+            ask = ["--no-etcd", "--qps", "0", "--kubeconfig", cluster.kubeconfig()]
+            cluster.api.create("secrets", "default", {"metadata": {"name": "s"}, "data": {"a": "YQ=="}})
+            self.assertEqual(kube_rekey(["census", *ask]).code, 0)
+            cluster.servers[0].apply_config(configuration(Rule(["secrets"], [("aescbc", [second, first]), "identity"])))
+            done = kube_rekey(["census", *ask])
+            self.assertEqual(done.code, 3, done)
+            self.assertIn("reloaded its configuration since it was last seen to write", done.err)
+            self.assertEqual(kube_rekey(["reencrypt", *ask]).code, 0)
+            self.assertIn("aescbc/key2", kube_rekey(["census", *ask]).out)
 
 
 class TwoServers(Managed):

@@ -104,6 +104,20 @@ static void test_write_key(void **state)
 	s.leases_why = xstrdup("403");
 	expect(&s, "sha256:1; there may be more of them: 403");
 	free(steal(s.leases_why));
+	/* What was written before a reload says nothing of what is written after it. */
+	s.servers[0].reloaded = 5;
+	expect(&s, "-; a reloaded its configuration since it was last seen to write");
+	s.servers[0].reloaded = 4;
+	expect(&s, "sha256:1; ");
+	/* Nor does what its KMS names. */
+	s.servers[0].metrics.key_ids[0].written_last = 0;
+	expect(&s, "-; a reloaded its configuration since it was last seen to write");
+	/* A canary is of now. */
+	storage_keys_add(&s.servers[0].canaries[0], &one, 1);
+	expect(&s, "sha256:1; ");
+	storage_keys_free(&s.servers[0].canaries[0]);
+	s.servers[0].reloaded = 0;
+	s.servers[0].metrics.key_ids[0].written_last = 5;
 	/* Named a later key than it wrote with. */
 	s.servers[0].metrics.key_ids = xreallocarray(s.servers[0].metrics.key_ids, 2, sizeof(struct storage_key_id));
 	s.servers[0].metrics.key_ids[s.servers[0].metrics.key_id_count++] =
@@ -114,8 +128,74 @@ static void test_write_key(void **state)
 	api_servers_free(&s);
 }
 
+/* A local key, which counters keep no time of. */
+static void test_reloaded_local(void **state)
+{
+	(void)state;
+	struct api_servers s = {.servers = xcalloc(1, sizeof(struct api_server)), .server_count = 1};
+	struct storage_metrics *metrics = &s.servers[0].metrics;
+	s.servers[0].name = xstrdup("a");
+	s.servers[0].reached = true;
+	metrics->uses = xcalloc(2, sizeof(*metrics->uses));
+	metrics->use_count = 2;
+	metrics->uses[0] = (struct storage_use){xstrdup("secrets"), xstrdup("k8s:enc:aescbc:v1:"), 1, 1};
+	metrics->uses[1] = (struct storage_use){xstrdup("secrets"), xstrdup("key1:"), 1, 1};
+	expect(&s, "; ");
+	s.servers[0].reloaded = 1;
+	expect(&s, "-; a reloaded its configuration since it was last seen to write");
+	api_servers_free(&s);
+}
+
+/* --- Leases --- */
+
+#define S UINT64_C(1000000000)
+#define STILL (API_LEASE_STILL / S)
+
+/* Looks, in seconds: each at the Lease with this version and renewTime, the newest of all being `newest`. */
+static const struct {
+	const char *name;
+	struct {
+		uint64_t at, version, renewed, newest;
+	} looks[3];
+	size_t count;
+	bool live, doubtful;
+} leases[] = {
+	{"renewed lately", {{100, 1, 500, 505}}, 1, true, false},
+	{"old at first sight: perhaps by its clock alone", {{100, 1, 400, 500}}, 1, false, true},
+	{"old, and renewed while we look", {{100, 1, 400, 500}, {110, 2, 410, 510}}, 2, true, false},
+	{"renewed while we look, and not in this moment",
+	 {{100, 1, 400, 500}, {110, 2, 410, 510}, {111, 2, 410, 511}},
+	 3,
+	 true,
+	 false},
+	{"old, and not watched long enough", {{100, 1, 400, 500}, {100 + STILL - 1, 1, 400, 520}}, 2, false, true},
+	{"old, and nobody renews it", {{100, 1, 400, 500}, {100 + STILL, 1, 400, 520}}, 2, false, false},
+	{"renewed once, and long ago", {{100, 1, 400, 500}, {110, 2, 410, 510}, {170, 2, 410, 571}}, 3, false, false},
+};
+
+static void test_leases(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(leases); i++) {
+		struct api_server one_server = {0};
+		struct api_servers s = {.servers = &one_server, .server_count = 1};
+		for (size_t k = 0; k < leases[i].count; k++) {
+			struct kube_identity lease = {.resource_version = leases[i].looks[k].version,
+						      .renewed_wall = leases[i].looks[k].renewed * S};
+			uint64_t at = leases[i].looks[k].at * S;
+			api_server_take_lease(&one_server, &lease, leases[i].looks[k].newest * S, at, at);
+		}
+		if (one_server.live != leases[i].live || api_servers_doubtful(&s) != leases[i].doubtful)
+			fail_msg("%s: %d %d", leases[i].name, one_server.live, api_servers_doubtful(&s));
+		/* One that was reached shows by itself what it does. */
+		one_server.reached = true;
+		assert_false(api_servers_doubtful(&s));
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads), cmocka_unit_test(test_write_key)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads), cmocka_unit_test(test_write_key),
+					   cmocka_unit_test(test_reloaded_local), cmocka_unit_test(test_leases)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,6 +171,60 @@ static void test_write_key(void **state)
 	}
 }
 
+static const struct {
+	const char *name, *text;
+	double since;
+	bool wrote;
+} since_rows[] = {
+	{"after it",
+	 USED("secrets", "to_storage", VAULT, "1") KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"), 5,
+	 true},
+	{"before it",
+	 USED("secrets", "to_storage", VAULT, "1") KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"), 6,
+	 false},
+	{"with another key of it",
+	 USED("secrets", "to_storage", VAULT, "1") KEY_ID("last_timestamp_seconds", "to_storage", "vault", TWO, "6"), 5,
+	 false},
+	{"another resource of the same provider may have been it",
+	 USED("secrets", "to_storage", VAULT, "1") USED("configmaps", "to_storage", VAULT, "1")
+		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"),
+	 5, false},
+	{"another resource was read by it",
+	 USED("secrets", "to_storage", VAULT, "1") USED("configmaps", "from_storage", VAULT, "1")
+		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"),
+	 5, true},
+	{"samples name no resource",
+	 NO_RESOURCE("to_storage", VAULT, "1") KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"), 5,
+	 false},
+};
+
+static void test_wrote_since(void **state)
+{
+	(void)state;
+	const struct storage_key key = {(char *)"kms", (char *)"vault", (char *)ONE, 0};
+	const struct storage_key local = {(char *)"aescbc", (char *)"key1", (char *)"", 0};
+	for (size_t i = 0; i < ELEMENTS(since_rows); i++) {
+		struct storage_metrics metrics = collect(since_rows[i].text);
+		if (storage_wrote_since(&metrics, "secrets", &key, since_rows[i].since) != since_rows[i].wrote)
+			fail_msg("%s", since_rows[i].name);
+		assert_false(storage_wrote_since(&metrics, "secrets", &local, 0));
+		storage_metrics_free(&metrics);
+	}
+}
+
+static void test_names_resources(void **state)
+{
+	(void)state;
+	struct storage_metrics named = collect(USED("secrets", "to_storage", VAULT, "1"));
+	struct storage_metrics unnamed = collect(NO_RESOURCE("to_storage", VAULT, "1")), none = collect("up 1\n");
+	assert_true(storage_names_resources(&named));
+	assert_false(storage_names_resources(&unnamed));
+	assert_false(storage_names_resources(&none));
+	storage_metrics_free(&named);
+	storage_metrics_free(&unnamed);
+	storage_metrics_free(&none);
+}
+
 static void test_resources(void **state)
 {
 	(void)state;
@@ -197,8 +251,13 @@ static void test_key_id(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),      cmocka_unit_test(test_growth), cmocka_unit_test(test_write_key),
-		cmocka_unit_test(test_resources), cmocka_unit_test(test_key_id),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_growth),
+		cmocka_unit_test(test_write_key),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_key_id),
+		cmocka_unit_test(test_wrote_since),
+		cmocka_unit_test(test_names_resources),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
