@@ -20,6 +20,18 @@ static struct http_client *client_of(const char *url, const char *unix_socket)
 	return made;
 }
 
+/* What was wiped last. */
+static char wiped[16];
+void __real_secret_wipe(void *bytes, size_t len);
+void __wrap_secret_wipe(void *bytes, size_t len);
+void __wrap_secret_wipe(void *bytes, size_t len)
+{
+	size_t kept = len < sizeof(wiped) - 1 ? len : sizeof(wiped) - 1;
+	memcpy(wiped, bytes, kept);
+	wiped[kept] = '\0';
+	__real_secret_wipe(bytes, len);
+}
+
 struct answer_row {
 	const char *name; /* for the server, see grpc_server.py */
 	int rc;
@@ -104,6 +116,17 @@ static void test_answer(void **state)
 	assert_answer(client, *state);
 	/* And the client is as good as before. */
 	assert_answer(client, &good);
+}
+
+/* A KMS may have sent a key before the call failed. */
+static void test_failed_is_wiped(void **state)
+{
+	static const struct answer_row row = {"message, then an error", -ERROR_PROTOCOL, ""};
+
+	(void)state;
+	wiped[0] = '\0';
+	assert_answer(client, &row);
+	assert_string_equal(wiped, "answer");
 }
 
 static void test_unix_sockets(void **state)
@@ -350,6 +373,7 @@ int main(void)
 		folder_test(test_unix_sockets),
 		cmocka_unit_test(test_pieces_are_handed_on),
 		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_failed_is_wiped),
 		cmocka_unit_test_setup_teardown(test_etcd, make_folder, stop_etcd),
 		{"test_etcd with mutual TLS", test_etcd, make_folder, stop_etcd, &loop},
 	};
