@@ -202,6 +202,7 @@ static void scrape_free(struct check_scrape *scrape)
 	free(scrape->name);
 	free(scrape->why);
 	free(scrape->not_ready);
+	free(scrape->ready_why);
 	free(scrape->version);
 	apiserver_metrics_free(&scrape->metrics);
 	strings_free(&scrape->writes_with);

@@ -21,6 +21,7 @@ struct check_scrape {
 	char *why;       /* its metrics were not had; NULL: they were */
 	bool forbidden;  /* it answers, but we may not read them */
 	char *not_ready; /* its words; NULL: it is ready, or was not asked */
+	char *ready_why; /* whether it is ready was refused to us; NULL: it was not */
 	char *version;   /* NULL: not known */
 	struct apiserver_metrics metrics;
 	struct strings writes_with; /* prefixes of what it has stored since its start: "k8s:enc:aescbc:v1:", "key1:" */

@@ -89,8 +89,8 @@ static int ask_ready(struct kube *kube, struct check_scrape *scrape, struct erro
 {
 	_cleanup_error_ failed = NULL;
 	int rc = kube_ready(kube, &failed);
-	/* Refused to us, it may be ready all the same. */
-	return rc == -ERROR_AUTH ? 0 : check_keep_why(rc, &failed, &scrape->not_ready, err);
+	/* Refused to us, it may be ready all the same, or not. */
+	return check_keep_why(rc, &failed, rc == -ERROR_AUTH ? &scrape->ready_why : &scrape->not_ready, err);
 }
 
 static int ask(struct check_facts *f, struct kube *kube, struct check_scrape *scrape, struct error **err)

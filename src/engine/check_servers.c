@@ -63,33 +63,6 @@ CHECK_JUDGE(servers_found)
 		good);
 }
 
-CHECK_JUDGE(server_identity)
-{
-	struct strings bad = {0};
-	bool told = false;
-	(void)policy;
-	for (size_t i = 0; i < f->scrape_count; i++) {
-		const struct apiserver_metrics *a = &f->scrapes[i].metrics;
-		if (a->id_hash_count == 0)
-			continue;
-		told = true;
-		if (a->contradictory)
-			check_add(&bad, "%s shows two servers in one: two share an address", f->scrapes[i].url);
-		for (size_t k = 0; k < i; k++) {
-			const struct apiserver_metrics *b = &f->scrapes[k].metrics;
-			if (b->id_hash_count > 0 && text_equal(a->id_hashes[0], b->id_hashes[0]) &&
-			    a->process_start != b->process_start)
-				check_add(&bad, "%s and %s have one identity: their hosts have the same name",
-					  f->scrapes[k].url, f->scrapes[i].url);
-		}
-	}
-	if (!told)
-		return check_unknown(f->scrapes_why ? f->scrapes_why
-						    : "no server names itself in its metrics (before 1.34 only after "
-						      "it has reloaded)");
-	return check_of_list(&bad, CHECK_FAILED, "give each control-plane host a name of its own", NULL);
-}
-
 /* Servers that have a Lease, and were not among those that answered. */
 static char *not_asked(const struct check_facts *f)
 {
@@ -107,6 +80,61 @@ static char *not_asked(const struct check_facts *f)
 	}
 	/* Old versions do not name themselves: as many as there are Leases is all that can be said. */
 	return names.count > nameless ? strings_join(&names, ", ") : NULL;
+}
+
+/* Why there may be servers that nobody asked; NULL: there are none. New string. */
+static char *why_not_all(const struct check_facts *f)
+{
+	if (f->identities_why)
+		return xstrdup(f->identities_why);
+	if (f->identities.count == 0)
+		return xstrdup("there are no identity Leases in kube-system, so which API servers there are is not "
+			       "known");
+	_cleanup_free_ char *missing = not_asked(f);
+	return missing ? xasprintf("%s was not asked: --apiserver URL names it", missing) : NULL;
+}
+
+/* What is found is said, whoever was not asked; nothing found is good news only of all servers. */
+static struct check_result of_servers(const struct check_facts *f, struct strings *bad, enum check_status status,
+				      const char *advice, const char *good)
+{
+	_cleanup_free_ char *why = bad->count == 0 ? why_not_all(f) : NULL;
+	return why ? check_unknown(why) : check_of_list(bad, status, advice, good);
+}
+
+static const char *why_no_metrics(const struct check_facts *f)
+{
+	for (size_t i = 0; i < f->scrape_count; i++)
+		if (f->scrapes[i].why)
+			return f->scrapes[i].why;
+	return f->scrapes_why ? f->scrapes_why : f->scrape_count == 0 ? "no API server was asked" : NULL;
+}
+
+CHECK_JUDGE(server_identity)
+{
+	struct strings bad = {0};
+	bool told = f->scrape_count > 0;
+	(void)policy;
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		const struct apiserver_metrics *a = &f->scrapes[i].metrics;
+		told = told && a->id_hash_count > 0;
+		if (a->id_hash_count == 0)
+			continue;
+		if (a->contradictory)
+			check_add(&bad, "%s shows two servers in one: two share an address", f->scrapes[i].url);
+		for (size_t k = 0; k < i; k++) {
+			const struct apiserver_metrics *b = &f->scrapes[k].metrics;
+			if (b->id_hash_count > 0 && text_equal(a->id_hashes[0], b->id_hashes[0]) &&
+			    a->process_start != b->process_start)
+				check_add(&bad, "%s and %s have one identity: their hosts have the same name",
+					  f->scrapes[k].url, f->scrapes[i].url);
+		}
+	}
+	if (bad.count == 0 && !told)
+		return check_unknown(why_no_metrics(f) ? why_no_metrics(f)
+						       : "not every server names itself in its metrics (before 1.34 "
+							 "only after it has reloaded)");
+	return of_servers(f, &bad, CHECK_FAILED, "give each control-plane host a name of its own", NULL);
 }
 
 CHECK_JUDGE(servers_reachable)
@@ -139,24 +167,20 @@ CHECK_JUDGE(servers_reachable)
 			     urls);
 }
 
-static const char *why_no_metrics(const struct check_facts *f)
-{
-	for (size_t i = 0; i < f->scrape_count; i++)
-		if (f->scrapes[i].why)
-			return f->scrapes[i].why;
-	return f->scrapes_why ? f->scrapes_why : f->scrape_count == 0 ? "no API server was asked" : NULL;
-}
-
 CHECK_JUDGE(servers_ready)
 {
 	struct strings bad = {0};
+	const char *refused = NULL;
 	(void)policy;
-	for (size_t i = 0; i < f->scrape_count; i++)
-		if (f->scrapes[i].not_ready)
-			check_add(&bad, "%s: %s", check_scrape_name(&f->scrapes[i]), f->scrapes[i].not_ready);
-	if (bad.count == 0 && why_no_metrics(f))
-		return check_unknown(why_no_metrics(f));
-	return check_of_list(&bad, CHECK_FAILED, "kubectl get --raw '/readyz?verbose' names what is wrong", NULL);
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		const struct check_scrape *scrape = &f->scrapes[i];
+		refused = scrape->ready_why ? scrape->ready_why : refused;
+		if (scrape->not_ready)
+			check_add(&bad, "%s: %s", check_scrape_name(scrape), scrape->not_ready);
+	}
+	if (bad.count == 0 && (refused || why_no_metrics(f)))
+		return check_unknown(refused ? refused : why_no_metrics(f));
+	return of_servers(f, &bad, CHECK_FAILED, "kubectl get --raw '/readyz?verbose' names what is wrong", NULL);
 }
 
 static bool is_known_version(const char *version)
@@ -172,10 +196,11 @@ CHECK_JUDGE(servers_version)
 	struct strings list = {0};
 	_cleanup_strings_ versions = {0};
 	const char *first = NULL;
-	bool differ = false;
+	bool differ = false, told = true;
 	(void)policy;
 	for (size_t i = 0; i < f->scrape_count; i++) {
 		const char *version = f->scrapes[i].version;
+		told = told && version;
 		if (!version)
 			continue;
 		first = first ? first : version;
@@ -185,10 +210,10 @@ CHECK_JUDGE(servers_version)
 			check_add(&list, "%s runs %s, and kube-rekey knows 1.%d to 1.%d",
 				  check_scrape_name(&f->scrapes[i]), version, OLDEST_MINOR, NEWEST_MINOR);
 	}
-	if (!first)
+	if (!first || (!told && !differ && list.count == 0))
 		return check_unknown(why_no_metrics(f) ? why_no_metrics(f) : "no version was told");
 	if (!differ)
-		return check_of_list(&list, CHECK_WARNING, "try it on a test cluster of that version first", first);
+		return of_servers(f, &list, CHECK_WARNING, "try it on a test cluster of that version first", first);
 	strings_free(&list);
 	_cleanup_free_ char *all = strings_join(&versions, ", ");
 	return check_says(CHECK_FAILED,
@@ -203,7 +228,7 @@ CHECK_JUDGE(automatic_reload)
 	if (f->node && f->node->encryption_config && !f->node->automatic_reload)
 		return check_says(CHECK_WARNING, RELOADS_ITSELF, "%s: it is off, which is upstream's default",
 				  f->node->source);
-	if (f->node && f->node->automatic_reload && f->scrape_count == 1)
+	if (f->node && f->node->automatic_reload && f->scrape_count == 1 && f->identities.count == 1)
 		return check_passed("%s", f->node->source);
 	/* That something was reloaded once is all that the API shows: what was loaded at the start is there either way. */
 	for (size_t i = 0; i < f->scrape_count; i++)
@@ -213,7 +238,8 @@ CHECK_JUDGE(automatic_reload)
 					  check_scrape_name(&f->scrapes[i]));
 	if (why_no_metrics(f))
 		return check_unknown(why_no_metrics(f));
-	return check_passed("all have done so");
+	struct strings none = {0};
+	return of_servers(f, &none, CHECK_WARNING, NULL, "all have done so");
 }
 
 CHECK_JUDGE(reload_refused)
@@ -231,8 +257,8 @@ CHECK_JUDGE(reload_refused)
 	}
 	if (bad.count == 0 && why_no_metrics(f))
 		return check_unknown(why_no_metrics(f));
-	return check_of_list(
-		&bad, CHECK_FAILED,
+	return of_servers(
+		f, &bad, CHECK_FAILED,
 		"its log says why; mend the file before anything restarts the server, or it does not start", NULL);
 }
 
@@ -263,7 +289,8 @@ CHECK_JUDGE(same_configuration)
 		check_add(&told, "%s (its agent) %.*s", f->fleet.servers[i].last->meta.name, SHORT_HASH,
 			  status->loaded_hash);
 	}
-	_cleanup_free_ char *all = strings_join(&told, ", "), *missing = not_asked(f);
+	_cleanup_free_ char *all = strings_join(&told, ", "), *good = xasprintf("%.*s", SHORT_HASH, first ? first : "");
+	struct strings none = {0};
 	if (differ)
 		return check_says(CHECK_FAILED,
 				  "what one writes another may not read: see which file is right, and put it on all",
@@ -272,11 +299,7 @@ CHECK_JUDGE(same_configuration)
 		return check_unknown(why_no_metrics(f) ? why_no_metrics(f)
 						       : "no loaded configuration is shown (since 1.34, with automatic "
 							 "reload)");
-	if (f->identities_why)
-		return check_unknown(f->identities_why);
-	if (missing)
-		return check_says(CHECK_UNKNOWN, NULL, "%s was not asked: --apiserver URL names it", missing);
-	return check_passed("%.*s", SHORT_HASH, first);
+	return of_servers(f, &none, CHECK_FAILED, NULL, good);
 }
 
 CHECK_JUDGE(file_loaded)

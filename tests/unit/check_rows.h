@@ -46,6 +46,40 @@ static void one_asked(struct given *g)
 	free(g->facts.scrapes[1].name);
 	g->facts.scrapes[1].name = copy("cp-1");
 }
+static void no_leases(struct given *g)
+{
+	for (size_t i = 0; i < g->facts.identities.count; i++) {
+		struct kube_identity *lease = &g->facts.identities.items[i];
+		free(lease->lease_name);
+		free(lease->hostname);
+		free(lease->id_hash);
+		free(lease->uid);
+		free(lease->peer_address);
+		free(lease->holder);
+	}
+	g->facts.identities.count = 0;
+}
+static void only_one_known(struct given *g) /* the EndpointSlice was not had: one URL of two servers */
+{
+	struct check_scrape *last = &g->facts.scrapes[1];
+	free(last->url);
+	free(last->name);
+	free(last->version);
+	apiserver_metrics_free(&last->metrics);
+	g->facts.scrape_count = 1;
+}
+static void one_names_itself(struct given *g)
+{
+	free(g->facts.scrapes[1].metrics.id_hashes[0]);
+	g->facts.scrapes[1].metrics.id_hash_count = 0;
+}
+static void ready_refused(struct given *g) { g->facts.scrapes[1].ready_why = copy("/readyz: 403 Forbidden"); }
+static void one_version(struct given *g)
+{
+	free(g->facts.scrapes[1].version);
+	g->facts.scrapes[1].version = NULL;
+	unreachable(g);
+}
 static void not_ready(struct given *g) { g->facts.scrapes[0].not_ready = copy("[-]etcd failed"); }
 static void version_of(struct given *g, size_t i, const char *version)
 {
@@ -275,6 +309,16 @@ static const struct row rows[] = {
 	{"metrics that are forbidden", refused, "servers-reachable", CHECK_UNKNOWN, "no route", 0, {0}},
 	{"a server that was not asked", one_asked, "servers-reachable", CHECK_UNKNOWN, "cp-2: no address", 0, {0}},
 	{"and so not known what it runs", one_asked, "same-configuration", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"nor whether it is ready", one_asked, "servers-ready", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"one URL of two servers: ready", only_one_known, "servers-ready", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"its version", only_one_known, "servers-version", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"its reload", only_one_known, "automatic-reload", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"what it refuses", only_one_known, "reload-refused", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"its identity", only_one_known, "server-identity", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"without Leases nobody knows whom to ask", no_leases, "servers-ready", CHECK_UNKNOWN, "no identity Leases", 0, {0}},
+	{"one that does not name itself", one_names_itself, "server-identity", CHECK_UNKNOWN, "not every server", 0, {0}},
+	{"one that tells no version", one_version, "servers-version", CHECK_UNKNOWN, "no route", 1, {0}},
+	{"readiness that is refused to us", ready_refused, "servers-ready", CHECK_UNKNOWN, "403 Forbidden", 0, {0}},
 	{"not ready", not_ready, "servers-ready", CHECK_FAILED, "cp-1: [-]etcd failed", 0, {0}},
 	{"two versions", two_versions, "servers-version", CHECK_FAILED, "cp-2 v1.35.0", 0, {0}},
 	{"an old version", old_version, "servers-version", CHECK_WARNING, "cp-1 runs v1.28.9", 0, {0}},
