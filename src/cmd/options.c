@@ -11,7 +11,8 @@
 #define DAYS_MAX 36500                            /* of a key */
 #define CENSUS_INTERVAL_MIN UINT64_C(10000000000) /* ns */
 
-enum kind { KIND_FLAG, KIND_TEXT, KIND_LIST, KIND_NUMBER, KIND_DURATION, KIND_DAYS };
+/* KIND_ONE: a text, and who says it twice means both, while one would be asked: refused. Of others the last one counts. */
+enum kind { KIND_FLAG, KIND_TEXT, KIND_ONE, KIND_LIST, KIND_NUMBER, KIND_DURATION, KIND_DAYS };
 
 struct option {
 	const char *name, *letter; /* "--qps", "-n" */
@@ -46,18 +47,18 @@ static const struct option table[] = {
 	 "keys in etcd that belong to somebody else; repeatable; printed in the report"},
 	{"--encryption-config", NULL, KIND_TEXT, FIELD(encryption_config), OPTIONS_CONFIG | OPTIONS_AGENT, "FILE",
 	 "the EncryptionConfiguration in force"},
-	{"--contexts", NULL, KIND_TEXT, FIELD(contexts), OPTIONS_BACKUPS, "NAME,...",
+	{"--contexts", NULL, KIND_ONE, FIELD(contexts), OPTIONS_BACKUPS, "NAME,...",
 	 "clusters by their contexts of the kubeconfig; each one's etcd is found among all --etcd-endpoints"},
-	{"--snapshots", NULL, KIND_TEXT, FIELD(snapshots), OPTIONS_BACKUPS, "DIR",
+	{"--snapshots", NULL, KIND_ONE, FIELD(snapshots), OPTIONS_BACKUPS, "DIR",
 	 "backups of etcd, every file there; where neither an API server nor etcd is named, nothing else is asked"},
-	{"--snapshot", NULL, KIND_TEXT, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
+	{"--snapshot", NULL, KIND_ONE, FIELD(snapshot), OPTIONS_BACKUP, "FILE",
 	 "which keys this backup of etcd needs (etcdctl snapshot save, or member/snap/db); no cluster is asked. With "
 	 "--encryption-config its newest values are opened"},
 	{"--open", NULL, KIND_FLAG, FIELD(open), OPTIONS_OPEN, NULL,
 	 "values under KMS v2 are opened, too: one Decrypt call of the plugin for each data encryption key, which may "
 	 "cost "
 	 "quota; exit 1 where any encrypted value is not opened"},
-	{"--without-key", NULL, KIND_TEXT, FIELD(without_key), OPTIONS_WITHOUT, "KEY",
+	{"--without-key", NULL, KIND_ONE, FIELD(without_key), OPTIONS_WITHOUT, "KEY",
 	 "instead of a rotation: which objects would be lost with this key (aescbc/key1, kms/vault, or a KMS's key "
 	 "ID), "
 	 "and when that would be noticed"},
@@ -143,17 +144,17 @@ static const struct option table[] = {
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT | OPTIONS_CHECK, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
 	 "/etc/kubernetes/pki/sa.key)"},
-	{"--backup", NULL, KIND_TEXT, FIELD(backup), OPTIONS_CHECK, "FILE",
+	{"--backup", NULL, KIND_ONE, FIELD(backup), OPTIONS_CHECK, "FILE",
 	 "a backup of etcd that shall be younger than a day, and readable"},
-	{"--require-provider", NULL, KIND_TEXT, FIELD(require_provider), OPTIONS_CHECK, "aescbc|aesgcm|secretbox|kms",
+	{"--require-provider", NULL, KIND_ONE, FIELD(require_provider), OPTIONS_CHECK, "aescbc|aesgcm|secretbox|kms",
 	 "what is encrypted shall be encrypted by this provider"},
 	{"--require-resource", NULL, KIND_LIST, FIELD(require_resources), OPTIONS_CHECK, "R[.GROUP]",
 	 "a resource that shall be encrypted; repeatable"},
-	{"--expect-key-id", NULL, KIND_TEXT, FIELD(expect_key_id), OPTIONS_CHECK, "ARN",
+	{"--expect-key-id", NULL, KIND_ONE, FIELD(expect_key_id), OPTIONS_CHECK, "ARN",
 	 "the KMS key ID that everything shall be encrypted with; its hash is compared with the API servers' metrics"},
 	{"--max-key-age", NULL, KIND_DAYS, FIELD(max_key_age), OPTIONS_CHECK, "DAYS",
 	 "how old a write key may be (90d): known of keys that kube-rekey named, else a finding"},
-	{"--contexts", NULL, KIND_TEXT, FIELD(contexts), OPTIONS_CHECK, "PATTERN",
+	{"--contexts", NULL, KIND_ONE, FIELD(contexts), OPTIONS_CHECK, "PATTERN",
 	 "a row for each context of the kubeconfig that matches ('prod-*'), by the API alone; -o table, json or csv"},
 	{"--listen", NULL, KIND_TEXT, FIELD(listen), OPTIONS_SERVE, "ADDR:PORT",
 	 "serve /metrics, /healthz and /readyz there (default: nowhere)"},
@@ -170,15 +171,15 @@ static const struct option table[] = {
 	 "sign the report as JSON with this private key (PEM, read by its owner alone): CMS in PEM goes to stdout"},
 	{"--sign-cert", NULL, KIND_TEXT, FIELD(sign_cert), OPTIONS_REPORT, "FILE",
 	 "its certificate, and what leads to its CA (PEM)"},
-	{"--verify", NULL, KIND_TEXT, FIELD(verify), OPTIONS_REPORT, "FILE",
+	{"--verify", NULL, KIND_ONE, FIELD(verify), OPTIONS_REPORT, "FILE",
 	 "check a signed report and show it; no cluster is asked"},
 	{"--ca", NULL, KIND_TEXT, FIELD(ca), OPTIONS_REPORT, "FILE",
 	 "--verify: the certificates that vouch for whoever signs (PEM)"},
 	{"--cloudtrail", NULL, KIND_LIST, FIELD(cloudtrails), OPTIONS_REPORT, "FILE",
 	 "a log file of AWS CloudTrail, plain or gzip: the last Encrypt and Decrypt of the old key; repeatable"},
-	{"--kms-key-arn", NULL, KIND_TEXT, FIELD(kms_key_arn), OPTIONS_REPORT, "ARN",
+	{"--kms-key-arn", NULL, KIND_ONE, FIELD(kms_key_arn), OPTIONS_REPORT, "ARN",
 	 "--cloudtrail: the old key (default: its key ID, where the report has one that left)"},
-	{"--replay", NULL, KIND_TEXT, FIELD(replay), OPTIONS_PAGE, "FILE",
+	{"--replay", NULL, KIND_ONE, FIELD(replay), OPTIONS_PAGE, "FILE",
 	 "show a flight record (--record) instead of a cluster, and what is added to it"},
 	{"--no-open", NULL, KIND_FLAG, FIELD(no_open), OPTIONS_PAGE, NULL,
 	 "do not open a browser (it is opened where there is a display)"},
@@ -221,6 +222,11 @@ static int store(const struct option *option, const char *value, struct options 
 		if (value && !text_equal(value, "true") && !text_equal(value, "false"))
 			return error_set(err, ERROR_USAGE, "%s takes no value", option->name);
 		*(bool *)field = !text_equal(value, "false");
+		break;
+	case KIND_ONE:
+		if (*(const char **)field)
+			return error_set(err, ERROR_USAGE, "%s is said twice: it takes one value", option->name);
+		*(const char **)field = value;
 		break;
 	case KIND_TEXT:
 		*(const char **)field = value;

@@ -27,6 +27,7 @@ struct without {
 	uint64_t objects, elsewhere, unclear;
 	bool kms;           /* the key is a KMS's */
 	const char *writes; /* what would be refused to write; NULL */
+	char *unknown;      /* a KMS plugin that may encrypt with it, and could not be asked; NULL */
 };
 
 static void without_free(struct without *w)
@@ -35,6 +36,7 @@ static void without_free(struct without *w)
 		strings_free(&w->lost[i].names);
 	free(w->lost);
 	strings_free(&w->found);
+	free(w->unknown);
 }
 
 static struct lost *lost_of(struct without *w, const struct map_entry *entry)
@@ -107,9 +109,13 @@ static int ask_writes(struct without *w, const struct session *session, struct e
 			w->writes = "it is a write key of the configuration";
 	}
 	int rc = shape && !w->key.by_name ? kms_look(session->cluster->loop, shape, &looks, &count, err) : 0;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		if (!looks[i].flaw && text_equal(looks[i].status.key_id, w->key.text))
 			w->writes = "a KMS plugin encrypts with it";
+		if (looks[i].flaw && !w->unknown)
+			w->unknown = xasprintf("kms/%s: %s: which key it encrypts with is not known", looks[i].name,
+					       looks[i].flaw);
+	}
 	kms_look_free(looks, count);
 	return rc;
 }
@@ -207,7 +213,7 @@ static int verdict(const struct without *w, struct error **err)
 				 "%llu values name no key that could be told: what they need is not known",
 				 (unsigned long long)w->unclear);
 	if (w->objects + w->elsewhere == 0 && !w->writes)
-		return 0;
+		return w->unknown ? error_set(err, ERROR_REFUSED, "%s", w->unknown) : 0;
 	return error_set(err, ERROR_FINDING, "%llu values would be lost with %s%s%s",
 			 (unsigned long long)(w->objects + w->elsewhere), w->key.text, w->writes ? ", and " : "",
 			 w->writes ? w->writes : "");

@@ -239,6 +239,7 @@ static void free_of_configuration(struct check_facts *facts)
 	}
 	free(facts->keys);
 	journal_free(facts->journal);
+	free(facts->journal_why);
 	for (size_t i = 0; i < facts->kms_count; i++) {
 		free(facts->kms[i].provider);
 		free(facts->kms[i].where);

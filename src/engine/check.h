@@ -83,6 +83,7 @@ struct check_facts {
 	struct check_key *keys;
 	size_t key_count;
 	struct journal *journal; /* of a rotation that is half done; NULL */
+	char *journal_why;       /* there is one, and it cannot be read */
 	/* values */
 	struct census *census;
 	char *census_why;

@@ -10,10 +10,16 @@
 #define DIFFERENT_MIN 12 /* of 16 random bytes 11 or fewer differ once in 120,000; of 32, never */
 #define DIFFERENT_MIN_SHORT 9
 
+/* A path that somebody named is no file yet. */
+static bool was_read(const struct check_facts *f)
+{
+	return f->config_path && !f->config_why;
+}
+
 CHECK_JUDGE(configuration_found)
 {
 	(void)policy;
-	if (f->config_path)
+	if (was_read(f) || (f->config_path && f->config_broken))
 		return check_passed("%s", f->config_path);
 	if (f->shape)
 		return check_passed("as %s reports it", f->shape_source);
@@ -43,7 +49,7 @@ CHECK_JUDGE(key_strength)
 	struct strings weak = {0}, typed = {0};
 	(void)policy;
 	if (f->key_count == 0)
-		return f->shape && f->config_path ? check_does_not_apply() : check_unknown(check_why_no_shape(f));
+		return f->shape && was_read(f) ? check_does_not_apply() : check_unknown(check_why_no_shape(f));
 	for (size_t i = 0; i < f->key_count; i++) {
 		const struct check_key *key = &f->keys[i];
 		size_t least = key->bytes < STRONG_BYTES ? DIFFERENT_MIN_SHORT : DIFFERENT_MIN;
@@ -119,7 +125,7 @@ CHECK_JUDGE(key_names)
 	bool reported = add_same_reported(&f->fleet, &bad);
 	add_other_bytes(&f->fleet, &bad);
 	if (bad.count == 0 && f->key_count == 0 && !reported)
-		return f->shape && f->config_path ? check_does_not_apply() : check_unknown(check_why_no_shape(f));
+		return f->shape && was_read(f) ? check_does_not_apply() : check_unknown(check_why_no_shape(f));
 	return check_of_list(&bad, CHECK_FAILED, "take a new key under a new name; never give a name to other bytes",
 			     NULL);
 }
@@ -272,13 +278,15 @@ CHECK_JUDGE(file_permissions)
 CHECK_JUDGE(rotation_half_done)
 {
 	(void)policy;
-	if (!f->config_path)
+	if (f->journal)
+		return check_says(CHECK_WARNING,
+				  "go on with the command that began it; kube-rekey status shows where it stands",
+				  "%s, begun at %s", f->journal->rotation, f->journal->started);
+	if (f->journal_why)
+		return check_unknown(f->journal_why);
+	if (!f->file_stated) /* its journal would lie beside it */
 		return check_unknown(check_why_no_shape(f));
-	if (!f->journal)
-		return (struct check_result){CHECK_PASSED, NULL, NULL};
-	return check_says(CHECK_WARNING,
-			  "go on with the command that began it; kube-rekey status shows where it stands",
-			  "%s, begun at %s", f->journal->rotation, f->journal->started);
+	return (struct check_result){CHECK_PASSED, NULL, NULL};
 }
 
 /* --- what names tell --- */

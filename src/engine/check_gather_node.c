@@ -80,6 +80,16 @@ static void stat_file(const struct check_sources *in, struct check_facts *f)
 	f->file_stated = true;
 }
 
+/* One that cannot be read is somebody's to look at: rotate says so, too. */
+static void read_journal(const struct check_sources *in, struct check_facts *f)
+{
+	_cleanup_error_ failed = NULL;
+	if (journal_read(in->config_path, &f->journal, &failed) == 0)
+		return;
+	f->journal = NULL;
+	f->journal_why = xstrdup(error_message(failed));
+}
+
 static void look_at_file(const struct check_sources *in, struct check_facts *f)
 {
 	f->config_path = in->config_path ? xstrdup(in->config_path) : NULL;
@@ -89,6 +99,7 @@ static void look_at_file(const struct check_sources *in, struct check_facts *f)
 	if (!in->config_path)
 		return;
 	stat_file(in, f);
+	read_journal(in, f);
 	if (!in->config)
 		return;
 	f->shape = encryption_config_shape(in->config);
@@ -99,9 +110,6 @@ static void look_at_file(const struct check_sources *in, struct check_facts *f)
 			look_at_key(in, &f->shape->rules[r].keys[k], f);
 	if (file_sha256(in->config_path, ENCRYPTION_CONFIG_MAX, &f->file_hash, NULL) < 0)
 		f->file_hash = NULL;
-	/* A journal that cannot be read is somebody's to look at: rotate says so, too. */
-	if (journal_read(in->config_path, &f->journal, NULL) < 0)
-		f->journal = NULL;
 }
 
 /* --- KMS --- */

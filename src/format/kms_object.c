@@ -1,5 +1,6 @@
 #include "format/kms_object.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/pbwire.h"
@@ -74,6 +75,14 @@ static int on_varint(void *arg, const uint32_t *path, unsigned depth, uint64_t v
 	return 0;
 }
 
+static int by_bytes(const void *one, const void *other)
+{
+	const struct kms_bytes *a = one, *b = other;
+	size_t both = a->len < b->len ? a->len : b->len;
+	int order = both > 0 ? memcmp(a->at, b->at, both) : 0;
+	return order ? order : (a->len > b->len) - (a->len < b->len);
+}
+
 int kms_object_parse(const uint8_t *value, size_t len, struct kms_object *ret)
 {
 	static const struct pb_handler handler = {
@@ -98,6 +107,9 @@ int kms_object_parse(const uint8_t *value, size_t len, struct kms_object *ret)
 	if (rc < 0 || ret->data.len == 0 || ret->key_id.len == 0 || ret->dek_source.len == 0 ||
 	    parser.dek_type > DEK_TYPE_SEED)
 		return -ERROR_INPUT;
+	/* kube-apiserver writes a map in any order: of one key, each of its values may have another. */
+	if (ret->annotation_count > 1)
+		qsort(ret->annotations, ret->annotation_count, sizeof(*ret->annotations), by_bytes);
 	ret->seed = parser.dek_type == DEK_TYPE_SEED;
 	return 0;
 }

@@ -18,7 +18,7 @@ struct kms_bytes {
 };
 struct kms_object {
 	struct kms_bytes data, key_id, dek_source;
-	struct kms_bytes annotations[KMS_ANNOTATIONS_MAX]; /* each entry of the map as it came, a message */
+	struct kms_bytes annotations[KMS_ANNOTATIONS_MAX]; /* the map's entries, each as it came; in one order */
 	size_t annotation_count;
 	bool seed; /* the DEK source is a seed, of which each value's key is derived; else the key itself */
 };

@@ -119,6 +119,13 @@ class Needs(unittest.TestCase):
         config = self.east.servers[0].config
         document = self.without("key-9", self.east, "--encryption-config", config, code=1).json()
         self.assertEqual((document["objects"], document["writes"]), (0, "a KMS plugin encrypts with it"))
+        # A plugin that is not well may encrypt with any key: no zero; but what is found is found.
+        self.plugin.tell(healthz="sealed")
+        self.addCleanup(self.plugin.tell, healthz="ok")
+        done = self.without("key-8", self.east, "--encryption-config", config, code=3)
+        self.assertIn("which key it encrypts with is not known", done.err)
+        self.without("key-1", self.east, "--encryption-config", config, code=1)
+        self.plugin.tell(healthz="ok")
         self.without("key1", self.east, code=64)
         self.without("key-1", self.east, "--renew-dek", code=64)
         text = kube_rekey(["plan", "--without-key", "kms/vault", "--kubeconfig", self.east.kubeconfig(),

@@ -141,6 +141,19 @@ static void broken(struct given *g)
 	g->facts.config_why = copy("f:3:1: no");
 	g->facts.config_broken = true;
 }
+static void file_unreadable(struct given *g) /* a typing error in the path, or no right to it */
+{
+	char *path = copy(g->facts.config_path);
+	no_file(g);
+	g->facts.config_path = path;
+	g->facts.config_why = copy("reading /e.yaml: no");
+}
+static void file_unreadable_agents(struct given *g)
+{
+	file_unreadable(g);
+	g->facts.shape = encryption_config_shape(g->config);
+}
+static void journal_corrupt(struct given *g) { g->facts.journal_why = copy(".e.yaml.journal: damaged"); }
 static void short_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 16, 15, false); }
 static void typed_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 20, true); }
 static void dull_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 11, false); }
@@ -336,6 +349,13 @@ static const struct row rows[] = {
 	{"its values cannot be judged", no_file, "values-stale", CHECK_UNKNOWN, "--encryption-config FILE", 0, {0}},
 	{"nor its provider", no_file, "cis-1.2.28", CHECK_UNKNOWN, "--encryption-config FILE", 0, {0}},
 	{"a broken configuration", broken, "configuration-valid", CHECK_FAILED, "f:3:1", 0, {0}},
+	{"it is found all the same", broken, "configuration-found", CHECK_PASSED, "/e.yaml", 1, {0}},
+	{"a file that is not read", file_unreadable, "configuration-found", CHECK_UNKNOWN, "reading /e.yaml", 0, {0}},
+	{"nor is a journal beside it", file_unreadable, "rotation-half-done", CHECK_UNKNOWN, "reading /e.yaml", 0, {0}},
+	{"nor its keys", file_unreadable_agents, "key-strength", CHECK_UNKNOWN, "reading /e.yaml", 0, {0}},
+	{"nor their names", file_unreadable_agents, "key-names", CHECK_UNKNOWN, "reading /e.yaml", 0, {0}},
+	{"no rotation half done", nothing, "rotation-half-done", CHECK_PASSED, NULL, 0, {0}},
+	{"a journal that cannot be read", journal_corrupt, "rotation-half-done", CHECK_UNKNOWN, "damaged", 0, {0}},
 	{"a short key", short_key, "key-strength", CHECK_WARNING, "128 bits", 0, {0}},
 	{"a typed key", typed_key, "key-strength", CHECK_FAILED, "printable", 0, {0}},
 	{"a dull key", dull_key, "key-strength", CHECK_FAILED, "only 11 different bytes", 0, {0}},

@@ -131,6 +131,25 @@ static void test_request(void **state)
 	assert_int_equal(kms_decrypt_request_write(&small, &object), -ERROR_LIMIT);
 }
 
+/* kube-apiserver writes the map in any order: equal requests ask for one key, and are asked once. */
+static void test_annotations_in_any_order(void **state)
+{
+	static const char *const orders[] = {"4:ab 4:a 4:b", "4:a 4:b 4:ab", "4:b 4:ab 4:a"};
+	_cleanup_buf_ first = BUF_INIT(KMS_REQUEST_MAX);
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(orders); i++) {
+		struct kms_object object;
+		_cleanup_buf_ value = {0}, out = BUF_INIT(KMS_REQUEST_MAX);
+		_cleanup_free_ char *fields = xasprintf("1:data 2:id 3:dek %s", orders[i]);
+		assert_int_equal(parse(fields, &value, &object), 0);
+		assert_int_equal(kms_decrypt_request_write(i == 0 ? &first : &out, &object), 0);
+		if (i == 0)
+			continue;
+		assert_int_equal(out.len, first.len);
+		assert_memory_equal(out.data, first.data, out.len);
+	}
+}
+
 static void test_answer(void **state)
 {
 	(void)state;
@@ -165,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_other_prefixes),
 		cmocka_unit_test(test_annotations_have_a_cap),
 		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_annotations_in_any_order),
 		cmocka_unit_test(test_answer),
 	};
 	int failed = RUN_ROWS(row, rows);

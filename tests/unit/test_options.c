@@ -49,6 +49,35 @@ static void test_refused(void **state)
 	refused("--all-namespaces=maybe", "--all-namespaces takes no value");
 }
 
+/* Who names two means both: the last one alone would be half an answer. */
+static void test_said_twice(void **state)
+{
+	static const struct {
+		unsigned group;
+		const char *name;
+	} once[] = {{OPTIONS_BACKUPS, "--contexts"},      {OPTIONS_BACKUPS, "--snapshots"},
+		    {OPTIONS_BACKUP, "--snapshot"},       {OPTIONS_WITHOUT, "--without-key"},
+		    {OPTIONS_CHECK, "--contexts"},        {OPTIONS_CHECK, "--backup"},
+		    {OPTIONS_CHECK, "--expect-key-id"},   {OPTIONS_CHECK, "--require-provider"},
+		    {OPTIONS_REPORT, "--kms-key-arn"},    {OPTIONS_REPORT, "--verify"},
+		    {OPTIONS_PAGE, "--replay"}};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(once); i++) {
+		struct options o;
+		_cleanup_error_ error = NULL;
+		_cleanup_free_ char *name = xstrdup(once[i].name), *joined = xasprintf("%s=b", name);
+		_cleanup_free_ char *words = xasprintf("%s is said twice: it takes one value", name);
+		char *arguments[] = {name, (char *)"a", joined};
+		assert_int_equal(options_parse(3, arguments, once[i].group, &o, &error), -ERROR_USAGE);
+		assert_string_equal(error_message(error), words);
+		options_free(&o);
+	}
+	struct options o;
+	assert_int_equal(PARSE(&o, NULL, "--server", "https://a", "--server", "https://b"), 0);
+	assert_string_equal(o.server, "https://b");
+	options_free(&o);
+}
+
 static void test_one_after_another(void **state)
 {
 	struct option_text option;
@@ -65,6 +94,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_said_twice),
 		cmocka_unit_test(test_one_after_another),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
