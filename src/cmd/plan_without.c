@@ -184,6 +184,7 @@ static void write_json(const struct without *without, uint64_t revision)
 	json_member_u64(&w, "objects", without->objects);
 	json_member_u64(&w, "elsewhere", without->elsewhere);
 	json_member_string(&w, "writes", without->writes ? without->writes : "");
+	json_member_string(&w, "unknown", without->unknown);
 	json_member_strings(&w, "found", &without->found);
 	json_key(&w, "resources");
 	json_array_begin(&w);

@@ -9,6 +9,7 @@
 #define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
 #define REWRITES 2                        /* a sweep writes everything once, a repeated one perhaps once more */
 #define BACKUP_AGE (24 * 3600 * NS_PER_S)
+#define CLOCK_SLACK (60 * NS_PER_S) /* of whatever wrote the file */
 
 CHECK_JUDGE(etcd_members)
 {
@@ -155,14 +156,21 @@ CHECK_JUDGE(backup)
 	const struct snapshot_census *census = f->backup_census;
 	if (age > BACKUP_AGE)
 		check_add(&bad, "%s is %s old", f->backup, old);
-	if (census->unreadable > 0) {
-		_cleanup_free_ char *count = text_human_count(census->unreadable);
-		check_add(&bad, "%s of its values are under keys that the present configuration does not have", count);
-	}
-	if (census->does_not_open > 0)
-		check_add(&bad, "%llu of its values do not open", (unsigned long long)census->does_not_open);
-	if (census->objects == 0)
-		check_add(&bad, "it has no values under %s", census->prefix);
+	if (f->backup_made > f->wall_now + CLOCK_SLACK)
+		check_add(&bad, "%s is dated in the future: how old it is is not known", f->backup);
+	_cleanup_error_ flaw = NULL;
+	if (snapshot_census_verdict(census, &flaw) < 0)
+		strings_add(&bad, error_message(flaw));
+	/* The cluster was counted after the backup was read. */
+	if (f->census && f->census->complete && census->revision > f->census->revision)
+		check_add(
+			&bad,
+			"it is at revision %llu, and the cluster at %llu: another cluster's, or this one was restored "
+			"since",
+			(unsigned long long)census->revision, (unsigned long long)f->census->revision);
+	if (bad.count == 0 && !census->config_known && census->needs.count > 0)
+		return check_says(CHECK_UNKNOWN, NULL, "whether the keys that it needs are there: %s",
+				  check_why_no_shape(f));
 	_cleanup_free_ char *objects = text_human_count(census->objects), *needs = strings_join(&census->needs, ", "),
 			    *good = xasprintf("%s old, %s values%s%s", old, objects, *needs ? ", needs " : "", needs);
 	return check_of_list(&bad, CHECK_FAILED,

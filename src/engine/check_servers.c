@@ -257,9 +257,9 @@ CHECK_JUDGE(reload_refused)
 	}
 	if (bad.count == 0 && why_no_metrics(f))
 		return check_unknown(why_no_metrics(f));
-	return of_servers(
-		f, &bad, CHECK_FAILED,
-		"its log says why; mend the file before anything restarts the server, or it does not start", NULL);
+	return of_servers(f, &bad, CHECK_FAILED,
+			  "its log says why; mend the file before anything restarts the server, or it does not start",
+			  NULL);
 }
 
 CHECK_JUDGE(same_configuration)

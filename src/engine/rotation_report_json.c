@@ -301,6 +301,10 @@ int rotation_report_parse(const cJSON *json, struct rotation_report **ret, struc
 	if (!text_equal(json_text_at(json, "kind"), "RotationReport") || !json_u64_at(json, "version", &version) ||
 	    version != 1)
 		return error_set(err, ERROR_INPUT, "no RotationReport of version 1");
+	/* The only one that we write: a report of a weaker proof shall not be shown as one of ours. */
+	const cJSON *strength = cJSON_GetObjectItemCaseSensitive(json, "strength");
+	if (strength && !text_equal(cJSON_GetStringValue(strength), "etcd"))
+		return error_set(err, ERROR_INPUT, "the report: its strength is not etcd");
 	int rc = object_read(&report_record, json, report, err);
 	if (rc == 0)
 		rc = read_seconds(json, &report->ns, err);

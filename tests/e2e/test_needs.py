@@ -124,6 +124,7 @@ class Needs(unittest.TestCase):
         self.addCleanup(self.plugin.tell, healthz="ok")
         done = self.without("key-8", self.east, "--encryption-config", config, code=3)
         self.assertIn("which key it encrypts with is not known", done.err)
+        self.assertIn("kms/vault: ", done.json()["unknown"])
         self.without("key-1", self.east, "--encryption-config", config, code=1)
         self.plugin.tell(healthz="ok")
         self.without("key1", self.east, code=64)

@@ -73,6 +73,26 @@ class Kept(unittest.TestCase):
         self.keep()
         self.assertIn("several key IDs that left", self.report("--cloudtrail", self.trail, code=64).err)
 
+    def test_what_was_signed_is_shown_as_it_is(self):
+        """Who signed it, too; nothing of it is left out, and a weaker proof is none of ours."""
+        ca = Authority(os.path.join(self.state, "ca"), "auditors")
+        signer = ca.issue("signer", "audit-1", usage="emailProtection")
+
+        def signed(**more):
+            text, path = os.path.join(self.state, "text"), os.path.join(self.state, "signed.cms")
+            with open(text, "w", encoding="utf-8") as file:
+                json.dump({**self.kept, **more}, file, indent=3)
+            done = openssl("cms", "-sign", "-binary", "-nodetach", "-md", "sha256", "-in", text, "-signer", signer.cert,
+                           "-inkey", signer.key, "-outform", "PEM", "-out", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(text, encoding="utf-8") as file:
+                return file.read(), kube_rekey(["report", "--verify", path, "--ca", ca.cert, "-o", "json"])
+        text, done = signed(later="a field of a later version")
+        self.assertEqual((done.code, done.out, done.err), (0, text, "signed by CN=audit-1\n"), done)
+        _, done = signed(strength="api")
+        self.assertEqual(done.code, 2, done)
+        self.assertIn("its strength is not etcd", done.json()["message"])
+
     def test_one_that_is_broken_is_named(self):
         self.kept["seconds"] = "many"
         self.keep()

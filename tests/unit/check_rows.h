@@ -288,6 +288,28 @@ static void webhook(struct given *g)
 }
 static void backup_old(struct given *g) { g->facts.backup_made = NOW - DAY - 60 * NS_PER_S; }
 static void backup_edge(struct given *g) { g->facts.backup_made = NOW - DAY; }
+static void backup_ahead(struct given *g) { g->facts.backup_made = NOW + DAY; }
+static void backup_just_made(struct given *g) { g->facts.backup_made = NOW + NS_PER_S; }
+static void backup_of_another(struct given *g) { g->facts.backup_census->revision = 71; }
+static void backup_unknown_form(struct given *g) { g->facts.backup_census->unknown = 3; }
+static void backup_refused(struct given *g) { g->facts.backup_census->refused = 2; }
+static void backup_many_keys(struct given *g) { g->facts.backup_census->too_many_keys = true; }
+static void backup_outside(struct given *g)
+{
+	g->facts.backup_census->outside_encrypted = 5;
+	g->facts.backup_census->prefix = copy("/registry");
+	g->facts.backup_census->outside_example = copy("/k8s/secrets/a/b");
+}
+static void backup_plain(struct given *g)
+{
+	no_file(g);
+	g->facts.backup_census->config_known = false;
+}
+static void backup_unjudged(struct given *g)
+{
+	backup_plain(g);
+	strings_add(&g->facts.backup_census->needs, "aescbc/key1");
+}
 static void backup_broken(struct given *g) { g->facts.backup_why = copy("b.db: damaged"); }
 static void backup_lacks(struct given *g) { g->facts.backup_census->unreadable = 4; }
 static void backup_empty(struct given *g)
@@ -410,8 +432,17 @@ static const struct row rows[] = {
 	{"an old backup", backup_old, "backup", CHECK_FAILED, "1 d", 0, {0}},
 	{"a backup of a day", backup_edge, "backup", CHECK_PASSED, "1 d old, 9 values", 0, {0}},
 	{"a damaged backup", backup_broken, "backup", CHECK_FAILED, "damaged", 0, {0}},
-	{"a backup that lacks a key", backup_lacks, "backup", CHECK_FAILED, "4 of its values", 0, {0}},
-	{"an empty backup", backup_empty, "backup", CHECK_FAILED, "no values under /registry", 0, {0}},
+	{"a backup that lacks a key", backup_lacks, "backup", CHECK_FAILED, "4 values are under keys that the configuration does not have", 0, {0}},
+	{"an empty backup", backup_empty, "backup", CHECK_FAILED, "lies under /registry", 0, {0}},
+	{"a backup of tomorrow", backup_ahead, "backup", CHECK_FAILED, "in the future", 0, {0}},
+	{"a backup made meanwhile", backup_just_made, "backup", CHECK_PASSED, NULL, 0, {0}},
+	{"another cluster's backup", backup_of_another, "backup", CHECK_FAILED, "revision 71, and the cluster at 70", 0, {0}},
+	{"a backup with values of no known form", backup_unknown_form, "backup", CHECK_FAILED, "3 values are of no known form", 0, {0}},
+	{"a backup that its KMS refuses", backup_refused, "backup", CHECK_FAILED, "KMS plugin does not decrypt", 0, {0}},
+	{"a backup with too many keys", backup_many_keys, "backup", CHECK_FAILED, "too many keys", 0, {0}},
+	{"a backup of another prefix", backup_outside, "backup", CHECK_FAILED, "do not lie under /registry", 0, {0}},
+	{"a backup and no configuration", backup_unjudged, "backup", CHECK_UNKNOWN, "whether the keys that it needs are there", 0, {0}},
+	{"which needs none", backup_plain, "backup", CHECK_PASSED, "9 values", 0, {0}},
 	{"no backup", no_backup, "backup", CHECK_UNKNOWN, "--backup FILE", 0, {0}},
 	{"secrets without a rule", plain_secrets, "cis-1.2.28", CHECK_FAILED, "plaintext", 1, {0}},
 	{"no policy", nothing, "require-provider", CHECK_DOES_NOT_APPLY, NULL, 0, {0}},

@@ -138,6 +138,8 @@ static void give_health(struct given *g)
 				  .backup_census = xcalloc(1, sizeof(struct snapshot_census)),
 				  .census = xcalloc(1, sizeof(struct census))};
 	f->backup_census->objects = 9;
+	f->backup_census->config_known = true;
+	f->backup_census->revision = f->census->revision = 70;
 	give_config(g, CONFIG("secrets", LOCAL("secretbox", NEW_KEY)));
 	give_key(f, "secretbox/" NEW_KEY, "f1", 32, 30, false);
 	add_server(f, "cp-1");

@@ -55,11 +55,11 @@ static void test_said_twice(void **state)
 	static const struct {
 		unsigned group;
 		const char *name;
-	} once[] = {{OPTIONS_BACKUPS, "--contexts"},      {OPTIONS_BACKUPS, "--snapshots"},
-		    {OPTIONS_BACKUP, "--snapshot"},       {OPTIONS_WITHOUT, "--without-key"},
-		    {OPTIONS_CHECK, "--contexts"},        {OPTIONS_CHECK, "--backup"},
-		    {OPTIONS_CHECK, "--expect-key-id"},   {OPTIONS_CHECK, "--require-provider"},
-		    {OPTIONS_REPORT, "--kms-key-arn"},    {OPTIONS_REPORT, "--verify"},
+	} once[] = {{OPTIONS_BACKUPS, "--contexts"},    {OPTIONS_BACKUPS, "--snapshots"},
+		    {OPTIONS_BACKUP, "--snapshot"},     {OPTIONS_WITHOUT, "--without-key"},
+		    {OPTIONS_CHECK, "--contexts"},      {OPTIONS_CHECK, "--backup"},
+		    {OPTIONS_CHECK, "--expect-key-id"}, {OPTIONS_CHECK, "--require-provider"},
+		    {OPTIONS_REPORT, "--kms-key-arn"},  {OPTIONS_REPORT, "--verify"},
 		    {OPTIONS_PAGE, "--replay"}};
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(once); i++) {

@@ -104,6 +104,8 @@ struct bad {
 static const struct bad bad[] = {
 	{"another kind", "RotationReport", "Census", "no RotationReport of version 1"},
 	{"another version", "\"version\":1", "\"version\":2", "no RotationReport of version 1"},
+	{"a weaker proof", "\"strength\":\"etcd\"", "\"strength\":\"api\"", "its strength is not etcd"},
+	{"a strength that is none", "\"strength\":\"etcd\"", "\"strength\":7", "its strength is not etcd"},
 	{"no rotation", "\"rotation\":\"a\"", "\"rotation\":\"\"", "rotation, outcome or target is missing"},
 	{"a number for a text", "\"target\":\"agents\"", "\"target\":7", "target: not a text"},
 	{"no time", "\"finished\":\"2026-11-22T11:03:20Z\"", "\"finished\":\"now\"", "started or finished is no time"},
@@ -132,12 +134,27 @@ static void no_report(void **state)
 	error_clear(&err);
 }
 
+/* Reports of before it was written. */
+static void without_a_strength(void **state)
+{
+	_cleanup_free_ char *text = file_of("least.json");
+	static const char member[] = "\"strength\":\"etcd\",";
+	char *at = strstr(text, member);
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_non_null(at);
+	memmove(at, at + strlen(member), strlen(at + strlen(member)) + 1);
+	assert_ok(parse(text, &report, &err), err);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(read_as_it_was_written),
 		cmocka_unit_test(shown_to_people),
 		cmocka_unit_test(nothing_steers_a_terminal),
+		cmocka_unit_test(without_a_strength),
 	};
 	json_install_hooks();
 	return RUN_ROWS(no_report, bad) + cmocka_run_group_tests(tests, NULL, NULL);
