@@ -1,7 +1,7 @@
 /* Which webhooks and admission policies see an update of what a rotation rewrites.
  *
  * Formats: admissionregistration.k8s.io/v1, {Mutating,Validating}WebhookConfiguration.webhooks[].rules[] and
- * ValidatingAdmissionPolicy.spec.matchConstraints.resourceRules[]: operations, apiGroups, resources with "*" for all. */
+ * {Mutating,Validating}AdmissionPolicy.spec.matchConstraints.resourceRules[]: operations, apiGroups, resources with "*" for all. */
 #include <stdlib.h>
 
 #include "base/json_read.h"

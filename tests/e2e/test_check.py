@@ -334,6 +334,24 @@ class Values(CheckCase):
                          self.webhook("MutatingWebhookConfiguration", apiGroups=["*"], resources=["*"])):
             self.expect({"webhooks": WARNING}, says="may change updates of secrets")
 
+    def test_a_mutating_policy(self):
+        """One without a binding does nothing yet."""
+        with self.object("admissionregistration.k8s.io/v1/mutatingadmissionpolicies", None, {
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": "labels"},
+                "spec": {"reinvocationPolicy": "Never", "failurePolicy": "Ignore",
+                         "matchConstraints": {"resourceRules": [{
+                             "apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["secrets"]}]},
+                         "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]}}):
+            self.expect({"webhooks": WARNING}, says="MutatingAdmissionPolicy labels may change updates of secrets")
+
+    def test_file_permissions_for_another_canary(self):
+        """ConfigMaps have a rule of their own."""
+        limited = self.cluster.kubeconfig(name="limited.conf", token=LIMITED_TOKEN)
+        missing = "create configmaps in kube-rekey"
+        self.assertNotIn(missing, self.check("--kubeconfig", limited)["permissions"]["what"])
+        self.file(configuration(Rule(["secrets"], [secretbox((NAMED, KEY))]), Rule(["configmaps"], [secretbox((NAMED, KEY)), "identity"])))
+        self.assertIn(missing, self.check("--kubeconfig", limited)["permissions"]["what"])
+
     def test_permissions_that_are_missing(self):
         limited = self.cluster.kubeconfig(name="limited.conf", token=LIMITED_TOKEN)
         checks = self.check("--kubeconfig", limited)
