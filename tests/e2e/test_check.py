@@ -254,6 +254,22 @@ class Configuration(CheckCase):
             if name.startswith("."):
                 os.remove(os.path.join(folder, name))
 
+    def test_a_file_that_is_not_there(self):
+        """A typing error in its path: nothing is found there, and nothing is known of what would lie beside it."""
+        checks = self.check("--encryption-config", os.path.join(self.folder, "typo.yaml"))
+        for name in ("configuration-found", "rotation-half-done"):
+            self.assertEqual(checks[name]["status"], "not-looked-at", checks[name])
+            self.assertIn("typo.yaml", checks[name]["what"])
+
+    def test_a_journal_that_cannot_be_read(self):
+        folder, name = os.path.split(self.server.config)
+        path = os.path.join(folder, f".{name}.kube-rekey.journal")
+        replace_file(path, "{")
+        self.addCleanup(os.remove, path)
+        checks = self.check()
+        self.assertEqual(checks["rotation-half-done"]["status"], "not-looked-at", checks["rotation-half-done"])
+        self.assertIn(path, checks["rotation-half-done"]["what"])
+
     def test_a_rotation_half_done(self):
         self.addCleanup(self.forget_rotation)
         done = kube_rekey(["rotate", "--yes", "--target", "file", "--deadline", "1s", "--servers", "1",
