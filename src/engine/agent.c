@@ -356,6 +356,9 @@ static void watch_etcd(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	if (agent->rotation && !agent->rotation->status.outcome) {
+		/* What was found before, while nothing was rotated, is nothing to a rotation. */
+		if (!node->quiet)
+			forget_census(node);
 		rotation_watch(node);
 	} else if (agent->read_at != 0 && node->quiet) {
 		/* With it goes what etcd had shown: that it went back afterwards, nobody would see. */

@@ -9,6 +9,23 @@ static bool is_idle(const struct agent *agent)
 	return !agent->rotation || agent->rotation->status.outcome;
 }
 
+/* A question that was there before this process is not answered again: it may have been, and reading every value may be what
+ * the process before died of. The controller asks another agent, or this one anew. */
+static bool is_asked(struct agent *agent, uint64_t number)
+{
+	if (!agent->heard_ask)
+		agent->census_asked = number;
+	agent->heard_ask = true;
+	return number != 0 && number != agent->census_asked;
+}
+
+/* Silence is of no use while nothing is rotated; and what goes on being watched ends together with what was found. */
+static void stop_watching(struct rotation *node)
+{
+	quiet_stop(node->quiet);
+	node->quiet = NULL;
+}
+
 /* What was seen before is no answer. */
 static void answer_with_failure(struct agent *agent, const char *why)
 {
@@ -24,13 +41,13 @@ int agent_take_asked_census(struct agent *agent, struct error **err)
 	const struct key_server_spec *spec = agent->self ? &agent->self->last->spec : NULL;
 	struct key_server_status *told = &agent->told->status;
 	_cleanup_error_ failed = NULL;
-	if (!spec || agent->read_at == 0 || spec->ask_census == 0 || spec->ask_census == agent->census_asked ||
-	    !is_idle(agent))
+	if (!spec || agent->read_at == 0 || !is_asked(agent, spec->ask_census) || !is_idle(agent))
 		return 0;
 	agent->census_asked = spec->ask_census;
 	loop_call_between(agent->node->cluster->loop, FLEET_INTERVAL, agent_tell_meanwhile, agent);
 	int rc = rotation_census_now(agent->node, &failed);
 	loop_call_between(agent->node->cluster->loop, 0, NULL, NULL);
+	stop_watching(agent->node);
 	if (rc == -ERROR_INTERRUPTED) {
 		*err = steal(failed);
 		return rc;

@@ -37,7 +37,8 @@ struct agent {
 	bool awaits;                   /* the order waits for something */
 	enum ground alone;             /* what it made of being alone the last time */
 	bool at_work;                  /* an order is in hand: reported before it is judged */
-	uint64_t census_asked;         /* the last spec.askCensus that was answered, or tried */
+	bool heard_ask;                /* spec.askCensus was read once; then: */
+	uint64_t census_asked;         /* the last one that was answered, or tried, or found there */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;

@@ -225,12 +225,17 @@ int api_canaries_write(struct api_servers *s, const struct kube_resource *const 
 	return 0;
 }
 
-void api_canaries_delete(struct api_servers *s)
+int api_canaries_delete(struct api_servers *s, struct error **err)
 {
+	int first = 0;
 	for (size_t i = 0; i < s->server_count; i++)
-		for (size_t k = 0; k < ELEMENTS(kinds); k++)
-			if (s->servers[i].canaries[k].count > 0)
-				(void)!canary_remove(s->kube, s->servers[i].name, kinds[k], NULL);
+		for (size_t k = 0; k < ELEMENTS(kinds); k++) {
+			if (s->servers[i].canaries[k].count == 0)
+				continue;
+			int rc = canary_remove(s->kube, s->servers[i].name, kinds[k], first == 0 ? err : NULL);
+			first = first == 0 ? rc : first;
+		}
+	return first;
 }
 
 /* --- reads --- */

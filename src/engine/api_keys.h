@@ -25,8 +25,8 @@ void api_write_key_free(struct api_write_key *key); /* the contents */
  * what scraping returns. */
 _must_check_ int api_canaries_write(struct api_servers *s, const struct kube_resource *const *resources, size_t count,
 				    struct strings *ret_troubles, struct error **err);
-/* Best effort. */
-void api_canaries_delete(struct api_servers *s);
+/* All that can be; the error of the first one that stays. */
+_must_check_ int api_canaries_delete(struct api_servers *s, struct error **err);
 
 /* What counts of one window of reads say: `asked` objects were read of this server, of which it counted so many under each
  * key. Others read, too, and their reads are in the counts: so of ours at least `min` and at most `max` were not under

@@ -102,11 +102,12 @@ static int tell(struct controller *c, struct error **err)
 	_cleanup_free_ char *words = drift->seen.complete ? drift_words(&drift->found)
 							  : xasprintf("not every value could be read: %s",
 								      drift->seen.why ? drift->seen.why : "?");
-	if (!good)
+	int rc = 0;
+	if (c->last && condition_set(c->last, "Current", good, reason, words, clock_wall()))
+		rc = controller_apply_to(c, c->last, err);
+	if (rc == 0 && !good)
 		controller_note(c, "census by %s: %s", drift->server, words);
-	if (!c->last || !condition_set(c->last, "Current", good, reason, words, clock_wall()))
-		return 0;
-	return controller_apply_to(c, c->last, err);
+	return rc;
 }
 
 static int take(struct controller *c, const struct key_server_status *status, struct error **err)
@@ -122,10 +123,13 @@ static int take(struct controller *c, const struct key_server_status *status, st
 						  .why = status->census.why ? xstrdup(status->census.why) : NULL};
 	controller_take_groups(status, &drift->seen);
 	drift_find(&drift->seen, status->configuration, &drift->found);
+	take_times(c, now);
+	int rc = tell(c, err);
+	if (rc < 0)
+		return rc; /* in the next turn: the answer is there as long as nobody is asked again */
 	drift->number = 0;
 	drift->next_at = now + (drift->seen.complete ? c->options->census_interval : RETRY);
-	take_times(c, now);
-	return tell(c, err);
+	return 0;
 }
 
 int controller_watch_drift(struct controller *c, struct error **err)

@@ -16,7 +16,7 @@ from lib.cluster import LIMITED_TOKEN
 OBJECTS = 40
 # What docs/managed.md names: without /metrics and canaries, and with them.
 RIGHTS = [{"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get", "list", "patch"]},
-          {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list"]}]
+          {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list"]}]
 MORE_RIGHTS = [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
                {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["create"]},
                {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create", "patch", "delete"]}]

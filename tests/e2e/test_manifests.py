@@ -99,6 +99,14 @@ class Built(unittest.TestCase):
         for mount in spec["containers"][0]["volumeMounts"]:
             self.assertEqual(mount["mountPath"], paths[mount["name"]])
 
+    def test_an_agent_reaches_the_plugins_of_its_node(self):
+        """Where the documents have their sockets; the folder, for a plugin that starts again makes another socket."""
+        with open(os.path.join(parts.ROOT, "docs", "kms-several-servers.md"), encoding="utf-8") as file:
+            folders = {os.path.dirname(path) for path in re.findall(r"unix://(/[\w./-]+)", file.read())}
+        spec = templates()["DaemonSet", "agent"]["spec"]
+        mounted = {volume["hostPath"]["path"]: volume["hostPath"]["type"] for volume in spec["volumes"]}
+        self.assertEqual({folder: mounted.get(folder) for folder in folders}, {"/run/kms": "DirectoryOrCreate"})
+
     def test_selectors_find_the_controller(self):
         items = {item["kind"]: item for item in objects("base") if item["metadata"]["name"] == "kube-rekey-controller"}
         labels = items["Deployment"]["spec"]["template"]["metadata"]["labels"]
@@ -114,13 +122,14 @@ class Built(unittest.TestCase):
         self.assertEqual({template["spec"]["serviceAccountName"] for template in templates().values()}, made)
 
     def test_jobs_tell_exit_codes_apart(self):
-        """What no second try changes fails the Job; an eviction does not count; an error is tried again."""
-        for overlay in ("overlays/job", "overlays/managed"):
+        """What no second try changes fails the Job; an eviction does not count; an error is tried again, and what --no-etcd does
+        not know, too."""
+        for overlay, final in (("overlays/job", [1, 3, 4, 64]), ("overlays/managed", [1, 4, 64])):
             spec = next(item for item in objects(overlay) if item["kind"] == "Job")["spec"]
             rules = spec["podFailurePolicy"]["rules"]
             self.assertEqual(rules[0], {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]})
             self.assertEqual(rules[1]["action"], "FailJob")
-            self.assertEqual(rules[1]["onExitCodes"]["values"], [1, 3, 4, 64])
+            self.assertEqual(rules[1]["onExitCodes"]["values"], final, overlay)
             self.assertEqual(rules[1]["onExitCodes"]["containerName"], template_of({"spec": spec})["spec"]["containers"][0]["name"])
 
 

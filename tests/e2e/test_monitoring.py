@@ -9,8 +9,8 @@ import unittest
 
 import yaml
 
-from fleet import ROTATIONS, Fleet
-from lib import Cluster, parts, populate, wait_until
+from fleet import ROTATIONS, SERVERS, Fleet, stop
+from lib import Cluster, FaultProxy, faults, parts, populate, wait_until
 from test_fleet_serve import Monitor
 
 FOLDER = os.path.join(parts.ROOT, "manifests", "monitoring")
@@ -154,14 +154,14 @@ class Watched(unittest.TestCase):
         populate(cls.cluster, namespaces=("default",), big=False)
         Fleet(cls, cls.cluster).install()
 
-    def make_stale(self, server):
+    def make_stale(self, server, name="stale"):
         """One Secret as plaintext, which is read and is not written; the file is as it was before."""
         text = server.read_config()
         config = yaml.safe_load(text)
         for rule in config["resources"]:
             rule["providers"] = [{"identity": {}}, *[each for each in rule["providers"] if "identity" not in each]]
         server.apply_config(yaml.safe_dump(config))
-        self.cluster.api.create("secrets", "default", {"metadata": {"name": "stale"}, "data": {"a": "YQ=="}})
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": name}, "data": {"a": "YQ=="}})
         for rule in config["resources"]:
             rule["providers"] = [*rule["providers"][1:], {"identity": {}}]
         server.apply_config(yaml.safe_dump(config))
@@ -210,6 +210,36 @@ class Watched(unittest.TestCase):
         self.assertGreater(controller.value("drift_seconds_total"), 1)
         self.assertEqual(controller.value("stale_seconds"), 0)
         self.every_name_exists(controller.scrape() + Monitor(agent).scrape())
+        stop(controller.running)
+        stop(agent)
+        self.slow_and_lost()
+
+    def slow_and_lost(self):
+        """One census, for the next is an hour away: the answer stays until it is heard, though it took longer than a turn; what
+        could not be told is told in the next turn; and an agent that starts again does not answer once more."""
+        self.make_stale(self.cluster.servers[0], "once-more")
+        with FaultProxy(self.cluster) as slow, FaultProxy(self.cluster) as lossy:
+            slow.on("GET", r"^/apis(\?|$)", faults.delay(4), times=0)
+            lossy.on("PATCH", "/keyrotations/first/status", faults.internal_error())
+            agent = self.fleet.start_agent(0, url=slow.url)
+            self.fleet.start_controller("--census-interval", "1h", urls=[lossy.url])
+            self.wait_current("False", "Stale")
+            answered = self.key_server()
+            self.assertEqual(answered["status"]["census"]["asked"], answered["spec"]["askCensus"])
+            stop(agent)
+            slow.assert_used()
+            slow.clear()
+            reports = "/keyservers/[^/]+/status"
+            before = slow.count("PATCH", reports)
+            self.fleet.start_agent(0, url=slow.url)
+            wait_until(lambda: slow.count("PATCH", reports) >= before + 3, 60, "it reports")
+            again = self.key_server()
+            self.assertEqual(again["spec"]["askCensus"], answered["spec"]["askCensus"])
+            self.assertFalse(again["status"].get("census", {}).get("asked"), again["status"].get("census"))
+
+    def key_server(self):
+        (found,) = self.fleet.api.list(SERVERS)
+        return found
 
     def every_name_exists(self, text):
         """What rules and dashboard name is what is printed."""
