@@ -215,31 +215,17 @@ class Watched(unittest.TestCase):
         self.slow_and_lost()
 
     def slow_and_lost(self):
-        """One census, for the next is an hour away: the answer stays until it is heard, though it took longer than a turn; what
-        could not be told is told in the next turn; and an agent that starts again does not answer once more."""
+        """One census, for the next is an hour away: the answer stays until it is heard, though it took longer than a turn, and
+        what could not be told is told in the next turn."""
         self.make_stale(self.cluster.servers[0], "once-more")
         with FaultProxy(self.cluster) as slow, FaultProxy(self.cluster) as lossy:
             slow.on("GET", r"^/apis(\?|$)", faults.delay(4), times=0)
             lossy.on("PATCH", "/keyrotations/first/status", faults.internal_error())
-            agent = self.fleet.start_agent(0, url=slow.url)
+            self.fleet.start_agent(0, url=slow.url)
             self.fleet.start_controller("--census-interval", "1h", urls=[lossy.url])
             self.wait_current("False", "Stale")
-            answered = self.key_server()
+            (answered,) = self.fleet.api.list(SERVERS)
             self.assertEqual(answered["status"]["census"]["asked"], answered["spec"]["askCensus"])
-            stop(agent)
-            slow.assert_used()
-            slow.clear()
-            reports = "/keyservers/[^/]+/status"
-            before = slow.count("PATCH", reports)
-            self.fleet.start_agent(0, url=slow.url)
-            wait_until(lambda: slow.count("PATCH", reports) >= before + 3, 60, "it reports")
-            again = self.key_server()
-            self.assertEqual(again["spec"]["askCensus"], answered["spec"]["askCensus"])
-            self.assertFalse(again["status"].get("census", {}).get("asked"), again["status"].get("census"))
-
-    def key_server(self):
-        (found,) = self.fleet.api.list(SERVERS)
-        return found
 
     def every_name_exists(self, text):
         """What rules and dashboard name is what is printed."""

@@ -1,4 +1,4 @@
-/* What an agent tells of a census. */
+/* What an agent tells of a census, and that it takes none that was asked for before it began. */
 #include "test_support.h"
 
 #include "engine/agent_internal.h"
@@ -58,12 +58,29 @@ static void another_reason_stays(void **state)
 	assert_string_equal(told->status.census.why, "a member is away");
 }
 
+/* Without a node: had it begun to read values, it would have died of that. */
+static void what_was_asked_of_the_process_before_is_not_answered(void **state)
+{
+	(void)state;
+	_cleanup_(key_server_freep) struct key_server *told = key_server_new("a");
+	_cleanup_(key_server_freep) struct key_server *last = key_server_new("a");
+	_cleanup_error_ err = NULL;
+	struct fleet_server self = {.last = last};
+	struct agent agent = {.told = told, .self = &self, .read_at = S};
+	last->spec.ask_census = 5;
+	for (int turn = 0; turn < 2; turn++) {
+		assert_int_equal(agent_take_asked_census(&agent, &err), 0);
+		assert_int_equal(told->status.census.asked, 0);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_many_groups_as_there_is_room_for_are_told),
 		cmocka_unit_test(with_more_it_is_not_complete_and_says_why),
 		cmocka_unit_test(another_reason_stays),
+		cmocka_unit_test(what_was_asked_of_the_process_before_is_not_answered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
