@@ -166,13 +166,14 @@ static bool under_way_anywhere(const struct controller *c, const struct dispatch
 	return false;
 }
 
-/* The very same Rescue was ordered already, by whoever led, and was not carried out. */
+/* A Rescue of this very file was ordered already, by whoever led, and was not carried out: to the same step or, where more is
+ * known of its server now, to another one. */
 static bool was_ordered(const struct controller *c, const struct decision *d)
 {
 	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[d->server].name);
 	const struct key_server_spec *spec = server ? &server->last->spec : NULL;
 	const struct key_server_status *status = server ? &server->last->status : NULL;
-	if (!spec || !spec->rescue || !text_equal(spec->rotation, c->rotation->meta.uid) || spec->step != d->to_step ||
+	if (!spec || !spec->rescue || !text_equal(spec->rotation, c->rotation->meta.uid) ||
 	    !text_equal(spec->expect_hash, c->seen.servers[d->server].file_hash))
 		return false;
 	bool failed = status->done.sequence == spec->sequence && !text_equal(status->done.result, "ok");
