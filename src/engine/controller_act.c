@@ -166,18 +166,17 @@ static bool under_way_anywhere(const struct controller *c, const struct dispatch
 	return false;
 }
 
-/* A Rescue of this very file was ordered already, by whoever led, and was not carried out: to the same step or, where more is
- * known of its server now, to another one. */
-static bool was_ordered(const struct controller *c, const struct decision *d)
+/* To the same step or, where more is known of its server now, to another one. */
+bool controller_rescue_is_open(const struct controller *c, size_t index)
 {
-	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[d->server].name);
+	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
 	const struct key_server_spec *spec = server ? &server->last->spec : NULL;
-	const struct key_server_status *status = server ? &server->last->status : NULL;
 	if (!spec || !spec->rescue || !text_equal(spec->rotation, c->rotation->meta.uid) ||
-	    !text_equal(spec->expect_hash, c->seen.servers[d->server].file_hash))
+	    !text_equal(spec->expect_hash, c->seen.servers[index].file_hash))
 		return false;
-	bool failed = status->done.sequence == spec->sequence && !text_equal(status->done.result, "ok");
-	return failed || status->epoch != spec->epoch || status->sequence < spec->sequence;
+	const struct key_server_status *status = &server->last->status;
+	return status->epoch != spec->epoch || status->done.sequence != spec->sequence ||
+	       !text_equal(status->done.result, "ok");
 }
 
 /* What failed a moment ago is not tried again at once. */
@@ -198,7 +197,7 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 	int rc = 0;
 	bool under_way = under_way_anywhere(c, dispatch, agents, d->valid_until);
 	/* Counted before it is ordered, whatever becomes of us. */
-	if (d->rescue && !under_way && !was_ordered(c, d)) {
+	if (d->rescue && !under_way && !controller_rescue_is_open(c, (size_t)d->server)) {
 		c->rotation->status.rescues++;
 		rc = controller_apply(c, err);
 		if (rc < 0)

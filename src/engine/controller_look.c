@@ -568,6 +568,9 @@ int controller_look(struct controller *c, struct error **err)
 	c->seen.settled_ended = c->settled_ended;
 	c->seen.reads_checked_at = c->reads_checked_at;
 	c->seen.rescues = (unsigned)c->rotation->status.rescues;
+	/* One that is counted and not carried out yet is the one that is wanted now, and does not stand in its own way. */
+	for (size_t i = 0; i < c->server_count && c->seen.rescues > 0; i++)
+		c->seen.rescues -= controller_rescue_is_open(c, i);
 	c->seen.retired = c->rotation->status.retired;
 	c->seen.settle_time = settle_time(c);
 	c->seen.compact = c->rotation->spec.compact;
