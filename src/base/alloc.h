@@ -11,6 +11,7 @@ void *xcalloc(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2)
 /* Grows an array; aborts on overflow of count * size. */
 void *xreallocarray(void *old, size_t count, size_t size) __attribute__((alloc_size(2, 3), returns_nonnull));
 char *xstrdup(const char *text) __attribute__((malloc, returns_nonnull));
+char *xstrdup_or_null(const char *text) __attribute__((malloc)); /* NULL stays NULL */
 char *xstrndup(const char *text, size_t max) __attribute__((malloc, returns_nonnull));
 void *xmemdup(const void *bytes, size_t size) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));

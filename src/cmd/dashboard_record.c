@@ -77,22 +77,8 @@ static void take_census(const struct census_observation *census, struct key_serv
 	ret->census.complete = census->finished && census->complete;
 	ret->census.revision = census->revision;
 	ret->census.groups = xcalloc(census->group_count + 1, sizeof(*ret->census.groups));
-	for (size_t i = 0; i < census->group_count; i++) {
-		const struct census_group *from = &census->groups[i];
-		ret->census.groups[ret->census.group_count++] =
-			(struct key_server_group){.resource = from->resource ? xstrdup(from->resource) : NULL,
-						  .provider = xstrdup(provider_name(from->type)),
-						  .name = from->name ? xstrdup(from->name) : NULL,
-						  .values = from->values,
-						  .unknown = from->unknown,
-						  .foreign = from->foreign,
-						  .expected = from->expected};
-	}
-}
-
-static char *copy(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
+	for (size_t i = 0; i < census->group_count; i++)
+		ret->census.groups[ret->census.group_count++] = key_server_group_of(&census->groups[i]);
 }
 
 static struct key_server *server_of(const struct server_observation *seen)
@@ -102,12 +88,12 @@ static struct key_server *server_of(const struct server_observation *seen)
 	status->beat = 1;
 	status->path_of = xstrdup(RECORD_UID);
 	status->answering = seen->answering;
-	status->why = copy(seen->why);
-	status->version = copy(seen->version);
+	status->why = xstrdup_or_null(seen->why);
+	status->version = xstrdup_or_null(seen->version);
 	status->file_step = seen->file == FACT_KNOWN ? seen->file_step : STEP_NONE;
-	status->file_hash = copy(seen->file_hash);
+	status->file_hash = xstrdup_or_null(seen->file_hash);
 	status->loaded_step = seen->loaded == FACT_KNOWN ? seen->loaded_step : STEP_NONE;
-	status->loaded_hash = copy(seen->loaded_hash);
+	status->loaded_hash = xstrdup_or_null(seen->loaded_hash);
 	status->loaded_is_file = seen->loaded_is_file;
 	status->refuses_file = seen->refuses_file;
 	status->apply = xstrdup(seen->restarts ? "static-pod" : "reload");

@@ -11,11 +11,6 @@ static void add_labels(struct strings *to, const struct object_key *keys, size_t
 	}
 }
 
-static char *copy_of(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
-}
-
 /* Where a KMS is followed its next key is the new one. */
 static void take_key_ids(struct rotation_report *report, const struct key_rotation *rotation)
 {
@@ -36,24 +31,25 @@ static void take_quarantine(struct rotation_report *report, const struct key_rot
 	report->quarantine = xcalloc(status->quarantined.item_count + 1, sizeof(*report->quarantine));
 	for (size_t i = 0; i < status->quarantined.item_count; i++) {
 		const struct key_rotation_quarantined *q = &status->quarantined.items[i];
-		report->quarantine[report->quarantine_count++] = (struct key_rotation_quarantined){
-			copy_of(q->resource), copy_of(q->namespace_), copy_of(q->name), copy_of(q->why)};
+		report->quarantine[report->quarantine_count++] =
+			(struct key_rotation_quarantined){xstrdup_or_null(q->resource), xstrdup_or_null(q->namespace_),
+							  xstrdup_or_null(q->name), xstrdup_or_null(q->why)};
 	}
 }
 
 static void take_values(struct key_rotation_values *ret, const struct key_rotation_values *values)
 {
-	ret->at = copy_of(values->at);
+	ret->at = xstrdup_or_null(values->at);
 	ret->revision = values->revision;
 	ret->items = xcalloc(values->count + 1, sizeof(*ret->items));
 	for (size_t i = 0; i < values->count; i++) {
 		struct key_rotation_value *value = &ret->items[ret->count++];
 		*value = values->items[i];
-		value->resource = copy_of(value->resource);
-		value->provider = copy_of(value->provider);
-		value->name = copy_of(value->name);
-		value->key_id = copy_of(value->key_id);
-		value->class = copy_of(value->class);
+		value->resource = xstrdup_or_null(value->resource);
+		value->provider = xstrdup_or_null(value->provider);
+		value->name = xstrdup_or_null(value->name);
+		value->key_id = xstrdup_or_null(value->key_id);
+		value->class = xstrdup_or_null(value->class);
 	}
 }
 

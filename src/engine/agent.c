@@ -336,7 +336,9 @@ static void ask_for_compaction(struct agent *agent)
 {
 	struct rotation *node = agent->node;
 	uint64_t now = clock_monotonic();
-	if (!node->census || node->census_seen.compacted || now < node->compaction_asked + COMPACTION_ASK)
+	/* Only a rotation waits for it. */
+	if (!node->quiet || !node->census || node->census_seen.compacted ||
+	    now < node->compaction_asked + COMPACTION_ASK)
 		return;
 	node->compaction_asked = now;
 	if (census_is_compacted(node->census, node->cluster->etcds, node->cluster->etcd_count,

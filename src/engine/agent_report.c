@@ -8,11 +8,6 @@
 
 #define MS NS_PER_MS
 
-static char *copy(const char *text)
-{
-	return text ? xstrdup(text) : NULL;
-}
-
 static uint64_t age(uint64_t since, uint64_t now)
 {
 	return since && now > since ? (now - since) / MS : 0;
@@ -20,18 +15,18 @@ static uint64_t age(uint64_t since, uint64_t now)
 
 static void tell_server(const struct agent *agent, const struct server_observation *seen, struct key_server_status *ret)
 {
-	ret->apiserver = copy(agent->node->cluster->kube.name);
-	ret->identity = copy(agent->identity);
-	ret->version = copy(seen->version);
+	ret->apiserver = xstrdup_or_null(agent->node->cluster->kube.name);
+	ret->identity = xstrdup_or_null(agent->identity);
+	ret->version = xstrdup_or_null(seen->version);
 	ret->answering = seen->answering;
-	ret->why = copy(agent->trouble ? agent->trouble : seen->why);
-	ret->file_hash = copy(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
+	ret->why = xstrdup_or_null(agent->trouble ? agent->trouble : seen->why);
+	ret->file_hash = xstrdup_or_null(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
 	ret->file_step = seen->file_step;
 	ret->written_step = agent->disk.written_step;
 	ret->going_back = agent->node->journal->going_back;
 	ret->file_ours = seen->file_ours;
 	bool known = seen->loaded == FACT_KNOWN;
-	ret->loaded_hash = copy(known ? seen->loaded_hash : NULL);
+	ret->loaded_hash = xstrdup_or_null(known ? seen->loaded_hash : NULL);
 	ret->loaded_step = known ? seen->loaded_step : STEP_NONE;
 	ret->loaded_is_file = known && seen->loaded_is_file;
 	ret->evidence = xstrdup(seen->evidence == LOADED_BY_HASH ? "hash" : "reloads");
@@ -79,10 +74,11 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 	ret->members_behind_balancer = seen->members_behind_balancer;
 	ret->members = xcalloc(seen->member_count + 1, sizeof(*ret->members));
 	for (size_t i = 0; i < seen->member_count; i++)
-		ret->members[ret->member_count++] = (struct key_server_member){.name = copy(seen->members[i].name),
-									       .why = copy(seen->members[i].why),
-									       .answering = seen->members[i].answering,
-									       .learner = seen->members[i].learner};
+		ret->members[ret->member_count++] =
+			(struct key_server_member){.name = xstrdup_or_null(seen->members[i].name),
+						   .why = xstrdup_or_null(seen->members[i].why),
+						   .answering = seen->members[i].answering,
+						   .learner = seen->members[i].learner};
 	for (size_t e = 0, at = 0; e < cluster->etcd_count; e++)
 		for (size_t m = 0; m < etcd_member_count(cluster->etcds[e]) && at < ret->member_count; m++, at++) {
 			ret->members[at].revision = etcd_member(cluster->etcds[e], m)->revision;
@@ -97,27 +93,15 @@ void agent_tell_census(const struct census_observation *census, uint64_t now, st
 	ret->census.complete = census->complete && fits;
 	ret->census.compacted = census->compacted;
 	ret->census.why =
-		fits ? copy(census->why)
+		fits ? xstrdup_or_null(census->why)
 		     : xasprintf("values under %zu pairs of resource and key: a report has room for %d, so nobody can "
 				 "tell what is still needed",
 				 census->group_count, KEY_SERVER_GROUPS_MAX);
 	ret->census.does_not_open = census->does_not_open;
 	ret->census.finished_age_milliseconds = age(census->finished, now);
 	ret->census.groups = xcalloc(census->group_count + 1, sizeof(*ret->census.groups));
-	for (size_t i = 0; i < census->group_count && i < KEY_SERVER_GROUPS_MAX; i++) {
-		const struct census_group *group = &census->groups[i];
-		ret->census.groups[ret->census.group_count++] =
-			(struct key_server_group){.resource = copy(group->resource),
-						  .provider = xstrdup(provider_name(group->type)),
-						  .name = copy(group->name),
-						  .example = copy(group->example),
-						  .key_id = copy(text_empty(group->key_id) ? NULL : group->key_id),
-						  .kms_version = group->kms_version,
-						  .values = group->values,
-						  .unknown = group->unknown,
-						  .foreign = group->foreign,
-						  .expected = group->expected};
-	}
+	for (size_t i = 0; i < census->group_count && i < KEY_SERVER_GROUPS_MAX; i++)
+		ret->census.groups[ret->census.group_count++] = key_server_group_of(&census->groups[i]);
 }
 
 static void tell_census(const struct agent *agent, uint64_t now, struct key_server_status *ret)
@@ -140,16 +124,16 @@ static bool all_have_it(const struct key_rotation *rotation)
 static void tell_orders(const struct agent *agent, struct key_server_status *ret)
 {
 	const struct key_server_status *told = &agent->told->status;
-	ret->incarnation = copy(agent->disk.incarnation);
-	ret->rotation = copy(agent->disk.rotation);
-	ret->path_of = copy(agent->node->journal->rotation);
+	ret->incarnation = xstrdup_or_null(agent->disk.incarnation);
+	ret->rotation = xstrdup_or_null(agent->disk.rotation);
+	ret->path_of = xstrdup_or_null(agent->node->journal->rotation);
 	ret->epoch = agent->disk.epoch;
 	ret->sequence = agent->disk.sequence;
 	ret->at_work = agent->at_work;
 	ret->done.sequence = told->done.sequence;
-	ret->done.action = copy(told->done.action);
-	ret->done.result = copy(told->done.result);
-	ret->done.message = copy(told->done.message);
+	ret->done.action = xstrdup_or_null(told->done.action);
+	ret->done.result = xstrdup_or_null(told->done.result);
+	ret->done.message = xstrdup_or_null(told->done.message);
 	ret->trust_key = xstrdup(trust_key_fingerprint(agent->options->trust));
 	ret->sealed_keys = xcalloc(told->sealed_key_count + 1, sizeof(*ret->sealed_keys));
 	for (size_t i = 0; i < told->sealed_key_count && !all_have_it(agent->rotation); i++) {
@@ -165,8 +149,9 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	for (size_t i = 0; i < told->canary_count; i++) {
 		const struct key_server_canary *canary = &told->canaries[i];
 		ret->canaries[ret->canary_count++] =
-			(struct key_server_canary){copy(canary->server), copy(canary->resource), copy(canary->name),
-						   canary->revision,     copy(canary->key_id),   canary->step};
+			(struct key_server_canary){xstrdup_or_null(canary->server), xstrdup_or_null(canary->resource),
+						   xstrdup_or_null(canary->name),   canary->revision,
+						   xstrdup_or_null(canary->key_id), canary->step};
 	}
 }
 

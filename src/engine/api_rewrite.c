@@ -1,4 +1,5 @@
 #include "engine/api_rewrite.h"
+#include "engine/kms_follow.h"
 
 #include "base/clock.h"
 
@@ -90,17 +91,15 @@ static int pause_until(const struct run *r, uint64_t until, const char *text, st
 		ERROR_DEADLINE);
 }
 
-/* Makes each server ask its KMS. Whatever it answers: the canary tells. */
+/* Makes each server ask its KMS. */
 static void hurry(struct run *r)
 {
-	uint64_t now = loop_now(r->o->cluster->loop);
-	if (r->hurried && now < r->hurried + API_HURRY)
+	if (!kms_hurry_is_due(&r->hurried, loop_now(r->o->cluster->loop)))
 		return;
-	r->hurried = now;
 	for (size_t i = 0; i < r->o->servers->server_count; i++) {
 		struct api_lane *lane = api_servers_lane(r->o->servers, i);
 		if (lane)
-			(void)!kube_call(&lane->kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+			kms_hurry(&lane->kube);
 	}
 }
 

@@ -14,11 +14,10 @@
 #include "engine/cluster.h"
 #include "engine/sweep.h"
 
-#define API_PASSES_MAX 5                      /* until nothing moves */
-#define API_ROUNDS_MAX 3                      /* until no server starts anew in the middle */
-#define API_LOOK (UINT64_C(5) * 1000000000)   /* between looks at what a KMS names */
-#define API_UNSEEN_MAX 3                      /* looks in a row at which what a server writes with was not shown */
-#define API_HURRY (UINT64_C(21) * 1000000000) /* kube-apiserver answers from memory for 20 s */
+#define API_PASSES_MAX 5                    /* until nothing moves */
+#define API_ROUNDS_MAX 3                    /* until no server starts anew in the middle */
+#define API_LOOK (UINT64_C(5) * 1000000000) /* between looks at what a KMS names */
+#define API_UNSEEN_MAX 3                    /* looks in a row at which what a server writes with was not shown */
 
 struct api_rewrite_options {
 	struct cluster *cluster;

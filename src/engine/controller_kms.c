@@ -8,8 +8,6 @@
 #include "engine/kms_follow.h"
 #include "engine/rotation_internal.h"
 
-#define HURRY (21 * NS_PER_S) /* kube-apiserver answers from memory for 20 s (k8s.io/apiserver's kms config) */
-
 static bool follows(const struct controller *c)
 {
 	return c->rotation->spec.follow_kms && !key_rotation_goes_back(c->rotation);
@@ -115,7 +113,7 @@ static char *doubt(const struct controller *c, const struct config_key *key, con
 	uint64_t now = clock_monotonic();
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
-		bool fresh = server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+		bool fresh = fleet_is_fresh(server, now);
 		witnesses[i] = (struct kms_witness){c->servers[i].name, fresh ? controller_status(c, i) : NULL};
 	}
 	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
@@ -231,14 +229,11 @@ char *controller_kms_unread(const struct controller *c, const struct key_server_
 /* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */
 static void hurry(struct controller *c)
 {
-	uint64_t now = clock_monotonic();
-	if (c->kms_hurried && now < c->kms_hurried + HURRY)
+	if (!kms_hurry_is_due(&c->kms_hurried, clock_monotonic()))
 		return;
-	c->kms_hurried = now;
-	/* Whatever it answers: the canary tells. */
 	for (size_t i = 0; i < c->server_count; i++)
 		if (c->servers[i].kube && c->servers[i].canary_step == STEP_NONE)
-			(void)!kube_call(c->servers[i].kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+			kms_hurry(c->servers[i].kube);
 }
 
 void controller_kms_take_canaries(struct controller *c)

@@ -365,7 +365,7 @@ static void observe_quiet(struct controller *c, uint64_t now)
 	bool all = c->server_count > 0;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
-		bool fresh = server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+		bool fresh = fleet_is_fresh(server, now);
 		uint64_t quiet = fresh ? server->last->status.quiet_milliseconds * MS : 0;
 		if (fresh && c->seen.members_known != FACT_KNOWN)
 			observe_members(c, &server->last->status);

@@ -141,6 +141,11 @@ static void take_loaded(const struct fleet_server *server, struct server_observa
 	ret->restarting = status->restarting;
 }
 
+bool fleet_is_fresh(const struct fleet_server *server, uint64_t now)
+{
+	return server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+}
+
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,
 		   uint64_t now, struct server_observation *ret)
 {
@@ -150,7 +155,7 @@ void fleet_observe(const struct fleet_server *server, const char *name, const ch
 					   .written_step = STEP_NONE,
 					   .canary_step = STEP_NONE,
 					   .reloads_itself = true};
-	bool silent = !server || server->looked_at == 0 || now > server->looked_at + FLEET_SILENCE;
+	bool silent = !fleet_is_fresh(server, now);
 	if (!server) {
 		ret->why = why_silent(server, now);
 		return;

@@ -26,6 +26,8 @@ _must_check_ int fleet_read(struct fleet *fleet, struct kube *kube, struct error
 void fleet_free(struct fleet *fleet);                                         /* the contents */
 struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /* or NULL */
 
+/* Whether its look is younger than FLEET_SILENCE. `server` may be NULL. */
+bool fleet_is_fresh(const struct fleet_server *server, uint64_t now);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a
  * report that counts them on another's, or the other way, neither file nor what is loaded is known. NULL: no path is known,
  * and nobody goes by steps. `server` NULL: no agent has ever reported. Strings are new. */

@@ -180,6 +180,20 @@ int key_server_parse(const cJSON *json, struct key_server **ret, struct error **
 	return 0;
 }
 
+struct key_server_group key_server_group_of(const struct census_group *group)
+{
+	return (struct key_server_group){.resource = xstrdup_or_null(group->resource),
+					 .provider = xstrdup(provider_name(group->type)),
+					 .name = xstrdup_or_null(group->name),
+					 .example = xstrdup_or_null(group->example),
+					 .key_id = xstrdup_or_null(text_empty(group->key_id) ? NULL : group->key_id),
+					 .kms_version = group->kms_version,
+					 .values = group->values,
+					 .unknown = group->unknown,
+					 .foreign = group->foreign,
+					 .expected = group->expected};
+}
+
 struct key_server *key_server_new(const char *name)
 {
 	struct key_server *server = xcalloc(1, sizeof(*server));

@@ -8,6 +8,7 @@
 #pragma once
 #include "engine/key_api.h"
 #include "engine/object_fields.h"
+#include "kube-rekey/observation.h"
 
 #define KEY_SERVER_GROUPS_MAX 256 /* of a census; with more of them it is not complete */
 #define KEY_SERVER_KMS_MAX 16
@@ -128,6 +129,8 @@ extern const struct object_record key_server_spec_record, key_server_status_reco
 _must_check_ int key_server_parse(const cJSON *json, struct key_server **ret, struct error **err);
 /* All that is not said, as an API server would fill it in. `name` is copied. */
 struct key_server *key_server_new(const char *name);
+/* What a census found under one key, as a report tells it; new strings. */
+struct key_server_group key_server_group_of(const struct census_group *group);
 void key_server_free(struct key_server *server); /* NULL is fine */
 void key_server_freep(struct key_server **server);
 /* Bodies of an apply, with meta.uid and meta.resource_version as preconditions where they are not NULL. New strings.

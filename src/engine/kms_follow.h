@@ -2,6 +2,7 @@
 #pragma once
 #include "base/error.h"
 #include "base/text.h"
+#include "client/kube/kube.h"
 #include "kube-rekey/encryption_config.h"
 
 /* Whether some rule of `shape` writes with a KMS v2 provider: of this name, NULL: of any. */
@@ -12,3 +13,7 @@ _must_check_ int kms_can_follow(const struct config_shape *shape, struct error *
 /* The key ID that the plugin of this name encrypts with, for all rules that write with it; "" while it is not known. */
 void kms_set_key_id(struct config_shape *shape, const char *name, const char *key_id);
 const char *kms_key_id(const struct config_shape *shape, const char *name); /* as it was set; NULL: it was not */
+/* Whether API servers may be made to ask their plugins again: they answer from memory for a while. Then *last is `now`. */
+bool kms_hurry_is_due(uint64_t *last, uint64_t now);
+/* Makes one ask at once. Whatever it answers: its canary tells. Waits. */
+void kms_hurry(struct kube *kube);

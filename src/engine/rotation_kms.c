@@ -6,8 +6,7 @@
 #include "engine/kms_look.h"
 #include "engine/rotation_internal.h"
 
-#define KMS_ASK (10 * NS_PER_S)   /* between questions to the plugins */
-#define KMS_HURRY (21 * NS_PER_S) /* kube-apiserver answers from memory for 20 s (k8s.io/apiserver's kms config) */
+#define KMS_ASK (10 * NS_PER_S) /* between questions to the plugins */
 
 /* --- following --- */
 
@@ -105,12 +104,8 @@ void rotation_kms_canary(struct rotation *r, bool shown)
 
 void rotation_kms_hurry(struct rotation *r)
 {
-	uint64_t now = loop_now(r->cluster->loop);
-	if (r->kms_hurried && now < r->kms_hurried + KMS_HURRY)
-		return;
-	r->kms_hurried = now;
-	/* Whatever it answers: the canary tells. */
-	(void)!kube_call(&r->cluster->kube, "GET", "/readyz/kms-providers", NULL, NULL, NULL, NULL);
+	if (kms_hurry_is_due(&r->kms_hurried, loop_now(r->cluster->loop)))
+		kms_hurry(&r->cluster->kube);
 }
 
 /* --- counting --- */

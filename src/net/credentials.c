@@ -28,11 +28,6 @@ struct credentials {
 	bool exec_good;        /* it succeeded once */
 };
 
-static char *copy(const char *text)
-{
-	return text != NULL ? xstrdup(text) : NULL;
-}
-
 static struct secret *copy_secret(const struct secret *secret)
 {
 	return secret != NULL ? secret_from(secret_data(secret), secret_len(secret)) : NULL;
@@ -200,21 +195,21 @@ static void copy_exec(struct credentials *c, const struct credentials_options *o
 
 	c->has_exec = true;
 	c->plugin = *from;
-	c->plugin.api_version = copy(from->api_version);
-	c->plugin.command = copy(from->command);
-	c->plugin.install_hint = copy(from->install_hint);
+	c->plugin.api_version = xstrdup_or_null(from->api_version);
+	c->plugin.command = xstrdup_or_null(from->command);
+	c->plugin.install_hint = xstrdup_or_null(from->install_hint);
 	c->plugin.arguments = c->plugin.environment = (struct strings){0};
 	for (i = 0; i < from->arguments.count; i++)
 		strings_add(&c->plugin.arguments, from->arguments.items[i]);
 	for (i = 0; i < from->environment.count; i++)
 		strings_add(&c->plugin.environment, from->environment.items[i]);
 	c->cluster = (struct exec_cluster){
-		.server = c->server = copy(cluster->server),
-		.tls_server_name = c->server_name = copy(cluster->tls_server_name),
-		.proxy_url = c->proxy_url = copy(cluster->proxy_url),
+		.server = c->server = xstrdup_or_null(cluster->server),
+		.tls_server_name = c->server_name = xstrdup_or_null(cluster->tls_server_name),
+		.proxy_url = c->proxy_url = xstrdup_or_null(cluster->proxy_url),
 		.insecure = cluster->insecure,
 		.ca_pem = c->ca_pem = copy_secret(cluster->ca_pem),
-		.config_json = c->config_json = copy(cluster->config_json),
+		.config_json = c->config_json = xstrdup_or_null(cluster->config_json),
 	};
 }
 
@@ -231,15 +226,15 @@ static int load(struct credentials *c, const struct credentials_options *options
 	if (options->token != NULL && !exec_token_is_usable(options->token))
 		return error_set(err, ERROR_INPUT, "the token has control characters in it");
 	if (cert) {
-		c->cert_file = options->cert_pem == NULL ? copy(options->cert_file) : NULL;
-		c->key_file = options->key_pem == NULL ? copy(options->key_file) : NULL;
+		c->cert_file = options->cert_pem == NULL ? xstrdup_or_null(options->cert_file) : NULL;
+		c->key_file = options->key_pem == NULL ? xstrdup_or_null(options->key_file) : NULL;
 		c->cert = copy_secret(options->cert_pem);
 		c->key = copy_secret(options->key_pem);
 		c->cert_read = clock_monotonic();
 		rc = read_certificates(c, err);
 	}
 	if (rc == 0 && options->token_file != NULL) {
-		c->token_file = copy(options->token_file);
+		c->token_file = xstrdup_or_null(options->token_file);
 		rc = refresh_token_file(c, true, err);
 	} else if (options->token != NULL) {
 		c->token = copy_secret(options->token);

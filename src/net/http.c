@@ -321,11 +321,6 @@ static int set_base_url(struct http_client *client, const struct http_options *o
 			 strchr(options->base_url, '@') ? "..." : options->base_url, flaw);
 }
 
-static char *copy_text(const char *text)
-{
-	return text != NULL ? xstrdup(text) : NULL;
-}
-
 static char **copy_headers(const char *const *headers)
 {
 	size_t count = 0, i;
@@ -368,10 +363,10 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 		if (rc < 0)
 			return rc;
 	}
-	client->unix_socket = copy_text(options->unix_socket);
-	client->server_name = copy_text(options->tls.server_name);
-	client->proxy_url = copy_text(options->proxy_url);
-	client->no_proxy = copy_text(options->no_proxy);
+	client->unix_socket = xstrdup_or_null(options->unix_socket);
+	client->server_name = xstrdup_or_null(options->tls.server_name);
+	client->proxy_url = xstrdup_or_null(options->proxy_url);
+	client->no_proxy = xstrdup_or_null(options->no_proxy);
 	client->user_agent = xstrdup(options->user_agent ? options->user_agent : "kube-rekey/" KUBE_REKEY_VERSION);
 	client->headers = copy_headers(options->headers);
 	client->insecure = options->tls.insecure;
@@ -813,8 +808,8 @@ struct http_call *http_start(struct http_client *client, const struct http_reque
 	call->request = *request;
 	call->request.method = call->method = xstrdup(request->method);
 	call->request.path = call->path = xstrdup(request->path);
-	call->request.accept = call->accept = copy_text(request->accept);
-	call->request.content_type = call->content_type = copy_text(request->content_type);
+	call->request.accept = call->accept = xstrdup_or_null(request->accept);
+	call->request.content_type = call->content_type = xstrdup_or_null(request->content_type);
 	call->headers = copy_headers(request->headers);
 	call->request.headers = NULL;
 	if (call->request.timeout == 0)

@@ -17,7 +17,7 @@ import threading
 import time
 
 from fleet import Fleet, ROTATIONS
-from lib import ApiError, Cluster, Rule, bulk_secrets, configuration, new_key, parts, snapshot_hash, wait_until
+from lib import ApiError, Background, Cluster, Rule, bulk_secrets, configuration, new_key, parts, snapshot_hash, wait_until
 from lib.product import binary
 
 LATE = 2        # the third server: it does not look at its file again
@@ -39,25 +39,16 @@ def rule(*names, keys):
     return configuration(Rule(["secrets"], [("aescbc", [(name, keys[name]) for name in names]), "identity"]))
 
 
-class Clients:
+class Clients(Background):
     """One for each server, all the time: makes a secret there and reads it by the next server. What became of that."""
 
     def __init__(self, cluster):
-        self._cluster, self._stop = cluster, threading.Event()
+        super().__init__()
+        self._cluster = cluster
         self.said = collections.Counter()
         cluster.api.namespace("live")
         self._threads = [threading.Thread(target=self._run, args=(index,), daemon=True)
                          for index in range(len(cluster.servers))]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self, index):
         servers = self._cluster.servers

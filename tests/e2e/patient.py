@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 
-from lib import ApiError, wait_until
+from lib import ApiError, Background, wait_until
 
 # What a server says of a value that it cannot read; whatever the status.
 UNREADABLE = ("no matching", "transform", "decrypt", "(re)initializing", "cipher", "authentic")
@@ -30,7 +30,7 @@ class Lost(AssertionError):
     """A value that nobody wrote last."""
 
 
-class PatientWriters:
+class PatientWriters(Background):
     """One for each server: makes, changes and deletes secrets through it, and reads each change through the next one.
 
     Of a write that nobody answered either outcome is right, until the next one is done: whatever else is read was lost, or
@@ -38,7 +38,7 @@ class PatientWriters:
 
     def __init__(self, servers):
         self.done, self.faults = 0, []
-        self._stop = threading.Event()
+        super().__init__()
         self._server = servers[0]
         self._namespaces = [f"patient-{number}" for number in range(len(servers))]
         for namespace in self._namespaces:
@@ -47,15 +47,8 @@ class PatientWriters:
             namespace, server.client(timeout=8), servers[(number + 1) % len(servers)].client(timeout=8)))
             for number, (namespace, server) in enumerate(zip(self._namespaces, servers))]
 
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
     def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__(*_)
         for namespace in self._namespaces:
             wait_until(lambda: self._emptied(namespace), PATIENCE, f"{namespace} is empty")  # pylint: disable=cell-var-from-loop
 

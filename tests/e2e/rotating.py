@@ -8,7 +8,7 @@ import os
 import threading
 import time
 
-from lib import ApiError, Gone, kube_rekey, start_kube_rekey, wait_until
+from lib import ApiError, Background, Gone, kube_rekey, start_kube_rekey, wait_until
 
 # Generous: other work may share the machine's cores. A rotation takes 7 s.
 PATIENCE = 120
@@ -129,7 +129,7 @@ class Begun:
         return document
 
 
-class Writers:
+class Writers(Background):
     """Clients that create, change, read and delete objects of their own all
     the time, and read back each thing they wrote past every cache; each some
     20 times a second, since what is tested here needs a processor too.
@@ -142,22 +142,12 @@ class Writers:
         """`reader`: another server, by which what was written is read."""
         self._api, self._resources, self._namespace = api, resources, namespace
         self._reader = reader or api
-        self._stop = threading.Event()
+        super().__init__()
         self.done = 0          # writes that were read back
         self.faults = []
         api.namespace(namespace)
         self._threads = [threading.Thread(target=self._run, args=(resource, number), daemon=True)
                          for resource in resources for number in range(threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self, resource, number):
         for turn in itertools.count():

@@ -28,6 +28,7 @@ from . import faultproxy as faults
 from . import parts
 from .apiclient import ApiClient, ApiError, Gone, path_of
 from .apiserver import ApiServer
+from .background import Background
 from .aws import AwsKms, AwsPlugin
 from .cluster import Cluster
 from .encryption import Rule, configuration, new_key, replace_file
@@ -44,7 +45,7 @@ from .tcpproxy import TcpProxy
 from .terminal import Terminal
 
 __all__ = [
-    "ApiClient", "ApiError", "ApiServer", "AwsKms", "AwsPlugin", "Cluster", "Etcd", "EtcdClient",
+    "ApiClient", "ApiError", "ApiServer", "AwsKms", "AwsPlugin", "Background", "Cluster", "Etcd", "EtcdClient",
     "FaultProxy", "Gone", "PLANTED", "Rule", "TcpProxy", "Terminal",
     "bulk_secrets", "configuration", "faults", "key_of_value", "kube_rekey", "new_key", "parts", "path_of",
     "populate", "replace_file", "snapshot_hash", "start_kube_rekey",
