@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 /* The length that a first byte announces, and the bits of the code point in it. */
 static size_t announced(uint8_t first, uint32_t *ret_bits)
 {
@@ -36,6 +38,17 @@ size_t utf8_next(const char *text, size_t len, uint32_t *ret_point)
 		return 0;
 	*ret_point = point;
 	return size;
+}
+
+size_t utf8_prefix(const char *text, size_t most)
+{
+	size_t at = 0, len = strlen(text);
+	for (; at < len && most > 0; most--) {
+		uint32_t point;
+		size_t size = utf8_next(text + at, len - at, &point);
+		at += size ? size : 1;
+	}
+	return at;
 }
 
 bool utf8_is_steering(uint32_t point)

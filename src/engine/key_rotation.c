@@ -56,7 +56,7 @@ const struct object_record key_rotation_spec_record = {spec_fields, ELEMENTS(spe
 /* --- status ----------------------------------------------------------------------------------------------------- */
 
 static const struct object_field server_fields[] = {
-	OBJECT_TEXT(struct key_rotation_server, name, "name", KEY_NAME_MAX),
+	OBJECT_NAME(struct key_rotation_server, name, "name", KEY_NAME_MAX),
 	OBJECT_TEXT(struct key_rotation_server, identity, "identity", KEY_NAME_MAX),
 	OBJECT_TEXT(struct key_rotation_server, loaded, "loaded", KEY_HASH_MAX),
 	OBJECT_BOOL(struct key_rotation_server, forgotten, "forgotten"),

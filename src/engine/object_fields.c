@@ -2,9 +2,8 @@
 
 #include "base/error.h"
 #include "base/json_read.h"
+#include "base/utf8.h"
 #include "engine/key_api.h"
-
-#define UTF8_BYTES_MAX 4 /* of one character */
 
 static const struct object_field key_fields[] = {
 	OBJECT_TEXT(struct object_key, provider, "provider", 16),
@@ -67,7 +66,7 @@ static int read_string(const cJSON *json, uint64_t max, char **ret, struct error
 {
 	if (!cJSON_IsString(json))
 		return error_set(err, ERROR_INPUT, "not a text");
-	if (strlen(json->valuestring) > max * UTF8_BYTES_MAX)
+	if (json->valuestring[utf8_prefix(json->valuestring, max)])
 		return error_set(err, ERROR_LIMIT, "longer than %llu characters", (unsigned long long)max);
 	*ret = xstrdup(json->valuestring);
 	return 0;
@@ -110,7 +109,7 @@ static int list_size(const struct object_field *field, const cJSON *json, size_t
 
 static int read_text(const struct object_field *field, const cJSON *json, void *what, struct error **err)
 {
-	char *text;
+	char *text = NULL;
 	int rc = read_string(json, field->max, &text, err);
 	if (rc == 0)
 		set_pointer(field, what, text);
@@ -213,6 +212,8 @@ static int read_present(const struct object_field *field, const cJSON *object, c
 static int read_absent(const struct object_field *field, void *what, struct error **err)
 {
 	void *ret = field_of(field, what);
+	if (field->required)
+		return error_set(err, ERROR_INPUT, "missing");
 	if (field->kind == FIELD_TEXT && field->fallback)
 		set_pointer(field, what, xstrdup(field->fallback));
 	else if (field->kind == FIELD_NUMBER)
@@ -282,24 +283,15 @@ static bool says_nothing(const struct object_record *record, const void *what)
 	return true;
 }
 
-/* Not in the middle of a character. */
-static size_t cut_at(const char *text, size_t most)
-{
-	while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80)
-		most--;
-	return most;
-}
-
 static int write_text(const char *text, uint64_t max, bool cut, struct json_writer *w, struct error **err)
 {
-	size_t len = strlen(text);
-	if (len <= max) {
-		json_string_n(w, text, len);
+	if (!text[utf8_prefix(text, max)]) {
+		json_string(w, text);
 		return 0;
 	}
 	if (!cut)
 		return error_set(err, ERROR_LIMIT, "longer than %llu characters", (unsigned long long)max);
-	_cleanup_free_ char *shorter = xasprintf("%.*s...", (int)cut_at(text, max - 3), text);
+	_cleanup_free_ char *shorter = xasprintf("%.*s...", (int)utf8_prefix(text, max - 3), text);
 	json_string(w, shorter);
 	return 0;
 }

@@ -30,9 +30,10 @@ struct object_field {
 	const char *name;
 	enum object_field_kind kind;
 	size_t at, count_at; /* of FIELD_SHAPES and FIELD_LIST: where the pointer is, and its size_t */
-	/* most characters of a text (read: bytes, up to 4 a character), items of a list, value of a number */
+	/* most characters of a text (an API server counts code points, too), items of a list, value of a number */
 	uint64_t max;
 	unsigned text_max;    /* FIELD_TEXTS: of one of them */
+	bool required;        /* of an item of a list; never NULL then */
 	bool cut;             /* words for people: too long ones are written cut, with "..." at their end */
 	uint64_t absent;      /* FIELD_NUMBER: what its absence means */
 	const char *fallback; /* FIELD_TEXT: likewise; NULL: nothing */
@@ -47,6 +48,10 @@ struct object_record {
 #define OBJECT_TEXT(type, member, name_, max_)                                                   \
 	{                                                                                        \
 		.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_) \
+	}
+#define OBJECT_NAME(type, member, name_, max_)                                                                     \
+	{                                                                                                          \
+		.name = (name_), .kind = FIELD_TEXT, .at = offsetof(type, member), .max = (max_), .required = true \
 	}
 #define OBJECT_CHOICE(type, member, name_, max_, fallback_)                                       \
 	{                                                                                         \

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json_read.h"
+#include "base/utf8.h"
 #include "engine/rotation.h"
 
 /* The ID that values are under now, "" where none is. */
@@ -276,6 +277,30 @@ static int read_phases(const cJSON *json, struct rotation_report *report, struct
 	return rc;
 }
 
+static bool is_exact(const char *text)
+{
+	for (size_t at = 0, size, len = strlen(text); at < len; at += size) {
+		uint32_t point;
+		size = utf8_next(text + at, len - at, &point);
+		if (size == 0 || point == UTF8_REPLACEMENT)
+			return false;
+	}
+	return true;
+}
+
+/* A path in etcd may be any bytes, and JSON keeps text alone: one that it could not keep is counted, but not named, for a
+ * command that deletes it would be wrong. */
+static void forget_inexact(struct rotation_report *report)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < report->outside.count; i++)
+		if (is_exact(report->outside.items[i]))
+			report->outside.items[kept++] = report->outside.items[i];
+		else
+			free(report->outside.items[i]);
+	report->outside.count = kept;
+}
+
 /* What a report without them would not be: one of ours. */
 static int check_whole(const struct rotation_report *report, struct error **err)
 {
@@ -316,6 +341,7 @@ int rotation_report_parse(const cJSON *json, struct rotation_report **ret, struc
 		rc = cloudtrail_parse(json, &report->cloudtrail, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "the report");
+	forget_inexact(report);
 	const char *key_id = json_text_at(json_at(json, "newKey", NULL), "keyID");
 	report->named_key_id = text_empty(key_id) ? NULL : xstrdup(key_id);
 	*ret = steal(report);

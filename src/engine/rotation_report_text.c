@@ -28,15 +28,16 @@ static void add_lines(struct buf *out, const char *head, const struct strings *l
 static void add_outside(struct buf *out, const struct rotation_report *report)
 {
 	uint64_t more = report->outside_count - report->outside.count;
-	if (report->outside.count > 0)
+	if (report->outside_count > 0)
 		(void)!buf_append_text(out, "In the way, if they are remains:\n");
 	for (size_t i = 0; i < report->outside.count; i++) {
 		/* For a shell: whole, and without anything that steers a terminal. */
 		_cleanup_free_ char *command = decision_etcdctl_del(report->outside.items[i]);
 		(void)!buf_append_format(out, "  %s\n", command);
 	}
-	if (report->outside.count > 0 && report->outside_count > report->outside.count)
-		(void)!buf_append_format(out, "  and %llu more\n", (unsigned long long)more);
+	if (report->outside_count > report->outside.count)
+		(void)!buf_append_format(out, "  %s%llu more\n", report->outside.count > 0 ? "and " : "",
+					 (unsigned long long)more);
 }
 
 static void add_quarantine(struct buf *out, const struct rotation_report *report)

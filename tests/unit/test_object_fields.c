@@ -89,20 +89,20 @@ static void test_words_are_cut(void **state)
 	_cleanup_(key_rotation_freep) struct key_rotation *rotation = key_rotation_new("a");
 	_cleanup_free_ char *text = NULL, *sentences = NULL;
 	_cleanup_json_ json = NULL, *said = NULL;
-	char words[KEY_WORDS_MAX + 2];
+	char words[KEY_WORDS_MAX + 3];
 	struct error *err = NULL;
 	(void)state;
-	/* The cut falls into the middle of the character. */
+	/* One character too many; the last one that is kept has two bytes. */
 	memset(words, 'x', sizeof(words));
 	words[KEY_WORDS_MAX - 4] = '\xc3';
 	words[KEY_WORDS_MAX - 3] = '\xbc';
-	words[KEY_WORDS_MAX + 1] = '\0';
+	words[KEY_WORDS_MAX + 2] = '\0';
 	server->status.why = xstrdup(words);
 	assert_ok(key_server_status_body(server, &text, &err), err);
 	json = document(text);
 	const char *why = json_text_at(json_at(json, "status", NULL), "why");
-	assert_int_equal(strlen(why), KEY_WORDS_MAX - 1);
-	assert_string_equal(why + KEY_WORDS_MAX - 6, "xx...");
+	assert_int_equal(strlen(why), KEY_WORDS_MAX + 1);
+	assert_string_equal(why + KEY_WORDS_MAX - 5, "x\xc3\xbc...");
 	strings_add(&rotation->status.evidence, words);
 	assert_ok(key_rotation_status_body(rotation, &sentences, &err), err);
 	said = document(sentences);

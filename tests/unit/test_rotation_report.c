@@ -98,6 +98,24 @@ static void nothing_steers_a_terminal(void **state)
 	assert_null(strstr(shown, "Values:")); /* of which there is no census */
 }
 
+/* JSON keeps text alone: no command is made of a path that lost a byte to it. */
+static void paths_that_were_no_text(void **state)
+{
+	_cleanup_free_ char *text = file_of("least.json");
+	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
+	struct error *err = NULL;
+	char *at = strstr(text, "\"phases\":[]");
+	(void)state;
+	assert_non_null(at);
+	_cleanup_free_ char *changed = xasprintf("%.*s%s%s", (int)(at - text), text,
+						 "\"outside\":[{\"path\":\"/r/\xef\xbf\xbd\"},{\"path\":\"/r/\xfd\"},"
+						 "{\"path\":\"/r/x\"}],\"outsideCount\":3,",
+						 at);
+	assert_ok(parse(changed, &report, &err), err);
+	_cleanup_free_ char *shown = rotation_report_text(report, true);
+	assert_non_null(strstr(shown, "In the way, if they are remains:\n  etcdctl del '/r/x'\n  and 2 more\n"));
+}
+
 struct bad {
 	const char *name, *from, *to, *words;
 };
@@ -151,9 +169,8 @@ static void without_a_strength(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(read_as_it_was_written),
-		cmocka_unit_test(shown_to_people),
-		cmocka_unit_test(nothing_steers_a_terminal),
+		cmocka_unit_test(read_as_it_was_written),    cmocka_unit_test(shown_to_people),
+		cmocka_unit_test(nothing_steers_a_terminal), cmocka_unit_test(paths_that_were_no_text),
 		cmocka_unit_test(without_a_strength),
 	};
 	json_install_hooks();
