@@ -76,6 +76,7 @@ static enum pb_enter begin_kv(struct etcd_range_reader *reader)
 static enum pb_enter begin_key(struct etcd_range_reader *reader, uint64_t len)
 {
 	reader->kv.key_len = 0;
+	reader->key[0] = '\0'; /* the last of several holds, and it may be empty */
 	reader->key_cut = len > ETCD_KEY_MAX;
 	return PB_BYTES;
 }
