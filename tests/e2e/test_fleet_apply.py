@@ -206,8 +206,11 @@ class NothingServes(FleetCase):
             wait_until(lambda: min(len(keys) for keys in self.keys()) == 2, 180, "the key is put back on each node")
         except TimeoutError as error:
             serving = next(server for server in self.cluster.servers if not self.refuses(server)).client()
-            self.fail(f"{error}: {[list(keys) for keys in self.keys()]}\n{self.fleet.said()}\n"
-                      f"{serving.list(ROTATIONS)}\n{serving.list(SERVERS)}")
+            status = serving.get(ROTATIONS, None, "back")["status"]
+            with open(self.fleet.controllers[-1].record, encoding="utf-8") as file:
+                last = file.readlines()[-1]
+            self.fail(f"{error}: {[list(keys) for keys in self.keys()]}\n{[each['message'] for each in status['conditions']]}\n"
+                      f"{serving.list(SERVERS)}\n{last}\n{self.fleet.said()}")
         for server in self.cluster.servers:
             server.wait_ready(PATIENCE)
         self.expect_rotated("back", before, old)
