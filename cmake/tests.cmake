@@ -99,10 +99,11 @@ if(NOT KR_FOLDERS)
 	endforeach()
 endif()
 
-# They wait most of the time, so several run beside one another, those first that take the longest; each makes control planes
-# of its own. The generated matrices in full (scripts/test --all) take hours.
-set(long_e2e_tests fleet fleet_kms fleet_storm fleet_kill faults findings bad_input rotate kms census
-	sweep rotate_kill managed check least_privilege dashboard config_edits)
+# They wait most of the time, so several run beside one another; each makes control planes of its own. Those that take the
+# longest come first, and of them, in turns, one that needs the processor and one that waits. The generated matrices in
+# full (scripts/test --all) take hours.
+set(long_e2e_tests fleet_kill faults fleet findings fleet_storm bad_input fleet_kms rotate fleet_apply kms rotate_kill
+	least_privilege managed census sweep check fleet_abort dashboard fleet_keys fleet_commands fleet_serve)
 if(NOT KR_FOLDERS)
 	file(GLOB e2e_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/e2e/test_*.py")
 	foreach(file IN LISTS e2e_tests)

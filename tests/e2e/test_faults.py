@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from lib import Cluster, FaultProxy, TcpProxy, faults, grpcproxy, snapshot_hash, start_kube_rekey, wait_until
+from lib import Cluster, FaultProxy, TcpProxy, faults, grpcproxy, snapshot_hash, start_kube_rekey, turn, wait_until
 
 MEMORY_MAX = 48 << 10   # KiB that the process may ever have held
 BOUND = 75              # seconds for a run whatever happens to it: one request's own time-out is 60 s at most
@@ -225,6 +225,7 @@ class Lasting(WithFaults):
         self.go_on()
 
 
+@turn(0)
 class EtcdConnections(WithFaults):
     """Faults of the connections to etcd, by bytes: what is said is encrypted."""
 
@@ -274,6 +275,7 @@ class EtcdConnections(WithFaults):
             or f"aescbc:{names[0]}" in counts)
 
 
+@turn(1)
 class EtcdCalls(WithFaults):
     """Faults of single calls to etcd; it is asked without TLS here."""
 
@@ -302,7 +304,7 @@ class EtcdCalls(WithFaults):
         for number, (name, fault) in enumerate(ONE_CALL.items()):
             # Another place for each, while etcd is got to know and while values are read. Some calls more or less, from
             # run to run: a look at the members that took place in the other one, a page that was cut elsewhere.
-            early, late = calls[number * len(calls) // len(ONE_CALL)], calls[-1 - number % 4]
+            early, late = calls[number * len(calls) // len(ONE_CALL)], calls[len(calls) * 3 // 4 + number % 4]
             for nth in calls[::3] if SOME is None else (late,) if lasting else (early, late):
                 with self.subTest(name, nth=nth), grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
                     proxy.on(nth, fault, lasting=lasting, maybe=nth > len(calls) * 2 // 3)

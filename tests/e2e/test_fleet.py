@@ -7,7 +7,7 @@ import time
 import unittest
 
 from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
-from lib import Cluster, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, wait_until
+from lib import Cluster, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, turn, wait_until
 from rotating import Writers
 
 class Three(FleetCase):
@@ -48,6 +48,7 @@ class Three(FleetCase):
         self.assertTrue(before)
         self.expect_rotated("first", snapshot_hash(self.api), old)
 
+    @turn(0)
     def test_2_paused_and_gone_on_with(self):
         """To another kind of key. Nothing moves while it is paused."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -64,6 +65,7 @@ class Three(FleetCase):
         self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": False}})
         self.expect_rotated("second", before, old)
 
+    @turn(1)
     def test_3_controllers_die(self):
         """Each time the leader is killed another one takes over, and goes on."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -75,6 +77,7 @@ class Three(FleetCase):
             self.fleet.start_controller()
         self.expect_rotated("third", before, old)
 
+    @turn(0)
     def test_4_agents_die(self):
         """Killed with every step that their server takes, and started again; once where the file of before was put back
         meanwhile, and the sealed key is gone already."""
@@ -94,6 +97,7 @@ class Three(FleetCase):
             self.fleet.start_agent(index)
         self.expect_rotated("fourth", before, old)
 
+    @turn(1)
     def test_5_a_server_is_down(self):
         """It blocks the promotion, by name, until it is back."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -177,6 +181,7 @@ class Three(FleetCase):
         self.assertTrue(os.path.exists(half))
         os.remove(half)
 
+    @turn(0)
     def test_7_during_the_sweep(self):
         """Paused it holds, and goes on from there; another speed is followed at once; and what a newer leader has claimed is
         not undone by its progress."""
@@ -217,6 +222,7 @@ class Three(FleetCase):
         self.fleet.wait_for("seventh", lambda status: status.get("phase") != "Reencrypt", 60, "it is faster")
         self.expect_rotated("seventh", before, old)
 
+    @turn(1)
     def test_8_a_census_is_lost(self):
         """An agent that is started anew between the census and the drop has none: another one is ordered."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -227,6 +233,7 @@ class Three(FleetCase):
         self.fleet.start_agent(1)
         self.expect_rotated("eighth", before, old)
 
+    @turn(0)
     def test_9_the_next_one_comes_at_once(self):
         """An agent that sees the end of a rotation only when the next one is ordered cleans up all the same."""
         before = snapshot_hash(self.api)
@@ -263,6 +270,7 @@ class Three(FleetCase):
 THINGS = 40
 
 
+@turn(1)
 class LaterResources(unittest.TestCase):
     """A CRD that came when the controller had looked at what is served already."""
 

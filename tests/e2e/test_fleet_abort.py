@@ -5,7 +5,7 @@ import glob
 import os
 
 from fleet import ROTATIONS, FleetCase
-from lib import kube_rekey, snapshot_hash, wait_until
+from lib import kube_rekey, snapshot_hash, turn, wait_until
 from rotating import Writers
 
 PATIENCE = 300  # generous: other work may share the machine's cores
@@ -71,6 +71,7 @@ class Aborted(FleetCase):
         self.fleet.start_agent(index)
         return status["backFrom"]
 
+    @turn(0)
     def test_1_before_promotion(self):
         """Some server reads the new key already. Another rotation waits meanwhile, and is given up without ever having
         begun."""
@@ -95,6 +96,7 @@ class Aborted(FleetCase):
         self.assertEqual({key: value for key, value in snapshot_hash(self.api).items() if key in before}, before)
         self.assertNotIn("startedAt", self.fleet.rotation("next")["status"])
 
+    @turn(1)
     def test_2_after_promotion(self):
         """The new key cannot just be taken away: a person chooses, and the old one writes again."""
         (old,) = {tuple(keys.items()) for keys in self.keys()}

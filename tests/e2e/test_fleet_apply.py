@@ -10,7 +10,7 @@ import unittest
 
 from fleet import ROTATIONS, SERVERS, FleetCase
 from kubelet import PATIENCE, Kubelet
-from lib import (ApiError, Gone, Rule, configuration, new_key, snapshot_hash, versions,
+from lib import (ApiError, Gone, Rule, configuration, new_key, snapshot_hash, turn, versions,
                  wait_until)
 
 
@@ -72,6 +72,7 @@ class Clients:
                     self.faults.append(f"{found['data']} after {value}")
 
 
+@turn(1)
 class StaticPods(FleetCase):
     """Servers that load their files at start only. Two of them: a restart costs as much as the rest of a rotation."""
 
@@ -117,6 +118,7 @@ class StaticPods(FleetCase):
             self.assertRegex(lines[0], r'^\+     kube-rekey\.dev/replaces-process: "\d+"$')
 
 
+@turn(0)
 class OlderServers(FleetCase):
     """v1.33, whose metrics name no loaded file: counted reloads, and canaries."""
 
@@ -155,6 +157,7 @@ class OlderServers(FleetCase):
             self.assertEqual(server.reloads()["failure"], 0)
 
 
+@turn(1)
 class NothingServes(FleetCase):
     """Orders are read and reported through the API, whose own objects are encrypted here, too."""
 

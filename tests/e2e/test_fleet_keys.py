@@ -9,7 +9,7 @@ import subprocess
 import unittest
 
 from fleet import GROUP, ROTATIONS, FleetCase
-from lib import kube_rekey, snapshot_hash, start_kube_rekey, wait_until
+from lib import kube_rekey, snapshot_hash, start_kube_rekey, turn, wait_until
 from lib.certificates import Authority
 from rotating import Writers
 
@@ -106,6 +106,7 @@ class Keys(FleetCase):
         self.api.delete(ROTATIONS, None, "ours")
         self.assertEqual([server.read_config() for server in self.cluster.servers], files)
 
+    @turn(0)
     def test_1_sealed(self):
         """The old key is sealed on each node when nothing needs it, though an agent dies right before; what lies under
         the key but is somebody else's does not hold it back when a person says so."""
@@ -140,6 +141,7 @@ class Keys(FleetCase):
         self.assertEqual(set(status["remains"]) - set(report["remains"]), set())
         self.assertIn("values under /registry-of-another-cluster/ were left out", str(report["evidence"]))
 
+    @turn(1)
     def test_2_another_target(self):
         """Another kind of key by a name of the person's own, one resource more, plaintext no longer read; the old key is
         destroyed."""

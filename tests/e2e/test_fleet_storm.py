@@ -18,7 +18,7 @@ import time
 import unittest
 
 from fleet import KEYS, ROTATIONS, SERVERS, FleetCase
-from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, wait_until
+from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, turn, wait_until
 from patient import PatientWriters, nobody_answered
 
 ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
@@ -179,6 +179,7 @@ class Storm(FleetCase):
 
     # A server that is late
 
+    @turn(1)
     def test_1_late(self):
         """Each wait names it, and ends when it has caught up. Meanwhile an agent reads values for longer than it may be
         silent, and reports all the same; and neither its nor the controller's watches are let through."""
@@ -297,6 +298,7 @@ class Storm(FleetCase):
     def lease(self):
         return self.api.get("coordination.k8s.io/v1/leases", "kube-system", "kube-rekey")["spec"]
 
+    @turn(0)
     def test_3_two_leaders(self):
         """One with a clock an hour ahead is stopped past its Lease, right before it writes an order, and wakes when the other
         one is at work. Then that one is shown renewals of its Lease that never were: both lead."""

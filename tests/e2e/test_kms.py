@@ -9,7 +9,7 @@ import unittest
 
 from fleet import SERVERS, Fleet
 from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, populate, replace_file, snapshot_hash,
-                 start_kube_rekey, wait_until)
+                 start_kube_rekey, turn, wait_until)
 
 SECRETS = 12
 
@@ -166,6 +166,7 @@ class Rotate(unittest.TestCase):
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
+    @turn(0)
     def test_another_plugin(self):
         """Named in the command: in the place of a local key, and then another plugin in the place of the first; each time
         what was there before is needed for nothing."""
@@ -266,6 +267,7 @@ class Rotate(unittest.TestCase):
         self.assertIn("kms/vault: healthz is sealed", self.rotate("--follow-kms", code=3).err)
 
 
+@turn(1)
 class OlderServer(Rotate):
     """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
 

@@ -43,11 +43,12 @@ from .processes import wait_until
 from .product import kube_rekey, start_kube_rekey
 from .tcpproxy import TcpProxy
 from .terminal import Terminal
+from .turns import turn
 
 __all__ = [
     "ApiClient", "ApiError", "ApiServer", "AwsKms", "AwsPlugin", "Background", "Cluster", "Etcd", "EtcdClient",
     "FaultProxy", "Gone", "PLANTED", "Rule", "TcpProxy", "Terminal",
     "bulk_secrets", "configuration", "faults", "key_of_value", "kube_rekey", "new_key", "parts", "path_of",
     "populate", "replace_file", "snapshot_hash", "start_kube_rekey",
-    "versions", "wait_until", "write_kubeconfig",
+    "turn", "versions", "wait_until", "write_kubeconfig",
 ]
