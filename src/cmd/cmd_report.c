@@ -15,8 +15,8 @@ static int check_options(const struct options *o, struct error **err)
 {
 	if (o->argument_count > 1)
 		return error_set(err, ERROR_USAGE, "report takes the name of one rotation");
-	if (!o->verify != !o->ca)
-		return error_set(err, ERROR_USAGE, "--verify and --ca go together");
+	if (!o->verify && (o->ca || o->signer))
+		return error_set(err, ERROR_USAGE, "--ca and --signer are for --verify");
 	if (!o->sign_key != !o->sign_cert)
 		return error_set(err, ERROR_USAGE, "--sign-key and --sign-cert go together");
 	if (o->kms_key_arn && o->cloudtrails.count == 0)
@@ -183,17 +183,31 @@ static int print(struct command_context *context, const struct rotation_report *
 	return 0;
 }
 
+/* With -o json, too: the certificates may vouch for many. */
+static void tell_signer(const struct options *o, const char *signer)
+{
+	if (o->signer || o->ca)
+		fprintf(stderr, "signed by %s%s%s\n", signer, o->signer ? ", with the certificate of " : "",
+			o->signer ? o->signer : "");
+	else
+		fprintf(stderr,
+			"the signature is whole, but the signer is not checked against anybody: anyone may call "
+			"themselves %s\n  say who must have signed: --signer CERT, or --ca FILE\n",
+			signer);
+}
+
 static int verify(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_secret_ cms = NULL;
 	_cleanup_secret_ content = NULL;
 	_cleanup_free_ char *signer = NULL;
+	const struct sign_trust trust = {.ca = o->ca, .signer = o->signer};
 	_cleanup_json_ json = NULL;
 	_cleanup_(rotation_report_freep) struct rotation_report *report = NULL;
 	int rc = file_read(o->verify, 2 * REPORT_JSON_MAX, &cms, err);
 	if (rc == 0)
-		rc = sign_verify(o->verify, cms, o->ca, &content, &signer, err);
+		rc = sign_verify(o->verify, cms, &trust, &content, &signer, err);
 	if (rc == 0)
 		rc = json_parse(secret_text(content), secret_len(content), o->verify, &json, err);
 	if (rc == 0)
@@ -201,7 +215,7 @@ static int verify(struct command_context *context, struct error **err)
 	if (rc < 0)
 		return rc;
 	screen_clear(&context->screen);
-	fprintf(stderr, "signed by %s\n", signer); /* with -o json, too: the certificates may vouch for many */
+	tell_signer(o, signer);
 	if (!context->options.json)
 		return print(context, report, err);
 	/* What was signed, and no more: nothing of it is left out, whatever this version knows. */

@@ -173,6 +173,8 @@ static const struct option table[] = {
 	 "its certificate, and what leads to its CA (PEM)"},
 	{"--verify", NULL, KIND_ONE, FIELD(verify), OPTIONS_REPORT, "FILE",
 	 "check a signed report and show it; no cluster is asked"},
+	{"--signer", NULL, KIND_ONE, FIELD(signer), OPTIONS_REPORT, "FILE",
+	 "--verify: the certificate of who must have signed (PEM)"},
 	{"--ca", NULL, KIND_TEXT, FIELD(ca), OPTIONS_REPORT, "FILE",
 	 "--verify: the certificates that vouch for whoever signs (PEM)"},
 	{"--cloudtrail", NULL, KIND_LIST, FIELD(cloudtrails), OPTIONS_REPORT, "FILE",

@@ -66,7 +66,7 @@ struct options {
 	struct strings require_resources;
 	uint64_t max_key_age; /* ns */
 	/* of a report */
-	const char *sign_key, *sign_cert, *verify, *ca, *kms_key_arn;
+	const char *sign_key, *sign_cert, *verify, *signer, *ca, *kms_key_arn;
 	struct strings cloudtrails;
 	const char *replay; /* a flight record */
 	bool no_open;

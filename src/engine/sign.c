@@ -169,20 +169,38 @@ static char *subject_of(CMS_ContentInfo *cms)
 	return xstrdup(secret_text(text));
 }
 
-int sign_verify(const char *name, const struct secret *signed_content, const char *ca_path, struct secret **ret,
-		char **ret_signer, struct error **err)
+/* That of `path` is the only one that is looked at for who signed: one that is in the file, with the same name, is not. */
+static int read_signer(const char *path, STACK_OF(X509) * *ret, struct error **err)
 {
-	_cleanup_(store_freep) X509_STORE *store = NULL;
-	int rc = make_store(ca_path, &store, err);
+	_cleanup_(chain_freep) STACK_OF(X509) *list = NULL;
+	int rc = read_certificates(path, &list, err);
 	if (rc < 0)
 		return rc;
+	while (sk_X509_num(list) > 1) /* its authorities, as they may stand behind it */
+		X509_free(sk_X509_pop(list));
+	*ret = steal(list);
+	return 0;
+}
+
+int sign_verify(const char *name, const struct secret *signed_content, const struct sign_trust *trust,
+		struct secret **ret, char **ret_signer, struct error **err)
+{
+	_cleanup_(store_freep) X509_STORE *store = NULL;
+	_cleanup_(chain_freep) STACK_OF(X509) *signer = NULL;
+	int rc = trust->ca ? make_store(trust->ca, &store, err) : 0;
+	if (rc == 0 && trust->signer)
+		rc = read_signer(trust->signer, &signer, err);
+	if (rc < 0)
+		return rc;
+	unsigned flags = CMS_BINARY | (store ? 0 : CMS_NO_SIGNER_CERT_VERIFY) | (signer ? CMS_NOINTERN : 0);
 	_cleanup_(bio_freep) BIO *in = reader_of(signed_content);
 	_cleanup_(bio_freep) BIO *out = writer();
 	_cleanup_(cms_freep) CMS_ContentInfo *cms = PEM_read_bio_CMS(in, NULL, no_passphrase, NULL);
 	if (!cms)
 		return error_set(err, ERROR_INPUT, "%s: no signed report (PEM CMS): %s", name, openssl_words());
-	if (CMS_verify(cms, NULL, store, NULL, out, CMS_BINARY) != 1)
-		return error_set(err, ERROR_FINDING, "%s: the signature does not hold: %s", name, openssl_words());
+	if (CMS_verify(cms, signer, store, NULL, out, flags) != 1)
+		return error_set(err, ERROR_FINDING, "%s: the signature does not hold%s%s: %s", name,
+				 signer ? ", or is not that of " : "", signer ? trust->signer : "", openssl_words());
 	*ret = taken(out);
 	*ret_signer = subject_of(cms);
 	return 0;

@@ -8,7 +8,13 @@
  * key, for a key that is another certificate's, and a certificate that is not for signing; -ERROR_REFUSED for a key file that others may read. */
 _must_check_ int sign_content(const char *cert_path, const char *key_path, const struct secret *content,
 			      struct secret **ret, struct error **err);
-/* The content, when it was signed by a certificate that `ca_path` (PEM) vouches for now; `ret_signer` its subject, new
- * string. -ERROR_FINDING when it was not, or was changed since; -ERROR_INPUT for what is no such file. */
-_must_check_ int sign_verify(const char *name, const struct secret *signed_content, const char *ca_path,
+/* Who must have signed; files in PEM. NULL: that is not asked. Without both it is only known that nothing was changed
+ * since somebody signed. */
+struct sign_trust {
+	const char *ca;     /* certificates that vouch for the signer's now */
+	const char *signer; /* the signer's own, the first one there; its end is looked at with `ca` only */
+};
+/* The content, when it is as it was signed, by whom `trust` says; `ret_signer` the signer's subject, new string.
+ * -ERROR_FINDING when it is not; -ERROR_INPUT for what is no such file. */
+_must_check_ int sign_verify(const char *name, const struct secret *signed_content, const struct sign_trust *trust,
 			     struct secret **ret, char **ret_signer, struct error **err);

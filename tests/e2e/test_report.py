@@ -171,6 +171,16 @@ class Report(unittest.TestCase):
         self.assertIn("signed by CN=audit-1", checked.err)
         again = kube_rekey(["report", "--verify", path, "--ca", self.ca.cert, "-o", "json"])
         self.assertEqual(again.json(), made)
+        # By one and no other of those whom the authority vouches for; and by anybody, which is said.
+        mine = kube_rekey(["report", "--verify", path, "--signer", self.signer.cert])
+        self.assertEqual((mine.code, mine.err), (0, f"signed by CN=audit-1, with the certificate of {self.signer.cert}\n"))
+        other = kube_rekey(["report", "--verify", path, "--ca", self.ca.cert, "--signer", self.server_cert.cert])
+        self.assertEqual((other.code, other.out), (1, ""), other)
+        self.assertIn(f"is not that of {self.server_cert.cert}", other.err)
+        anybody = kube_rekey(["report", "--verify", path])
+        self.assertEqual((anybody.code, anybody.out), (0, checked.out), anybody)
+        self.assertIn("the signature is whole, but the signer is not checked against anybody", anybody.err)
+        self.report("--signer", self.signer.cert, code=64)
         # By nobody that is trusted; and changed since.
         self.assertEqual(kube_rekey(["report", "--verify", path, "--ca", self.other_ca.cert]).code, 1)
         with open(path, encoding="ascii") as file:

@@ -60,7 +60,7 @@ static void test_said_twice(void **state)
 		    {OPTIONS_CHECK, "--contexts"},      {OPTIONS_CHECK, "--backup"},
 		    {OPTIONS_CHECK, "--expect-key-id"}, {OPTIONS_CHECK, "--require-provider"},
 		    {OPTIONS_REPORT, "--kms-key-arn"},  {OPTIONS_REPORT, "--verify"},
-		    {OPTIONS_PAGE, "--replay"}};
+		    {OPTIONS_REPORT, "--signer"},       {OPTIONS_PAGE, "--replay"}};
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(once); i++) {
 		struct options o;

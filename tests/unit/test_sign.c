@@ -57,19 +57,62 @@ static void signed_and_checked(void **state)
 	make("auditor", "emailProtection");
 	make("other", NULL);
 	assert_ok(sign_content(in_folder("auditor.crt"), in_folder("auditor.key"), content, &cms, &err), err);
-	assert_ok(sign_verify("it", cms, in_folder("auditor.crt"), &read, &signer, &err), err);
+	assert_ok(sign_verify("it", cms, &(struct sign_trust){.ca = in_folder("auditor.crt")}, &read, &signer, &err),
+		  err);
 	assert_true(secret_equal(content, read));
 	assert_string_equal(signer, "CN=auditor");
 	_cleanup_secret_ none = NULL;
 	_cleanup_free_ char *nobody = NULL;
-	assert_int_equal(sign_verify("it", cms, in_folder("other.crt"), &none, &nobody, &err), -ERROR_FINDING);
+	assert_int_equal(
+		sign_verify("it", cms, &(struct sign_trust){.ca = in_folder("other.crt")}, &none, &nobody, &err),
+		-ERROR_FINDING);
 	error_clear(&err);
 	assert_null(none);
 	assert_null(nobody);
-	assert_int_equal(sign_verify("it", content, in_folder("other.crt"), &none, &nobody, &err), -ERROR_INPUT);
+	assert_int_equal(
+		sign_verify("it", content, &(struct sign_trust){.ca = in_folder("other.crt")}, &none, &nobody, &err),
+		-ERROR_INPUT);
 	error_clear(&err);
-	assert_int_equal(sign_verify("it", cms, in_folder("auditor.key"), &none, &nobody, &err), -ERROR_INPUT);
+	assert_int_equal(
+		sign_verify("it", cms, &(struct sign_trust){.ca = in_folder("auditor.key")}, &none, &nobody, &err),
+		-ERROR_INPUT);
 	error_clear(&err);
+}
+
+static int verified(const struct secret *cms, const char *ca, const char *signer)
+{
+	_cleanup_secret_ read = NULL;
+	_cleanup_free_ char *subject = NULL;
+	_cleanup_error_ failed = NULL;
+	const struct sign_trust trust = {.ca = ca ? in_folder(ca) : NULL, .signer = signer ? in_folder(signer) : NULL};
+	int rc = sign_verify("it", cms, &trust, &read, &subject, &failed);
+	assert_true((rc == 0) == (subject != NULL));
+	return rc;
+}
+
+/* Of all whom an authority vouches for it is one; and what calls itself by that one's name is not. */
+static void who_must_have_signed(void **state)
+{
+	_cleanup_secret_ content = secret_from("a report\n", 9);
+	_cleanup_secret_ cms = NULL;
+	struct error *err = NULL;
+	(void)state;
+	make("auditor", NULL);
+	make("other", NULL);
+	assert_ok(sign_content(in_folder("auditor.crt"), in_folder("auditor.key"), content, &cms, &err), err);
+	assert_int_equal(verified(cms, NULL, NULL), 0);
+	assert_int_equal(verified(cms, NULL, "auditor.crt"), 0);
+	assert_int_equal(verified(cms, "auditor.crt", "auditor.crt"), 0);
+	assert_int_equal(verified(cms, NULL, "other.crt"), -ERROR_FINDING);
+	assert_int_equal(verified(cms, "auditor.crt", "other.crt"), -ERROR_FINDING);
+	assert_int_equal(verified(cms, "other.crt", "auditor.crt"), -ERROR_FINDING);
+	assert_int_equal(verified(cms, NULL, "auditor.key"), -ERROR_INPUT);
+	/* What stands behind the first certificate vouches for nobody. */
+	_cleanup_free_ char *both = xasprintf("cd %s && cat other.crt auditor.crt > both.crt", folder);
+	assert_int_equal(system(both), 0);
+	assert_int_equal(verified(cms, NULL, "both.crt"), -ERROR_FINDING);
+	make("auditor", NULL); /* another key under the same name and serial number */
+	assert_int_equal(verified(cms, NULL, "auditor.crt"), -ERROR_FINDING);
 }
 
 static void who_may_not_sign(void **state)
@@ -101,6 +144,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		folder_test(signed_and_checked),
+		folder_test(who_must_have_signed),
 		folder_test(who_may_not_sign),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
