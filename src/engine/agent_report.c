@@ -124,6 +124,7 @@ static bool all_have_it(const struct key_rotation *rotation)
 static void tell_orders(const struct agent *agent, struct key_server_status *ret)
 {
 	const struct key_server_status *told = &agent->told->status;
+	ret->agent_version = xstrdup(KUBE_REKEY_VERSION);
 	ret->incarnation = xstrdup_or_null(agent->disk.incarnation);
 	ret->rotation = xstrdup_or_null(agent->disk.rotation);
 	ret->path_of = xstrdup_or_null(agent->node->journal->rotation);

@@ -234,6 +234,16 @@ static bool never_begun(const struct controller *c)
 	return c->rotation->status.step_count == 0 && c->rotation->spec.aborted;
 }
 
+/* An agent of another version might take an order for something else. What waits is told with the path, where there is one. */
+static int wait_for_version(struct controller *c, const char *odd, struct error **err)
+{
+	int rc = c->rotation->status.step_count > 0 ? controller_find_path(c, err) : 0;
+	controller_trouble(c, odd);
+	if (rc == 0)
+		rc = withdraw(c, err);
+	return rc == 0 ? tell_waiting(c, err) : rc;
+}
+
 static int find_path(struct controller *c, struct error **err)
 {
 	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
@@ -262,6 +272,9 @@ static int turn(struct controller *c, struct error **err)
 	rc = controller_look(c, err);
 	if (rc == 0 && no && !never_begun(c))
 		return refuse(c, no, err);
+	_cleanup_free_ char *odd = rc == 0 && !never_begun(c) ? controller_odd_version(c) : NULL;
+	if (odd)
+		return wait_for_version(c, odd, err);
 	if (rc == 0)
 		rc = find_path(c, err);
 	if (rc < 0 || !c->path)

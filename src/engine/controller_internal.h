@@ -185,6 +185,8 @@ _must_check_ int controller_look(struct controller *controller, struct error **e
 bool controller_servers_moved(struct controller *controller);
 /* Where nothing is rotated: each server has its KeyServer, so that its agent reports. */
 _must_check_ int controller_look_for_servers(struct controller *controller, struct error **err);
+/* The agent whose version this controller gives no orders to, and what to do; NULL: there is none. New string. */
+char *controller_odd_version(const struct controller *controller);
 /* Orders the new keys, and sets the path once they are there. */
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
 /* Where an abort is asked for: begins the way back, or says why not. `ret_waits`: until it is known which way it goes nothing

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/program_version.h"
 
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
@@ -280,6 +281,23 @@ bool controller_servers_moved(struct controller *c)
 	if (kube_endpoint_urls_fetch(&options->cluster->kube, &urls, NULL) < 0 || urls.count == 0)
 		return false;
 	return !has_all(&given, &urls) || (options->server_count > c->server_count && !has_all(&urls, &given));
+}
+
+/* What was reported last counts, however long ago: an order would wait there for whoever comes back. */
+char *controller_odd_version(const struct controller *c)
+{
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		if (!status || status->beat == 0 || program_version_fits(KUBE_REKEY_VERSION, status->agent_version))
+			continue;
+		return xasprintf(
+			"%s: its agent is kube-rekey %s, and this controller %s: nothing is ordered before they "
+			"are of one version (or the agent of the minor version before)",
+			c->servers[i].name,
+			status->agent_version ? status->agent_version : "of no version that it tells",
+			KUBE_REKEY_VERSION);
+	}
+	return NULL;
 }
 
 /* --- all of it --- */

@@ -121,6 +121,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_SHAPE(STATUS, configuration, "configuration"),
 	OBJECT_LIST(STATUS, kms, kms_count, "kms", KEY_SERVER_KMS_MAX, &kms_record),
 	OBJECT_LIST(STATUS, keys, key_count, "keys", 64, &object_key_record),
+	OBJECT_TEXT(STATUS, agent_version, "agentVersion", 32),
 	OBJECT_TEXT(STATUS, incarnation, "incarnation", 64),
 	OBJECT_TEXT(STATUS, rotation, "rotation", 64),
 	OBJECT_TEXT(STATUS, path_of, "pathOf", 64),

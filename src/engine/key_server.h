@@ -80,6 +80,7 @@ struct key_server_status {
 	struct object_key *keys; /* local ones of the file */
 	size_t key_count;
 	/* the agent */
+	char *agent_version;          /* of kube-rekey: "0.1.0" */
 	char *incarnation, *rotation; /* rotation: the uid of the one that epoch belongs to */
 	char *path_of;  /* the uid of the one on whose path all steps here are counted; NULL: none is taken up yet */
 	uint64_t epoch; /* the highest one that was acknowledged: no older order is in its hands */
