@@ -82,6 +82,7 @@ const char *action_name(enum action action);
 	X(RESCUED_TWICE, "a key had to be put back twice") \
 	X(FINAL_CENSUS, "no census since the last step") \
 	X(FINAL_READS, "nothing was read back since the last step") \
+	X(LAST_CANARY, "no canary since the last census shows the key that the KMS plugin names") \
 	X(RETIRE, "the old key is not retired yet") \
 	X(TOLD, "")                 /* observation.blocked says it */
 /* clang-format on */

@@ -124,6 +124,9 @@ struct observation {
 	char *kms_why;
 	/* since when every server's canaries have been under the key IDs that the plugins name; 0: not yet */
 	uint64_t kms_adopted_at;
+	/* when etcd was seen to serve nothing more from before a census that came after settling and that found nothing under
+	 * another key ID of the KMS that is followed; 0: not yet, since every server has adopted it */
+	uint64_t history_ended_at;
 	bool kms_moved; /* it did change its key since the rotation was asked for, or something was stored under another one */
 
 	uint64_t reads_checked_at; /* plain GETs of a sample of each namespace succeeded on the last step */

@@ -60,7 +60,7 @@ static int consider(void *arg, const cJSON *item, struct error **err)
 
 void controller_forget_proofs(struct controller *c)
 {
-	c->kms_adopted_at = 0;
+	controller_kms_doubt(c);
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	free(steal(c->settled_members));

@@ -134,12 +134,13 @@ struct controller {
 	struct kube_json_call *telling; /* NULL: neither is under way */
 	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
 	/* KMS v2 */
-	uint64_t kms_adopted_at;  /* since when every server's canaries have been under the key IDs of the plugins */
-	uint64_t kms_hurried;     /* when servers were last made to look */
-	uint64_t kms_retired_at;  /* kms_adopted_at as all agents retired what was before */
-	uint64_t canaries_put_at; /* when they were last written */
-	bool canaries_failed;     /* one of those showed no key that it should */
-	bool kms_news;            /* a key ID that is not written down yet */
+	uint64_t kms_adopted_at;   /* since when every server's canaries have been under the key IDs of the plugins */
+	uint64_t history_ended_at; /* observation.history_ended_at */
+	uint64_t kms_hurried;      /* when servers were last made to look */
+	uint64_t kms_retired_at;   /* kms_adopted_at as all agents retired what was before */
+	uint64_t canaries_put_at;  /* when they were last written */
+	bool canaries_failed;      /* one of those showed no key that it should */
+	bool kms_news;             /* a key ID that is not written down yet */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */
 	struct controller_events events;
@@ -165,6 +166,8 @@ void controller_forget_deeds(struct controller *controller);
 void controller_forget_proofs(struct controller *controller);
 /* Of a path that was just found. */
 void controller_kms_take_path(struct controller *controller);
+/* What each server writes under is proved again, and all that follows. */
+void controller_kms_doubt(struct controller *controller);
 /* What of the observation the plugins show, and which keys there were. */
 void controller_kms_observe(struct controller *controller);
 /* A key that was seen once is no news to the next leader: written down at once. Errors as controller_apply's. */

@@ -119,6 +119,11 @@ static char *doubt(const struct controller *c, const struct config_key *key, con
 	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
 }
 
+void controller_kms_doubt(struct controller *c)
+{
+	c->kms_adopted_at = c->history_ended_at = 0;
+}
+
 static void ask(struct controller *c, const struct config_key *key, bool counts)
 {
 	const char *key_id = NULL;
@@ -129,9 +134,8 @@ static void ask(struct controller *c, const struct config_key *key, bool counts)
 			take_key_id(c, key->name, key_id);
 		return;
 	}
-	/* A server may have adopted what its plugin named in between, and written under it: all is proved again. */
 	if (counts && follows(c))
-		c->kms_adopted_at = 0;
+		controller_kms_doubt(c);
 	if (counts && !c->seen.kms_why)
 		c->seen.kms_why = steal(why);
 	free(why);
@@ -149,14 +153,24 @@ static void ask_step(struct controller *c, size_t step)
 		}
 }
 
+static void take_history(struct controller *c)
+{
+	if (!follows(c) || kms_take_history(c->path->steps[0], &c->seen, clock_monotonic(), &c->history_ended_at))
+		return;
+	controller_note(c, KMS_CAME_AND_WENT);
+	controller_kms_doubt(c);
+}
+
 void controller_kms_observe(struct controller *c)
 {
 	ask_step(c, 0);
 	if (c->path->count > 1)
 		ask_step(c, c->path->count - 1);
 	count_values(c);
+	take_history(c);
 	c->seen.kms_moved = follows(c) && moved(c);
 	c->seen.kms_adopted_at = c->kms_adopted_at;
+	c->seen.history_ended_at = c->history_ended_at;
 	/* What another leader, or this one before the key moved, said of the old key is said again. */
 	if (follows(c))
 		c->seen.retired = c->seen.retired && c->kms_retired_at && c->kms_retired_at == c->kms_adopted_at;
@@ -244,7 +258,7 @@ void controller_kms_take_canaries(struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++)
 		all = all && c->servers[i].canary_step == 0;
 	if (!all) {
-		c->kms_adopted_at = 0;
+		controller_kms_doubt(c);
 		hurry(c);
 	} else if (c->kms_adopted_at == 0) {
 		c->kms_adopted_at = clock_monotonic();

@@ -59,6 +59,34 @@ const char *kms_key_id(const struct config_shape *shape, const char *name)
 	return NULL;
 }
 
+bool kms_left_behind(const struct config_shape *shape, const struct census_observation *census)
+{
+	for (size_t g = 0; g < census->group_count; g++) {
+		const struct census_group *group = &census->groups[g];
+		bool counts = group->values > 0 && !group->foreign && group->type == PROVIDER_KMS && group->key_id;
+		if (counts && kms_writes(shape, group->name) &&
+		    !text_equal(group->key_id, kms_key_id(shape, group->name)))
+			return true;
+	}
+	return false;
+}
+
+bool kms_take_history(const struct config_shape *shape, const struct observation *seen, uint64_t now,
+		      uint64_t *history_ended_at)
+{
+	const struct census_observation *census = &seen->census;
+	bool behind = kms_left_behind(shape, census);
+	if (*history_ended_at && behind) {
+		*history_ended_at = 0;
+		return false;
+	}
+	bool proved = census->complete && !behind && census->begun >= seen->settled_ended && seen->settled_ended > 0;
+	bool before = *history_ended_at <= seen->settled_ended || *history_ended_at <= seen->etcd_back_at;
+	if (proved && before && census->compacted)
+		*history_ended_at = now;
+	return true;
+}
+
 bool kms_hurry_is_due(uint64_t *last, uint64_t now)
 {
 	if (*last && now < *last + HURRY)

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "client/kube/kube.h"
 #include "kube-rekey/encryption_config.h"
+#include "kube-rekey/observation.h"
 
 /* Whether some rule of `shape` writes with a KMS v2 provider: of this name, NULL: of any. */
 bool kms_writes(const struct config_shape *shape, const char *name);
@@ -13,6 +14,14 @@ _must_check_ int kms_can_follow(const struct config_shape *shape, struct error *
 /* The key ID that the plugin of this name encrypts with, for all rules that write with it; "" while it is not known. */
 void kms_set_key_id(struct config_shape *shape, const char *name, const char *key_id);
 const char *kms_key_id(const struct config_shape *shape, const char *name); /* as it was set; NULL: it was not */
+#define KMS_CAME_AND_WENT \
+	"values are under another key ID than the KMS names, and came to be since: all is proved again"
+/* Whether some value that counts is under another key ID than the one that was set for its provider. */
+bool kms_left_behind(const struct config_shape *shape, const struct census_observation *census);
+/* What each look makes of observation.history_ended_at. False: values under another key ID came to be after it had ended, so
+ * a server has written under that meanwhile and nothing that was proved counts; then it is 0. Pure. */
+bool kms_take_history(const struct config_shape *shape, const struct observation *seen, uint64_t now,
+		      uint64_t *history_ended_at);
 /* Whether API servers may be made to ask their plugins again: they answer from memory for a while. Then *last is `now`. */
 bool kms_hurry_is_due(uint64_t *last, uint64_t now);
 /* Makes one ask at once. Whatever it answers: its canary tells. Waits. */

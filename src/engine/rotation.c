@@ -265,7 +265,9 @@ void rotation_observe(struct rotation *r)
 	seen->sweep = r->sweep;
 	seen->kms_why = r->kms_why ? xstrdup(r->kms_why) : NULL;
 	seen->kms_moved = r->journal->kms_moved;
+	rotation_kms_take_history(r, seen);
 	seen->kms_adopted_at = r->kms_adopted_at;
+	seen->history_ended_at = r->history_ended_at;
 	seen->reads_checked_at = r->reads_checked_at;
 	seen->rescues = r->journal->rescues - r->rescues_before;
 	seen->retired = r->retired;

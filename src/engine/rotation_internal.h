@@ -54,7 +54,7 @@ struct rotation {
 	struct census_observation census_seen; /* begun 0: none */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
-	uint64_t kms_asked, kms_hurried, kms_adopted_at;
+	uint64_t kms_asked, kms_hurried, kms_adopted_at, history_ended_at;
 	char *kms_why;            /* why a plugin's key ID is not known; NULL */
 	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */
@@ -119,6 +119,11 @@ char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
  * then nothing that was proved before counts. */
 _must_check_ int rotation_kms_follow(struct rotation *rotation, struct error **err);
 void rotation_kms_observe(struct rotation *rotation);
+/* What the plugins answered, taken in: any doubt about one begins the proof that the server adopted its key again. */
+struct kms_look;
+void rotation_kms_take(struct rotation *rotation, const struct kms_look *looks, size_t count);
+/* Whether history is over, and whether the last census found a key ID that came and went. */
+void rotation_kms_take_history(struct rotation *rotation, const struct observation *seen);
 /* What a canary showed: under the key IDs that the plugins name, or not. */
 void rotation_kms_canary(struct rotation *rotation, bool shown);
 /* Lets the server ask its plugins now, not up to a minute later; now and then, for asked too often it answers from memory. */

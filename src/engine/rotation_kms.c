@@ -27,10 +27,16 @@ static void remember(struct rotation *r, const char *name, const char *key_id)
 	r->kms_news = true;
 }
 
+/* The server may have written under any key of its plugin: what it writes under is proved again, and all that follows. */
+static void doubt(struct rotation *r)
+{
+	r->kms_adopted_at = r->history_ended_at = 0;
+}
+
 /* Nothing that was proved of another key counts. */
 static void begin_again(struct rotation *r)
 {
-	r->kms_adopted_at = 0;
+	doubt(r);
 	r->settled_began = r->settled_ended = 0;
 	r->look.canary_at = 0;
 	r->sweep = (struct sweep_observation){.step = STEP_NONE};
@@ -54,21 +60,29 @@ static void take_key_id(struct rotation *r, const char *name, const char *key_id
 	remember(r, name, key_id);
 }
 
-static int ask(struct rotation *r, struct error **err)
+void rotation_kms_take(struct rotation *r, const struct kms_look *looks, size_t count)
 {
-	const struct config_shape *shape = r->journal->path->steps[0];
-	struct kms_look *looks = NULL;
-	size_t count = 0;
-	int rc = kms_look(r->cluster->loop, shape, &looks, &count, err);
 	free(steal(r->kms_why));
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (!kms_writes(shape, looks[i].name))
+	for (size_t i = 0; i < count; i++) {
+		if (!kms_writes(r->journal->path->steps[0], looks[i].name))
 			continue;
-		if (!looks[i].flaw)
+		if (!looks[i].flaw) {
 			take_key_id(r, looks[i].name, looks[i].status.key_id);
-		else if (!r->kms_why)
+			continue;
+		}
+		doubt(r);
+		if (!r->kms_why)
 			r->kms_why = xasprintf("kms/%s: %s", looks[i].name, looks[i].flaw);
 	}
+}
+
+static int ask(struct rotation *r, struct error **err)
+{
+	struct kms_look *looks = NULL;
+	size_t count = 0;
+	int rc = kms_look(r->cluster->loop, r->journal->path->steps[0], &looks, &count, err);
+	if (rc == 0)
+		rotation_kms_take(r, looks, count);
 	kms_look_free(looks, count);
 	r->kms_asked = loop_now(r->cluster->loop);
 	return rc;
@@ -94,12 +108,21 @@ void rotation_kms_observe(struct rotation *r)
 void rotation_kms_canary(struct rotation *r, bool shown)
 {
 	if (!shown) {
-		r->kms_adopted_at = 0;
+		doubt(r);
 		rotation_kms_hurry(r);
 	} else if (r->kms_adopted_at == 0) {
 		r->kms_adopted_at = loop_now(r->cluster->loop);
 		quiet_again(r->quiet);
 	}
+}
+
+void rotation_kms_take_history(struct rotation *r, const struct observation *seen)
+{
+	if (!path_follows_kms(r->journal->path) ||
+	    kms_take_history(r->journal->path->steps[0], seen, loop_now(r->cluster->loop), &r->history_ended_at))
+		return;
+	rotation_note(r, KMS_CAME_AND_WENT);
+	doubt(r);
 }
 
 void rotation_kms_hurry(struct rotation *r)

@@ -106,6 +106,7 @@ static const struct field observation_fields[] = {
 	F(blocked, "blocked", TEXT),
 	F(kms_why, "kmsWhy", TEXT),
 	F(kms_adopted_at, "kmsAdoptedAt", U64),
+	F(history_ended_at, "historyEndedAt", U64),
 	F(kms_moved, "kmsMoved", BOOL),
 	F(settle_time, "settleTime", U64),
 	F(compact, "compact", BOOL),
@@ -127,7 +128,7 @@ _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
 _Static_assert(sizeof(struct census_group) == 56, "group_fields");
 _Static_assert(sizeof(struct census_observation) == 80, "census_fields");
 _Static_assert(sizeof(struct sweep_observation) == 48, "sweep_fields");
-_Static_assert(sizeof(struct observation) == 304, "observation_fields");
+_Static_assert(sizeof(struct observation) == 312, "observation_fields");
 _Static_assert(sizeof(struct decision) == 64, "decision_fields");
 #endif
 

@@ -324,6 +324,43 @@ static void test_going_to_one(void **state)
 	close_scene(&s);
 }
 
+/* The last census finds what a key ID left that came and went between two looks. */
+static void test_it_came_and_went(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	both_name(&s, "2");
+	canaries_are(&s, 0, 0);
+	find(&s, "1", 0, "2", 4);
+	assert_int_equal(s.c.seen.history_ended_at, 0);
+	s.c.census.seen.compacted = true;
+	s.c.census.seen.begun = s.c.seen.settled_ended = 5 * S;
+	s.c.seen.census = s.c.census.seen;
+	observe(&s);
+	assert_true(s.c.seen.history_ended_at > 0);
+	assert_true(s.c.seen.kms_adopted_at > 0);
+	find(&s, "1", 1, "2", 4);
+	s.c.seen.census = s.c.census.seen;
+	observe(&s);
+	assert_int_equal(s.c.seen.history_ended_at, 0);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	/* Nor does any doubt about a plugin leave it. */
+	s.c.history_ended_at = s.c.kms_adopted_at = 5 * S;
+	s.kms[0].healthz = text("sealed");
+	observe(&s);
+	assert_int_equal(s.c.seen.history_ended_at, 0);
+	close_scene(&s);
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", false);
+	find(&s, NULL, 0, "2", 4);
+	s.c.census.seen.compacted = true;
+	s.c.census.seen.begun = s.c.seen.settled_ended = 5 * S;
+	s.c.seen.census = s.c.census.seen;
+	observe(&s);
+	assert_int_equal(s.c.seen.history_ended_at, 0); /* nothing is followed */
+	close_scene(&s);
+}
+
 static void test_what_is_left(void **state)
 {
 	struct scene s;
@@ -349,9 +386,10 @@ static void test_what_is_left(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_the_key_of_all), cmocka_unit_test(test_another_leader),
-		cmocka_unit_test(test_a_canary_shows), cmocka_unit_test(test_going_to_one),
-		cmocka_unit_test(test_what_is_left),   cmocka_unit_test(test_others_read_it),
+		cmocka_unit_test(test_the_key_of_all),   cmocka_unit_test(test_another_leader),
+		cmocka_unit_test(test_a_canary_shows),   cmocka_unit_test(test_going_to_one),
+		cmocka_unit_test(test_what_is_left),     cmocka_unit_test(test_others_read_it),
+		cmocka_unit_test(test_it_came_and_went),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,8 +52,85 @@ static void test_key_ids(void **state)
 	assert_null(shape->rules[0].keys[1].kms_key_id);
 }
 
+/* --- history --- */
+
+static struct census_group group_of(const char *name, const char *key_id, uint64_t values)
+{
+	return (struct census_group){.type = PROVIDER_KMS,
+				     .kms_version = 2,
+				     .name = (char *)(uintptr_t)name,
+				     .key_id = (char *)(uintptr_t)key_id,
+				     .values = values};
+}
+
+static void test_left_behind(void **state)
+{
+	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=kms:v@2,kms:r; pods=a");
+	struct census_group groups[] = {group_of("v", "2", 5), group_of("v", "1", 0), group_of("r", "1", 3),
+					group_of("v", NULL, 1), group_of("v", "1", 1)};
+	struct census_observation census = {.groups = groups, .group_count = 4};
+	(void)state;
+	assert_false(kms_left_behind(shape, &census)); /* none, by no key ID, or of a provider that does not write */
+	census.group_count = 5;
+	assert_true(kms_left_behind(shape, &census));
+	groups[4].foreign = true;
+	assert_false(kms_left_behind(shape, &census));
+	groups[4] = group_of("v", "1", 1);
+	groups[4].type = PROVIDER_AESCBC;
+	assert_false(kms_left_behind(shape, &census));
+}
+
+/* It ends once; a census that finds another key ID then tells of one that came and went. */
+static void test_history(void **state)
+{
+	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=kms:v@2");
+	struct census_group groups[] = {group_of("v", "2", 5), group_of("v", "1", 0)};
+	struct observation seen = {
+		.settled_ended = 100,
+		.census = {.begun = 100, .complete = true, .compacted = true, .groups = groups, .group_count = 2}};
+	uint64_t ended = 0;
+	(void)state;
+	seen.census.compacted = false;
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 0);
+	seen.census.compacted = true;
+	seen.census.begun = 99; /* before it settled */
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 0);
+	seen.census.begun = 100;
+	seen.census.complete = false;
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 0);
+	seen.census.complete = true;
+	seen.settled_ended = 0;
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 0);
+	seen.settled_ended = 100;
+	groups[1].values = 1; /* of which history is not the end */
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 0);
+	groups[1].values = 0;
+	assert_true(kms_take_history(shape, &seen, 200, &ended));
+	assert_int_equal(ended, 200);
+	assert_true(kms_take_history(shape, &seen, 300, &ended));
+	assert_int_equal(ended, 200); /* the last census needs none of its own */
+	seen.settled_ended = 250;
+	seen.census.begun = 260;
+	assert_true(kms_take_history(shape, &seen, 300, &ended));
+	assert_int_equal(ended, 300); /* it settled again */
+	seen.etcd_back_at = 300;
+	assert_true(kms_take_history(shape, &seen, 400, &ended));
+	assert_int_equal(ended, 400);
+	groups[1].values = 1;
+	assert_false(kms_take_history(shape, &seen, 500, &ended));
+	assert_int_equal(ended, 0);
+	assert_true(kms_take_history(shape, &seen, 500, &ended)); /* said once */
+	assert_int_equal(ended, 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_key_ids)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_key_ids), cmocka_unit_test(test_left_behind),
+					   cmocka_unit_test(test_history)};
 	return RUN_ROWS(can, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

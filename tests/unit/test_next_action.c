@@ -99,7 +99,7 @@ static void server_goes_well(struct server_observation *server, int at)
 		.writes_since = NOW - 1000 * S,
 		.reloads_itself = true,
 		.canary_step = at,
-		.canary_at = NOW - 990 * S,
+		.canary_at = NOW - 15 * S,
 		.canary_process = 7,
 	};
 }
@@ -132,6 +132,7 @@ static void goes_well(struct scene *scene, int at)
 		.sweep = {.step = at, .begun = NOW - 980 * S, .finished = NOW - 950 * S},
 		.reads_checked_at = NOW - 20 * S,
 		.kms_adopted_at = NOW - 990 * S,
+		.history_ended_at = NOW - 50 * S,
 		.settle_time = 60 * S,
 	};
 }
@@ -258,6 +259,13 @@ CHANGE(secrets_under_key_1, found(s, "secrets", "kms:v", 2)->key_id = text("1"))
 CHANGE(secrets_under_key_2, found(s, "secrets", "kms:v", 2)->key_id = text("2"))
 CHANGE(the_kms_moved, s->seen.kms_moved = true)
 CHANGE(adopted_10_s_ago, s->seen.kms_adopted_at = s->servers[0].canary_at = NOW - 10 * S)
+CHANGE(history_goes_on, s->seen.history_ended_at = 0)
+CHANGE(history_ended_as_settling_did, s->seen.history_ended_at = NOW - 900 * S)
+CHANGE(history_ended_since_the_census, s->seen.history_ended_at = NOW - 39 * S)
+CHANGE(history_ended_as_the_census_began, s->seen.history_ended_at = NOW - 40 * S)
+CHANGE(canary_before_the_census, s->servers[1].canary_at = NOW - 31 * S)
+CHANGE(no_canary_since_the_census, s->servers[0].canary_at = NOW - 31 * S)
+CHANGE(canary_as_the_census_ended, s->servers[0].canary_at = NOW - 30 * S)
 CHANGE(not_adopted, s->seen.kms_adopted_at = 0)
 CHANGE(elsewhere_under_key_1, found(s, NULL, "kms:v", 1)->key_id = text("1"))
 CHANGE(elsewhere_under_key_2, found(s, NULL, "kms:v", 1)->key_id = text("2"))

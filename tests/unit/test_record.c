@@ -30,6 +30,7 @@ static struct observation full_observation(void)
 		.settled_ended = 3,
 		.etcd_back_at = 4,
 		.reads_checked_at = 5,
+		.history_ended_at = 6,
 		.rescues = 6,
 		.retired = true,
 		.blocked = text("lock lost"),
