@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "client/kms/kms.h"
 
 static bool is_among(const struct kms_look *looks, size_t count, const char *name)
@@ -13,35 +12,43 @@ static bool is_among(const struct kms_look *looks, size_t count, const char *nam
 	return false;
 }
 
-static int ask(struct loop *loop, const struct config_key *key, struct kms_look *ret, struct error **err)
+static void add(const struct config_key *key, struct kms_look **looks, size_t *count)
 {
-	uint64_t timeout =
-		key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout : KMS_LOOK_TIMEOUT;
-	_cleanup_error_ failed = NULL;
-	*ret = (struct kms_look){.name = xstrdup(key->name), .endpoint = xstrdup(key->kms_endpoint)};
-	uint64_t asked = clock_monotonic();
-	int rc = kms_status_fetch(loop, key->kms_endpoint, timeout, &ret->status, &failed);
-	ret->took = clock_monotonic() - asked;
-	if (rc == -ERROR_INTERRUPTED) {
-		*err = steal(failed);
-		return rc;
-	}
-	ret->flaw = rc < 0 ? xstrdup(error_message(failed)) : kms_status_flaw(&ret->status);
-	return 0;
+	if (key->type != PROVIDER_KMS || key->kms_version != 2 || is_among(*looks, *count, key->name))
+		return;
+	*looks = xreallocarray(*looks, *count + 1, sizeof(**looks));
+	(*looks)[(*count)++] = (struct kms_look){
+		.name = xstrdup(key->name),
+		.endpoint = xstrdup(key->kms_endpoint),
+		.timeout = key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout
+										   : KMS_LOOK_TIMEOUT};
+}
+
+static void take(struct kms_look *look, struct kms_status_ask *ask)
+{
+	look->took = ask->took;
+	look->status = ask->status;
+	ask->status = (struct kms_status){0};
+	look->flaw = ask->error ? xstrdup(error_message(ask->error)) : kms_status_flaw(&look->status);
 }
 
 int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **looks, size_t *count,
 	     struct error **err)
 {
-	int rc = 0;
-	for (size_t r = 0; rc == 0 && r < shape->rule_count; r++)
-		for (size_t k = 0; rc == 0 && k < shape->rules[r].key_count; k++) {
-			const struct config_key *key = &shape->rules[r].keys[k];
-			if (key->type != PROVIDER_KMS || key->kms_version != 2 || is_among(*looks, *count, key->name))
-				continue;
-			*looks = xreallocarray(*looks, *count + 1, sizeof(**looks));
-			rc = ask(loop, key, &(*looks)[(*count)++], err);
-		}
+	size_t before = *count;
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			add(&shape->rules[r].keys[k], looks, count);
+	size_t more = *count - before;
+	_cleanup_free_ struct kms_status_ask *asks = xcalloc(more + 1, sizeof(*asks));
+	for (size_t i = 0; i < more; i++)
+		asks[i] = (struct kms_status_ask){.endpoint = (*looks)[before + i].endpoint,
+						  .timeout = (*looks)[before + i].timeout};
+	int rc = kms_status_fetch(loop, asks, more, err);
+	for (size_t i = 0; i < more; i++) {
+		take(&(*looks)[before + i], &asks[i]);
+		kms_status_ask_free(&asks[i]);
+	}
 	return rc;
 }
 

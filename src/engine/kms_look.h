@@ -8,13 +8,14 @@ struct loop;
 
 struct kms_look {
 	char *name, *endpoint;    /* the provider's */
+	uint64_t timeout;         /* ns that it is given */
 	struct kms_status status; /* where it answered */
 	uint64_t took;            /* ns, whether it answered or not */
 	char *flaw; /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
 };
-/* Asks each plugin that the configuration names, one after the other, each for as long as the configuration gives a call,
- * KMS_LOOK_TIMEOUT at most, and adds it to the looks that are there (NULL and 0: none). Names come once; KMS v1 has no
- * Status. Stops early only for a signal: -ERROR_INTERRUPTED, with those that were asked. */
+/* Asks the plugins that the configuration names, all at the same time, each for as long as the configuration gives a call,
+ * KMS_LOOK_TIMEOUT at most, and adds them to the looks that are there (NULL and 0: none). Names come once; KMS v1 has no
+ * Status. Stops early only for a signal: -ERROR_INTERRUPTED, and what they say then counts for nothing. */
 #define KMS_LOOK_TIMEOUT (3 * UINT64_C(1000000000)) /* ns */
 _must_check_ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **looks, size_t *count,
 			  struct error **err);
