@@ -17,11 +17,11 @@ static void add(const struct config_key *key, struct kms_look **looks, size_t *c
 	if (key->type != PROVIDER_KMS || key->kms_version != 2 || is_among(*looks, *count, key->name))
 		return;
 	*looks = xreallocarray(*looks, *count + 1, sizeof(**looks));
-	(*looks)[(*count)++] = (struct kms_look){
-		.name = xstrdup(key->name),
-		.endpoint = xstrdup(key->kms_endpoint),
-		.timeout = key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT ? key->kms_timeout
-										   : KMS_LOOK_TIMEOUT};
+	(*looks)[(*count)++] = (struct kms_look){.name = xstrdup(key->name),
+						 .endpoint = xstrdup(key->kms_endpoint),
+						 .timeout = key->kms_timeout && key->kms_timeout < KMS_LOOK_TIMEOUT
+								    ? key->kms_timeout
+								    : KMS_LOOK_TIMEOUT};
 }
 
 static void take(struct kms_look *look, struct kms_status_ask *ask)

@@ -26,7 +26,8 @@ static int hang(const char *path)
 
 static void test_all_at_once(void **state)
 {
-	_cleanup_(config_shape_freep) struct config_shape *shape = shape_parse("secrets=kms:0,kms:1,kms:2,kms:3,kms1:4");
+	_cleanup_(config_shape_freep) struct config_shape *shape =
+		shape_parse("secrets=kms:0,kms:1,kms:2,kms:3,kms1:4");
 	_cleanup_(loop_freep) struct loop *loop = NULL;
 	_cleanup_error_ err = NULL;
 	struct kms_look *looks = NULL;
