@@ -16,7 +16,8 @@ struct path {
 };
 
 /* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
- * decrypt it on purpose), or gives a key's name to other bytes (same type and name, other fingerprint). */
+ * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint), or would have a KMS v2
+ * provider in two rules at some step. */
 int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err);
 /* The way back from step `reached`, the furthest that any file or server has: the same configurations, so that servers
  * are found on it, in reverse. Before a write key changed it takes the read keys away again, by rule 3 as any key that

@@ -75,7 +75,7 @@ static void count_values(struct controller *c)
 		return;
 	for (size_t g = 0; follows(c) && g < census->group_count; g++) {
 		const struct census_group *group = &census->groups[g];
-		if (group->type == PROVIDER_KMS && group->key_id && group->values > 0)
+		if (group->type == PROVIDER_KMS && group->kms_version == 2 && group->key_id && group->values > 0)
 			remember(c, group->name, group->key_id);
 	}
 	for (size_t i = 0; i < status->key_id_count; i++) {

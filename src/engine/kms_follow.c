@@ -63,7 +63,8 @@ bool kms_left_behind(const struct config_shape *shape, const struct census_obser
 {
 	for (size_t g = 0; g < census->group_count; g++) {
 		const struct census_group *group = &census->groups[g];
-		bool counts = group->values > 0 && !group->foreign && group->type == PROVIDER_KMS && group->key_id;
+		bool counts = group->values > 0 && !group->foreign && group->type == PROVIDER_KMS &&
+			      group->kms_version == 2 && group->key_id;
 		if (counts && kms_writes(shape, group->name) &&
 		    !text_equal(group->key_id, kms_key_id(shape, group->name)))
 			return true;

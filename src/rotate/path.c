@@ -226,6 +226,38 @@ static int check_names(const struct config_shape *from, const struct config_shap
 	return 0;
 }
 
+static const struct config_rule *earlier_rule(const struct config_shape *shape, size_t rule,
+					      const struct config_key *key)
+{
+	for (size_t r = 0; r < rule; r++)
+		if (rule_has(&shape->rules[r], key))
+			return &shape->rules[r];
+	return NULL;
+}
+
+/* kube-apiserver takes a name of KMS v2 in one rule only. What comes under a plugin that others are under already needs a rule
+ * of its own until all servers read it. */
+static int check_kms_names(const struct config_shape *shape, struct error **err)
+{
+	for (size_t r = 1; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			const struct config_key *key = &shape->rules[r].keys[k];
+			const struct config_rule *earlier = earlier_rule(shape, r, key);
+			if (key->type != PROVIDER_KMS || key->kms_version != 2 || !earlier)
+				continue;
+			int rc = error_set(err, ERROR_REFUSED,
+					   "kms/%s would stand in the rules of %s and of %s for a while, which "
+					   "kube-apiserver refuses",
+					   key->name, earlier->resources[0], shape->rules[r].resources[0]);
+			error_set_hint(err,
+				       "in the target give %s a rule of its own, and there the plugin another name: "
+				       "its endpoint may be the same",
+				       shape->rules[r].resources[0]);
+			return rc;
+		}
+	return 0;
+}
+
 int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err)
 {
 	int rc = check_resources(from, to, err);
@@ -240,6 +272,11 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	push_between(path, widen(to, wide),
 		     to); /* reads all that `wide` reads: no key leaves while a write key changes */
 	push(path, config_shape_copy(to));
+	for (size_t step = 0; step < path->count; step++) {
+		rc = check_kms_names(path->steps[step], err);
+		if (rc < 0)
+			return rc;
+	}
 	for (size_t step = 0; step + 1 < path->count; step++)
 		if (!path_step_readable(path, step))
 			return error_set(err, ERROR_REFUSED,

@@ -71,6 +71,8 @@ static const struct {
 	 "the key name aescbc/a stands for two different keys"},
 	{"a resource is lost", "secrets,configmaps=a", "secrets=n", "aescbc/n",
 	 "the target configuration has no rule for configmaps, which the present one has"},
+	{"a KMS in two rules on the way", "secrets=kms:v,-", "secrets,configmaps=kms:v,-", "",
+	 "kms/v would stand in the rules of secrets and of configmaps for a while, which kube-apiserver refuses"},
 	{"plaintext", "secrets=a", "secrets=-,a", "", "the target writes in plaintext what is encrypted now"},
 	{"plaintext out of a wildcard", "*.*=a", "secrets=-,a; *.*=a", "",
 	 "the target writes in plaintext what is encrypted now"},

@@ -324,6 +324,32 @@ static void test_going_to_one(void **state)
 	close_scene(&s);
 }
 
+/* Where nothing is followed a census has no key IDs: each of a provider's is said to have all of its values. */
+static void test_counts_of_providers(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s, "secrets=kms:v", "secrets=a", false);
+	observe(&s);
+	both_name(&s, "2");
+	find(&s, NULL, 3, NULL, 4);
+	assert_int_equal(s.rotation->status.key_id_count, 2);
+	assert_int_equal(s.rotation->status.key_ids[0].objects, 7);
+	assert_int_equal(s.rotation->status.key_ids[1].objects, 7);
+	close_scene(&s);
+	/* What version 1 wrote has none either, and adds none. */
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", true);
+	observe(&s);
+	s.groups[0] = (struct census_group){
+		.type = PROVIDER_KMS, .kms_version = 1, .name = text("v"), .key_id = text(""), .values = 3};
+	s.c.census.seen =
+		(struct census_observation){.complete = true, .revision = 7, .groups = s.groups, .group_count = 1};
+	observe(&s);
+	assert_int_equal(s.rotation->status.key_id_count, 1);
+	assert_int_equal(s.rotation->status.key_ids[0].objects, 0);
+	close_scene(&s);
+}
+
 /* The last census finds what a key ID left that came and went between two looks. */
 static void test_it_came_and_went(void **state)
 {
@@ -389,7 +415,7 @@ int main(void)
 		cmocka_unit_test(test_the_key_of_all),   cmocka_unit_test(test_another_leader),
 		cmocka_unit_test(test_a_canary_shows),   cmocka_unit_test(test_going_to_one),
 		cmocka_unit_test(test_what_is_left),     cmocka_unit_test(test_others_read_it),
-		cmocka_unit_test(test_it_came_and_went),
+		cmocka_unit_test(test_it_came_and_went), cmocka_unit_test(test_counts_of_providers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,6 +78,9 @@ static void test_left_behind(void **state)
 	groups[4] = group_of("v", "1", 1);
 	groups[4].type = PROVIDER_AESCBC;
 	assert_false(kms_left_behind(shape, &census));
+	groups[4] = group_of("v", "", 1);
+	groups[4].kms_version = 1;
+	assert_false(kms_left_behind(shape, &census));
 }
 
 /* It ends once; a census that finds another key ID then tells of one that came and went. */

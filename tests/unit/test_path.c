@@ -37,6 +37,10 @@ static const struct made made_rows[] = {
 	{"decrypting, the key stays", "secrets=k,-", "secrets=-,k", "secrets=k,- -> secrets=-,k"},
 	{"a resource that had no rule", "secrets=a", "secrets=a; configmaps=a",
 	 "secrets=a -> secrets=a; configmaps=-,a -> secrets=a; configmaps=a,- -> secrets=a; configmaps=a"},
+	{"a resource that gets a KMS by another name", "secrets=kms:v,-", "secrets=kms:v,-; configmaps=kms:w,-",
+	 "secrets=kms:v,- -> secrets=kms:v,-; configmaps=-,kms:w -> secrets=kms:v,-; configmaps=kms:w,-"},
+	{"a KMS of version 1 may be in two rules", "secrets=kms1:v,-", "secrets,configmaps=kms1:v,-",
+	 "secrets=kms1:v,- -> secrets=kms1:v,-; configmaps=-,kms1:v -> secrets,configmaps=kms1:v,-"},
 	{"no rule at all before", "", "secrets,configmaps=k,-", " -> secrets,configmaps=-,k -> secrets,configmaps=k,-"},
 	{"a resource that joins a rule", "secrets=a", "secrets,configmaps=a,-",
 	 "secrets=a -> secrets=a,-; configmaps=-,a -> secrets,configmaps=a,-"},
@@ -101,6 +105,10 @@ struct refused {
 #define TWO_KEYS(key)                                         \
 	"the key name " key " stands for two different keys", \
 		"a stored value names its key by name alone: give the new key a new name"
+#define TWO_RULES                                                                                          \
+	"kms/v would stand in the rules of secrets and of configmaps for a while, which kube-apiserver refuses", \
+		"in the target give configmaps a rule of its own, and there the plugin another name: its "         \
+		"endpoint may be the same"
 static const struct refused refused_rows[] = {
 	{"a resource is missing", "secrets=a; configmaps=c", "secrets=b", NO_RULE("configmaps")},
 	{"one of a rule is missing", "secrets,configmaps=a", "secrets=b", NO_RULE("configmaps")},
@@ -112,6 +120,9 @@ static const struct refused refused_rows[] = {
 	 TWO_KEYS("aescbc/a")},
 	{"a name twice in the target", "secrets=a", "secrets=b; configmaps=b!", TWO_KEYS("aescbc/b")},
 	{"a KMS name for another plugin", "secrets=kms:v", "secrets=kms:v!", TWO_KEYS("kms/v")},
+	{"a resource that joins a KMS", "secrets=kms:v,-", "secrets,configmaps=kms:v,-", TWO_RULES},
+	{"two of which one was encrypted", "secrets=a,-", "secrets,configmaps=kms:v,-", TWO_RULES},
+	{"a KMS that goes from one to the other", "secrets=kms:v; configmaps=a", "secrets=b; configmaps=kms:v", TWO_RULES},
 };
 
 static void is_refused(void **state)
