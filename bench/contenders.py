@@ -106,12 +106,23 @@ class Bench:
         return measure.run([self.product, "census", "--kubeconfig", self.conf, "-o", "json",
                             *self.cluster.etcd.flags(), *more], stderr=subprocess.DEVNULL)
 
+    def opened(self, total):
+        """A census that opens every value."""
+        cost = self.census("--encryption-config", self.cluster.servers[0].config, "--open")
+        told = json.loads(cost.out)
+        if told["opened"] < total or told["notOpened"] or told["doesNotOpen"]:
+            raise RuntimeError(f"not all opened: {told}")
+        return cost
+
     def bare_read(self, prefix="/registry/"):
-        etcd = self.cluster.etcd
-        cost = measure.run([self.bare_binary, "read", "--url", etcd.endpoints[0], "--ca", etcd.ca,
-                            "--cert", etcd.client.cert, "--key", etcd.client.key, "--prefix", prefix])
+        cost = measure.run([self.bare_binary, "read", *tls_of(self.cluster.etcd), "--prefix", prefix])
         told = json.loads(cost.out)
         return measure.Cost(told["seconds"], told["cpu"], cost.peak)
+
+
+def tls_of(etcd):
+    """The bare loops' flags that name this etcd."""
+    return ["--url", etcd.endpoints[0], "--ca", etcd.ca, "--cert", etcd.client.cert, "--key", etcd.client.key]
 
 
 def text_of(keys):

@@ -3,6 +3,8 @@
 //	bare seed  creates secrets
 //	bare put   reads all objects first, then PUTs each one's own bytes back
 //	bare read  reads etcd in pages, as a bare client does
+//	bare fill  puts values into etcd, behind the API server's back
+//	bare snapshot  saves etcd into a file, as etcdctl does
 //	bare neighbour  reads and writes one object, and says how long each took
 //
 // Each prints one JSON line with what it took.
@@ -112,7 +114,7 @@ func check(err error) {
 
 func main() {
 	if len(os.Args) < 2 {
-		log.Fatal("usage: bare seed|put|read|neighbour FLAGS")
+		log.Fatal("usage: bare seed|put|read|fill|snapshot|neighbour FLAGS")
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	url := flags.String("url", "", "of the API server or of etcd")
@@ -120,9 +122,11 @@ func main() {
 	cert := flags.String("cert", "", "PEM file")
 	key := flags.String("key", "", "PEM file")
 	concurrency := flags.Int("concurrency", 16, "requests at once")
-	count := flags.Int("count", 0, "seed: how many; put: so many at most")
+	count := flags.Int("count", 0, "seed, fill: how many; put: so many at most")
 	first := flags.Int("first", 0, "seed: number of the first one")
-	size := flags.Int("size", 500, "seed: bytes of each")
+	size := flags.Int("size", 500, "seed: bytes of each; fill: at most")
+	paths := flags.Int("paths", 1, "fill: so many keys, one after the other, over and over")
+	file := flags.String("file", "", "snapshot: this one")
 	namespaces := flags.Int("namespaces", 20, "seed: spread over so many")
 	prefix := flags.String("prefix", "bench", "seed: of namespaces and names; read: of keys")
 	namespace := flags.String("namespace", "", "put: this one alone; neighbour: where")
@@ -137,7 +141,11 @@ func main() {
 	case "put":
 		put(api, *namespace, *count, *concurrency)
 	case "read":
-		read(*url, tlsConfig(*ca, *cert, *key), *prefix, *limit)
+		read(newEtcd(*url, tlsConfig(*ca, *cert, *key)), *prefix, *limit)
+	case "fill":
+		fill(newEtcd(*url, tlsConfig(*ca, *cert, *key)), *count, *paths, *size, *concurrency)
+	case "snapshot":
+		snapshot(newEtcd(*url, tlsConfig(*ca, *cert, *key)), *file)
 	case "neighbour":
 		neighbour(api, *namespace, *rate, *seconds)
 	default:

@@ -9,12 +9,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// read goes through all keys under a prefix at one revision, a page after the other.
-func read(url string, security *tls.Config, prefix string, limit int64) {
+func newEtcd(url string, security *tls.Config) *clientv3.Client {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{url}, TLS: security, DialTimeout: 5 * time.Second, MaxCallRecvMsgSize: math.MaxInt32})
 	check(err)
-	defer client.Close()
+	return client
+}
+
+// read goes through all keys under a prefix at one revision, a page after the other.
+func read(client *clientv3.Client, prefix string, limit int64) {
 	start, used, count := time.Now(), cpu(), 0
 	key, end, revision := prefix, clientv3.GetPrefixRangeEnd(prefix), int64(0)
 	for {
