@@ -71,6 +71,7 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 	ret->request_timeout_milliseconds = cluster->request_timeout / MS;
 	ret->compaction_interval_milliseconds = cluster->compaction_interval / MS;
 	ret->quiet_milliseconds = age(seen->quiet_since, now);
+	ret->etcd_age_milliseconds = seen->etcd_looked_at ? age(seen->etcd_looked_at, now) + 1 : 0;
 	ret->members_behind_balancer = seen->members_behind_balancer;
 	ret->members = xcalloc(seen->member_count + 1, sizeof(*ret->members));
 	for (size_t i = 0; i < seen->member_count; i++)

@@ -194,6 +194,8 @@ static int decide_and_act(struct controller *c, struct error **err)
 	write_record(c, &d, now);
 	c->hold = controller_hold(c->rotation, &c->seen, &d, clock_wall());
 	bool held = c->hold != HOLD_NOT;
+	if (d.action == ACTION_WAIT && d.due < now + POLL_INTERVAL) /* else it is not known, or long until then */
+		c->due = d.due;
 	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
 	int rc = d.action == ACTION_REENCRYPT && !held ? controller_tell(c, &d, err) : 0;
 	if (rc == 0)
@@ -306,6 +308,7 @@ static int lead(struct controller *c, struct error **err)
 		if (lost_to)
 			return error_set(err, ERROR_REFUSED, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " was lost%s%s",
 					 *lost_to ? " to " : "", lost_to);
+		c->due = UINT64_MAX;
 		int rc = turn(c, &failed);
 		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, error_message(failed));
 		if (controller_servers_moved(c)) {
@@ -321,8 +324,8 @@ static int lead(struct controller *c, struct error **err)
 		const char *news = rc == 0 ? wake_news(c->wake) : NULL;
 		if (news)
 			controller_note(c, "%s: what changes is looked for every few seconds instead", news);
-		rc = wake_wait(c->wake, begun + TURN_SPACING, begun + (c->rotation ? TURN_INTERVAL : IDLE_INTERVAL),
-			       err);
+		uint64_t due = begun + (c->rotation ? TURN_INTERVAL : IDLE_INTERVAL);
+		rc = wake_wait(c->wake, begun + TURN_SPACING, c->due < due ? c->due : due, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -387,10 +387,18 @@ static int found_step(const struct controller *c, const struct key_server_status
 	return step;
 }
 
+/* When the first of the canaries was. */
+static uint64_t first_written(const struct controller *c)
+{
+	uint64_t first = UINT64_MAX;
+	for (size_t i = 0; i < c->server_count; i++)
+		first = c->servers[i].written_at < first ? c->servers[i].written_at : first;
+	return first;
+}
+
 static void take_canaries(struct controller *c, const struct decision *d, const struct key_server_status *status)
 {
 	bool settled = true;
-	uint64_t first = UINT64_MAX;
 	const char *other = NULL; /* whose canary is under a key that it should not be under */
 	_cleanup_free_ char *unread = NULL;
 	for (size_t i = 0; i < c->server_count; i++) {
@@ -406,13 +414,10 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		server->canary_at = server->written_at;
 		server->canary_process = server->written_process;
 		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
-		first = server->written_at < first ? server->written_at : first;
 	}
 	if (d->phase == PHASE_SETTLE && settled) {
-		/* No longer than all agents have seen it: what they report is older than the canaries. */
-		uint64_t seen_until = c->seen.etcd_looked_at < first ? c->seen.etcd_looked_at : first;
 		c->settled_began = c->seen.quiet_since;
-		c->settled_ended = c->seen.quiet_since ? seen_until : 0;
+		c->settled_ended = c->seen.quiet_since ? first_written(c) : 0;
 		free(c->settled_members);
 		c->settled_members = controller_members(c);
 		controller_keep_settled_canaries(c);
@@ -476,9 +481,6 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 
 static int canary(struct controller *c, const struct decision *d, struct error **err)
 {
-	/* Silence is over when the agents have seen it to its end, a little later. */
-	if (d->phase == PHASE_SETTLE && c->seen.etcd_looked_at < c->seen.quiet_since + c->seen.settle_time)
-		return 0;
 	if (c->canary.sequence == 0 || c->canary.epoch != c->fence.epoch)
 		return put_canaries(c, d, err);
 	bool all = true;
@@ -494,11 +496,13 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 			return 0;
 		}
 	}
-	if (!all)
+	/* What the agents saw of silence is a little older than the canaries: they settle what is seen up to them. */
+	if (!all || (d->phase == PHASE_SETTLE && c->seen.etcd_looked_at < first_written(c)))
 		return 0;
 	if (all_found_the_same(c))
 		take_canaries(c, d, controller_status(c, 0));
 	controller_forget_canaries(c);
+	c->due = 0;
 	return 0;
 }
 
@@ -721,6 +725,7 @@ static int read_sample(struct controller *c, const struct decision *d, struct er
 	if (rc < 0)
 		return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 	c->reads_checked_at = began;
+	c->due = 0;
 	_cleanup_free_ char *line =
 		xasprintf("%llu objects in %llu namespaces read back past every cache",
 			  (unsigned long long)result.objects, (unsigned long long)result.namespaces);
@@ -762,6 +767,7 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	tell_remains(c);
 	c->kms_retired_at = c->kms_adopted_at;
 	c->rotation->status.retired = true;
+	c->due = 0;
 	return controller_apply(c, err);
 }
 

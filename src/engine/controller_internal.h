@@ -130,6 +130,8 @@ struct controller {
 	bool refused;           /* what is asked cannot be carried out: the trouble says why */
 	uint64_t keys_asked_at; /* when new keys were last ordered */
 	uint64_t told_at;
+	uint64_t
+		due; /* the next turn, where this one knows: 0: at once, for no event tells of what it did; else UINT64_MAX */
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
 	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */

@@ -10,7 +10,6 @@
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
 #define ENDPOINTS_INTERVAL (10 * NS_PER_S)
-#define MEMBER_LOOK (5 * NS_PER_S) /* an agent whose etcd was not silent has asked each member within this */
 
 static bool has_all(const struct strings *these, const struct strings *those)
 {
@@ -393,10 +392,11 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		}
 		uint64_t began = server->beat_read_at - quiet;
 		since = began > since ? began : since;
-		looked = server->looked_at < looked ? server->looked_at : looked;
+		uint64_t until = fleet_seen_until(server);
+		looked = until < looked ? until : looked;
 	}
 	c->seen.quiet_since = all ? since : 0;
-	c->seen.etcd_looked_at = all && looked > MEMBER_LOOK ? looked - MEMBER_LOOK : 0;
+	c->seen.etcd_looked_at = all ? looked : 0;
 	/* A member that joined since then was never watched. */
 	_cleanup_free_ char *members = controller_members(c);
 	if (c->seen.members_known == FACT_KNOWN && !text_equal(members, c->settled_members))

@@ -7,6 +7,7 @@
 #include "client/kube/custom.h"
 
 #define MS UINT64_C(1000000)
+#define MEMBER_LOOK UINT64_C(5000000000) /* ns: an agent whose etcd was not silent has asked each member within this */
 
 static void server_free(struct fleet_server *server)
 {
@@ -56,12 +57,15 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 	const struct key_server_status *status = &now->last->status;
 	if (last && same_report(&last->last->status, status)) {
 		now->looked_at = last->looked_at;
+		now->etcd_asked_at = last->etcd_asked_at;
 		now->beat_read_at = last->beat_read_at;
 		now->loaded_since = last->loaded_since;
 		return;
 	}
 	now->beat_read_at = answered_at;
 	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
+	now->etcd_asked_at =
+		last && status->etcd_age_milliseconds ? before(list_before, status->etcd_age_milliseconds) : 0;
 	bool goes_on = last && last->loaded_since != 0 && says_the_same(&last->last->status, status);
 	now->loaded_since = goes_on ? last->loaded_since : status->loaded_is_file ? answered_at : 0;
 }
@@ -144,6 +148,13 @@ static void take_loaded(const struct fleet_server *server, struct server_observa
 bool fleet_is_fresh(const struct fleet_server *server, uint64_t now)
 {
 	return server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
+}
+
+uint64_t fleet_seen_until(const struct fleet_server *server)
+{
+	if (server->etcd_asked_at == 0) /* an agent of another version does not tell */
+		return server->looked_at > MEMBER_LOOK ? server->looked_at - MEMBER_LOOK : 0;
+	return server->etcd_asked_at < server->looked_at ? server->etcd_asked_at : server->looked_at;
 }
 
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,

@@ -10,8 +10,9 @@
 
 struct fleet_server {
 	struct key_server *last;
-	uint64_t looked_at;    /* monotonic ns; its look is not older than this. 0: not known yet */
-	uint64_t beat_read_at; /* when the list that first had this report was answered */
+	uint64_t looked_at;     /* monotonic ns; its look is not older than this. 0: not known yet */
+	uint64_t etcd_asked_at; /* each etcd member has answered its agent since. 0: not known */
+	uint64_t beat_read_at;  /* when the list that first had this report was answered */
 	uint64_t
 		loaded_since; /* since when all reports say the same of file, loaded hash and process; 0: they do not */
 };
@@ -28,6 +29,8 @@ struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /*
 
 /* Whether its look is younger than FLEET_SILENCE. `server` may be NULL. */
 bool fleet_is_fresh(const struct fleet_server *server, uint64_t now);
+/* Until when it is known that neither its server nor an etcd member was silent, where it says that none is. */
+uint64_t fleet_seen_until(const struct fleet_server *server);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a
  * report that counts them on another's, or the other way, neither file nor what is loaded is known. NULL: no path is known,
  * and nobody goes by steps. `server` NULL: no agent has ever reported. Strings are new. */

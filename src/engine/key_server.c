@@ -136,6 +136,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_TEXT(STATUS, heartbeat, "heartbeat", 64),
 	OBJECT_NUMBER(STATUS, observed_age_milliseconds, "observedAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, quiet_milliseconds, "quietMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, etcd_age_milliseconds, "etcdAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, reloads, "reloads", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, compaction_interval_milliseconds, "compactionIntervalMilliseconds", OBJECT_NUMBER_MAX,

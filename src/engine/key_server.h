@@ -93,7 +93,8 @@ struct key_server_status {
 	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
-	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
+	uint64_t etcd_age_milliseconds; /* of the oldest last answer of an etcd member; 0: not told */
+	uint64_t reloads;               /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;
 	uint64_t compaction_interval_milliseconds; /* 0: its server does not compact etcd */
 	char *trust_key;                           /* fingerprint */

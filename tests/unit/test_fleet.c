@@ -88,6 +88,33 @@ static void test_looked_at(void **state)
 	fleet_free(&fleet);
 }
 
+#define SECOND UINT64_C(1000000000)
+
+/* Silence is told no further than both the server and etcd were looked at. */
+static void test_seen_until(void **state)
+{
+	static const struct {
+		const char *ages;
+		uint64_t before;
+	} reports[] = {
+		{"2,\"observedAgeMilliseconds\":1000", 6 * SECOND}, /* of an agent that does not tell */
+		{"3,\"observedAgeMilliseconds\":1000,\"etcdAgeMilliseconds\":3000", 3 * SECOND},
+		{"4,\"observedAgeMilliseconds\":3000,\"etcdAgeMilliseconds\":1000", 3 * SECOND},
+	};
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, "1,\"observedAgeMilliseconds\":1,\"etcdAgeMilliseconds\":1");
+	assert_int_equal(fleet_seen_until(&fleet.servers[0]), 0);
+	for (size_t i = 0; i < ELEMENTS(reports); i++) {
+		uint64_t asked = fleet.read_at;
+		read_list(&fleet, reports[i].ages);
+		assert_int_equal(fleet_seen_until(&fleet.servers[0]), asked - reports[i].before);
+		read_list(&fleet, reports[i].ages);
+		assert_int_equal(fleet_seen_until(&fleet.servers[0]), asked - reports[i].before);
+	}
+	fleet_free(&fleet);
+}
+
 /* Where the rotation goes back, steps that are counted forward are no steps of it. */
 static void test_the_other_way(void **state)
 {
@@ -162,6 +189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
+		cmocka_unit_test(test_seen_until),
 		cmocka_unit_test(test_the_other_way),
 		cmocka_unit_test(test_steps_beyond_the_path),
 		cmocka_unit_test(test_steps_of_another_rotation),
