@@ -15,8 +15,8 @@ static struct {
 		uint64_t age; /* s since its renewal; it is not renewed while we look */
 	} leases[2];
 	size_t lease_count;
-	const char *answers;        /* the name of the one that answers */
-	unsigned refuses;           /* so many times */
+	const char *answers; /* the name of the one that answers */
+	unsigned refuses;    /* so many times */
 	unsigned leases_asked, metrics_asked;
 	char body[4096];
 } behind;

@@ -105,9 +105,9 @@ struct refused {
 #define TWO_KEYS(key)                                         \
 	"the key name " key " stands for two different keys", \
 		"a stored value names its key by name alone: give the new key a new name"
-#define TWO_RULES                                                                                          \
+#define TWO_RULES                                                                                                \
 	"kms/v would stand in the rules of secrets and of configmaps for a while, which kube-apiserver refuses", \
-		"in the target give configmaps a rule of its own, and there the plugin another name: its "         \
+		"in the target give configmaps a rule of its own, and there the plugin another name: its "       \
 		"endpoint may be the same"
 static const struct refused refused_rows[] = {
 	{"a resource is missing", "secrets=a; configmaps=c", "secrets=b", NO_RULE("configmaps")},
@@ -122,7 +122,8 @@ static const struct refused refused_rows[] = {
 	{"a KMS name for another plugin", "secrets=kms:v", "secrets=kms:v!", TWO_KEYS("kms/v")},
 	{"a resource that joins a KMS", "secrets=kms:v,-", "secrets,configmaps=kms:v,-", TWO_RULES},
 	{"two of which one was encrypted", "secrets=a,-", "secrets,configmaps=kms:v,-", TWO_RULES},
-	{"a KMS that goes from one to the other", "secrets=kms:v; configmaps=a", "secrets=b; configmaps=kms:v", TWO_RULES},
+	{"a KMS that goes from one to the other", "secrets=kms:v; configmaps=a", "secrets=b; configmaps=kms:v",
+	 TWO_RULES},
 };
 
 static void is_refused(void **state)
