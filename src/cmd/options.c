@@ -153,7 +153,8 @@ static const struct option table[] = {
 	{"--expect-key-id", NULL, KIND_ONE, FIELD(expect_key_id), OPTIONS_CHECK, "ARN",
 	 "the KMS key ID that everything shall be encrypted with; its hash is compared with the API servers' metrics"},
 	{"--max-key-age", NULL, KIND_DAYS, FIELD(max_key_age), OPTIONS_CHECK, "DAYS",
-	 "how old a write key may be (90d): known of keys that kube-rekey named, else a finding"},
+	 "how old a write key may be (90d): by kube-rekey's names, or by the first census that saw it; unknown is a "
+	 "finding"},
 	{"--contexts", NULL, KIND_ONE, FIELD(contexts), OPTIONS_CHECK, "PATTERN",
 	 "a row for each context of the kubeconfig that matches ('prod-*'), by the API alone; -o table, json or csv"},
 	{"--listen", NULL, KIND_TEXT, FIELD(listen), OPTIONS_SERVE, "ADDR:PORT",

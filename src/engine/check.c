@@ -281,6 +281,7 @@ void check_facts_free(struct check_facts *facts)
 	free(facts->scrapes);
 	free(facts->scrapes_why);
 	fleet_free(&facts->fleet);
+	key_seen_free(&facts->keys_seen);
 	strings_free(&facts->silent_agents);
 	free_of_configuration(facts);
 	free_of_values(facts);

@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "engine/census.h"
 #include "engine/fleet.h"
+#include "engine/key_seen.h"
 #include "engine/node.h"
 #include "engine/server_set.h"
 #include "engine/trust_key_search.h"
@@ -66,6 +67,7 @@ struct check_facts {
 	size_t scrape_count;
 	char *scrapes_why;            /* whom to ask is not known */
 	struct fleet fleet;           /* what agents have just reported; empty where there are none */
+	struct key_seen keys_seen;    /* by censuses that KeyRotations keep; empty where there are none */
 	struct strings silent_agents; /* with a sentence: what they reported once is not looked at */
 	/* this node; each `why` is NULL where the fact is known */
 	const struct node_facts *node; /* lent; NULL */

@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "client/kube/custom.h"
 #include "engine/check_gather_internal.h"
 #include "format/kms_status.h"
 
 #define TRANSFORMATIONS "apiserver_storage_transformation_operations_total"
 #define SEEN "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds"
 #define CALLS "apiserver_envelope_encryption_kms_operations_latency_seconds"
+#define ROTATIONS_MAX 1000
 #define AGENT_SILENCE (60 * NS_PER_S) /* one reports every 3 s */
 
 /* --- samples --- */
@@ -225,6 +227,31 @@ static int read_fleet(const struct check_sources *in, struct check_facts *f, str
 	return 0;
 }
 
+static int take_rotation(void *arg, const cJSON *item, struct error **err)
+{
+	struct check_facts *f = arg;
+	struct key_rotation *rotation = NULL;
+	int rc = key_rotation_parse(item, &rotation, err);
+	if (rc < 0)
+		return rc;
+	key_seen_add(&f->keys_seen, rotation);
+	key_rotation_free(rotation);
+	return 0;
+}
+
+/* What cannot be read is as if no census had seen any key. */
+static int read_rotations(const struct check_sources *in, struct check_facts *f, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	if (!kube_resources_find(&in->cluster->resources, "keyrotations." KEY_GROUP))
+		return 0;
+	int rc = kube_custom_list(&in->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, take_rotation, f, NULL,
+				  &failed);
+	if (rc == -ERROR_INTERRUPTED)
+		*err = steal(failed);
+	return rc == -ERROR_INTERRUPTED ? rc : 0;
+}
+
 int check_gather_servers(const struct check_sources *in, struct check_facts *ret, struct error **err)
 {
 	struct kube *kube = &in->cluster->kube;
@@ -244,5 +271,7 @@ int check_gather_servers(const struct check_sources *in, struct check_facts *ret
 		ret->scrapes[i].url = xstrdup(urls.items[i]);
 	for (size_t i = 0; rc == 0 && i < ret->scrape_count; i++)
 		rc = ask_at(in, ret, &ret->scrapes[i], err);
-	return rc == 0 ? read_fleet(in, ret, err) : rc;
+	if (rc == 0)
+		rc = read_fleet(in, ret, err);
+	return rc == 0 ? read_rotations(in, ret, err) : rc;
 }

@@ -72,6 +72,29 @@ CHECK_JUDGE(expect_key_id)
 		good);
 }
 
+/* Of a key that is not named as ours are. A KMS provider's name says nothing of the key behind it. */
+static void judge_age_by_censuses(const struct check_facts *f, const struct config_key *key, uint64_t max,
+				  struct strings *bad)
+{
+	uint64_t first = 0;
+	bool began = false;
+	_cleanup_free_ char *label = config_key_label(key);
+	if (key->type == PROVIDER_KMS || !key_seen_since(&f->keys_seen, label, &first, &began)) {
+		check_add(bad,
+			  "%s: its age is unknown, kube-rekey did not name it, and no census of a KeyRotation saw it",
+			  label);
+		return;
+	}
+	uint64_t age = f->wall_now > first ? f->wall_now - first : 0;
+	_cleanup_free_ char *old = text_human_duration(age), *most = text_human_duration(max);
+	if (age > max)
+		check_add(bad, "%s is %s old at least, by the first census that saw it, and %s is asked for", label,
+			  old, most);
+	else if (!began)
+		check_add(bad, "%s: its age is unknown, %s at least: the first census of all saw it already", label,
+			  old);
+}
+
 CHECK_JUDGE(max_key_age)
 {
 	struct strings bad = {0};
@@ -85,11 +108,11 @@ CHECK_JUDGE(max_key_age)
 		uint64_t made = 0;
 		if (key->type == PROVIDER_IDENTITY)
 			continue;
-		_cleanup_free_ char *label = config_key_label(key);
 		if (!key_name_time(key->name, &made)) {
-			check_add(&bad, "%s: its age is unknown, kube-rekey did not name it", label);
+			judge_age_by_censuses(f, key, policy->max_key_age, &bad);
 			continue;
 		}
+		_cleanup_free_ char *label = config_key_label(key);
 		uint64_t age = f->wall_now > made ? f->wall_now - made : 0;
 		_cleanup_free_ char *old = text_human_duration(age);
 		if (age > policy->max_key_age)

@@ -20,6 +20,7 @@ from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 FAILED, WARNING = "failed", "warning"
 NODES = "nodes"
+KEY_ROTATIONS = "kube-rekey.dev/v1alpha1/keyrotations"
 KEY_SERVERS = "kube-rekey.dev/v1alpha1/keyservers"
 KEY = new_key()
 NAMED = "rekey-20261101T0900Z-3f9a1c"  # as kube-rekey names keys: its age is known
@@ -571,6 +572,28 @@ class Agents(CheckCase):
                      "kms-key-id", "require-provider"):
             self.assertEqual(checks[name]["status"], "passed", checks[name])
         self.assertEqual(checks["cis-1.2.27"]["status"], "not-looked-at")
+
+    def test_the_age_of_a_key_by_censuses_of_rotations(self):
+        """Of one that somebody else named: an earlier census did not see it, a later one did."""
+        key = {"provider": "secretbox", "name": "key1", "fingerprint": "0123456789ab"}
+        self.report("cp-1", keys=[key], configuration={"rules": [{"resources": ["secrets"], "keys": [key]}]})
+        asked = ("--max-key-age", "90d")
+        self.expect({"max-key-age": FAILED}, *asked, base=self.api_alone(), says="no census of a KeyRotation saw it")
+        self.api.create(KEY_ROTATIONS, None, {"apiVersion": "kube-rekey.dev/v1alpha1", "kind": "KeyRotation",
+                                              "metadata": {"name": "seen"}, "spec": {"provider": "same"}})
+        self.addCleanup(self.api.delete, KEY_ROTATIONS, None, "seen")
+        group = {"resource": "secrets", "provider": "secretbox", "class": "known", "values": 3}
+
+        def kept(before, days):
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
+            self.api.call("PATCH", f"/apis/{KEY_ROTATIONS}/seen/status", json.dumps({"status": {
+                "before": {"at": "2020-01-01T00:00:00Z", "revision": 1, "groups": [{**group, "name": before}]},
+                "after": {"at": at, "revision": 9, "groups": [{**group, "name": "key1"}]}}}).encode(),
+                {"Content-Type": "application/merge-patch+json"})
+        kept("key0", 30)
+        self.assertEqual(self.check(*asked, base=self.api_alone())["max-key-age"]["status"], "passed")
+        kept("key0", 100)
+        self.expect({"max-key-age": FAILED}, *asked, base=self.api_alone(), says="old at least, by the first census that saw it")
 
     def test_one_is_silent(self):
         """What it said once is not believed."""

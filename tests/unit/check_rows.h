@@ -329,6 +329,26 @@ static void named_otherwise(struct given *g)
 	add_values(&g->facts, &secrets, PROVIDER_SECRETBOX, "key1", "", 1);
 }
 
+/* A census so long before now, with its values under that key. */
+static void census_of(struct given *g, uint64_t ago, char *key, size_t count)
+{
+	char at[28];
+	struct key_rotation rotation = {0};
+	struct key_rotation_value values[KEY_ROTATION_VALUES_MAX] = {
+		{.provider = (char *)(text_equal(key, "vault") ? "kms" : "secretbox"), .name = key, .class = (char *)"known", .values = 3},
+		{.provider = (char *)"secretbox", .name = (char *)"key1", .class = (char *)"known", .values = 0},
+		{.provider = (char *)"secretbox", .name = (char *)"key1", .class = (char *)"foreign", .values = 3},
+	};
+	clock_format(NOW - ago, 0, at);
+	rotation.status.after = (struct key_rotation_values){.at = at, .items = values, .count = count};
+	key_seen_add(&g->facts.keys_seen, &rotation);
+}
+static void seen_later(struct given *g) { named_otherwise(g); census_of(g, 30 * DAY, (char *)"key0", 3); census_of(g, 3 * DAY, (char *)"key1", 3); census_of(g, 10 * DAY, (char *)"key1", 3); }
+static void seen_at_first(struct given *g) { named_otherwise(g); census_of(g, 10 * DAY, (char *)"key1", 3); census_of(g, 3 * DAY, (char *)"key0", 3); }
+static void seen_never(struct given *g) { named_otherwise(g); census_of(g, 10 * DAY, (char *)"key0", 3); }
+static void seen_after_a_part(struct given *g) { named_otherwise(g); census_of(g, 30 * DAY, (char *)"key0", KEY_ROTATION_VALUES_MAX); census_of(g, 10 * DAY, (char *)"key1", 3); }
+static void seen_kms(struct given *g) { kms(g); census_of(g, 30 * DAY, (char *)"key0", 3); census_of(g, 3 * DAY, (char *)"vault", 3); }
+
 static const struct strings want_configmaps = {(char *[]){(char *)"configmaps"}, 1},
 			    want_secrets = {(char *[]){(char *)"secrets"}, 1};
 
@@ -456,6 +476,13 @@ static const struct row rows[] = {
 	{"a key that is not seen", nothing, "expect-key-id", CHECK_FAILED, "not known", 0, {.key_id = "id-2"}},
 	{"a young key", nothing, "max-key-age", CHECK_PASSED, NULL, 0, {.max_key_age = 90 * DAY}},
 	{"an old key", nothing, "max-key-age", CHECK_FAILED, "21 d 19 h old, and 20 d is asked for", 0, {.max_key_age = 20 * DAY}},
+	{"a key that a later census saw", seen_later, "max-key-age", CHECK_PASSED, NULL, 0, {.max_key_age = 11 * DAY}},
+	{"an old key by a later census", seen_later, "max-key-age", CHECK_FAILED, "10 d old at least, by the first census that saw it", 0, {.max_key_age = 9 * DAY}},
+	{"a key that the first census saw", seen_at_first, "max-key-age", CHECK_FAILED, "unknown, 10 d at least", 0, {.max_key_age = 11 * DAY}},
+	{"an old key by the first census", seen_at_first, "max-key-age", CHECK_FAILED, "10 d old at least", 0, {.max_key_age = 9 * DAY}},
+	{"a key that no census saw", seen_never, "max-key-age", CHECK_FAILED, "no census of a KeyRotation saw it", 0, {.max_key_age = 90 * DAY}},
+	{"a key after a part of a census", seen_after_a_part, "max-key-age", CHECK_FAILED, "unknown, 10 d at least", 0, {.max_key_age = 90 * DAY}},
+	{"a KMS key", seen_kms, "max-key-age", CHECK_FAILED, "kms/vault: its age is unknown", 0, {.max_key_age = 90 * DAY}},
 	{"a key of unknown age", named_otherwise, "max-key-age", CHECK_FAILED, "its age is unknown", 0, {.max_key_age = 90 * DAY}},
 };
 /* clang-format on */
