@@ -6,6 +6,7 @@ UPDATE=1 writes the document anew.
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import unittest
 
@@ -56,6 +57,24 @@ class Reference(unittest.TestCase):
         """README.md's commands are commands, and all of them but version."""
         named = set(re.findall(r"`kube-rekey ([a-z]+)", (ROOT / "README.md").read_text()))
         self.assertEqual(named | {"version"}, set(commands()))
+
+    def test_the_commands_in_the_documents_are_the_programs(self):
+        """Each line of ours in a block: the program takes its words. "..." stands for more of them."""
+        found = 0
+        for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+            if document == REFERENCE:
+                continue
+            for block in re.findall(r"^```\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+                lines = re.sub(r"\\\n\s*", "", block).splitlines()
+                for line in (re.sub(r"^\$ ", "", each) for each in lines):
+                    command = re.match(r"(?:kube-rekey|kubectl rekey) ([^#>]*)", line)
+                    if not command:
+                        continue
+                    words = [word for word in shlex.split(command[1]) if word != "..."]
+                    done = subprocess.run([binary(), *words, "--help"], capture_output=True, text=True, check=False)
+                    self.assertEqual(done.returncode, 0, f"{document.name}: {line}: {done.stderr}")
+                    found += 1
+        self.assertGreater(found, 40)
 
     def test_links_lead_somewhere(self):
         """Relative links of README and docs point at files that are there."""
