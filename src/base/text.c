@@ -193,3 +193,8 @@ char *text_printable(const char *text, size_t len, size_t max)
 	printable[kept] = '\0';
 	return printable;
 }
+
+char *text_printable_or(const char *text, size_t max, const char *otherwise)
+{
+	return text ? text_printable(text, strlen(text), max) : xstrdup(otherwise);
+}

@@ -44,3 +44,4 @@ char *text_human_duration(uint64_t ns);
 /* Replaces control characters (and what else utf8_is_steering names, and invalid UTF-8) by '?' so that words of a
  * server cannot steer a terminal. New string, at most max bytes and then "...". */
 char *text_printable(const char *text, size_t len, size_t max);
+char *text_printable_or(const char *text, size_t max, const char *otherwise); /* a copy of `otherwise` for NULL */

@@ -101,11 +101,6 @@ static char *share_text(const struct check_row *row, uint64_t part)
 	return xasprintf("%u.%u%%", (unsigned)(part * 100 / row->values), (unsigned)(part * 1000 / row->values % 10));
 }
 
-static char *printable(const char *text)
-{
-	return text ? text_printable(text, strlen(text), CELL_BYTES_MAX) : xstrdup("unknown");
-}
-
 enum { COLUMNS = 9 };
 static const char *const heads[COLUMNS] = {"CONTEXT",   "VERSION",    "WRITE PROVIDER", "EVIDENCE", "ENCRYPTED",
 					   "UNDER KMS", "OLDEST KEY", "FAILED",         "WARNINGS"};
@@ -113,9 +108,9 @@ static const char *const heads[COLUMNS] = {"CONTEXT",   "VERSION",    "WRITE PRO
 static void cells_of(const struct check_row *row, char *cells[static COLUMNS])
 {
 	bool reached = row->why == NULL;
-	cells[0] = printable(row->context);
-	cells[1] = printable(row->version);
-	cells[2] = printable(row->write_provider);
+	cells[0] = text_printable_or(row->context, CELL_BYTES_MAX, "unknown");
+	cells[1] = text_printable_or(row->version, CELL_BYTES_MAX, "unknown");
+	cells[2] = text_printable_or(row->write_provider, CELL_BYTES_MAX, "unknown");
 	cells[3] = xstrdup(reached ? row->evidence : "not reached");
 	cells[4] = share_text(row, row->encrypted);
 	cells[5] = share_text(row, row->under_kms);

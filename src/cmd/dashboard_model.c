@@ -15,14 +15,9 @@
 
 /* --- small things --- */
 
-static char *printable(const char *text)
-{
-	return text_printable(text ? text : "", text ? strlen(text) : 0, WORDS_MAX);
-}
-
 static void member_words(struct json_writer *w, const char *key, const char *text)
 {
-	_cleanup_free_ char *words = printable(text);
+	_cleanup_free_ char *words = text_printable_or(text, WORDS_MAX, "");
 	json_member_string(w, key, text ? words : NULL);
 }
 
@@ -47,7 +42,7 @@ static void member_list(struct json_writer *w, const char *key, const struct str
 	json_key(w, key);
 	json_array_begin(w);
 	for (size_t i = 0; i < list->count; i++) {
-		_cleanup_free_ char *words = printable(list->items[i]);
+		_cleanup_free_ char *words = text_printable_or(list->items[i], WORDS_MAX, "");
 		json_string(w, words);
 	}
 	json_array_end(w);

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "cmd/fleet_follow.h"
 
+#define SHOWN 64 /* bytes of an outcome or a time */
+
 static void add_labels(struct strings *to, const struct object_key *keys, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -97,11 +99,6 @@ static uint64_t wall_of(const char *text, uint64_t otherwise)
 	return text && clock_parse(text, &wall) == 0 ? wall : otherwise;
 }
 
-static char *printable_or(const char *text, const char *otherwise)
-{
-	return text ? text_printable(text, strlen(text), 64) : xstrdup(otherwise);
-}
-
 struct rotation_report *key_rotation_report(const struct key_rotation *rotation, const struct fleet *fleet,
 					    uint64_t wall)
 {
@@ -110,10 +107,10 @@ struct rotation_report *key_rotation_report(const struct key_rotation *rotation,
 	char now[28];
 	clock_format(wall, 0, now);
 	report->target = xstrdup("agents");
-	report->outcome = printable_or(status->outcome, "Running");
+	report->outcome = text_printable_or(status->outcome, SHOWN, "Running");
 	report->rotation = xstrdup(rotation->meta.name);
-	report->started = printable_or(status->started_at, now);
-	report->finished = printable_or(status->completed_at, now);
+	report->started = text_printable_or(status->started_at, SHOWN, now);
+	report->finished = text_printable_or(status->completed_at, SHOWN, now);
 	uint64_t began = wall_of(status->started_at, wall), ended = wall_of(status->completed_at, wall);
 	report->ns = ended > began ? ended - began : 0;
 	add_labels(&report->old_keys, status->old_keys, status->old_key_count);

@@ -12,7 +12,7 @@
 
 static char *printable(const char *text)
 {
-	return text ? text_printable(text, strlen(text), WORDS_MAX) : xstrdup("-");
+	return text_printable_or(text, WORDS_MAX, "-");
 }
 
 /* --- which servers --- */
@@ -74,7 +74,7 @@ static char *configuration_words(int step, const char *hash)
 {
 	if (step != STEP_NONE)
 		return xasprintf("step %d", step);
-	return hash ? text_printable(hash, strlen(hash), 16) : xstrdup("not known");
+	return text_printable_or(hash, 16, "not known");
 }
 
 static char *trouble_words(const struct viewed_server *server)

@@ -202,12 +202,6 @@ char *storage_key_label(const struct storage_key *key)
 	return xasprintf("%s/%s%s%.*s", key->provider, key->name, *key->hash ? " " : "", HASH_SHOWN, key->hash);
 }
 
-bool storage_key_is(const struct storage_key *key, const char *key_id)
-{
-	_cleanup_free_ char *hash = text_sha256_tagged(key_id, strlen(key_id));
-	return text_equal(key->hash, hash);
-}
-
 static uint64_t used(const struct storage_use *use, enum storage_direction direction)
 {
 	return direction == STORAGE_READ ? use->read : use->written;

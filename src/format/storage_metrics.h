@@ -55,8 +55,6 @@ void storage_key_copy(const struct storage_key *from, struct storage_key *ret);
 void storage_key_free(struct storage_key *key); /* the contents */
 /* "plaintext", "aescbc/key1", "kms/vault sha256:7c36b0a9ded0". New string. */
 char *storage_key_label(const struct storage_key *key);
-/* Whether it is the KMS key of this ID (an ARN, say). */
-bool storage_key_is(const struct storage_key *key, const char *key_id);
 
 /* Which key a server writes values of a resource with, as its counters show without a write of ours. */
 enum storage_evidence {

@@ -180,6 +180,17 @@ static void test_printable(void **state)
 	assert_string_equal(shown, row->expected);
 }
 
+static void test_printable_or(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *text = text_printable_or("ab\x1b"
+						      "c",
+						      3, "-"),
+			    *none = text_printable_or(NULL, 0, "unknown");
+	assert_string_equal(text, "ab?...");
+	assert_string_equal(none, "unknown");
+}
+
 static void test_printable_is_capped_between_characters(void **state)
 {
 	(void)state;
@@ -201,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_number_of_bytes),
 		cmocka_unit_test(test_hex_and_hashes),
+		cmocka_unit_test(test_printable_or),
 		cmocka_unit_test(test_printable_is_capped_between_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_number, numbers) +

@@ -239,25 +239,12 @@ static void test_resources(void **state)
 	storage_metrics_free(&metrics);
 }
 
-static void test_key_id(void **state)
-{
-	(void)state;
-	_cleanup_free_ char *hash = text_sha256_tagged("arn:aws:kms:eu-1:111:key/a", 26);
-	const struct storage_key key = {(char *)"kms", (char *)"aws", hash, 0};
-	assert_true(storage_key_is(&key, "arn:aws:kms:eu-1:111:key/a"));
-	assert_false(storage_key_is(&key, "arn:aws:kms:eu-1:111:key/b"));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_growth),
-		cmocka_unit_test(test_write_key),
-		cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_key_id),
-		cmocka_unit_test(test_wrote_since),
-		cmocka_unit_test(test_names_resources),
+		cmocka_unit_test(test_keys),        cmocka_unit_test(test_growth),
+		cmocka_unit_test(test_write_key),   cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_wrote_since), cmocka_unit_test(test_names_resources),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
