@@ -106,15 +106,16 @@ static void take_key_id(struct controller *c, const char *name, const char *key_
 	kms_set_key_id(shape, name, key_id);
 }
 
-/* As fleet_kms_doubt. Who is silent says nothing: his plugin may name another key meanwhile. */
-static char *doubt(const struct controller *c, const struct config_key *key, const char **ret_key_id)
+/* As fleet_kms_doubt, by reports that are `speaking`. Who is silent says nothing: his plugin may name another key meanwhile. */
+static char *doubt(const struct controller *c, const struct config_key *key,
+		   bool (*speaking)(const struct fleet_server *server, uint64_t now), const char **ret_key_id)
 {
 	_cleanup_free_ struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
 	uint64_t now = clock_monotonic();
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
-		bool fresh = fleet_is_fresh(server, now);
-		witnesses[i] = (struct kms_witness){c->servers[i].name, fresh ? controller_status(c, i) : NULL};
+		witnesses[i] = (struct kms_witness){c->servers[i].name,
+						    speaking(server, now) ? controller_status(c, i) : NULL};
 	}
 	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
 }
@@ -124,17 +125,26 @@ void controller_kms_doubt(struct controller *c)
 	c->kms_adopted_at = c->history_ended_at = 0;
 }
 
+/* That reports are not known to be fresh yet is waited for, and is no doubt: each sweep that takes longer than they stay fresh
+ * would begin the proof again, for ever. What came and went meanwhile is left to the canaries and the census at the end. */
+static bool only_late(const struct controller *c, const struct config_key *key)
+{
+	const char *key_id = NULL;
+	_cleanup_free_ char *why = doubt(c, key, fleet_may_be_fresh, &key_id);
+	return !why;
+}
+
 static void ask(struct controller *c, const struct config_key *key, bool counts)
 {
 	const char *key_id = NULL;
-	char *why = doubt(c, key, &key_id);
+	char *why = doubt(c, key, fleet_is_fresh, &key_id);
 	if (!why) {
 		remember(c, key->name, key_id);
 		if (follows(c) && counts)
 			take_key_id(c, key->name, key_id);
 		return;
 	}
-	if (counts && follows(c))
+	if (counts && follows(c) && !only_late(c, key))
 		controller_kms_doubt(c);
 	if (counts && !c->seen.kms_why)
 		c->seen.kms_why = steal(why);
@@ -209,7 +219,7 @@ bool controller_kms_shows(const struct controller *c, const struct key_server_ca
 	const struct config_key *key = is_found(c, canary) ? plugin_of(c, canary) : NULL;
 	if (!key)
 		return is_found(c, canary);
-	_cleanup_free_ char *why = doubt(c, key, &key_id);
+	_cleanup_free_ char *why = doubt(c, key, fleet_is_fresh, &key_id);
 	return !why && text_equal(key_id, canary->key_id);
 }
 

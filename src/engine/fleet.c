@@ -150,6 +150,12 @@ bool fleet_is_fresh(const struct fleet_server *server, uint64_t now)
 	return server && server->looked_at && now <= server->looked_at + FLEET_SILENCE;
 }
 
+bool fleet_may_be_fresh(const struct fleet_server *server, uint64_t now)
+{
+	return server && server->last->status.beat &&
+	       now <= before(server->beat_read_at, server->last->status.observed_age_milliseconds) + FLEET_SILENCE;
+}
+
 uint64_t fleet_seen_until(const struct fleet_server *server)
 {
 	if (server->etcd_asked_at == 0) /* an agent of another version does not tell */

@@ -29,6 +29,9 @@ struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /*
 
 /* Whether its look is younger than FLEET_SILENCE. `server` may be NULL. */
 bool fleet_is_fresh(const struct fleet_server *server, uint64_t now);
+/* Whether it could be, for all that is known: after a sweep, during which nobody lists reports, one that was written just now
+ * may as well be as old as the sweep. The next report tells. */
+bool fleet_may_be_fresh(const struct fleet_server *server, uint64_t now);
 /* Until when it is known that neither its server nor an etcd member was silent, where it says that none is. */
 uint64_t fleet_seen_until(const struct fleet_server *server);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a

@@ -124,10 +124,10 @@ class Kms(unittest.TestCase):
         self.assertEqual(snapshot_hash(self.api), before)
 
     def test_4_follow(self):
-        """The key is changed in the KMS, one node's plugin comes late, and no file is written. Afterwards what the key of
-        before was is destroyed, and everything reads."""
+        """The key is changed in the KMS, one node's plugin comes late, and no file is written. The sweep takes longer than
+        reports stay fresh. Afterwards what the key of before was is destroyed, and everything reads."""
         before, configs = snapshot_hash(self.api), self.configs()
-        self.rotate("fourth", provider=None, followKMS=True)
+        self.rotate("fourth", provider=None, followKMS=True, qps=3)
         self.says("fourth", "change the key in your KMS now")
         self.cloud.rotate("arn:2", "m2", but=1)
         self.says("fourth", "arn:1 on apiserver-1")

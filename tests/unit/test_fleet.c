@@ -115,6 +115,28 @@ static void test_seen_until(void **state)
 	fleet_free(&fleet);
 }
 
+/* A report that is new after a long time in which nobody looked may be that old, or not. */
+static void test_after_a_long_time(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, "1,\"observedAgeMilliseconds\":1000");
+	fleet.read_at -= 60 * SECOND;
+	read_list(&fleet, "2,\"observedAgeMilliseconds\":1000");
+	const struct fleet_server *late = &fleet.servers[0];
+	uint64_t read = late->beat_read_at;
+	assert_false(fleet_is_fresh(late, read));
+	assert_true(fleet_may_be_fresh(late, read));
+	assert_true(fleet_may_be_fresh(late, read + FLEET_SILENCE - SECOND));
+	assert_false(fleet_may_be_fresh(late, read + FLEET_SILENCE));
+	read_list(&fleet, "3,\"observedAgeMilliseconds\":11000");
+	assert_false(fleet_may_be_fresh(&fleet.servers[0], fleet.servers[0].beat_read_at));
+	read_list(&fleet, "0");
+	assert_false(fleet_may_be_fresh(&fleet.servers[0], fleet.servers[0].beat_read_at));
+	assert_false(fleet_may_be_fresh(NULL, read));
+	fleet_free(&fleet);
+}
+
 /* Where the rotation goes back, steps that are counted forward are no steps of it. */
 static void test_the_other_way(void **state)
 {
@@ -190,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_seen_until),
+		cmocka_unit_test(test_after_a_long_time),
 		cmocka_unit_test(test_the_other_way),
 		cmocka_unit_test(test_steps_beyond_the_path),
 		cmocka_unit_test(test_steps_of_another_rotation),
