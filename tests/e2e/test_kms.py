@@ -110,11 +110,11 @@ class Status(unittest.TestCase):
 class Rotate(unittest.TestCase):
     """One server: from a local key to KMS v2, and back; to another plugin, to new DEKs, and after a rotation in the KMS."""
 
-    VERSION = "1.36"
+    VERSION, COMPACTION = "1.36", "5s"
 
     def setUp(self):
         self.plugin = self.enterContext(KmsPlugin(self.enterContext(folder()), "vault"))
-        self.cluster = self.enterContext(Cluster(version=self.VERSION, request_timeout="3s", compaction="5s"))
+        self.cluster = self.enterContext(Cluster(version=self.VERSION, request_timeout="3s", compaction=self.COMPACTION))
         populate(self.cluster, namespaces=("default", "team-a"), big=False)
         self.server = self.cluster.servers[0]
 
@@ -273,6 +273,44 @@ class OlderServer(Rotate):
 
     VERSION = "1.33"
     test_there_and_back = test_another_plugin = test_new_deks = test_follow_what_moved_before = None
+
+
+class CameAndWent(Rotate):
+    """While history is waited for, which takes minutes on other clusters."""
+
+    COMPACTION = "30s"
+    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
+
+    def flags(self, *more):
+        return [flag for flag in super().flags(*more) if flag != "--compact"]
+
+    def test_a_key_that_nobody_saw(self):
+        """The plugin names the key of before for a moment, too short for a look, and the server adopts that. What it writes
+        so is found: the key of before is needed for nothing only when that is true."""
+        before = snapshot_hash(self.cluster.api)
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("fourth", "--follow-kms")
+        self.wait_for("fourth", "HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+
+        def adopted():
+            self.plugin.tell(keyID="key-1", material="m1")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(keyID="key-2", material="m2")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(adopted, 40, "the server adopts the key of before", 1)
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "nobody-saw"}, "data": {"a": "YQ=="}})
+        self.assertIn("key-1", self.under())
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual({key["keyID"]: key["objects"] > 0 for key in done.json()["keyIDs"]}, {"key-1": False, "key-2": True})
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual(self.cluster.api.get("secrets", "default", "nobody-saw")["data"], {"a": "YQ=="})
+        self.cluster.api.delete("secrets", "default", "nobody-saw")
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
 class Canaries(unittest.TestCase):

@@ -1,0 +1,107 @@
+"""One life of three servers with agents: from plaintext to a local key, to KMS v2, after its key to another one, to another
+plugin, with more resources, and back to a local key. Each step is looked at in etcd; what a KMS key was is destroyed when
+nothing needs it, and everything reads from cold servers."""
+
+import unittest
+
+from fleet import ROTATIONS, Fleet
+from lib import Cluster, Rule, configuration, populate, snapshot_hash
+from test_fleet_kms import Plugins
+
+PLAIN, BOTH = ["identity"], ["secrets", "configmaps"]
+
+
+class Journey(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster(servers=3, request_timeout="3s", compaction="5s", encryption=configuration(
+            Rule(["secrets"], ["identity"]))))
+        cls.vault = cls.enterClassContext(Plugins(cls.cluster, "vault"))
+        cls.cloud = cls.enterClassContext(Plugins(cls.cluster, "cloud"))
+        for plugin in cls.cloud.each:
+            plugin.tell(keyID="arn:1")
+        populate(cls.cluster, namespaces=("default",), big=False)
+        Fleet(cls, cls.cluster).install()
+        cls.before = snapshot_hash(cls.cluster.api)
+
+    def setUp(self):
+        self.fleet, self.api = Fleet(self, self.cluster), self.cluster.api
+        for number, server in enumerate(self.cluster.servers):
+            self.fleet.start_agent(number, under=("env", "-C", server.folder))
+        self.fleet.start_controller()
+
+    def expect(self, secrets, configmaps, keeps=()):
+        """What all values are under, and that they are what they were; the files name that and what may stay to be read."""
+        for resource, under in (("secrets", secrets), ("configmaps", configmaps)):
+            self.assertEqual(list(self.cluster.etcd.prefix_counts(f"/registry/{resource}/")), under)
+        self.assertEqual(snapshot_hash(self.api), self.before)
+        configs = [server.read_config() for server in self.cluster.servers]
+        for gone in {"vault", "cloud", "aescbc"} - set(keeps):
+            for config in configs:
+                self.assertNotIn(gone, config)
+
+    def restart_all(self):
+        for server in self.cluster.servers:
+            server.stop()
+        for server in self.cluster.servers:
+            server.start()
+        for server in self.cluster.servers:
+            server.wait_ready()
+
+    def go(self, name, **spec):
+        self.fleet.rotate(name, **spec)
+        return self.fleet.wait_done(name)
+
+    def refused(self, name, words, *rules):
+        """Before any file is changed."""
+        configs = [server.read_config() for server in self.cluster.servers]
+        self.fleet.rotate(name, provider=None, to={"rules": [{"resources": resources, "keys": keys} for resources, keys in rules]})
+        status = self.fleet.wait_for(name, lambda status: words in str(status.get("conditions")), 60, words)
+        self.assertEqual(status["phase"], "Blocked")
+        self.assertEqual([server.read_config() for server in self.cluster.servers], configs)
+        self.api.delete(ROTATIONS, None, name)
+
+    def test_it(self):
+        self.expect(PLAIN, PLAIN)
+        (first,) = self.go("local", provider="aescbc")["keys"]["new"]
+        self.expect([f"aescbc:{first['name']}"], PLAIN, {"aescbc"})
+
+        self.go("kms", provider="kms", kms={"name": "vault", "endpoint": self.vault.endpoint})
+        self.expect(["kms-v2:vault"], PLAIN, {"vault"})
+
+        self.vault.rotate("key-2", "m2")
+        status = self.go("follow", provider=None, followKMS=True)
+        self.expect(["kms-v2:vault"], PLAIN, {"vault"})
+        self.assertRegex(str(status["remains"]), "needs kms/vault, key ID key-1, for nothing at revision")
+        self.vault.destroy("m1")
+        self.restart_all()
+        self.expect(["kms-v2:vault"], PLAIN, {"vault"})
+
+        status = self.go("cloud", provider="kms", kms={"name": "cloud", "endpoint": self.cloud.endpoint})
+        self.assertRegex(str(status["remains"]), "needs kms/vault, key ID key-2, for nothing at revision")
+        for plugin in self.vault.each:
+            plugin.kill()
+        self.restart_all()
+        self.expect(["kms-v2:cloud"], PLAIN, {"cloud"})
+
+        cloud = {"provider": "kms", "name": "cloud", "version": 2, "endpoint": self.cloud.endpoint}
+        plain, second = {"provider": "identity"}, {**cloud, "name": "cloud-2"}
+        # Until all servers read them by it, what joins needs a rule of its own, and a KMS name is in one rule.
+        self.refused("joins", "kms/cloud would stand in the rules of secrets and of configmaps", (BOTH, [cloud, plain]))
+        self.go("more", provider=None, to={"rules": [
+            {"resources": ["secrets"], "keys": [cloud, plain]}, {"resources": ["configmaps"], "keys": [second, plain]}]})
+        self.expect(["kms-v2:cloud"], ["kms-v2:cloud-2"], {"cloud"})
+
+        # Whoever may ask for a rotation is not to get everything in plaintext: no agent goes there.
+        self.refused("plain", "writes in plaintext what is encrypted now", (["secrets"], [plain, cloud]),
+                     (["configmaps"], [plain, second]))
+
+        self.go("back", provider=None, to={"rules": [{"resources": BOTH, "keys": [{"provider": "aescbc", "name": "back"}, plain]}]})
+        for plugin in self.cloud.each:
+            plugin.kill()
+        self.restart_all()
+        self.expect(["aescbc:back"], ["aescbc:back"], {"aescbc"})
+
+
+if __name__ == "__main__":
+    unittest.main()
