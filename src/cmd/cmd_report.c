@@ -183,17 +183,18 @@ static int print(struct command_context *context, const struct rotation_report *
 	return 0;
 }
 
-/* With -o json, too: the certificates may vouch for many. */
-static void tell_signer(const struct options *o, const char *signer)
+/* With -o json, too: the certificates may vouch for many. Where nobody was named, that is a finding: a script that asks for
+ * nothing but the exit status would take a report that anybody signed. */
+static int tell_signer(const struct options *o, const char *signer, struct error **err)
 {
-	if (o->signer || o->ca)
-		fprintf(stderr, "signed by %s%s%s\n", signer, o->signer ? ", with the certificate of " : "",
-			o->signer ? o->signer : "");
-	else
-		fprintf(stderr,
-			"the signature is whole, but the signer is not checked against anybody: anyone may call "
-			"themselves %s\n  say who must have signed: --signer CERT, or --ca FILE\n",
-			signer);
+	if (!o->signer && !o->ca)
+		return error_set(err, ERROR_FINDING,
+				 "the signature is whole, but the signer is not checked against anybody: anyone may "
+				 "call themselves %s\n  say who must have signed: --signer CERT, or --ca FILE",
+				 signer);
+	fprintf(stderr, "signed by %s%s%s\n", signer, o->signer ? ", with the certificate of " : "",
+		o->signer ? o->signer : "");
+	return 0;
 }
 
 static int verify(struct command_context *context, struct error **err)
@@ -215,13 +216,14 @@ static int verify(struct command_context *context, struct error **err)
 	if (rc < 0)
 		return rc;
 	screen_clear(&context->screen);
-	tell_signer(o, signer);
-	if (!context->options.json)
-		return print(context, report, err);
-	/* What was signed, and no more: nothing of it is left out, whatever this version knows. */
-	fwrite(secret_data(content), 1, secret_len(content), stdout);
-	context->printed_document = true;
-	return 0;
+	if (context->options.json) {
+		/* What was signed, and no more: nothing of it is left out, whatever this version knows. */
+		fwrite(secret_data(content), 1, secret_len(content), stdout);
+		context->printed_document = true;
+	} else {
+		rc = print(context, report, err);
+	}
+	return rc == 0 ? tell_signer(o, signer, err) : rc;
 }
 
 int cmd_report(struct command_context *context, struct error **err)

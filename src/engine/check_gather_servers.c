@@ -247,6 +247,8 @@ static int read_rotations(const struct check_sources *in, struct check_facts *f,
 		return 0;
 	int rc = kube_custom_list(&in->cluster->kube, KEY_ROTATIONS_PATH, ROTATIONS_MAX, take_rotation, f, NULL,
 				  &failed);
+	if (rc < 0)
+		key_seen_free(&f->keys_seen); /* with some left out a key may look younger than it is */
 	if (rc == -ERROR_INTERRUPTED)
 		*err = steal(failed);
 	return rc == -ERROR_INTERRUPTED ? rc : 0;

@@ -76,23 +76,27 @@ CHECK_JUDGE(expect_key_id)
 static void judge_age_by_censuses(const struct check_facts *f, const struct config_key *key, uint64_t max,
 				  struct strings *bad)
 {
-	uint64_t first = 0;
-	bool began = false;
+	uint64_t first = 0, before = 0;
 	_cleanup_free_ char *label = config_key_label(key);
-	if (key->type == PROVIDER_KMS || !key_seen_since(&f->keys_seen, label, &first, &began)) {
+	if (key->type == PROVIDER_KMS || !key_seen_since(&f->keys_seen, label, &first, &before)) {
 		check_add(bad,
 			  "%s: its age is unknown, kube-rekey did not name it, and no census of a KeyRotation saw it",
 			  label);
 		return;
 	}
 	uint64_t age = f->wall_now > first ? f->wall_now - first : 0;
+	uint64_t at_most = f->wall_now > before ? f->wall_now - before : 0;
 	_cleanup_free_ char *old = text_human_duration(age), *most = text_human_duration(max);
+	_cleanup_free_ char *oldest = text_human_duration(at_most);
 	if (age > max)
 		check_add(bad, "%s is %s old at least, by the first census that saw it, and %s is asked for", label,
 			  old, most);
-	else if (!began)
+	else if (!before)
 		check_add(bad, "%s: its age is unknown, %s at least: the first census of all saw it already", label,
 			  old);
+	else if (at_most > max)
+		check_add(bad, "%s: its age is unknown, from %s to %s, by the censuses that saw it and did not", label,
+			  old, oldest);
 }
 
 CHECK_JUDGE(max_key_age)

@@ -239,10 +239,10 @@ static bool never_begun(const struct controller *c)
 /* An agent of another version might take an order for something else. What waits is told with the path, where there is one. */
 static int wait_for_version(struct controller *c, const char *odd, struct error **err)
 {
-	int rc = c->rotation->status.step_count > 0 ? controller_find_path(c, err) : 0;
+	int rc = withdraw(c, err);
+	if (rc == 0 && c->rotation->status.step_count > 0)
+		rc = controller_find_path(c, err);
 	controller_trouble(c, odd);
-	if (rc == 0)
-		rc = withdraw(c, err);
 	return rc == 0 ? tell_waiting(c, err) : rc;
 }
 

@@ -416,6 +416,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		settled = settled && (server->canary_step == d->step || !canary_possible(c->path));
 	}
 	if (d->phase == PHASE_SETTLE && settled) {
+		c->history_ended_at = 0; /* of what was settled before */
 		c->settled_began = c->seen.quiet_since;
 		c->settled_ended = c->seen.quiet_since ? first_written(c) : 0;
 		free(c->settled_members);
@@ -499,10 +500,11 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	/* What the agents saw of silence is a little older than the canaries: they settle what is seen up to them. */
 	if (!all || (d->phase == PHASE_SETTLE && c->seen.etcd_looked_at < first_written(c)))
 		return 0;
-	if (all_found_the_same(c))
+	if (all_found_the_same(c)) {
 		take_canaries(c, d, controller_status(c, 0));
+		c->due = 0;
+	}
 	controller_forget_canaries(c);
-	c->due = 0;
 	return 0;
 }
 

@@ -383,7 +383,9 @@ static void observe_quiet(struct controller *c, uint64_t now)
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		bool fresh = fleet_is_fresh(server, now);
-		uint64_t quiet = fresh ? server->last->status.quiet_milliseconds * MS : 0;
+		uint64_t quiet = fresh && server->last->status.quiet_milliseconds < now / MS
+					 ? server->last->status.quiet_milliseconds * MS
+					 : 0;
 		if (fresh && c->seen.members_known != FACT_KNOWN)
 			observe_members(c, &server->last->status);
 		if (quiet == 0 || quiet > server->beat_read_at) {

@@ -46,7 +46,7 @@ static bool says_the_same(const struct key_server_status *a, const struct key_se
 
 static uint64_t before(uint64_t at, uint64_t milliseconds)
 {
-	return at > milliseconds * MS ? at - milliseconds * MS : 0;
+	return milliseconds < at / MS ? at - milliseconds * MS : 0;
 }
 
 /* A report that the list before did not have was written after that list was asked for, and its look is as old as it
@@ -58,14 +58,18 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 	if (last && same_report(&last->last->status, status)) {
 		now->looked_at = last->looked_at;
 		now->etcd_asked_at = last->etcd_asked_at;
+		now->landed_after = last->landed_after;
 		now->beat_read_at = last->beat_read_at;
 		now->loaded_since = last->loaded_since;
 		return;
 	}
 	now->beat_read_at = answered_at;
 	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
-	now->etcd_asked_at =
-		last && status->etcd_age_milliseconds ? before(list_before, status->etcd_age_milliseconds) : 0;
+	/* Counted from the report before, after which this one was made: to write one may take long, just when etcd is slow. */
+	now->landed_after = last ? list_before : 0;
+	now->etcd_asked_at = last && last->landed_after && status->etcd_age_milliseconds
+				     ? before(last->landed_after, status->etcd_age_milliseconds)
+				     : 0;
 	bool goes_on = last && last->loaded_since != 0 && says_the_same(&last->last->status, status);
 	now->loaded_since = goes_on ? last->loaded_since : status->loaded_is_file ? answered_at : 0;
 }

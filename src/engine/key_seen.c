@@ -33,18 +33,18 @@ void key_seen_free(struct key_seen *seen)
 	*seen = (struct key_seen){0};
 }
 
-bool key_seen_since(const struct key_seen *seen, const char *key, uint64_t *ret_first, bool *ret_began)
+bool key_seen_since(const struct key_seen *seen, const char *key, uint64_t *ret_first, uint64_t *ret_before)
 {
-	uint64_t first = UINT64_MAX;
-	bool began = false;
+	uint64_t first = UINT64_MAX, last = 0;
 	for (size_t i = 0; i < seen->count; i++)
 		if (strings_has(&seen->items[i].keys, key) && seen->items[i].at < first)
 			first = seen->items[i].at;
 	if (first == UINT64_MAX)
 		return false;
 	for (size_t i = 0; i < seen->count; i++)
-		began = began || (seen->items[i].whole && seen->items[i].at < first);
+		if (seen->items[i].whole && seen->items[i].at < first && seen->items[i].at > last)
+			last = seen->items[i].at;
 	*ret_first = first;
-	*ret_began = began;
+	*ret_before = last;
 	return true;
 }

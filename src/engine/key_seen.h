@@ -14,6 +14,6 @@ struct key_seen {
 /* Both censuses of a rotation, where there are any. */
 void key_seen_add(struct key_seen *seen, const struct key_rotation *rotation);
 void key_seen_free(struct key_seen *seen); /* the contents */
-/* false: none has seen it. `ret_first`: when the first one did. `ret_began`: an earlier one did not, so nothing was under it
- * before; else it may be of any age above that. */
-bool key_seen_since(const struct key_seen *seen, const char *key, uint64_t *ret_first, bool *ret_began);
+/* false: none has seen it. `ret_first`: when the first one did. `ret_before`: when the last one before that did not, so values came
+ * under it between the two; 0: there is none, and it may be of any age. */
+bool key_seen_since(const struct key_seen *seen, const char *key, uint64_t *ret_first, uint64_t *ret_before);

@@ -81,7 +81,8 @@ bool kms_take_history(const struct config_shape *shape, const struct observation
 		*history_ended_at = 0;
 		return false;
 	}
-	bool proved = census->complete && !behind && census->begun >= seen->settled_ended && seen->settled_ended > 0;
+	bool proved = census->complete && !behind && census->begun >= seen->settled_ended && seen->settled_ended > 0 &&
+		      census->begun > seen->etcd_back_at;
 	bool before = *history_ended_at <= seen->settled_ended || *history_ended_at <= seen->etcd_back_at;
 	if (proved && before && census->compacted)
 		*history_ended_at = now;

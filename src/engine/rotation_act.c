@@ -231,6 +231,7 @@ static void note_settled(struct rotation *r, uint64_t sent)
 {
 	struct observation now = {0};
 	quiet_observe(r->quiet, &now);
+	r->history_ended_at = 0; /* of what was settled before */
 	r->settled_began = now.quiet_since;
 	r->settled_ended = now.quiet_since ? sent : 0;
 	observation_forget(&now);

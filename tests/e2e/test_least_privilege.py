@@ -251,7 +251,7 @@ class Rights(unittest.TestCase):
             fleet.start_controller()
             # A sweep that is over at once does not look whether it was let to watch.
             fleet.rotate("missing", mode=mode, qps=5 if right.verb == "watch" else 0)
-            wait_until(lambda: self.refused(right), 150, f"{right} is missed", 0.5)  # some are needed at the very end
+            wait_until(lambda: self.refused(right), 400, f"{right} is missed", 0.5)  # some are needed at the very end
             if (right.part, right.resource) in OPEN and right.verb == "list":
                 return
             wait_until(lambda: self.says(right), 20, f"{right} is named", 0.5)

@@ -178,7 +178,7 @@ class Report(unittest.TestCase):
         self.assertEqual((other.code, other.out), (1, ""), other)
         self.assertIn(f"is not that of {self.server_cert.cert}", other.err)
         anybody = kube_rekey(["report", "--verify", path])
-        self.assertEqual((anybody.code, anybody.out), (0, checked.out), anybody)
+        self.assertEqual((anybody.code, anybody.out), (1, checked.out), anybody)
         self.assertIn("the signature is whole, but the signer is not checked against anybody", anybody.err)
         self.report("--signer", self.signer.cert, code=64)
         # By nobody that is trusted; and changed since.

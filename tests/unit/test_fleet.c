@@ -96,21 +96,26 @@ static void test_seen_until(void **state)
 	static const struct {
 		const char *ages;
 		uint64_t before;
+		bool of_the_last; /* before the list that had the report before this one */
 	} reports[] = {
-		{"2,\"observedAgeMilliseconds\":1000", 6 * SECOND}, /* of an agent that does not tell */
-		{"3,\"observedAgeMilliseconds\":1000,\"etcdAgeMilliseconds\":3000", 3 * SECOND},
-		{"4,\"observedAgeMilliseconds\":3000,\"etcdAgeMilliseconds\":1000", 3 * SECOND},
+		{"2,\"observedAgeMilliseconds\":1000", 6 * SECOND, false}, /* of an agent that does not tell */
+		{"3,\"observedAgeMilliseconds\":1000,\"etcdAgeMilliseconds\":3000", 3 * SECOND, true},
+		{"4,\"observedAgeMilliseconds\":3000,\"etcdAgeMilliseconds\":1000", 3 * SECOND, false},
+		{"5,\"observedAgeMilliseconds\":18446744073710,\"etcdAgeMilliseconds\":1000", UINT64_MAX, false},
 	};
 	struct fleet fleet = {0};
+	uint64_t last = 0;
 	(void)state;
 	read_list(&fleet, "1,\"observedAgeMilliseconds\":1,\"etcdAgeMilliseconds\":1");
 	assert_int_equal(fleet_seen_until(&fleet.servers[0]), 0);
 	for (size_t i = 0; i < ELEMENTS(reports); i++) {
-		uint64_t asked = fleet.read_at;
+		uint64_t asked = fleet.read_at, from = reports[i].of_the_last ? last : asked;
+		uint64_t until = from > reports[i].before ? from - reports[i].before : 0;
 		read_list(&fleet, reports[i].ages);
-		assert_int_equal(fleet_seen_until(&fleet.servers[0]), asked - reports[i].before);
+		assert_int_equal(fleet_seen_until(&fleet.servers[0]), until);
 		read_list(&fleet, reports[i].ages);
-		assert_int_equal(fleet_seen_until(&fleet.servers[0]), asked - reports[i].before);
+		assert_int_equal(fleet_seen_until(&fleet.servers[0]), until);
+		last = asked;
 	}
 	fleet_free(&fleet);
 }

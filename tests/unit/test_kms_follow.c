@@ -122,6 +122,9 @@ static void test_history(void **state)
 	assert_true(kms_take_history(shape, &seen, 300, &ended));
 	assert_int_equal(ended, 300); /* it settled again */
 	seen.etcd_back_at = 300;
+	assert_true(kms_take_history(shape, &seen, 350, &ended));
+	assert_int_equal(ended, 300); /* of a census of before that no history counts */
+	seen.census.begun = 310;
 	assert_true(kms_take_history(shape, &seen, 400, &ended));
 	assert_int_equal(ended, 400);
 	groups[1].values = 1;
