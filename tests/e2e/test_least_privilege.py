@@ -206,8 +206,8 @@ class Rights(unittest.TestCase):
         plural, where = f"{RBAC}/{kind.lower()}s", namespace or None
         rules = self.api.get(plural, where, name)["rules"]
         left = rules
-        for group, resource in EITHER.get((right.part, right.resource), [(right.group, right.resource)]):
-            left = without(left, right._replace(group=group, resource=resource))
+        for each in self.either(right):
+            left = without(left, each)
         self.api.patch(plural, where, name, {"rules": left})
         wait_until(lambda: not self.may(right), 20, "it is taken away")
         try:
@@ -225,8 +225,14 @@ class Rights(unittest.TestCase):
         return self.api.create("authorization.k8s.io/v1/subjectaccessreviews", None, {
             "spec": {"user": user, "groups": [], **asked}})["status"]["allowed"]
 
+    def either(self, right):
+        """It and what is taken away with it."""
+        return [right._replace(group=group, resource=resource)
+                for group, resource in EITHER.get((right.part, right.resource), [(right.group, right.resource)])]
+
     def refused(self, right):
-        return [path for each, code, path in self.fleet.requests(self.began) if code == 403 and self.holder(each) == right]
+        return [path for each, code, path in self.fleet.requests(self.began)
+                if code == 403 and self.holder(each) in self.either(right)]
 
     def expect_said(self, right, said):
         """By name: whose words they are comes before them."""
