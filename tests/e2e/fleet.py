@@ -93,6 +93,15 @@ class Fleet:
             self.start_agent(index)
         return self.start_controller()
 
+    def restart_all(self):
+        """All API servers at once: what they have in memory is gone."""
+        for server in self.cluster.servers:
+            server.stop()
+        for server in self.cluster.servers:
+            server.start()
+        for server in self.cluster.servers:
+            server.wait_ready()
+
     def rotate(self, name, **spec):
         """`spec`: what is asked; None: not even what is asked otherwise."""
         spec = {"provider": "same", "compact": True, "settleSeconds": 3, "qps": 0, **spec}

@@ -71,14 +71,6 @@ class Kms(unittest.TestCase):
     def status(self):
         return kube_rekey(["status", "--kubeconfig", self.cluster.kubeconfig()])
 
-    def restart_all(self):
-        for server in self.cluster.servers:
-            server.stop()
-        for server in self.cluster.servers:
-            server.start()
-        for server in self.cluster.servers:
-            server.wait_ready()
-
     def test_1_to_kms(self):
         """Nothing names the plugins until all of them name one key."""
         before, configs = snapshot_hash(self.api), self.configs()
@@ -97,7 +89,7 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.stored(), {"kms-v2:vault"})
         self.assertNotIn("sealedKeys", status)
         self.assertEqual(snapshot_hash(self.api), before)
-        self.restart_all()
+        self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
 
     def test_2_new_deks(self):
@@ -110,7 +102,7 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.stored(), {f"kms-v2:{new['name']}"})
         self.assertRegex(str(status["remains"]), f"key ID key-1 stays in use, as kms/{new['name']}: .*for nothing at revision")
         self.vault.destroy("m1")
-        self.restart_all()
+        self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
 
     def test_3_to_another_plugin(self):
@@ -120,7 +112,7 @@ class Kms(unittest.TestCase):
         self.assertRegex(str(status["remains"]), r"needs kms/vault-\S+, key ID key-1, for nothing at revision \d+; backups")
         for plugin in self.vault.each:
             plugin.kill()
-        self.restart_all()
+        self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
 
     def test_4_follow(self):
@@ -144,7 +136,7 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.configs(), configs)
         self.assertEqual(self.plugin_key_ids(), {"arn:2"})
         self.cloud.destroy("m1")
-        self.restart_all()
+        self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
 
     def test_5_given_up(self):

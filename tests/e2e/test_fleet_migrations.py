@@ -40,14 +40,6 @@ class Journey(unittest.TestCase):
             for config in configs:
                 self.assertNotIn(gone, config)
 
-    def restart_all(self):
-        for server in self.cluster.servers:
-            server.stop()
-        for server in self.cluster.servers:
-            server.start()
-        for server in self.cluster.servers:
-            server.wait_ready()
-
     def go(self, name, **spec):
         self.fleet.rotate(name, **spec)
         return self.fleet.wait_done(name)
@@ -74,14 +66,14 @@ class Journey(unittest.TestCase):
         self.expect(["kms-v2:vault"], PLAIN, {"vault"})
         self.assertRegex(str(status["remains"]), "needs kms/vault, key ID key-1, for nothing at revision")
         self.vault.destroy("m1")
-        self.restart_all()
+        self.fleet.restart_all()
         self.expect(["kms-v2:vault"], PLAIN, {"vault"})
 
         status = self.go("cloud", provider="kms", kms={"name": "cloud", "endpoint": self.cloud.endpoint})
         self.assertRegex(str(status["remains"]), "needs kms/vault, key ID key-2, for nothing at revision")
         for plugin in self.vault.each:
             plugin.kill()
-        self.restart_all()
+        self.fleet.restart_all()
         self.expect(["kms-v2:cloud"], PLAIN, {"cloud"})
 
         cloud = {"provider": "kms", "name": "cloud", "version": 2, "endpoint": self.cloud.endpoint}
@@ -99,7 +91,7 @@ class Journey(unittest.TestCase):
         self.go("back", provider=None, to={"rules": [{"resources": BOTH, "keys": [{"provider": "aescbc", "name": "back"}, plain]}]})
         for plugin in self.cloud.each:
             plugin.kill()
-        self.restart_all()
+        self.fleet.restart_all()
         self.expect(["aescbc:back"], ["aescbc:back"], {"aescbc"})
 
 
