@@ -287,9 +287,9 @@ static bool take(struct sweep_item *item, struct kube_read_result *result)
 		return false;
 	free(item->uid);
 	item->uid = xstrdup(result->uid);
+	/* A write without an answer may still land after this read. */
 	if (item->maybe_written && !text_equal(item->resource_version, result->resource_version))
 		item->written = true;
-	item->maybe_written = false;
 	free(item->resource_version);
 	item->resource_version = xstrdup(result->resource_version);
 	item->read_first = false;

@@ -315,6 +315,16 @@ class Faults(SweepCase):
         self.assertEqual((counts["conflicts"], counts["rewritten"], counts["quarantined"]), (1, 150, 0))
         self.assert_all_under(key, "secrets/")
 
+    def test_a_write_that_lands_after_it_was_read_again(self):
+        key = self.turn()
+        lose, read = faults.late()
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("PUT", "/secrets/faulty", lose, nth=3)
+            proxy.on("GET", "/secrets/faulty", read)
+            counts = self.counts(self.sweep(*self.all, proxy=proxy))
+        self.assertEqual((counts["conflicts"], counts["rewritten"], counts["skipped"]), (1, 150, 0))
+        self.assert_all_under(key, "secrets/")
+
     def test_patch_mode_meets_the_same_faults(self):
         for name, fault in [("conflict", faults.conflict()), ("lost reply", faults.reset_after()),
                             ("429", faults.too_many_requests()), ("500", faults.internal_error())]:

@@ -244,6 +244,23 @@ def reset_after():
     return act
 
 
+def late():
+    """Two faults, of a write and of the next read: the write is lost on its way, as it seems, and is done when the server has
+    answered the read."""
+    writes = []
+
+    def lose(exchange):
+        writes.append(exchange)
+        raise _Close(reset=True)
+
+    def read(exchange):
+        head, body = exchange.whole()
+        write = writes.pop()
+        Exchange(exchange.proxy, exchange.client, exchange._upstream, write.head, write.body).whole()
+        exchange.send(head.encode() + body)
+    return lose, read
+
+
 def half(reset_connection=False):
     """Half of the answer's body, then the end of the connection."""
     def act(exchange):
