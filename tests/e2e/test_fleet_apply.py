@@ -5,10 +5,11 @@ import contextlib
 import difflib
 import http.client
 import itertools
+import signal
 import threading
 import unittest
 
-from fleet import ROTATIONS, SERVERS, FleetCase
+from fleet import ROTATIONS, SERVERS, FleetCase, stop
 from kubelet import PATIENCE, Kubelet
 from lib import (ApiError, Gone, Rule, configuration, new_key, snapshot_hash, turn, versions,
                  wait_until)
@@ -174,6 +175,9 @@ class NothingServes(FleetCase):
             pass
         return False
 
+    def rescue_ordered(self, index):
+        return self.api.get(SERVERS, None, self.cluster.servers[index].hostname)["spec"].get("rescue", False)
+
     def promoted(self, name):
         self.fleet.wait_for(name, lambda status: status.get("step") == 2, 180, "the new key writes")
 
@@ -187,13 +191,23 @@ class NothingServes(FleetCase):
         self.fleet.start()
         self.fleet.rotate("back")
         self.promoted("back")
+        stop(self.fleet.controllers[0])
         second.kill()
         second.write_config(files[1])
+        wait_until(lambda: self.steps()[1] == 0, PATIENCE, "it is reported")
+        agent = self.fleet.agents[second.hostname]
+        agent.signal(signal.SIGSTOP)
+        self.fleet.start_controller()
+        wait_until(lambda: self.rescue_ordered(1), PATIENCE, "it is to be put back")
+        stop(self.fleet.controllers[-1])
+        self.fleet.start_controller()
+        wait_until(lambda: not self.rescue_ordered(1), 90, "what nobody carried out is taken back, and does not count")
+        agent.signal(signal.SIGCONT)
         wait_until(lambda: len(self.keys()[1]) == 2, 120, "the key is put back while its server is down")
         self.assertNotIn("no API server serves orders", self.fleet.said())
         second.start().wait_ready()
         self.promoted("back")
-        self.fleet.controllers[0].kill()
+        self.fleet.controllers[-1].kill()
         for server, file in zip(self.cluster.servers, files):
             server.stop(PATIENCE)
             server.write_config(file)
