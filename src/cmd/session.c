@@ -8,97 +8,15 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/kube/custom.h"
+#include "cmd/session_node.h"
 #include "engine/key_api.h"
 
-#define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
 #define DEFAULT_KUBECONFIG "/etc/kubernetes/admin.conf"
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S) /* kube-apiserver's own defaults */
 #define DEFAULT_COMPACTION_INTERVAL (300 * NS_PER_S)
-#define MANIFEST_MAX (1u << 20)
 #define PEM_MAX (1u << 20)
 #define PATIENCE (2 * NS_PER_S)
 #define REFUSALS_OF_A_START 15
-
-/* --- what this node says --- */
-
-static int facts_from_manifest(const char *path, struct cluster *cluster, struct error **err)
-{
-	_cleanup_secret_ text = NULL;
-	int rc = file_read(path, MANIFEST_MAX, &text, err);
-	if (rc == 0)
-		rc = node_facts_from_manifest(path, secret_text(text), secret_len(text), &cluster->node, err);
-	cluster->has_node = rc == 0;
-	return rc;
-}
-
-static bool same_path(const char *a, const char *b)
-{
-	_cleanup_free_ char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
-	return real_a && real_b && strcmp(real_a, real_b) == 0;
-}
-
-/* 2: process `facts` has this very file at the path that it reads. 1: a file of this path, perhaps another one in its
- * own mount namespace. 0: neither. */
-static int reads_file(const struct node_facts *facts, const char *config_path)
-{
-	if (!facts->encryption_config)
-		return 0;
-	if (node_same_file("/proc", facts->process_id, facts->encryption_config, config_path) == 1)
-		return 2;
-	return same_path(facts->encryption_config, config_path);
-}
-
-/* The process that reads our file; without one named, the only kube-apiserver that runs here. */
-static void facts_from_process(const char *config_path, struct cluster *cluster)
-{
-	unsigned pids[NODE_APISERVERS_MAX];
-	size_t count = node_find_apiservers("/proc", pids, NODE_APISERVERS_MAX);
-	int best = 0;
-	for (size_t i = 0; i < count && i < NODE_APISERVERS_MAX; i++) {
-		struct node_facts facts = {0};
-		if (node_facts_of_process("/proc", pids[i], &facts, NULL) < 0)
-			continue;
-		int ours = config_path ? reads_file(&facts, config_path) : count == 1;
-		if (ours <= best) {
-			node_facts_free(&facts);
-			continue;
-		}
-		best = ours;
-		node_facts_free(&cluster->node);
-		cluster->node = facts;
-		cluster->has_node = true;
-	}
-}
-
-static int find_node(const struct options *o, struct cluster *cluster, struct error **err)
-{
-	if (o->apiserver_manifest)
-		return facts_from_manifest(o->apiserver_manifest, cluster, err);
-	facts_from_process(o->encryption_config, cluster);
-	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that
-	 * still holds. */
-	if (access(DEFAULT_MANIFEST, R_OK) != 0)
-		return 0;
-	struct cluster manifest = {0};
-	int rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
-	if (rc < 0)
-		return rc;
-	if (o->encryption_config && !(manifest.node.encryption_config_host &&
-				      same_path(manifest.node.encryption_config_host, o->encryption_config))) {
-		node_facts_free(&manifest.node);
-		return 0;
-	}
-	if (cluster->has_node) {
-		manifest.node.process_id = cluster->node.process_id;
-		/* What it was started with: the manifest may have been edited since. */
-		free(manifest.node.encryption_config);
-		manifest.node.encryption_config = steal(cluster->node.encryption_config);
-		node_facts_free(&cluster->node);
-	}
-	cluster->node = manifest.node;
-	cluster->has_node = true;
-	return 0;
-}
 
 /* --- the API server --- */
 
@@ -280,7 +198,7 @@ static int open_survey(struct command_context *context, struct session *session,
 {
 	const struct options *o = &context->options;
 	struct cluster *cluster = session->cluster;
-	int rc = find_node(o, cluster, &session->node_error);
+	int rc = session_find_node(context, cluster, &session->node_error);
 	know_config_path(o, session);
 	if (session->config_path)
 		rc = session_read_config(session->config_path, &session->config, &session->config_error);
@@ -311,7 +229,7 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	if (rc == 0 && (needs & SESSION_SURVEY))
 		return open_survey(context, session, err);
 	if (rc == 0)
-		rc = find_node(o, cluster, err);
+		rc = session_find_node(context, cluster, err);
 	if (rc < 0)
 		return rc;
 	know_config_path(o, session);

@@ -548,6 +548,17 @@ int node_same_file(const char *proc, unsigned pid, const char *seen, const char 
 	return rc;
 }
 
+int node_same_network(const char *proc, unsigned pid)
+{
+	_cleanup_free_ char *their_name = xasprintf("%s/%u/ns/net", proc, pid);
+	_cleanup_free_ char *our_name = xasprintf("%s/self/ns/net", proc);
+	struct stat theirs, ours;
+
+	if (stat(their_name, &theirs) < 0 || stat(our_name, &ours) < 0)
+		return -ERROR_IO;
+	return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 int node_facts_of_process(const char *proc, unsigned pid, struct node_facts *ret, struct error **err)
 {
 	_cleanup_free_ char *cmdline = xasprintf("%s/%u/cmdline", proc, pid);

@@ -57,6 +57,8 @@ int node_reads_file(const struct node_facts *facts, const char *path);
 /* Whether process `pid` sees, at path `seen`, the same inode as `host_path` here (through /proc/PID/root): 1 yes, 0
  * no, -ERROR_IO unknown. */
 int node_same_file(const char *proc, unsigned pid, const char *seen, const char *host_path);
+/* Whether process `pid` and this one are in the same network namespace: 1 yes, 0 no, -ERROR_IO unknown. */
+int node_same_network(const char *proc, unsigned pid);
 /* A kube-apiserver that runs here and reads this very file; 0: none is seen to. */
 unsigned node_reader_of(const char *proc, const char *path);
 void node_facts_free(struct node_facts *facts); /* frees the contents and zeroes them */

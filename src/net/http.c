@@ -276,16 +276,34 @@ static void set_server_name(struct http_client *client, const char *server_name,
 		abort();
 }
 
-static void set_host(struct http_client *client, const char *host, const char *port, const char *path)
+static void take_address(const char *host, const char *port, char **ret_host, uint16_t *ret_port)
 {
 	size_t len = strlen(host);
 	uint64_t number = 0;
 
-	client->host = host[0] == '[' && len > 2 ? xstrndup(host + 1, len - 2) : xstrdup(host);
-	client->base_path = xstrdup(strcmp(path, "/") == 0 ? "" : path);
+	*ret_host = host[0] == '[' && len > 2 ? xstrndup(host + 1, len - 2) : xstrdup(host);
 	/* curl has checked it. */
 	if (text_to_u64(port, &number) == 0)
-		client->port = (uint16_t)number;
+		*ret_port = (uint16_t)number;
+}
+
+bool http_url_address(const char *text, char **ret_host, uint16_t *ret_port)
+{
+	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
+	CURLU *url = curl_url();
+	bool good;
+
+	if (url == NULL)
+		abort();
+	good = base_url_flaw(url, text, &scheme, &host, &port, &path) == NULL;
+	if (good)
+		take_address(host, port, ret_host, ret_port);
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_free(path);
+	curl_url_cleanup(url);
+	return good;
 }
 
 static int set_base_url(struct http_client *client, const struct http_options *options, struct error **err)
@@ -302,7 +320,8 @@ static int set_base_url(struct http_client *client, const struct http_options *o
 		client->base_url[len - 1] = '\0';
 	flaw = base_url_flaw(url, client->base_url, &scheme, &host, &port, &path);
 	if (flaw == NULL) {
-		set_host(client, host, port, path);
+		take_address(host, port, &client->host, &client->port);
+		client->base_path = xstrdup(strcmp(path, "/") == 0 ? "" : path);
 		client->https = strcasecmp(scheme, "https") == 0;
 		if (client->https && options->tls.server_name != NULL && options->unix_socket == NULL)
 			set_server_name(client, options->tls.server_name, scheme, host, port, path);

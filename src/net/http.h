@@ -52,6 +52,8 @@ _must_check_ int http_client_new(struct loop *loop, const struct http_options *o
 void http_client_free(struct http_client *client); /* cancels calls still under way; their on_done is not called */
 void http_client_freep(struct http_client **client);
 const char *http_client_url(const struct http_client *client);
+/* Where a base URL leads: its host (the caller's; IPv6 without brackets) and port. False for what is none. */
+bool http_url_address(const char *url, char **ret_host, uint16_t *ret_port);
 struct loop *http_client_loop(const struct http_client *client);
 /* What its calls came to, for monitoring. One that was cancelled does not count. */
 #define HTTP_LATENCY_BOUNDS 10

@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, parts, replace_file, wait_until)
+from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, new_key, parts, replace_file, wait_until)
 from lib.cluster import LIMITED_TOKEN
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
@@ -47,6 +47,7 @@ class CheckCase(unittest.TestCase):
         for number in range(5):
             cls.api.create("secrets", "default", {"metadata": {"name": f"s-{number}"}, "data": {"a": "YQ=="}})
         cls.api.create("configmaps", "default", {"metadata": {"name": "plain"}, "data": {"color": "green"}})
+        cls.desk = cls.enterClassContext(TcpProxy(cls.server.url))
         cls.manifest = cls.server.write_manifest()
         cls.backup = os.path.join(cls.folder, "backup.db")
         with open(cls.backup, "wb") as file:
@@ -55,6 +56,10 @@ class CheckCase(unittest.TestCase):
     def flags(self):
         return ["--kubeconfig", self.cluster.kubeconfig(), "--apiserver-manifest", self.manifest,
                 "--trust-key", self.cluster.pki.signing[0], "--backup", self.backup]
+
+    def api_alone(self):
+        """From a desk: the server is not at an address of this machine, as far as can be seen."""
+        return ["--kubeconfig", self.cluster.kubeconfig(name="desk.conf", url=self.desk.url)]
 
     def check(self, *flags, base=None):
         """The whole document, one dictionary a check."""
@@ -131,7 +136,7 @@ class Configuration(CheckCase):
 
     def test_with_the_api_alone(self):
         """What needs etcd or the node is not looked at, and says why; nothing of it passes."""
-        checks = self.expect({}, base=["--kubeconfig", self.cluster.kubeconfig()])
+        checks = self.expect({}, base=self.api_alone())
         unknown = {name: each["what"] for name, each in checks.items() if each["status"] == "not-looked-at"}
         for name in ("configuration-found", "configuration-valid", "key-strength", "file-permissions", "single-file-mount",
                      "values-readable", "values-stale", "etcd-space", "etcd-members", "cis-1.2.27", "cis-1.2.28",
@@ -139,9 +144,18 @@ class Configuration(CheckCase):
             self.assertTrue(unknown[name], name)
         for name in ("servers-found", "servers-ready", "same-configuration", "permissions", "webhooks"):
             self.assertEqual(checks[name]["status"], "passed", checks[name])
-        text = kube_rekey(["check", "--kubeconfig", self.cluster.kubeconfig()])
+        text = kube_rekey(["check", *self.api_alone()])
         self.assertIn("- every value is under its write key: not looked at [", text.out)
         self.assertEqual(text.out.count("] no etcd is known: --etcd-endpoints"), 1, text)
+
+    def test_the_server_that_runs_on_this_machine(self):
+        """Found by the address in the kubeconfig, whatever else runs here."""
+        with Cluster() as another:
+            checks = self.check(base=["--kubeconfig", self.cluster.kubeconfig()])
+            theirs = self.check(base=["--kubeconfig", another.kubeconfig()])
+        for found, cluster in ((checks, self.cluster), (theirs, another)):
+            self.assertEqual(found["etcd-is-ours"]["status"], "passed")
+            self.assertEqual(found["configuration-found"]["what"], cluster.servers[0].config, found["configuration-found"])
 
     def test_words(self):
         """What a failure looks like: what, what to do, where to read on."""
@@ -416,9 +430,8 @@ class Values(CheckCase):
         self.expect({"expect-key-id": FAILED}, "--expect-key-id", "arn:aws:kms:x", says="not known")
 
     def test_a_policy_that_cannot_be_answered_is_a_finding(self):
-        base = ["--kubeconfig", self.cluster.kubeconfig()]
         self.expect({"require-provider": FAILED, "require-resource": FAILED, "max-key-age": FAILED}, "--require-provider",
-                    "kms", "--require-resource", "secrets", "--max-key-age", "90d", base=base, says="not known")
+                    "kms", "--require-resource", "secrets", "--max-key-age", "90d", base=self.api_alone(), says="not known")
 
     def test_file_the_age_of_a_key_that_somebody_else_named(self):
         self.file(rule(secretbox(("key1", KEY)), secretbox((NAMED, KEY))))
@@ -502,10 +515,10 @@ class Kms(CheckCase):
             self.assertEqual(checks[name]["status"], "passed", checks[name])
 
     def test_the_api_alone_knows_the_key(self):
-        base = ["--kubeconfig", self.cluster.kubeconfig()]
-        checks = self.expect({"expect-key-id": FAILED}, "--expect-key-id", "key-2", base=base, says="vault, apiserver-0: another key")
+        checks = self.expect({"expect-key-id": FAILED}, "--expect-key-id", "key-2", base=self.api_alone(),
+                             says="vault, apiserver-0: another key")
         self.assertIn("provider-owned key", checks["expect-key-id"]["advice"])
-        self.expect({}, "--expect-key-id", "key-1", base=base)
+        self.expect({}, "--expect-key-id", "key-1", base=self.api_alone())
 
     def test_not_healthy(self):
         self.plugin.tell(healthz="sealed")
@@ -561,9 +574,6 @@ class Agents(CheckCase):
             "configuration": {"rules": [{"resources": ["secrets"], "keys": [key]}]}, **more}}).encode(),
             {"Content-Type": "application/merge-patch+json"})
 
-    def api_alone(self):
-        return ["--kubeconfig", self.cluster.kubeconfig()]
-
     def test_they_report(self):
         self.report("cp-1")
         self.report("cp-2")
@@ -584,15 +594,19 @@ class Agents(CheckCase):
         self.addCleanup(self.api.delete, KEY_ROTATIONS, None, "seen")
         group = {"resource": "secrets", "provider": "secretbox", "class": "known", "values": 3}
 
-        def kept(before, days):
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
+        def ago(days):
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
+
+        def kept(unseen, seen):
             self.api.call("PATCH", f"/apis/{KEY_ROTATIONS}/seen/status", json.dumps({"status": {
-                "before": {"at": "2020-01-01T00:00:00Z", "revision": 1, "groups": [{**group, "name": before}]},
-                "after": {"at": at, "revision": 9, "groups": [{**group, "name": "key1"}]}}}).encode(),
+                "before": {"at": ago(unseen), "revision": 1, "groups": [{**group, "name": "key0"}]},
+                "after": {"at": ago(seen), "revision": 9, "groups": [{**group, "name": "key1"}]}}}).encode(),
                 {"Content-Type": "application/merge-patch+json"})
-        kept("key0", 30)
+        kept(40, 30)
         self.assertEqual(self.check(*asked, base=self.api_alone())["max-key-age"]["status"], "passed")
-        kept("key0", 100)
+        kept(100, 30)
+        self.expect({"max-key-age": FAILED}, *asked, base=self.api_alone(), says="its age is unknown, from ")
+        kept(200, 100)
         self.expect({"max-key-age": FAILED}, *asked, base=self.api_alone(), says="old at least, by the first census that saw it")
 
     def test_one_is_silent(self):
@@ -672,9 +686,10 @@ class Fleet(unittest.TestCase):
             one, two = (stack.enter_context(Cluster(encryption=text)) for _ in range(2))
             for cluster in (one, two):
                 cluster.api.create("secrets", "default", {"metadata": {"name": "a"}, "data": {"a": "YQ=="}})
-            paths = [one.kubeconfig(context="prod-eu"), two.kubeconfig(context="prod-us"),
+            eu, us = (stack.enter_context(TcpProxy(cluster.servers[0].url)) for cluster in (one, two))
+            paths = [one.kubeconfig(url=eu.url, context="prod-eu"), two.kubeconfig(url=us.url, context="prod-us"),
                      one.kubeconfig(name="down.conf", url="https://127.0.0.1:1", context="prod-down"),
-                     one.kubeconfig(name="test.conf", context="test-eu")]
+                     one.kubeconfig(name="test.conf", url=eu.url, context="test-eu")]
             env = {"KUBECONFIG": ":".join(paths)}
             done = kube_rekey(["check", "--contexts", "prod-*", "-o", "json"], env=env)
             table = kube_rekey(["check", "--contexts", "prod-*"], env=env)

@@ -1,0 +1,162 @@
+#include "cmd/session_node.h"
+
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "cmd/session.h"
+
+#define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
+#define MANIFEST_MAX (1u << 20)
+
+/* --- files --- */
+
+static int facts_from_manifest(const char *path, struct cluster *cluster, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	int rc = file_read(path, MANIFEST_MAX, &text, err);
+	if (rc == 0)
+		rc = node_facts_from_manifest(path, secret_text(text), secret_len(text), &cluster->node, err);
+	cluster->has_node = rc == 0;
+	return rc;
+}
+
+static bool same_path(const char *a, const char *b)
+{
+	_cleanup_free_ char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+	return real_a && real_b && strcmp(real_a, real_b) == 0;
+}
+
+/* 2: process `facts` has this very file at the path that it reads. 1: a file of this path, perhaps another one in its
+ * own mount namespace. 0: neither. */
+static int reads_file(const struct node_facts *facts, const char *config_path)
+{
+	if (!facts->encryption_config)
+		return 0;
+	if (node_same_file("/proc", facts->process_id, facts->encryption_config, config_path) == 1)
+		return 2;
+	return same_path(facts->encryption_config, config_path);
+}
+
+/* --- which process is the server that is talked to --- */
+
+static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return memcmp(&((const struct sockaddr_in *)a)->sin_addr, &((const struct sockaddr_in *)b)->sin_addr,
+			      sizeof(struct in_addr)) == 0;
+	return a->sa_family == AF_INET6 &&
+	       memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr,
+		      sizeof(struct in6_addr)) == 0;
+}
+
+static bool is_own_address(const struct sockaddr *address)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+	if (getifaddrs(&all) < 0)
+		return false;
+	for (const struct ifaddrs *each = all; each && !found; each = each->ifa_next)
+		found = each->ifa_addr && same_address(each->ifa_addr, address);
+	freeifaddrs(all);
+	return found;
+}
+
+/* Names but localhost are not asked for: they are often a load balancer's, which leads anywhere. */
+static bool is_here(const char *host, const char *bind_address)
+{
+	const struct addrinfo numeric = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *address = NULL, *bound = NULL;
+	bool here;
+	if (strcmp(host, "localhost") == 0)
+		return true;
+	if (getaddrinfo(host, NULL, &numeric, &address) != 0)
+		return false;
+	here = is_own_address(address->ai_addr);
+	if (here && bind_address && getaddrinfo(bind_address, NULL, &numeric, &bound) == 0) {
+		bool any = strcmp(bind_address, "0.0.0.0") == 0 || strcmp(bind_address, "::") == 0;
+		here = any || same_address(bound->ai_addr, address->ai_addr);
+		freeaddrinfo(bound);
+	}
+	freeaddrinfo(address);
+	return here;
+}
+
+/* Whether the server at `url` is this process: an address of this machine, the process's port, one network for both. Any
+ * other kube-apiserver that runs here (kind's, on a laptop) is of another cluster and says nothing of this one. */
+static bool serves(const struct node_facts *facts, const char *url)
+{
+	_cleanup_free_ char *host = NULL;
+	uint16_t port = 0;
+	return http_url_address(url, &host, &port) && port == facts->secure_port &&
+	       is_here(host, facts->bind_address) && node_same_network("/proc", facts->process_id) == 1;
+}
+
+/* The process that reads our file; without one named, the only one beside kubeadm's manifest, or the one that serves what
+ * the kubeconfig names. */
+static int facts_from_process(const struct command_context *context, struct cluster *cluster, struct error **err)
+{
+	const char *config_path = context->options.encryption_config;
+	_cleanup_(kube_access_freep) struct kube_access *kube = NULL;
+	const struct kubeconfig_options kubeconfig = session_kubeconfig(context);
+	unsigned pids[NODE_APISERVERS_MAX];
+	size_t count = node_find_apiservers("/proc", pids, NODE_APISERVERS_MAX);
+	bool only = count == 1 && access(DEFAULT_MANIFEST, R_OK) == 0;
+	int best = 0, rc = count == 0 || config_path || only ? 0 : kube_access_load(&kubeconfig, &kube, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < count && i < NODE_APISERVERS_MAX; i++) {
+		struct node_facts facts = {0};
+		if (node_facts_of_process("/proc", pids[i], &facts, NULL) < 0)
+			continue;
+		int ours = config_path ? reads_file(&facts, config_path)
+				       : only || serves(&facts, kube_access_server(kube));
+		if (ours <= best) {
+			node_facts_free(&facts);
+			continue;
+		}
+		best = ours;
+		node_facts_free(&cluster->node);
+		cluster->node = facts;
+		cluster->has_node = true;
+	}
+	return 0;
+}
+
+int session_find_node(const struct command_context *context, struct cluster *cluster, struct error **err)
+{
+	const struct options *o = &context->options;
+	if (o->apiserver_manifest)
+		return facts_from_manifest(o->apiserver_manifest, cluster, err);
+	int rc = facts_from_process(context, cluster, err);
+	if (rc < 0)
+		return rc;
+	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that
+	 * still holds. */
+	if (access(DEFAULT_MANIFEST, R_OK) != 0)
+		return 0;
+	struct cluster manifest = {0};
+	rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
+	if (rc < 0)
+		return rc;
+	if (o->encryption_config && !(manifest.node.encryption_config_host &&
+				      same_path(manifest.node.encryption_config_host, o->encryption_config))) {
+		node_facts_free(&manifest.node);
+		return 0;
+	}
+	if (cluster->has_node) {
+		manifest.node.process_id = cluster->node.process_id;
+		/* What it was started with: the manifest may have been edited since. */
+		free(manifest.node.encryption_config);
+		manifest.node.encryption_config = steal(cluster->node.encryption_config);
+		node_facts_free(&cluster->node);
+	}
+	cluster->node = manifest.node;
+	cluster->has_node = true;
+	return 0;
+}
