@@ -7,7 +7,8 @@ last moment of a process in a later rotation: on disk right before the step, ove
 after it was done and before the answer is seen. A rotation goes through as many of these deaths as it comes to, several
 processes' at once.
 
-KUBE_REKEY_TEST_ALL=1: all of them. Otherwise some, chosen by a seed that is printed (KUBE_REKEY_TEST_SEED repeats it).
+KUBE_REKEY_TEST_ALL=1: all of them; KUBE_REKEY_TEST_PART=1/3: of those a third, as another machine or another run beside
+this one has the rest. Otherwise some, chosen by a seed that is printed (KUBE_REKEY_TEST_SEED repeats it).
 """
 
 import collections
@@ -17,6 +18,7 @@ import random
 import signal
 import time
 import unittest
+import zlib
 
 from fleet import FleetCase
 from lib import killer, snapshot_hash
@@ -24,6 +26,7 @@ from lib.faultproxy import FaultProxy, _Close
 
 ALL = bool(os.environ.get("KUBE_REKEY_TEST_ALL"))
 SEED = int(os.environ.get("KUBE_REKEY_TEST_SEED") or random.SystemRandom().randrange(10 ** 6))
+PART, PARTS = map(int, os.environ.get("KUBE_REKEY_TEST_PART", "1/1").split("/"))
 SAMPLE = 20             # deaths at least
 A_ROTATION = 24 if ALL else 12      # in one rotation at most
 TOGETHER = 10 ** 6 if ALL else 12   # of one process that may come next: the more, the sooner it dies
@@ -234,11 +237,16 @@ class Deaths(FleetCase):
                 deaths[process.name] += [Death(process.name, effect) for effect in self.steps_of_disk(index)]
         return deaths
 
+    def of_this_part(self, deaths):
+        return {name: [death for death in each if zlib.crc32(str(death).encode()) % PARTS == PART - 1]
+                for name, each in deaths.items()}
+
     def test_everybody_dies(self):
         deaths = self.all_deaths()
         count = sum(map(len, deaths.values()))
         self.assertGreater(count, 100, deaths)
         print(f"seed {SEED}; {count} deaths: " + ", ".join(f"{name} {len(each)}" for name, each in deaths.items()))
+        deaths = self.of_this_part(deaths)
         died = rotations = 0
         while any(deaths.values()) and (ALL or died < SAMPLE):
             for each in deaths.values():
