@@ -315,8 +315,8 @@ static int nothing_moved(const struct run *r, struct error **err)
 static int prove_by_versions(struct run *r, struct error **err)
 {
 	struct api_rewrite *made = r->made;
-	bool moved = made->sweep->rewritten > 0;
-	made->quiet = !moved && !r->o->servers->metrics_why;
+	bool moved = made->sweep->moved > 0;
+	made->quiet = made->sweep->rewritten == 0 && !r->o->servers->metrics_why;
 	made->quiet_objects = made->sweep->objects;
 	for (made->passes = 0; !made->quiet && made->passes < API_PASSES_MAX; made->passes++) {
 		_cleanup_(sweep_result_freep) struct sweep_result *result = NULL;
@@ -327,7 +327,7 @@ static int prove_by_versions(struct run *r, struct error **err)
 			return rc;
 		made->quiet = result->rewritten == 0;
 		made->quiet_objects = result->objects;
-		moved = moved || !made->quiet;
+		moved = moved || result->moved > 0;
 	}
 	if (made->quiet && !moved && r->o->servers->metrics_why)
 		return nothing_moved(r, err);

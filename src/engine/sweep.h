@@ -138,6 +138,8 @@ struct sweep_result {
 	uint64_t quarantined;     /* the named ones and those beyond the cap */
 	uint64_t begun, finished; /* monotonic; finished 0: interrupted */
 	uint64_t objects, rewritten;
+	uint64_t
+		moved; /* of these, by an answer to a write of ours: not read afterwards, when another's may have done it */
 };
 /* 0 when every object was rewritten, gone or quarantined. -ERROR_INTERRUPTED after a signal (the requests at hand are
  * finished first), -ERROR_DEADLINE, -ERROR_AUTH when the credentials expired for good, -ERROR_NETWORK when the

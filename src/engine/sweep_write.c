@@ -265,11 +265,11 @@ static void on_write(void *arg, struct kube_write_result *result)
 	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
 
 	if (verdict == SWEEP_DONE) {
-		bool moved = item->written || item->maybe_written ||
-			     !text_equal(result->resource_version, item->resource_version);
+		bool moved = !text_equal(result->resource_version, item->resource_version);
 
 		sweep->written++;
-		end(item, moved ? SWEEP_ENDED_REWRITTEN : SWEEP_ENDED_CURRENT);
+		sweep->result->moved += moved;
+		end(item, moved || item->written ? SWEEP_ENDED_REWRITTEN : SWEEP_ENDED_CURRENT);
 	} else if (verdict == SWEEP_CONFLICT) {
 		conflict(item);
 	} else {
