@@ -10,13 +10,14 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 {
 	struct rotation *node = agent->node;
 	uint64_t beat_at = agent->published[spec->beat % AGENT_BEATS];
+	/* Back to what runs, since this file is refused: not written again. */
+	bool refused = spec->rescue && node->seen.servers[0].refuses_file;
 	const struct decision decision = {
 		.action = ACTION_WRITE_STEP,
-		/* Back to what runs, since this file is refused: not written again. */
-		.reason = spec->rescue && node->seen.servers[0].refuses_file ? REASON_PUT_BACK : REASON_STEP,
+		.reason = refused ? REASON_PUT_BACK : REASON_STEP,
 		.to_step = verdict->to_step,
 		.expect_hash = spec->expect_hash,
-		.rescue = spec->rescue,
+		.rescue = spec->rescue && !refused,
 		.valid_until = path_drops(node->journal->path, (size_t)spec->from_step)
 				       ? beat_at + spec->good_for_milliseconds * NS_PER_MS
 				       : UINT64_MAX,

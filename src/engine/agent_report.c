@@ -13,6 +13,12 @@ static uint64_t age(uint64_t since, uint64_t now)
 	return since && now > since ? (now - since) / MS : 0;
 }
 
+static uint64_t rescues_by_order(const struct agent *agent)
+{
+	uint64_t all = agent->node->journal->rescues, alone = agent->disk.rescues;
+	return all > alone ? all - alone : 0;
+}
+
 static void tell_server(const struct agent *agent, const struct server_observation *seen, struct key_server_status *ret)
 {
 	ret->apiserver = xstrdup_or_null(agent->node->cluster->kube.name);
@@ -23,6 +29,7 @@ static void tell_server(const struct agent *agent, const struct server_observati
 	ret->file_hash = xstrdup_or_null(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
 	ret->file_step = seen->file_step;
 	ret->written_step = agent->disk.written_step;
+	ret->rescues = rescues_by_order(agent);
 	ret->going_back = agent->node->journal->going_back;
 	ret->file_ours = seen->file_ours;
 	bool known = seen->loaded == FACT_KNOWN;
@@ -72,6 +79,7 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 	ret->compaction_interval_milliseconds = cluster->compaction_interval / MS;
 	ret->quiet_milliseconds = age(seen->quiet_since, now);
 	ret->etcd_age_milliseconds = seen->etcd_looked_at ? age(seen->etcd_looked_at, now) + 1 : 0;
+	ret->etcd_back_age_milliseconds = seen->etcd_back_at ? age(seen->etcd_back_at, now) + 1 : 0;
 	ret->members_behind_balancer = seen->members_behind_balancer;
 	ret->members = xcalloc(seen->member_count + 1, sizeof(*ret->members));
 	for (size_t i = 0; i < seen->member_count; i++)

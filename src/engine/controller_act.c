@@ -39,21 +39,6 @@ bool controller_awaits(const struct controller *c, size_t index, enum order_acti
 	       controller_outcome(c, index, action, epoch, sequence) == OUTCOME_OPEN;
 }
 
-/* To the same step or, where more is known of its server now, to another one; with the file that it was meant for, or with
- * one that somebody changed before the agent came to it. */
-bool controller_rescue_is_open(const struct controller *c, size_t index)
-{
-	const struct key_server_spec *spec = &c->servers[index].sent;
-	const struct fleet_server *server = fleet_find(&c->fleet, c->servers[index].name);
-	if (spec->epoch == 0 && server && text_equal(server->last->spec.rotation, c->rotation->meta.uid))
-		spec = &server->last->spec; /* of a controller before us */
-	if (!spec->rescue)
-		return false;
-	const struct key_server_status *status = server ? &server->last->status : NULL;
-	return !status || status->epoch != spec->epoch || status->done.sequence != spec->sequence ||
-	       !text_equal(status->done.result, "ok");
-}
-
 static void remember(struct directed *server, const struct key_server_spec *spec)
 {
 	if (server->sent.epoch != spec->epoch || server->sent.sequence != spec->sequence)
@@ -90,15 +75,10 @@ int controller_send(struct controller *c, size_t index, const struct key_server_
 		return rc;
 	const struct kube_custom_request request = {
 		.verb = CUSTOM_APPLY, .collection = KEY_SERVERS_PATH, .name = server->name, .body = body};
-	bool undone = !whole.rescue && controller_rescue_is_open(c, index);
 	rc = kube_custom_fetch(&c->options->cluster->kube, &request, NULL, err);
-	if (rc < 0)
-		return rc;
-	/* An order that is taken back before anybody carried it out put no key back. */
-	if (undone && c->rotation->status.rescues > 0)
-		c->rotation->status.rescues--;
-	remember(server, &whole);
-	return 0;
+	if (rc == 0)
+		remember(server, &whole);
+	return rc;
 }
 
 static int send_none(struct controller *c, size_t index, struct error **err)
@@ -204,13 +184,6 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 {
 	int rc = 0;
 	bool under_way = under_way_anywhere(c, dispatch, agents, d->valid_until);
-	/* Counted before it is ordered, whatever becomes of us. */
-	if (d->rescue && !under_way && !controller_rescue_is_open(c, (size_t)d->server)) {
-		c->rotation->status.rescues++;
-		rc = controller_apply(c, err);
-		if (rc < 0)
-			return rc;
-	}
 	if (under_way)
 		dispatch->order.sequence = dispatch->fence.sequence = c->fence.sequence;
 	/* Before it is sent: some may get it and others not, and no other order has its number. */

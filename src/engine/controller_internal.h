@@ -149,8 +149,6 @@ struct controller {
 	struct controller_show show;
 };
 
-/* A Rescue of this server was ordered, by whoever led, and is not carried out. */
-bool controller_rescue_is_open(const struct controller *controller, size_t index);
 void controller_note(const struct controller *controller, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void controller_trouble(struct controller *controller, const char *text); /* NULL clears */
 void controller_remark(struct controller *controller, char *text);        /* takes it over; NULL clears */

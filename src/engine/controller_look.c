@@ -2,6 +2,7 @@
  * must fit together. */
 #include "engine/controller_internal.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -99,6 +100,19 @@ static int make_key_servers(struct controller *c, const struct kube_identities *
 		rc = fleet_find(&c->fleet, name) ? 0 : make_key_server(c, name, err);
 	}
 	return rc;
+}
+
+/* Keys that were put back by order, by who did it: an order that nobody carried out, or the same one after the death of its
+ * controller or its agent, counts for nothing. */
+static unsigned rescues(const struct controller *c)
+{
+	uint64_t count = 0;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		if (status && text_equal(status->path_of, c->rotation->meta.uid) && status->rescues < UINT_MAX - count)
+			count += status->rescues;
+	}
+	return (unsigned)count;
 }
 
 static void find_servers(struct controller *c, const struct kube_identities *identities)
@@ -375,10 +389,10 @@ static void observe_members(struct controller *c, const struct key_server_status
 	seen->members_behind_balancer = status->members_behind_balancer;
 }
 
-/* Silence: what every agent saw beside its server, and all of them together. */
+/* Silence: what every agent saw beside its server, and all of them together. An etcd that went back, which one saw. */
 static void observe_quiet(struct controller *c, uint64_t now)
 {
-	uint64_t since = 0, looked = UINT64_MAX;
+	uint64_t since = 0, looked = UINT64_MAX, back_at = 0;
 	bool all = c->server_count > 0;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
@@ -388,6 +402,10 @@ static void observe_quiet(struct controller *c, uint64_t now)
 					 : 0;
 		if (fresh && c->seen.members_known != FACT_KNOWN)
 			observe_members(c, &server->last->status);
+		uint64_t back = server ? server->last->status.etcd_back_age_milliseconds : 0;
+		/* By the time of reading: rather too late. */
+		if (back > 0 && back < server->beat_read_at / MS && server->beat_read_at - back * MS > back_at)
+			back_at = server->beat_read_at - back * MS;
 		if (quiet == 0 || quiet > server->beat_read_at) {
 			all = false;
 			continue;
@@ -397,6 +415,7 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		uint64_t until = fleet_seen_until(server);
 		looked = until < looked ? until : looked;
 	}
+	c->seen.etcd_back_at = back_at;
 	c->seen.quiet_since = all ? since : 0;
 	c->seen.etcd_looked_at = all ? looked : 0;
 	/* A member that joined since then was never watched. */
@@ -587,10 +606,9 @@ int controller_look(struct controller *c, struct error **err)
 	c->seen.settled_began = c->settled_began;
 	c->seen.settled_ended = c->settled_ended;
 	c->seen.reads_checked_at = c->reads_checked_at;
-	c->seen.rescues = (unsigned)c->rotation->status.rescues;
-	/* One that is counted and not carried out yet is the one that is wanted now, and does not stand in its own way. */
-	for (size_t i = 0; i < c->server_count && c->seen.rescues > 0; i++)
-		c->seen.rescues -= controller_rescue_is_open(c, i);
+	c->seen.rescues = rescues(c);
+	if (c->rotation->status.rescues < c->seen.rescues)
+		c->rotation->status.rescues = c->seen.rescues;
 	c->seen.retired = c->rotation->status.retired;
 	c->seen.settle_time = settle_time(c);
 	c->seen.compact = c->rotation->spec.compact;

@@ -64,6 +64,7 @@ struct key_server_status {
 	char *why; /* what is wrong, for people */
 	char *file_hash;
 	int file_step, written_step; /* STEP_NONE: none of the path's; not known */
+	uint64_t rescues;            /* files with a key that was put back by order, in the rotation of path_of */
 	bool going_back;             /* steps are counted on the way back of an aborted rotation */
 	bool file_ours;
 	char *loaded_hash;
@@ -93,8 +94,9 @@ struct key_server_status {
 	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
-	uint64_t etcd_age_milliseconds; /* of the oldest last answer of an etcd member; 0: not told */
-	uint64_t reloads;               /* that the process has done: more of them, and something else ran in between */
+	uint64_t etcd_age_milliseconds;      /* of the oldest last answer of an etcd member; 0: not told */
+	uint64_t etcd_back_age_milliseconds; /* since a member was last seen to have gone back; 0: never */
+	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;
 	uint64_t compaction_interval_milliseconds; /* 0: its server does not compact etcd */
 	char *trust_key;                           /* fingerprint */
