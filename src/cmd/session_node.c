@@ -67,24 +67,30 @@ static bool is_own_address(const struct sockaddr *address)
 	return found;
 }
 
-/* Names but localhost are not asked for: they are often a load balancer's, which leads anywhere. */
+static bool is_any(const char *address)
+{
+	return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
+/* Whether `host` is this machine alone, at an address that the process listens at: a load balancer's name leads anywhere. */
 static bool is_here(const char *host, const char *bind_address)
 {
+	const struct addrinfo stream = {.ai_socktype = SOCK_STREAM};
 	const struct addrinfo numeric = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
-	struct addrinfo *address = NULL, *bound = NULL;
-	bool here;
-	if (strcmp(host, "localhost") == 0)
-		return true;
-	if (getaddrinfo(host, NULL, &numeric, &address) != 0)
+	struct addrinfo *addresses = NULL, *bound = NULL;
+	bool listens = !bind_address || is_any(bind_address), own = true;
+	if (getaddrinfo(host, NULL, &stream, &addresses) != 0)
 		return false;
-	here = is_own_address(address->ai_addr);
-	if (here && bind_address && getaddrinfo(bind_address, NULL, &numeric, &bound) == 0) {
-		bool any = strcmp(bind_address, "0.0.0.0") == 0 || strcmp(bind_address, "::") == 0;
-		here = any || same_address(bound->ai_addr, address->ai_addr);
-		freeaddrinfo(bound);
+	if (!listens && getaddrinfo(bind_address, NULL, &numeric, &bound) != 0)
+		bound = NULL;
+	for (const struct addrinfo *each = addresses; each; each = each->ai_next) {
+		own = own && is_own_address(each->ai_addr);
+		listens = listens || (bound && same_address(bound->ai_addr, each->ai_addr));
 	}
-	freeaddrinfo(address);
-	return here;
+	if (bound)
+		freeaddrinfo(bound);
+	freeaddrinfo(addresses);
+	return own && listens;
 }
 
 /* Whether the server at `url` is this process: an address of this machine, the process's port, one network for both. Any
@@ -97,17 +103,24 @@ static bool serves(const struct node_facts *facts, const char *url)
 	       is_here(host, facts->bind_address) && node_same_network("/proc", facts->process_id) == 1;
 }
 
-/* The process that reads our file; without one named, the only one beside kubeadm's manifest, or the one that serves what
- * the kubeconfig names. */
-static int facts_from_process(const struct command_context *context, struct cluster *cluster, struct error **err)
+/* What kubeadm's manifest says was started: no other cluster's server that happens to run here. */
+static bool is_started_by(const struct node_facts *manifest, const struct node_facts *facts)
+{
+	return manifest->secure_port == facts->secure_port &&
+	       text_equal(manifest->advertise_address, facts->advertise_address);
+}
+
+/* The process that reads our file; without one named, the one that kubeadm's manifest started or, without one, that serves
+ * what the kubeconfig names. Two that might be it are none. */
+static int facts_from_process(const struct command_context *context, const struct node_facts *manifest,
+			      struct cluster *cluster, struct error **err)
 {
 	const char *config_path = context->options.encryption_config;
 	_cleanup_(kube_access_freep) struct kube_access *kube = NULL;
 	const struct kubeconfig_options kubeconfig = session_kubeconfig(context);
 	unsigned pids[NODE_APISERVERS_MAX];
 	size_t count = node_find_apiservers("/proc", pids, NODE_APISERVERS_MAX);
-	bool only = count == 1 && access(DEFAULT_MANIFEST, R_OK) == 0;
-	int best = 0, rc = count == 0 || config_path || only ? 0 : kube_access_load(&kubeconfig, &kube, err);
+	int best = 0, rc = count == 0 || config_path || manifest ? 0 : kube_access_load(&kubeconfig, &kube, err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < count && i < NODE_APISERVERS_MAX; i++) {
@@ -115,48 +128,56 @@ static int facts_from_process(const struct command_context *context, struct clus
 		if (node_facts_of_process("/proc", pids[i], &facts, NULL) < 0)
 			continue;
 		int ours = config_path ? reads_file(&facts, config_path)
-				       : only || serves(&facts, kube_access_server(kube));
-		if (ours <= best) {
-			node_facts_free(&facts);
-			continue;
+			   : manifest  ? is_started_by(manifest, &facts)
+				       : serves(&facts, kube_access_server(kube));
+		bool second = !config_path && ours > 0 && best > 0;
+		if (ours > best || second) {
+			node_facts_free(&cluster->node);
+			cluster->has_node = !second;
 		}
-		best = ours;
-		node_facts_free(&cluster->node);
-		cluster->node = facts;
-		cluster->has_node = true;
+		if (ours > best)
+			cluster->node = facts;
+		else
+			node_facts_free(&facts);
+		best = ours > best ? ours : best;
 	}
 	return 0;
+}
+
+static void take_manifest(const char *config_path, struct cluster *cluster, struct node_facts *manifest)
+{
+	if (config_path &&
+	    !(manifest->encryption_config_host && same_path(manifest->encryption_config_host, config_path))) {
+		node_facts_free(manifest);
+		return;
+	}
+	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that
+	 * still holds. */
+	if (cluster->has_node) {
+		manifest->process_id = cluster->node.process_id;
+		/* What it was started with: the manifest may have been edited since. */
+		free(manifest->encryption_config);
+		manifest->encryption_config = steal(cluster->node.encryption_config);
+		node_facts_free(&cluster->node);
+	}
+	cluster->node = *manifest;
+	cluster->has_node = true;
 }
 
 int session_find_node(const struct command_context *context, struct cluster *cluster, struct error **err)
 {
 	const struct options *o = &context->options;
+	struct cluster manifest = {0};
+	int rc = 0;
 	if (o->apiserver_manifest)
 		return facts_from_manifest(o->apiserver_manifest, cluster, err);
-	int rc = facts_from_process(context, cluster, err);
-	if (rc < 0)
-		return rc;
-	/* The manifest knows more than the command line (mounts); the process is how it is found out whether that
-	 * still holds. */
-	if (access(DEFAULT_MANIFEST, R_OK) != 0)
-		return 0;
-	struct cluster manifest = {0};
-	rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
-	if (rc < 0)
-		return rc;
-	if (o->encryption_config && !(manifest.node.encryption_config_host &&
-				      same_path(manifest.node.encryption_config_host, o->encryption_config))) {
+	if (access(DEFAULT_MANIFEST, R_OK) == 0)
+		rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
+	if (rc == 0)
+		rc = facts_from_process(context, manifest.has_node ? &manifest.node : NULL, cluster, err);
+	if (rc == 0 && manifest.has_node)
+		take_manifest(o->encryption_config, cluster, &manifest.node);
+	else
 		node_facts_free(&manifest.node);
-		return 0;
-	}
-	if (cluster->has_node) {
-		manifest.node.process_id = cluster->node.process_id;
-		/* What it was started with: the manifest may have been edited since. */
-		free(manifest.node.encryption_config);
-		manifest.node.encryption_config = steal(cluster->node.encryption_config);
-		node_facts_free(&cluster->node);
-	}
-	cluster->node = manifest.node;
-	cluster->has_node = true;
-	return 0;
+	return rc;
 }

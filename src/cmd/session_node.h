@@ -3,7 +3,8 @@
 #include "cmd/command.h"
 #include "engine/cluster.h"
 
-/* Fills cluster->node and has_node: from --apiserver-manifest; else from the process that reads --encryption-config or,
- * without that, serves the address in the kubeconfig, and from kubeadm's manifest where this machine has one. Finding none
- * is no error. Errors: a manifest that cannot be read, a kubeconfig that cannot where it has to tell. */
+/* Fills cluster->node and has_node: from --apiserver-manifest; else from kubeadm's manifest where this machine has one, and
+ * from the process that reads --encryption-config or, without that, was started by the manifest or serves the address in the
+ * kubeconfig. Finding none is no error. Errors: a manifest that cannot be read, a kubeconfig that cannot where it has to
+ * tell. */
 _must_check_ int session_find_node(const struct command_context *context, struct cluster *cluster, struct error **err);

@@ -23,7 +23,8 @@ static void look_at_flags(const struct check_sources *in, struct check_facts *f)
 	f->node = node;
 	if (!node) {
 		f->node_why = why_of(in->node_error, in->api_only,
-				     "no kube-apiserver was found on this machine: run it on a control-plane node, or "
+				     "no kube-apiserver of this cluster was found on this machine: run it on a "
+				     "control-plane node, or "
 				     "say --apiserver-manifest FILE");
 		return;
 	}

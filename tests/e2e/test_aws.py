@@ -4,7 +4,7 @@ import collections
 import tempfile
 import unittest
 
-from lib import AwsKms, AwsPlugin, Cluster, Rule, configuration, kube_rekey
+from lib import AwsKms, AwsPlugin, Cluster, Rule, TcpProxy, configuration, kube_rekey
 
 SECRETS = 12
 
@@ -99,8 +99,12 @@ class Aws(unittest.TestCase):
         # Its own Status turns bad by that, though the key that it encrypts with is well.
         (kms,) = kube_rekey(["status", "--target", "file", *self.common, "-o", "json"]).json()["kms"]
         self.assertIn("healthz is err", kms["flaw"])
-        done = kube_rekey(["needs", self.key, *self.common[2:], "-o", "json"])
-        self.assertEqual((done.code, done.json()["sources"][0]["values"]), (1, SECRETS), done)
+        # From a desk, where no plugin is asked.
+        with TcpProxy(self.server.url) as desk:
+            done = kube_rekey(["needs", self.key, "--kubeconfig", self.cluster.kubeconfig(name="desk.conf", url=desk.url),
+                               *self.cluster.etcd.flags(), "-o", "json"])
+        self.assertEqual((done.code, "sources" in done.json()), (1, True), done)
+        self.assertEqual(done.json()["sources"][0]["values"], SECRETS)
 
 
 if __name__ == "__main__":
