@@ -110,14 +110,16 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 					  : changed_at(target->path);
 	if (started_after(metrics, changed) || look->keeps_file) {
 		ret->loaded = FACT_KNOWN;
-	} else if (ours && look->counters_known && metrics->reload_successes > look->successes) {
+	} else if (ours && look->counters_known && ret->process == look->written_process &&
+		   metrics->reload_successes > look->successes) {
 		/* The first success may be of what was read before the rename; the second, of a second nonce,
 		 * cannot. */
 		if (look->nonces >= 2)
 			ret->loaded = FACT_KNOWN;
 		else
 			ret->needs_second_nonce = true;
-	} else if (!ours && look->reloads_itself) {
+	} else if (look->reloads_itself && (!ours || ret->process != look->written_process)) {
+		/* Or it began at the moment of our write, may have read either file, and has nothing to reload. */
 		ret->needs_second_nonce = true;
 	}
 	if (ret->loaded != FACT_KNOWN)
@@ -301,6 +303,7 @@ void look_wrote(struct look *look, const char *sha256, const char *replaced, boo
 	look->successes = look->successes_now;
 	look->failures = look->failures_now;
 	look->counters_known = true;
+	look->written_process = look->process;
 	look->written_wall = wall_now;
 	free(look->written_hash);
 	look->written_hash = xstrdup(sha256);

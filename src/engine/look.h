@@ -28,6 +28,7 @@ struct look {
 	/* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
 	uint64_t written_wall;
 	uint64_t successes, failures; /* its reload counters just before the rename */
+	uint64_t written_process;     /* and whose they were */
 	bool counters_known;
 	/* where this process wrote nothing: a file that was not loaded when it was seen first, and the failures till then */
 	char *found_hash;

@@ -77,6 +77,18 @@ class OlderServer(unittest.TestCase):
                 self.assertGreaterEqual(writes.count(step), 2, writes)
             self.assertEqual(cluster.servers[0].reloads()["failure"], 0)
 
+    def test_a_start_at_the_moment_of_a_write(self):
+        """Neither its start nor a reload tells what it read, and it has nothing to reload: the second nonce does."""
+        with Cluster(version="1.33", request_timeout="3s", compaction="5s") as cluster:
+            populate(cluster, namespaces=("default",), big=False)
+            begun = Operator(self, cluster).begin("-o", "json")
+            begun.wait_for_step(1)
+            cluster.servers[0].kill()
+            cluster.servers[0].start().wait_ready()
+            report = begun.report()
+            self.assertEqual(list(cluster.etcd.prefix_counts("/registry/secrets/")),
+                             [f"aescbc:{report['newKey']['name']}"])
+
 
 class WaitRestart(unittest.TestCase):
     """Servers that read their file at start only."""
