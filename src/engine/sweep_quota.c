@@ -48,8 +48,7 @@ static uint64_t next_look(struct sweep_quota *quota, uint64_t size, uint64_t lim
 	return now + next_ms * NS_PER_MS;
 }
 
-/* New string, or NULL when this member has room. One that does not answer says nothing here: the API server's own
- * answers do. */
+/* New string, or NULL when this member has room. One that does not answer says nothing here. */
 static char *look(struct loop *loop, struct etcd *etcd, size_t member, struct sweep_quota *quota)
 {
 	const struct etcd_member_info *info = etcd_member(etcd, member);
@@ -82,8 +81,12 @@ static void look_at_members(struct loop *loop, struct etcd *etcd, struct sweep_q
 	quota->why = NULL;
 	for (size_t i = 0; quota->why == NULL && i < etcd_member_count(etcd); i++)
 		quota->why = look(loop, etcd, i, quota);
-	if (quota->due == 0)
-		quota->due = loop_now(loop) + SWEEP_QUOTA_INTERVAL;
+	if (quota->due != 0)
+		return;
+	/* Nobody answered. Where one did before, what was written since may have filled it. */
+	if (quota->looked != 0)
+		quota->why = xstrdup("no etcd member says how full it is");
+	quota->due = loop_now(loop) + (quota->looked != 0 ? FIRST_INTERVAL : SWEEP_QUOTA_INTERVAL);
 }
 
 void sweep_quota_init(struct sweep *sweep)
