@@ -598,7 +598,7 @@ class ThreeMembers(unittest.TestCase):
     def settling_names_the_member(self, cluster, server):
         operator = Operator(self, cluster)
         begun = operator.begin("--drop-key", "key1", settle="6s")
-        begun.wait_for("Settle")
+        begun.wait_for("Reencrypt")
         cluster.etcd.members[2].pause()
         begun.wait_for("MEMBER_SILENT")
         time.sleep(8)

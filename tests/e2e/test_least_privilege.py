@@ -198,6 +198,8 @@ class Rights(unittest.TestCase):
         self.fleet = Shipped(self, self.cluster)
         for name in self.rotations():
             self.api.delete(ROTATIONS, None, name)
+        # A server of which no agent tells stops every rotation.
+        self.api.request("DELETE", f"/apis/{SERVERS}/cp-9")
         self.began = time.time()
 
     @contextlib.contextmanager
