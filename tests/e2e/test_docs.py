@@ -14,6 +14,8 @@ from lib.product import binary
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+LIMITS = ROOT / "docs" / "limits.md"
 BEGIN, END = "<!-- help -->\n", "<!-- /help -->"
 # A test by its name, a test that ctest knows by another one, a folder of tests or a script.
 GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scripts)/[\w/-]+)`")
@@ -36,6 +38,86 @@ def said(*arguments):
 def commands():
     listed = said("--help").split("Commands:\n", 1)[1].split("\n\n", 1)[0]
     return [line.split()[0] for line in listed.splitlines()]
+
+
+def source_of(*folders):
+    """What is there, with the pieces of each text joined."""
+    text = "".join(path.read_text() for folder in folders for path in sorted((ROOT / folder).rglob("*.[ch]")))
+    return re.sub(r'"\s*\n\s*"', "", text)
+
+
+def names_and_texts(header, table):
+    """[(name, words)] of a table of next_action.h or order.h."""
+    text = (ROOT / "include" / "kube-rekey" / header).read_text()
+    return re.findall(r'X\((\w+), "([^"]*)"\)', text.split(f"#define {table}(X)", 1)[1].split("\nenum ", 1)[0])
+
+
+def texts_in(code):
+    return re.findall(r'"((?:[^"\\]|\\.)*)"', code)
+
+
+def words_of_reasons():
+    """{reason: texts} that a person sees of it: those of its case in decision_text.c, or its own words."""
+    texts = dict(names_and_texts("next_action.h", "REASONS"))
+    said_of = {name: [text] for name, text in texts.items()}
+    functions = dict(re.findall(r"^static char \*(\w+)\([^{]*\)\n\{\n(.*?)^\}", source_of("src/engine"), re.MULTILINE | re.DOTALL))
+    for function in ("wait_text", "blocked_text"):
+        for labels, body in re.findall(r"((?:\tcase REASON_\w+:\n)+)(.*?)(?=\tcase|\tdefault)", functions[function], re.DOTALL):
+            for name in re.findall(r"REASON_(\w+)", labels):
+                said_of[name] = texts_in(body) + [text for helper in re.findall(r"(\w+_text)\(", body)
+                                                  for text in texts_in(functions.get(helper, ""))]
+                if "reason_text(" in body:
+                    said_of[name].append(texts[name])
+    return said_of
+
+
+def pieces(text):
+    """What stands between the places for names and numbers, where that is enough to be known by."""
+    return [piece for piece in (each.strip(" :;,") for each in re.split(r"%(?:ll|z|\.\d)?[a-z%]", text)) if len(piece) > 11]
+
+
+def named(page, begin, end):
+    """[(name, words)] out of a part of a page: `words` `NAME`, and all that stand in the line before a name are its."""
+    found = []
+    for line in page.split(begin, 1)[1].split(end, 1)[0].splitlines():
+        words = []
+        for span in re.findall(r"`([^`]+)`", line):
+            if re.fullmatch(r"[A-Z_]{4,}", span):
+                found.append((span, " ".join(words)))
+                words = []
+            else:
+                words.append(span)
+    return found
+
+
+def anchors(page):
+    """What a link into this page may name: its headings, as GitHub spells them, and its own anchors."""
+    if page.suffix != ".md":
+        return []
+    text = page.read_text()
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings] + re.findall(r'<a id="([^"]+)"', text)
+
+
+NS = {"NS_PER_S": 10**9, "NS_PER_MS": 10**6}
+UNITS = {"": 1, "%": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+         "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def constant(file, name):
+    """The value of a #define: products, and a shift of one."""
+    paths = [path for folder in ("src", "include") for path in (ROOT / folder).rglob(file)]
+    if len(paths) != 1:
+        raise AssertionError(f"{len(paths)} files {file}")
+    text = paths[0].read_text().replace("\\\n", " ")
+    found = re.search(rf"^#define {name}\s+(.*?)\s*(?:/\*.*)?$", text, re.MULTILINE)
+    if not found:
+        raise AssertionError(f"{file} has no {name}")
+    factors, _, shift = re.sub(r"UINT64_C|[()]|\b(\d+)u\b", r"\1", found[1]).partition("<<")
+    value = 1
+    for factor in factors.split("*"):
+        value *= NS[factor.strip()] if factor.strip() in NS else int(factor)
+    return value << int(shift or 0)
 
 
 def help_of_all():
@@ -77,10 +159,13 @@ class Reference(unittest.TestCase):
         self.assertGreater(found, 40)
 
     def test_links_lead_somewhere(self):
-        """Relative links of README and docs point at files that are there."""
+        """Relative links of README and docs point at files that are there, and at a heading of theirs."""
         for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-            for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-                self.assertTrue((document.parent / link).exists(), f"{document.name}: {link}")
+            for link in re.findall(r"\]\(([^):]+)\)", document.read_text()):
+                page, _, anchor = link.partition("#")
+                target = document.parent / page if page else document
+                self.assertTrue(target.exists(), f"{document.name}: {link}")
+                self.assertIn(anchor, ["", *anchors(target)], f"{document.name}: {link}")
 
     def test_messages_in_troubleshooting_are_the_programs(self):
         """Who searches for what the program said finds it."""
@@ -104,6 +189,66 @@ class Reference(unittest.TestCase):
             self.assertTrue(guards, f"no guard: {never}")
             for guard in guards:
                 self.assertTrue(exists(guard), f"{never}: no {guard}")
+
+    def test_every_wait_is_in_operations(self):
+        """Each reason to wait stands there once, by the words that a person sees of it."""
+        found = named(OPERATIONS.read_text(), "<!-- reasons -->", "<!-- /reasons -->")
+        said_of = words_of_reasons()
+        self.assertEqual(sorted(name for name, _ in found), sorted(set(said_of) - {"NONE"}))
+        for name, words in found:
+            for piece in (piece for text in said_of[name] for piece in pieces(text)):
+                self.assertIn(piece, words, name)
+
+    def test_every_word_of_an_agent_is_in_operations(self):
+        """Each ground of a verdict on an order stands there once, by its words."""
+        found = named(OPERATIONS.read_text(), "<!-- grounds -->", "<!-- /grounds -->")
+        texts = dict(names_and_texts("order.h", "GROUNDS"))
+        self.assertEqual(sorted(name for name, _ in found), sorted(texts))
+        for name, words in found:
+            self.assertIn(texts[name], words, name)
+
+    def test_the_words_in_operations_are_the_programs(self):
+        """What is quoted there the program can say: all of the first columns, and every sentence."""
+        source = source_of("src", "include")
+        page = re.sub(r"^```\n.*?^```", "", OPERATIONS.read_text(), flags=re.MULTILINE | re.DOTALL)
+        quoted = set()
+        for line in page.splitlines():
+            first = line.split(" | ")[0] if line.startswith("| ") else ""
+            sentences = [span for span in re.findall(r"`([^`]+)`", line) if len(span.split()) > 3]
+            quoted.update(span for span in [*re.findall(r"`([^`]+)`", first), *sentences]
+                          if not re.match(r"(?:kube-rekey|kubectl|etcdctl|abort|rotate|--|[A-Z_]+$)", span))
+        self.assertGreater(len(quoted), 100)
+        for words in sorted(quoted):
+            for piece in re.split(r"\.\.\.|\b[XN]\b|\d+|[:;,()]", words):
+                self.assertIn(piece.strip(), source, words)
+
+    def test_the_phases_in_concepts_are_the_programs(self):
+        """The table of phases has each of them, and nothing else."""
+        page = (ROOT / "docs" / "concepts.md").read_text()
+        table = page.split("| phase | ", 1)[1].split("\n\n", 1)[0]
+        beside = page.split("Beside these: ", 1)[1].split("\n", 1)[0]
+        phases = {text for _, text in names_and_texts("next_action.h", "PHASES")}
+        self.assertEqual({*re.findall(r"^\| `(\w+)`", table, re.MULTILINE), *re.findall(r"`(\w+)`", beside)},
+                         phases | {"Paused", "Queued", "Aborted"})
+
+    def test_the_limits_are_the_codes(self):
+        """Each number of docs/limits.md is that of the #define that is named beside it."""
+        rows = re.findall(r"^\| (.+) \| ([\d,]+) ?([a-zA-Z%]*) \| `([\w.]+)` `(\w+)` \|$", LIMITS.read_text(), re.MULTILINE)
+        self.assertEqual(len(rows), LIMITS.read_text().count("` |\n"), "a row that is none")
+        self.assertGreater(len(rows), 80)
+        for what, number, unit, file, name in rows:
+            value = constant(file, name) * (10**9 if name.endswith("_S") else 1)
+            self.assertEqual(int(number.replace(",", "")) * UNITS[unit], value, f"{what}: {file} {name}")
+
+    def test_the_figures_in_limits_were_measured(self):
+        """Each of them is in bench/README.md."""
+        measured = re.findall(r"\d+(?:\.\d+)?", (ROOT / "bench" / "README.md").read_text())
+        table = LIMITS.read_text().split("<!-- measured -->", 1)[1].split("<!-- /measured -->", 1)[0]
+        figures = [figure for row in table.splitlines() if row.startswith("| ")
+                   for figure in re.findall(r"\d+(?:\.\d+)?", re.split(r"(?<!\\)\|", row)[2])]
+        self.assertGreater(len(figures), 20)
+        for figure in figures:
+            self.assertIn(figure, measured)
 
 
 if __name__ == "__main__":
