@@ -8,8 +8,10 @@ import hashlib
 import itertools
 import tempfile
 import threading
+import time
 import unittest
 
+from fleet import SERVERS, Fleet, stop
 from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, path_of, start_kube_rekey, wait_until, new_key)
 from lib.cluster import LIMITED_TOKEN
 
@@ -295,6 +297,36 @@ class OneServer(Managed):
         self.assertIn("how many API servers have to follow is not known", refused.err)
         waiting = self.ask("rotate", "--follow-kms", "--yes", "--deadline", "3s", code=4)
         self.assertIn("waits for the KMS to name another key", waiting.err)
+
+    def test_z_a_controller_has_nobody_to_order(self):
+        """What docs/managed.md says of one: every KeyRotation waits, and nothing is changed."""
+        def said(name):
+            return {each["type"]: each["message"] for each in fleet.rotation(name).get("status", {}).get("conditions", [])}
+
+        server, administrator = self.cluster.servers[0], self.cluster.kubeconfig()
+        with open(server.config, encoding="utf-8") as file:
+            before = file.read(), self.versions()
+        refused = kube_rekey(["controller", "--no-etcd"])
+        self.assertEqual((refused.code, refused.err.strip()), (64, "error: --no-etcd: this command has no such option"))
+        fleet = Fleet(self, self.cluster)
+        fleet.install()
+        controller = fleet.start_controller("--census-interval", "10s")
+        for name, asked in (("local", {}), ("followed", {"provider": None, "followKMS": True})):
+            fleet.rotate(name, **asked)
+            wait_until(lambda name=name: said(name).get("Degraded") == f"{server.hostname}: no agent has reported from its node",
+                       60, f"{name} waits")
+            self.assertEqual(fleet.rotation(name)["status"]["phase"], "AddReadKey")
+            self.assertEqual(kube_rekey(["abort", name, "--kubeconfig", administrator]).code, 0)
+            fleet.wait_for(name, lambda status: status.get("outcome") == "Aborted", 60, f"{name} is given up")
+        time.sleep(12)
+        (left,) = self.api.list(SERVERS)
+        self.assertEqual((left["metadata"]["name"], left["spec"]["askCensus"], left["spec"]["action"]), (server.hostname, 0, ""))
+        self.assertNotIn("Current", said("followed"))
+        stop(controller)
+        begun = kube_rekey(["rotate", "--kubeconfig", administrator, "--yes", "--no-wait", "--name", "more"])
+        self.assertTrue(begun.err.startswith("target agents: "), begun)
+        with open(server.config, encoding="utf-8") as file:
+            self.assertEqual((file.read(), self.versions()), before)
 
 
 class LeftOut(Managed):
