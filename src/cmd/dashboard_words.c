@@ -66,7 +66,7 @@ static void add_blocked(const struct key_rotation *rotation, struct strings *ret
 			strings_add(ret, blocked[i].todo);
 			return;
 		}
-	strings_add(ret, "Look at the reason above; docs/troubleshooting.md goes by the words of it.");
+	strings_add(ret, "Look at the reason above; docs/operations.md goes by the words of it.");
 }
 
 static bool awaits_load(const struct key_rotation *rotation)
