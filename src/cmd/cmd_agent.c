@@ -66,6 +66,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
 	_cleanup_(trust_key_freep) struct trust_key *trust = NULL;
 	const char *manifest = NULL;
+	unsigned needs = SESSION_ETCD | SESSION_CONFIG | (o->server ? 0 : SESSION_OTHER);
 	int rc = check(o, err);
 	if (rc == 0)
 		rc = trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, &trust, err);
@@ -73,7 +74,7 @@ int cmd_agent(struct command_context *context, struct error **err)
 		return rc;
 	if (o->apiservers.count == 1)
 		o->server = o->apiservers.items[0];
-	rc = session_open_patiently(context, SESSION_ETCD | SESSION_CONFIG, &session, err);
+	rc = session_open_patiently(context, needs, &session, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)

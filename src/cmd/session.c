@@ -10,6 +10,7 @@
 #include "client/kube/custom.h"
 #include "cmd/session_node.h"
 #include "engine/key_api.h"
+#include "engine/same_etcd.h"
 
 #define DEFAULT_KUBECONFIG "/etc/kubernetes/admin.conf"
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S) /* kube-apiserver's own defaults */
@@ -151,6 +152,43 @@ static void name_silent_members(const struct cluster *cluster, struct error **er
 		error_set_hint(err, "etcd does not answer either: %s", names);
 }
 
+/* --- the API by another server --- */
+
+/* What the cluster serves, whichever server tells it; that it is this cluster, the etcd here shows. */
+static int ask_other(struct cluster *cluster, struct error **err)
+{
+	struct kube other = {.loop = cluster->loop, .name = cluster->other};
+	int rc = kube_access_client(cluster->access, cluster->loop, cluster->other, 1, &other.http, err);
+	if (rc == 0)
+		rc = kube_discover(&other, &cluster->resources, &cluster->missing_groups, err);
+	if (rc == 0)
+		rc = same_etcd_check(&other, cluster->etcds, cluster->etcd_count, cluster->etcd_prefix,
+				     &cluster->resources, NULL, err);
+	http_client_free(other.http);
+	return rc;
+}
+
+/* After the server itself was asked, with `rc`. It may be down for want of what this very process is to do. Which file it
+ * reads no other server knows: where nothing on this machine tells that, it is waited for. */
+static int open_by_other(struct cluster *cluster, int rc, struct error **err)
+{
+	const char *named = cluster->access ? kube_access_named(cluster->access) : NULL;
+	_cleanup_error_ own = NULL;
+	_cleanup_error_ why = NULL;
+	cluster->other = text_equal(named, cluster->kube.name) ? NULL : named;
+	if (!cluster->other || !cluster->has_node || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_AUTH))
+		return rc;
+	own = steal(*err);
+	rc = ask_other(cluster, &why);
+	if (rc == 0)
+		fprintf(stderr, "%s; begun by %s\n", error_message(own), cluster->other);
+	else if (rc == -ERROR_INTERRUPTED)
+		*err = steal(why);
+	else
+		rc = error_set(err, error_code(own), "%s; %s", error_message(own), error_message(why));
+	return rc;
+}
+
 /* --- all of it --- */
 
 static int take_times(const struct options *o, struct cluster *cluster, struct error **err)
@@ -254,6 +292,8 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 	}
 	if (rc == 0) {
 		rc = open_api(context, cluster, err);
+		if (needs & SESSION_OTHER)
+			rc = open_by_other(cluster, rc, err);
 		if (rc < 0)
 			name_silent_members(cluster, err);
 	}

@@ -12,6 +12,8 @@ enum session_need {
 	SESSION_AGENTS = 1 << 3,
 	/* Of this node and etcd whatever is at hand; of the rest why it is not. The API must answer. */
 	SESSION_SURVEY = 1 << 4,
+	/* Where the server of the command line does not answer, the one that the kubeconfig names tells of the cluster. */
+	SESSION_OTHER = 1 << 5,
 };
 struct session {
 	struct command_context *context;

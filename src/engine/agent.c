@@ -664,14 +664,13 @@ static int help_itself(struct agent *agent, bool *ret_acted, struct error **err)
 
 /* --- the loop --- */
 
-static int read_cluster_uid(struct agent *agent, struct error **err)
+static int read_cluster_uid(struct agent *agent, struct kube *kube, struct error **err)
 {
 	const struct kube_resource *namespaces = kube_resources_find(&agent->node->cluster->resources, "namespaces");
 	uint64_t revision;
 	if (!namespaces)
-		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", agent->node->cluster->kube.name);
-	return kube_get_metadata(&agent->node->cluster->kube, namespaces, NULL, "kube-system", &agent->cluster_uid,
-				 &revision, err);
+		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", kube->name);
+	return kube_get_metadata(kube, namespaces, NULL, "kube-system", &agent->cluster_uid, &revision, err);
 }
 
 static int begin(struct agent *agent, struct error **err)
@@ -696,9 +695,10 @@ static int begin(struct agent *agent, struct error **err)
 		rc = agent_disk_open(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = agent_read_retired(agent, err);
-	if (rc == 0)
-		rc = read_cluster_uid(agent, err);
-	return rc;
+	if (rc < 0)
+		return rc;
+	agent_know_servers(agent);
+	return agent_ask(agent, read_cluster_uid, err);
 }
 
 /* An order on the file that may be carried out in this turn. */

@@ -66,7 +66,7 @@ void agent_take_asked(struct agent *agent);
 _must_check_ int agent_ask(struct agent *agent, int (*ask)(struct agent *agent, struct kube *kube, struct error **err),
 			   struct error **err);
 struct kube *agent_api(const struct agent *agent); /* who answered the last time */
-/* Remembers the addresses of the others, as last read. */
+/* Remembers the addresses of the others, as named and as last read. */
 void agent_know_servers(struct agent *agent);
 void agent_forget_servers(struct agent *agent);
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */

@@ -1,6 +1,6 @@
 /* By which API server an agent is served: its own, and where that cannot, whichever of the others can. Their addresses are
- * what their agents reported; each has to show a certificate of the cluster, as its own does. What they serve is judged like
- * every order. */
+ * what the kubeconfig names and what their agents reported; each has to show a certificate of the cluster, as its own does.
+ * What they serve is judged like every order. */
 #include "engine/agent_internal.h"
 
 static struct kube *own(const struct agent *agent)
@@ -16,20 +16,28 @@ static bool is_known(const struct agent *agent, const char *url)
 	return text_equal(own(agent)->name, url);
 }
 
-void agent_know_servers(struct agent *agent)
+static void know(struct agent *agent, const char *url)
 {
 	struct cluster *cluster = agent->node->cluster;
-	for (size_t i = 0; i < agent->fleet.count && agent->other_count < KEY_SERVERS_MAX; i++) {
+	struct http_client *http = NULL;
+	if (agent->other_count == KEY_SERVERS_MAX || is_known(agent, url) ||
+	    kube_access_client(cluster->access, cluster->loop, url, 2, &http, NULL) < 0)
+		return;
+	struct kube *kube = xcalloc(1, sizeof(*kube));
+	*kube = (struct kube){.loop = cluster->loop, .http = http, .name = xstrdup(url)};
+	agent->others[agent->other_count++] = kube;
+}
+
+void agent_know_servers(struct agent *agent)
+{
+	if (agent->node->cluster->other)
+		know(agent, agent->node->cluster->other);
+	for (size_t i = 0; i < agent->fleet.count; i++) {
 		const struct key_server *server = agent->fleet.servers[i].last;
 		const char *url = server->status.apiserver;
-		struct http_client *http = NULL;
-		if (text_equal(server->meta.name, agent->options->node_name) || text_empty(url) ||
-		    !text_starts(url, "https://") || is_known(agent, url) ||
-		    kube_access_client(cluster->access, cluster->loop, url, 2, &http, NULL) < 0)
-			continue;
-		struct kube *kube = xcalloc(1, sizeof(*kube));
-		*kube = (struct kube){.loop = cluster->loop, .http = http, .name = xstrdup(url)};
-		agent->others[agent->other_count++] = kube;
+		if (!text_equal(server->meta.name, agent->options->node_name) && !text_empty(url) &&
+		    text_starts(url, "https://"))
+			know(agent, url);
 	}
 }
 

@@ -12,7 +12,9 @@ struct cluster {
 	struct kube_access *access;
 	struct http_client *http;
 	struct kube kube;
-	char *version; /* of the API server: "v1.36.3" */
+	const char
+		*other; /* address of another of its API servers, or of a balancer before them; NULL: none is known */
+	char *version;  /* of the API server: "v1.36.3"; NULL where it did not answer */
 	struct kube_resources resources;
 	struct strings missing_groups; /* served by nobody right now */
 	/* what was served before a refresh: reports still point into it */

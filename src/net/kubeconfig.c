@@ -17,6 +17,7 @@ struct kube_access {
 	char *source;
 	char *label; /* begins messages: `FILE: cluster "x"` */
 	char *server;
+	char *named; /* what the kubeconfig itself says; NULL */
 	char *namespace_;
 	struct secret *ca; /* NULL: the system's */
 	bool insecure;
@@ -245,6 +246,14 @@ static bool has_scheme(const char *url)
 	return strstr(url, "://") != NULL;
 }
 
+/* As client-go guesses it. */
+static char *with_scheme(const struct kube_access *access, const char *server)
+{
+	return has_scheme(server)
+		       ? xstrdup(server)
+		       : xasprintf("%s://%s", access->ca != NULL || access->insecure ? "https" : "http", server);
+}
+
 /* The PEM is checked now, so that its message names the file. */
 static int load_cluster(struct kube_access *access, const struct kubeconfig_cluster *cluster, const char *server,
 			struct error **err)
@@ -265,12 +274,8 @@ static int load_cluster(struct kube_access *access, const struct kubeconfig_clus
 		if (rc < 0)
 			return rc;
 	}
-	/* As client-go guesses it. */
-	if (!has_scheme(server))
-		access->server =
-			xasprintf("%s://%s", access->ca != NULL || access->insecure ? "https" : "http", server);
-	else
-		access->server = xstrdup(server);
+	access->server = with_scheme(access, server);
+	access->named = cluster->server ? with_scheme(access, cluster->server) : NULL;
 	access->tls_server_name = cluster->tls_server_name ? xstrdup(cluster->tls_server_name) : NULL;
 	access->proxy_url = cluster->proxy_url ? xstrdup(cluster->proxy_url) : NULL;
 	return 0;
@@ -410,18 +415,17 @@ static int load_in_cluster(const struct kubeconfig_options *options, struct kube
 	_cleanup_free_ char *token = xasprintf("%s/token", directory);
 	_cleanup_free_ char *authority = xasprintf("%s/ca.crt", directory);
 	_cleanup_free_ char *namespace_ = xasprintf("%s/namespace", directory);
-	_cleanup_free_ char *server = NULL;
 	_cleanup_secret_ name = NULL;
-	struct kubeconfig_cluster cluster = {.certificate_authority = authority};
-	struct credentials_options credentials = {.label = "in-cluster", .token_file = token};
 	bool ipv6 = strchr(options->service_host, ':') != NULL;
+	_cleanup_free_ char *server = xasprintf("https://%s%s%s:%s", ipv6 ? "[" : "", options->service_host,
+						ipv6 ? "]" : "", options->service_port);
+	struct kubeconfig_cluster cluster = {.server = server, .certificate_authority = authority};
+	struct credentials_options credentials = {.label = "in-cluster", .token_file = token};
 	int rc;
 
-	server = xasprintf("https://%s%s%s:%s", ipv6 ? "[" : "", options->service_host, ipv6 ? "]" : "",
-			   options->service_port);
 	access->source = xstrdup("in-cluster");
 	access->label = xstrdup("in-cluster");
-	rc = load_cluster(access, &cluster, options->server ? options->server : server, err);
+	rc = load_cluster(access, &cluster, options->server, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "in-cluster");
 	if (file_read(namespace_, NAMESPACE_CAP, &name, NULL) == 0 && secret_len(name) > 0)
@@ -504,6 +508,7 @@ void kube_access_free(struct kube_access *access)
 	free(access->source);
 	free(access->label);
 	free(access->server);
+	free(access->named);
 	free(access->namespace_);
 	secret_free(access->ca);
 	free(access->tls_server_name);
@@ -521,6 +526,11 @@ void kube_access_freep(struct kube_access **access)
 const char *kube_access_server(const struct kube_access *access)
 {
 	return access->server;
+}
+
+const char *kube_access_named(const struct kube_access *access)
+{
+	return access->named;
 }
 
 const char *kube_access_namespace(const struct kube_access *access)

@@ -32,6 +32,8 @@ _must_check_ int kube_access_contexts(const struct kubeconfig_options *options, 
 void kube_access_free(struct kube_access *access);
 void kube_access_freep(struct kube_access **access);
 const char *kube_access_server(const struct kube_access *access);
+const char *
+kube_access_named(const struct kube_access *access); /* as the kubeconfig says it, whatever `server` was; NULL */
 const char *kube_access_namespace(const struct kube_access *access);
 const char *kube_access_source(const struct kube_access *access); /* for people: the file, or "in-cluster" */
 /* A client for the kubeconfig's server, or for another address with the same credentials and CA (each API server of an HA

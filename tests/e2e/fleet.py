@@ -60,12 +60,12 @@ class Fleet:
             self.api.patch(CLUSTER_ROLES, None, role, {
                 "rules": [*rules, {"apiGroups": [group], "resources": list(resources), "verbs": verbs}]})
 
-    def start_agent(self, index, *more, url=None, under=()):
-        """`url`: by which it reaches its server."""
+    def start_agent(self, index, *more, url=None, by=None, under=()):
+        """`url`: by which it reaches its server. `by`: what its kubeconfig names instead."""
         server = self.cluster.servers[index]
         name = server.hostname
         url = url or server.url
-        kubeconfig = self.kubeconfig(f"agent-{index}.conf", f"kube-rekey:agent:{name}", ["kube-rekey:agents"], url)
+        kubeconfig = self.kubeconfig(f"agent-{index}.conf", f"kube-rekey:agent:{name}", ["kube-rekey:agents"], by or url)
         agent = start_kube_rekey([
             "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", url,
             "--kubeconfig", kubeconfig, "--state-dir", self.cluster.path(f"state-{index}"),

@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import http.client
 import itertools
+import re
 import signal
 import threading
 import unittest
@@ -180,6 +181,33 @@ class NothingServes(FleetCase):
 
     def promoted(self, name):
         self.fleet.wait_for(name, lambda status: status.get("step") == 2, 180, "the new key writes")
+
+    def test_an_agent_that_comes_last(self):
+        """A node that begins with an old file, and with its server down: the agent begins by the other server, if that is
+        of the same etcd and the file is known to be its own server's, and its key is put back by order."""
+        self.fleet.allow("keyservers", "keyrotations", group="kube-rekey.dev")
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        first, second = self.cluster.servers
+        file, manifest = second.read_config(), second.write_manifest()
+        self.fleet.start()
+        self.fleet.rotate("last")
+        self.promoted("last")
+        self.fleet.agents[second.hostname].kill()
+        second.kill()
+        second.write_config(file)
+        for more, words in (((), r"^waiting: [^;]*{own}/version: [^;]*$"),
+                            (("--apiserver-manifest", manifest, "--etcd-prefix", "/other"),
+                             r"^waiting: [^;]*{own}/version: [^;]*; .* under /registry/, not under /other/$")):
+            agent = self.fleet.start_agent(1, *more, by=first.url)
+            said = re.compile(words.format(own=re.escape(second.url)), re.MULTILINE)
+            wait_until(lambda: said.search(agent.err), PATIENCE, "it waits")  # pylint: disable=cell-var-from-loop
+            agent.kill()
+        agent = self.fleet.start_agent(1, "--apiserver-manifest", manifest, by=first.url)
+        wait_until(lambda: len(self.keys()[1]) == 2, PATIENCE, "the key is put back while its server is down")
+        self.assertIn(f"; begun by {first.url}", agent.err)
+        self.assertNotIn("no API server serves orders", self.fleet.said())
+        second.start().wait_ready()
+        self.expect_rotated("last", before, old)
 
     def test_files_that_go_back(self):
         """On a node whose server is down, the agent is served by the other one, and its key is put back by order. On all

@@ -198,6 +198,7 @@ static void test_merging(void **state)
 	options.server = "https://elsewhere:1";
 	other = load(&options);
 	assert_string_equal(kube_access_server(other), "https://elsewhere:1");
+	assert_string_equal(kube_access_named(other), "https://d");
 	kube_access_free(other);
 	options.kubeconfig_env = "/nonexistent:/also";
 	assert_error(kube_access_load(&options, &other, &err), err, ERROR_NOT_FOUND,
@@ -238,6 +239,12 @@ static void test_order_of_sources(void **state)
 	assert_string_equal(kube_access_namespace(access), "kube-rekey");
 	assert_string_equal(kube_access_source(access), "in-cluster");
 	kube_access_free(access);
+	options.server = "10.0.0.1:6443";
+	access = load(&options);
+	assert_string_equal(kube_access_server(access), "https://10.0.0.1:6443");
+	assert_string_equal(kube_access_named(access), "https://[fd00::1]:443");
+	kube_access_free(access);
+	options.server = NULL;
 	/* Home goes first, if there is anything in it. */
 	assert_int_equal(mkdir(in_folder(".kube"), 0700), 0);
 	put_file(config, "apiVersion: v1\nkind: Config\n");
