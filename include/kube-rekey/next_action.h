@@ -93,6 +93,8 @@ enum reason {
 };
 const char *reason_name(enum reason reason); /* "SETTLED_CENSUS": stable, for JSON */
 const char *reason_text(enum reason reason);
+/* Values or objects are in the way (exit code 1), not a rule (3). */
+bool reason_is_of_objects(enum reason reason);
 
 struct decision {
 	enum action action;

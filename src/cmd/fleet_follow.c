@@ -212,9 +212,10 @@ static int look(struct follower *f, struct error **err)
 static bool only_objects(const struct key_rotation *rotation)
 {
 	const struct key_rotation_condition *degraded = key_rotation_condition(&rotation->status, "Degraded");
-	return degraded && (text_equal(degraded->reason, reason_name(REASON_QUARANTINED)) ||
-			    text_equal(degraded->reason, reason_name(REASON_OUTSIDE)) ||
-			    text_equal(degraded->reason, reason_name(REASON_NOT_LISTED)));
+	for (int reason = 0; degraded && reason <= REASON_TOLD; reason++)
+		if (text_equal(degraded->reason, reason_name((enum reason)reason)))
+			return reason_is_of_objects((enum reason)reason);
+	return false;
 }
 
 static void say_how_to_go_on(const struct follower *f, struct error **err)

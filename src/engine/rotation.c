@@ -348,17 +348,13 @@ static struct decision decide(struct rotation *r)
 	return d;
 }
 
-/* Objects are in the way (1), or a rule (3). */
 static int blocked(struct rotation *r, const struct decision *d, struct error **err)
 {
-	bool objects = d->reason == REASON_QUARANTINED || d->reason == REASON_OUTSIDE ||
-		       d->reason == REASON_NOT_LISTED || d->reason == REASON_UNKNOWN_VALUES ||
-		       d->reason == REASON_DOES_NOT_OPEN;
 	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
 	if ((d->reason == REASON_OUTSIDE || d->reason == REASON_NOT_LISTED) && d->group >= 0)
 		rotation_report_outside(r, d);
-	int rc = error_set(err, objects ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
+	int rc = error_set(err, reason_is_of_objects(d->reason) ? ERROR_FINDING : ERROR_REFUSED, "%s", text);
 	if (hint)
 		error_set_hint(err, "%s", hint);
 	return rc;

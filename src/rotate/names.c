@@ -39,6 +39,12 @@ const char *reason_text(enum reason reason)
 	return "";
 }
 
+bool reason_is_of_objects(enum reason reason)
+{
+	return reason == REASON_QUARANTINED || reason == REASON_OUTSIDE || reason == REASON_NOT_LISTED ||
+	       reason == REASON_UNKNOWN_VALUES || reason == REASON_DOES_NOT_OPEN;
+}
+
 const char *reason_name(enum reason reason)
 {
 	switch (reason) {
