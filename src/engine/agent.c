@@ -526,6 +526,7 @@ static void forget_done(struct agent *agent)
 	free(steal(told->done.result));
 	free(steal(told->done.message));
 	told->done.sequence = 0;
+	agent->done_begun = 0;
 }
 
 static void tell_done(struct agent *agent, const struct key_server_spec *spec, const char *result, const char *message)
@@ -582,6 +583,7 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 {
 	struct loop *loop = agent->node->cluster->loop;
 	_cleanup_error_ failed = NULL;
+	uint64_t begun = clock_monotonic();
 	if (reads_values(spec))
 		loop_call_between(loop, FLEET_INTERVAL, agent_tell_meanwhile, agent);
 	int rc = agent_carry_out(agent, spec, verdict, &failed);
@@ -595,6 +597,7 @@ static int carry_out(struct agent *agent, const struct key_server_spec *spec, co
 	agent->view.orders.ok += rc == 0;
 	agent->view.orders.failed += rc < 0;
 	tell_done(agent, spec, rc == 0 ? "ok" : "failed", rc == 0 ? NULL : error_message(failed));
+	agent->done_begun = begun;
 	agent->disk.sequence = spec->sequence;
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }

@@ -5,6 +5,8 @@
 
 #include "base/clock.h"
 
+#define ETCD_ASK NS_PER_S /* for an answer of each member; one that is silent is told of as such */
+
 static int write_step(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
 		      struct error **err)
 {
@@ -95,6 +97,12 @@ static int find_one(struct agent *agent, const struct key_server_canary *canary,
 	return canary_find(&options, &mark, 1, canary->step, ret_step, ret_key_id, err);
 }
 
+/* Whoever has written them waits for what etcd's members show since then: with the report that tells of them. */
+static int ask_etcd(const struct agent *agent, struct error **err)
+{
+	return agent->node->quiet ? quiet_ask(agent->node->quiet, ETCD_ASK, err) : 0;
+}
+
 static int find_canaries(struct agent *agent, const struct key_server_spec *spec, struct error **err)
 {
 	struct key_server_status *told = &agent->told->status;
@@ -116,7 +124,7 @@ static int find_canaries(struct agent *agent, const struct key_server_spec *spec
 											  key_id,
 											  step};
 	}
-	return rc;
+	return rc < 0 ? rc : ask_etcd(agent, err);
 }
 
 static int plain_action(struct agent *agent, enum action action, struct error **err)

@@ -42,6 +42,7 @@ struct agent {
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
+	uint64_t done_begun;     /* when it began with the order that is told as done; 0: with none */
 	struct strings retired;  /* fingerprints: what is in the state directory */
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed
 				  * keys, where old keys are */

@@ -23,6 +23,25 @@ static bool concerns_kms(const struct agent *agent)
 	return agent_takes_part(agent) && concerns;
 }
 
+static const struct kms_look *find_in(const struct kms_look *looks, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (text_equal(looks[i].name, name))
+			return &looks[i];
+	return NULL;
+}
+
+/* What a plugin that lacks an answer named before. */
+static void remember(const struct kms_look *looks, size_t count, struct kms_look *now)
+{
+	const struct kms_look *before = find_in(looks, count, now->name);
+	const char *last = before && text_equal(before->endpoint, now->endpoint) ? before->last_key_id : NULL;
+	if (!now->flaw)
+		now->last_key_id = xstrdup(now->status.key_id);
+	else if (kms_look_lacks(now, last))
+		now->last_key_id = xstrdup(last);
+}
+
 int agent_ask_kms(struct agent *agent, bool at_once, struct error **err)
 {
 	struct target_content content = {0};
@@ -32,8 +51,8 @@ int agent_ask_kms(struct agent *agent, bool at_once, struct error **err)
 		return 0;
 	struct loop *loop = agent->node->cluster->loop;
 	const struct config_shape *end = end_of_path(agent);
-	kms_look_free(agent->kms, agent->kms_count);
-	agent->kms = NULL;
+	struct kms_look *before = steal(agent->kms);
+	size_t count_before = agent->kms_count;
 	agent->kms_count = 0;
 	int rc = 0;
 	if (target_read(agent->node->target, &content, NULL) == 0)
@@ -41,16 +60,16 @@ int agent_ask_kms(struct agent *agent, bool at_once, struct error **err)
 	target_content_free(&content);
 	if (rc == 0 && end)
 		rc = kms_look(loop, end, &agent->kms, &agent->kms_count, err);
+	for (size_t i = 0; i < agent->kms_count; i++)
+		remember(before, count_before, &agent->kms[i]);
+	kms_look_free(before, count_before);
 	agent->kms_asked = clock_monotonic();
 	return rc;
 }
 
 static const struct kms_look *find(const struct agent *agent, const char *name)
 {
-	for (size_t i = 0; i < agent->kms_count; i++)
-		if (text_equal(agent->kms[i].name, name))
-			return &agent->kms[i];
-	return NULL;
+	return find_in(agent->kms, agent->kms_count, name);
 }
 
 static bool is_among(const struct kms_look *const *looks, size_t count, const struct kms_look *look)
@@ -110,6 +129,7 @@ void agent_tell_kms(const struct agent *agent, struct key_server_status *ret)
 			.healthz = xstrdup(look->flaw ? look->flaw : "ok"),
 			/* Of one that is well they fit. */
 			.version = look->flaw || !look->status.version ? NULL : xstrdup(look->status.version),
-			.key_id = look->flaw || !look->status.key_id ? NULL : xstrdup(look->status.key_id)};
+			.key_id = look->flaw || !look->status.key_id ? NULL : xstrdup(look->status.key_id),
+			.last_key_id = look->flaw ? xstrdup_or_null(look->last_key_id) : NULL};
 	}
 }

@@ -130,7 +130,7 @@ static bool all_have_it(const struct key_rotation *rotation)
 	return rotation && rotation->status.step_count > 0 && rotation->status.sealed_key_count == 0;
 }
 
-static void tell_orders(const struct agent *agent, struct key_server_status *ret)
+static void tell_orders(const struct agent *agent, uint64_t now, struct key_server_status *ret)
 {
 	const struct key_server_status *told = &agent->told->status;
 	ret->agent_version = xstrdup(KUBE_REKEY_VERSION);
@@ -144,6 +144,7 @@ static void tell_orders(const struct agent *agent, struct key_server_status *ret
 	ret->done.action = xstrdup_or_null(told->done.action);
 	ret->done.result = xstrdup_or_null(told->done.result);
 	ret->done.message = xstrdup_or_null(told->done.message);
+	ret->done.begun_age_milliseconds = age(agent->done_begun, now);
 	ret->trust_key = xstrdup(trust_key_fingerprint(agent->options->trust));
 	ret->sealed_keys = xcalloc(told->sealed_key_count + 1, sizeof(*ret->sealed_keys));
 	for (size_t i = 0; i < told->sealed_key_count && !all_have_it(agent->rotation); i++) {
@@ -178,7 +179,7 @@ int agent_publish(struct agent *agent, struct error **err)
 	agent_tell_kms(agent, status);
 	tell_etcd(agent, seen, now, status);
 	tell_census(agent, now, status);
-	tell_orders(agent, status);
+	tell_orders(agent, now, status);
 	clock_format(clock_wall(), 1, heartbeat);
 	status->heartbeat = xstrdup(heartbeat);
 	/* A number is used once: a report that seemed lost may have been read, and an order be good for so long after it. */

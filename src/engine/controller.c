@@ -12,6 +12,7 @@
 /* Turns come when something changed; at these times whatever happens. */
 #define TURN_INTERVAL (2 * NS_PER_S)
 #define TURN_SPACING (NS_PER_S / 2)
+#define BUSY_SPACING (NS_PER_S / 10) /* while an order is out: the next one waits for what comes of it */
 #define IDLE_INTERVAL (10 * NS_PER_S)
 #define STAND_BY_INTERVAL (2 * NS_PER_S)
 #define ROTATIONS_MAX 1000
@@ -90,6 +91,8 @@ static void forget_rotation(struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++) {
 		free(c->servers[i].name);
 		free(c->servers[i].loaded_hash);
+		free(c->servers[i].named_put);
+		free(c->servers[i].named);
 		object_release(&key_server_spec_record, &c->servers[i].sent);
 	}
 	free(c->servers);
@@ -194,6 +197,7 @@ static int decide_and_act(struct controller *c, struct error **err)
 	write_record(c, &d, now);
 	c->hold = controller_hold(c->rotation, &c->seen, &d, clock_wall());
 	bool held = c->hold != HOLD_NOT;
+	c->busy = !held && d.action != ACTION_WAIT && d.action != ACTION_BLOCKED;
 	if (d.action == ACTION_WAIT && d.due < now + POLL_INTERVAL) /* else it is not known, or long until then */
 		c->due = d.due;
 	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
@@ -309,6 +313,7 @@ static int lead(struct controller *c, struct error **err)
 			return error_set(err, ERROR_REFUSED, "the Lease " LOCK_NAMESPACE "/" LOCK_NAME " was lost%s%s",
 					 *lost_to ? " to " : "", lost_to);
 		c->due = UINT64_MAX;
+		c->busy = false;
 		int rc = turn(c, &failed);
 		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, error_message(failed));
 		if (controller_servers_moved(c)) {
@@ -325,7 +330,8 @@ static int lead(struct controller *c, struct error **err)
 		if (news)
 			controller_note(c, "%s: what changes is looked for every few seconds instead", news);
 		uint64_t due = begun + (c->rotation ? TURN_INTERVAL : IDLE_INTERVAL);
-		rc = wake_wait(c->wake, begun + TURN_SPACING, c->due < due ? c->due : due, err);
+		uint64_t spacing = rc < 0 ? TURN_SPACING : c->due == 0 ? 0 : c->busy ? BUSY_SPACING : TURN_SPACING;
+		rc = wake_wait(c->wake, begun + spacing, c->due < due ? c->due : due, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -9,6 +9,7 @@
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
 #define TURN_TIME (2 * NS_PER_S) /* from a sweep's last object to its result in the status, as measured by bench/ */
 #define TELLING_TIMEOUT (10 * NS_PER_S)
+#define REPORTS_INTERVAL (2 * NS_PER_S)
 #define RETRY_AFTER (3 * NS_PER_S) /* a failed order is not sent again before */
 #define WAITS_LONG (10 * NS_PER_S)
 #define CANARY_INTERVAL (5 * NS_PER_S) /* between canaries, while a KMS is followed or one was not as it should be */
@@ -376,6 +377,18 @@ static uint64_t first_written(const struct controller *c)
 	return first;
 }
 
+/* What the agents saw of silence is a little older than the canaries: they settle what is seen up to them. */
+static bool seen_since_canaries(const struct controller *c)
+{
+	bool all = c->seen.quiet_since > 0;
+	for (size_t i = 0; all && i < c->server_count; i++) {
+		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
+		all = server && (fleet_seen_until(server) >= first_written(c) ||
+				 fleet_seen_since_order(server, c->canary.epoch, c->canary.sequence));
+	}
+	return all;
+}
+
 static void take_canaries(struct controller *c, const struct decision *d, const struct key_server_status *status)
 {
 	bool settled = true;
@@ -441,11 +454,12 @@ static int put_canaries(struct controller *c, const struct decision *d, struct e
 	int rc = 0;
 	uint64_t now = clock_monotonic();
 	/* Each try is a write; a server may take a minute to adopt another key. */
-	bool slowly = path_follows_kms(c->path) || c->canaries_failed;
+	bool slowly = (path_follows_kms(c->path) && d->reason == REASON_CANARY_MISSING) || c->canaries_failed;
 	if (slowly && d->phase != PHASE_SETTLE && now < c->canaries_put_at + CANARY_INTERVAL)
 		return 0;
 	c->canaries_put_at = now;
 	controller_forget_canaries(c);
+	controller_kms_before_canaries(c);
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++)
 		rc = put_canary(c, i, d->step, &failed);
 	if (rc < 0) {
@@ -477,8 +491,7 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 			return 0;
 		}
 	}
-	/* What the agents saw of silence is a little older than the canaries: they settle what is seen up to them. */
-	if (!all || (d->phase == PHASE_SETTLE && c->seen.etcd_looked_at < first_written(c)))
+	if (!all || (d->phase == PHASE_SETTLE && !seen_since_canaries(c)))
 		return 0;
 	if (all_found_the_same(c)) {
 		take_canaries(c, d, controller_status(c, 0));
@@ -547,6 +560,24 @@ static enum hold sweep_held(const struct controller *c)
 	return controller_hold(c->rotation, &c->seen, &sweep, clock_wall());
 }
 
+static void on_reports(void *arg, int rc)
+{
+	struct controller *c = arg;
+	c->reading = NULL;
+	if (rc == 0) /* else the next one tells */
+		controller_kms_look(c);
+}
+
+/* So that reports are fresh when it ends, and not as old as it. */
+static void read_reports(struct controller *c)
+{
+	uint64_t now = clock_monotonic();
+	if (c->reading || now < c->reading_since + REPORTS_INTERVAL)
+		return;
+	c->reading_since = now;
+	c->reading = fleet_read_start(&c->fleet, &c->options->cluster->kube, TELLING_TIMEOUT, on_reports, c);
+}
+
 /* On the very object that was read, as everything that is told: a leader that was stopped must not undo the next one's
  * epoch. */
 static void show_progress(void *arg, const struct sweep_progress *progress)
@@ -554,6 +585,7 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	struct controller *c = arg;
 	struct key_rotation_status *status = &c->rotation->status;
 	_cleanup_free_ char *body = NULL;
+	read_reports(c);
 	status->progress.total = progress->total;
 	status->progress.done = progress->done;
 	status->progress.per_second = progress->per_second;
@@ -679,8 +711,10 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 	c->superseded = false;
 	c->gives_up_sweep = !spec->aborted;
 	rc = sweep_run(&options, &result, &failed);
+	fleet_read_cancel(steal(c->reading));
 	finish_telling(c);
 	if (result) {
+		c->due = rc == 0 ? 0 : c->due;
 		c->sweep = (struct sweep_observation){.step = d->step,
 						      .begun = result->begun,
 						      .finished = result->finished,

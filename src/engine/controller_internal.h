@@ -30,6 +30,9 @@ struct directed {
 	uint64_t scraped_at;
 	char *loaded_hash;
 	uint64_t process;
+	const struct apiserver_metrics *metrics; /* lent until the next look; NULL: not scraped */
+	char *named_put; /* kms_named_others just before the canary that is looked for; NULL: not told */
+	char *named;     /* the same of the canary by which it showed the key that is followed */
 	/* the last canary that was found, and the one that is looked for */
 	int canary_step;
 	uint64_t canary_at, canary_process;
@@ -132,17 +135,22 @@ struct controller {
 	uint64_t told_at;
 	uint64_t
 		due; /* the next turn, where this one knows: 0: at once, for no event tells of what it did; else UINT64_MAX */
+	bool busy; /* the decision of this turn is carried out now, by an order or by itself */
 	/* beside a sweep: telling of its progress, and reading what was changed meanwhile */
 	struct kube_json_call *telling; /* NULL: neither is under way */
-	bool told, superseded;          /* it is over; the rotation is another leader's now, or gone */
+	struct fleet_reading *reading;  /* the agents' reports; NULL */
+	uint64_t reading_since;
+	bool told, superseded; /* it is over; the rotation is another leader's now, or gone */
 	/* KMS v2 */
 	uint64_t kms_adopted_at;   /* since when every server's canaries have been under the key IDs of the plugins */
 	uint64_t history_ended_at; /* observation.history_ended_at */
-	uint64_t kms_hurried;      /* when servers were last made to look */
-	uint64_t kms_retired_at;   /* kms_adopted_at as all agents retired what was before */
-	uint64_t canaries_put_at;  /* when they were last written */
-	bool canaries_failed;      /* one of those showed no key that it should */
-	bool kms_news;             /* a key ID that is not written down yet */
+	uint64_t
+		kms_lacked_at; /* when a plugin last lacked an answer, and what it named meanwhile is not known; 0: none */
+	uint64_t kms_hurried;     /* when servers were last made to look */
+	uint64_t kms_retired_at;  /* kms_adopted_at as all agents retired what was before */
+	uint64_t canaries_put_at; /* when they were last written */
+	bool canaries_failed;     /* one of those showed no key that it should */
+	bool kms_news;            /* a key ID that is not written down yet */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */
 	struct controller_events events;
@@ -168,6 +176,11 @@ void controller_forget_proofs(struct controller *controller);
 void controller_kms_take_path(struct controller *controller);
 /* What each server writes under is proved again, and all that follows. */
 void controller_kms_doubt(struct controller *controller);
+/* Beside a sweep, of reports that were just read: whether they leave what was proved. Who moved and came back before its end is
+ * not overlooked. */
+void controller_kms_look(struct controller *controller);
+/* Before canaries are written: what each server was told of other key IDs until now. */
+void controller_kms_before_canaries(struct controller *controller);
 /* What of the observation the plugins show, and which keys there were. */
 void controller_kms_observe(struct controller *controller);
 /* A key that was seen once is no news to the next leader: written down at once. Errors as controller_apply's. */

@@ -106,23 +106,30 @@ static void take_key_id(struct controller *c, const char *name, const char *key_
 	kms_set_key_id(shape, name, key_id);
 }
 
-/* As fleet_kms_doubt, by reports that are `speaking`. Who is silent says nothing: his plugin may name another key meanwhile. */
-static char *doubt(const struct controller *c, const struct config_key *key,
-		   bool (*speaking)(const struct fleet_server *server, uint64_t now), const char **ret_key_id)
+static struct kms_witness *witnesses_of(const struct controller *c,
+					bool (*speaking)(const struct fleet_server *server, uint64_t now))
 {
-	_cleanup_free_ struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
+	struct kms_witness *witnesses = xcalloc(c->server_count + 1, sizeof(*witnesses));
 	uint64_t now = clock_monotonic();
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct fleet_server *server = fleet_find(&c->fleet, c->servers[i].name);
 		witnesses[i] = (struct kms_witness){c->servers[i].name,
 						    speaking(server, now) ? controller_status(c, i) : NULL};
 	}
+	return witnesses;
+}
+
+/* As fleet_kms_doubt, by reports that are `speaking`. Who is silent says nothing: his plugin may name another key meanwhile. */
+static char *doubt(const struct controller *c, const struct config_key *key,
+		   bool (*speaking)(const struct fleet_server *server, uint64_t now), const char **ret_key_id)
+{
+	_cleanup_free_ struct kms_witness *witnesses = witnesses_of(c, speaking);
 	return fleet_kms_doubt(witnesses, c->server_count, key->name, key->kms_endpoint, ret_key_id);
 }
 
 void controller_kms_doubt(struct controller *c)
 {
-	c->kms_adopted_at = c->history_ended_at = 0;
+	c->kms_adopted_at = c->history_ended_at = c->kms_lacked_at = 0;
 }
 
 /* That reports are not known to be fresh yet is waited for, and is no doubt: each sweep that takes longer than they stay fresh
@@ -132,6 +139,40 @@ static bool only_late(const struct controller *c, const struct config_key *key)
 	const char *key_id = NULL;
 	_cleanup_free_ char *why = doubt(c, key, fleet_may_be_fresh, &key_id);
 	return !why;
+}
+
+/* At any time, however long ago. */
+static bool has_reported(const struct fleet_server *server, uint64_t now)
+{
+	(void)now;
+	return server && server->last->status.beat > 0;
+}
+
+/* A plugin that gives no answer, or says that it is not well, or an agent that is silent, is waited for, where the same key ID is
+ * named before and after: nothing is said to be done meanwhile. That alone would not do. The server may be answered while its
+ * agent is not; by a plugin that names the key of before for a moment, as one does behind which another replica takes over, it
+ * adopts that one and writes under it for as long as it remembers the answer. The last census finds what has landed of that, and the last canary that it is
+ * over; but not what was sealed so and lands after them, nor what stood only in history that nobody waits for any more. So in
+ * every phase the server itself is asked, which counts each answer to Status before it adopts anything by it (kms_named_others):
+ * where it was told of no other key ID since its canary showed this one, by the same process, it wrote under no other, and what
+ * was proved holds. Where it was, or where it does not tell, all is proved again. */
+static bool only_lacking(const struct controller *c, const struct config_key *key)
+{
+	_cleanup_free_ struct kms_witness *witnesses = witnesses_of(c, has_reported);
+	return fleet_kms_lacks(witnesses, c->server_count, key->name, key->kms_endpoint,
+			       kms_key_id(c->path->steps[0], key->name));
+}
+
+static void take_doubt(struct controller *c, const struct config_key *key)
+{
+	if (only_late(c, key))
+		return;
+	if (!only_lacking(c, key)) {
+		controller_kms_doubt(c);
+		return;
+	}
+	c->kms_lacked_at = clock_monotonic();
+	controller_forget_canaries(c); /* an agent without an answer finds none under its key */
 }
 
 static void ask(struct controller *c, const struct config_key *key, bool counts)
@@ -144,8 +185,8 @@ static void ask(struct controller *c, const struct config_key *key, bool counts)
 			take_key_id(c, key->name, key_id);
 		return;
 	}
-	if (counts && follows(c) && !only_late(c, key))
-		controller_kms_doubt(c);
+	if (counts && follows(c))
+		take_doubt(c, key);
 	if (counts && !c->seen.kms_why)
 		c->seen.kms_why = steal(why);
 	free(why);
@@ -163,6 +204,75 @@ static void ask_step(struct controller *c, size_t step)
 		}
 }
 
+void controller_kms_look(struct controller *c)
+{
+	const struct config_shape *shape = c->path->steps[0];
+	for (size_t r = 0; follows(c) && r < shape->rule_count; r++) {
+		const struct config_key *key = &shape->rules[r].keys[0];
+		const char *key_id = NULL;
+		if (key->type != PROVIDER_KMS || key->kms_version != 2)
+			continue;
+		_cleanup_free_ char *why = doubt(c, key, fleet_is_fresh, &key_id);
+		if (why)
+			take_doubt(c, key);
+		else if (!text_equal(key_id, key->kms_key_id))
+			controller_kms_doubt(c);
+	}
+}
+
+/* --- what the servers say that their plugins named to them --- */
+
+static char *named_to(const struct controller *c, const struct directed *server)
+{
+	return server->metrics ? kms_named_others(c->path->steps[0], server->metrics) : NULL;
+}
+
+void controller_kms_before_canaries(struct controller *c)
+{
+	for (size_t i = 0; follows(c) && i < c->server_count; i++) {
+		free(c->servers[i].named_put);
+		c->servers[i].named_put = named_to(c, &c->servers[i]);
+	}
+}
+
+static void take_adopted(struct controller *c)
+{
+	c->kms_adopted_at = clock_monotonic();
+	c->kms_lacked_at = 0;
+	for (size_t i = 0; i < c->server_count; i++) {
+		free(c->servers[i].named);
+		c->servers[i].named = steal(c->servers[i].named_put);
+	}
+}
+
+/* Of a server that was not scraped nothing goes on in this turn. */
+static void compare(struct controller *c)
+{
+	bool all_tell = true, looked = true;
+	for (size_t i = 0; c->kms_adopted_at && i < c->server_count; i++) {
+		const struct directed *server = &c->servers[i];
+		_cleanup_free_ char *now = named_to(c, server);
+		bool told = server->named && now;
+		if (told && !text_equal(server->named, now)) {
+			controller_note(c, "%s: " KMS_NAMED_ANOTHER, server->name);
+			controller_kms_doubt(c);
+			return;
+		}
+		looked = looked && server->metrics && server->scraped_at > c->kms_lacked_at;
+		all_tell = all_tell && told;
+	}
+	if (c->kms_lacked_at == 0 || c->seen.kms_why)
+		return;
+	if (!looked)
+		c->seen.kms_why =
+			xstrdup("what plugins named to their API servers while one of them lacked an answer is "
+				"not looked at yet");
+	else if (all_tell)
+		c->kms_lacked_at = 0;
+	else
+		controller_kms_doubt(c);
+}
+
 static void take_history(struct controller *c)
 {
 	if (!follows(c) || kms_take_history(c->path->steps[0], &c->seen, clock_monotonic(), &c->history_ended_at))
@@ -177,6 +287,8 @@ void controller_kms_observe(struct controller *c)
 	if (c->path->count > 1)
 		ask_step(c, c->path->count - 1);
 	count_values(c);
+	if (follows(c))
+		compare(c);
 	take_history(c);
 	c->seen.kms_moved = follows(c) && moved(c);
 	c->seen.kms_adopted_at = c->kms_adopted_at;
@@ -271,7 +383,7 @@ void controller_kms_take_canaries(struct controller *c)
 		controller_kms_doubt(c);
 		hurry(c);
 	} else if (c->kms_adopted_at == 0) {
-		c->kms_adopted_at = clock_monotonic();
+		take_adopted(c);
 	}
 	controller_trouble(c, all ? NULL : "an API server has not adopted the key ID that its KMS plugin names");
 }

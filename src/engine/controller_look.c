@@ -76,6 +76,7 @@ static void follow_set(struct controller *c)
 		free(c->servers[i].loaded_hash);
 		c->servers[i].loaded_hash = NULL;
 		c->servers[i].scraped = false;
+		c->servers[i].metrics = NULL;
 	}
 }
 
@@ -208,6 +209,7 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct s
 	server->kube = kube;
 	server->scraped = true;
 	server->scraped_at = scraped->at;
+	server->metrics = metrics;
 	server->process = process_of(metrics);
 	server->loaded_hash = metrics->loaded_hash_count == 1 ? xstrdup(metrics->loaded_hashes[0]) : NULL;
 }
@@ -217,6 +219,8 @@ static bool still_holds(const struct controller *c, const char *url, const struc
 			const struct kube_identities *identities)
 {
 	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.loaded_hash_count > 1)
+		return false;
+	if (scraped->at <= c->kms_lacked_at) /* it tells what a plugin named meanwhile */
 		return false;
 	const struct directed *server = identify(c, url, &scraped->metrics, identities);
 	const struct fleet_server *reported = server ? fleet_find(&c->fleet, server->name) : NULL;

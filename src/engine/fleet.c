@@ -98,19 +98,68 @@ static int by_name(const void *a, const void *b)
 		      ((const struct fleet_server *)b)->last->meta.name);
 }
 
+static void take_list(struct list *list, int rc)
+{
+	if (rc < 0) {
+		fleet_free(&list->next);
+		return;
+	}
+	if (list->next.count > 1)
+		qsort(list->next.servers, list->next.count, sizeof(*list->next.servers), by_name);
+	fleet_free(list->fleet);
+	*list->fleet = list->next;
+}
+
 int fleet_read(struct fleet *fleet, struct kube *kube, struct error **err)
 {
 	struct list list = {.fleet = fleet, .next = {.read_at = clock_monotonic()}};
 	int rc = kube_custom_list(kube, KEY_SERVERS_PATH, KEY_SERVERS_MAX, take_item, &list, NULL, err);
-	if (rc < 0) {
-		fleet_free(&list.next);
-		return rc;
-	}
-	if (list.next.count > 1)
-		qsort(list.next.servers, list.next.count, sizeof(*list.next.servers), by_name);
-	fleet_free(fleet);
-	*fleet = list.next;
-	return 0;
+	take_list(&list, rc);
+	return rc;
+}
+
+struct fleet_reading {
+	struct list list;
+	struct kube_custom_listing *listing;
+	void (*on_done)(void *arg, int rc);
+	void *arg;
+};
+
+static int take_read_item(void *arg, const cJSON *item, struct error **err)
+{
+	struct fleet_reading *reading = arg;
+	return take_item(&reading->list, item, err);
+}
+
+static void on_read(void *arg, int rc, const struct error *error)
+{
+	struct fleet_reading *reading = arg;
+	(void)error;
+	take_list(&reading->list, rc);
+	void (*on_done)(void *, int) = reading->on_done;
+	void *its = reading->arg;
+	free(reading);
+	on_done(its, rc);
+}
+
+struct fleet_reading *fleet_read_start(struct fleet *fleet, struct kube *kube, uint64_t timeout,
+				       void (*on_done)(void *arg, int rc), void *arg)
+{
+	struct fleet_reading *reading = xcalloc(1, sizeof(*reading));
+	*reading = (struct fleet_reading){
+		.list = {.fleet = fleet, .next = {.read_at = clock_monotonic()}}, .on_done = on_done, .arg = arg};
+	reading->listing = kube_custom_list_start(kube, KEY_SERVERS_PATH, KEY_SERVERS_MAX, timeout, take_read_item,
+						  on_read, reading);
+	return reading;
+}
+
+void fleet_read_cancel(struct fleet_reading *reading)
+{
+	if (!reading)
+		return;
+	kube_custom_list_cancel(reading->listing);
+	fleet_free(&reading->list.next);
+	free(reading);
 }
 
 static char *why_silent(const struct fleet_server *server, uint64_t now)
@@ -165,6 +214,16 @@ uint64_t fleet_seen_until(const struct fleet_server *server)
 	if (server->etcd_asked_at == 0) /* an agent of another version does not tell */
 		return server->looked_at > MEMBER_LOOK ? server->looked_at - MEMBER_LOOK : 0;
 	return server->etcd_asked_at < server->looked_at ? server->etcd_asked_at : server->looked_at;
+}
+
+bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, uint64_t sequence)
+{
+	const struct key_server_status *status = &server->last->status;
+	uint64_t begun = status->done.begun_age_milliseconds;
+	/* Ages of looks are rounded up by the agent, that of its beginning down. */
+	return status->epoch == epoch && status->done.sequence == sequence && text_equal(status->done.result, "ok") &&
+	       status->etcd_age_milliseconds > 0 && status->etcd_age_milliseconds <= begun &&
+	       status->observed_age_milliseconds > 0 && status->observed_age_milliseconds <= begun;
 }
 
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,

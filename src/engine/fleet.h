@@ -25,6 +25,12 @@ struct fleet {
 /* Lists all KeyServers past every cache. One that is gone from the list is gone from here, too: who may not forget it
  * keeps its name. Waits. Errors as kube_custom_list's, and -ERROR_INPUT for one that is broken; then nothing changes. */
 _must_check_ int fleet_read(struct fleet *fleet, struct kube *kube, struct error **err);
+/* The same beside something else, at most `timeout` (ns) for a page; on_done once, unless it is cancelled: only then is what was
+ * read known. Where it fails nothing changes. Not while fleet_read waits. */
+struct fleet_reading;
+struct fleet_reading *fleet_read_start(struct fleet *fleet, struct kube *kube, uint64_t timeout,
+				       void (*on_done)(void *arg, int rc), void *arg);
+void fleet_read_cancel(struct fleet_reading *reading);                        /* NULL is fine */
 void fleet_free(struct fleet *fleet);                                         /* the contents */
 struct fleet_server *fleet_find(const struct fleet *fleet, const char *name); /* or NULL */
 
@@ -33,6 +39,9 @@ bool fleet_is_fresh(const struct fleet_server *server, uint64_t now);
 /* Whether it could be, for all that is known: after a sweep, during which nobody lists reports, one that was written just now
  * may as well be as old as the sweep. The next report tells. */
 bool fleet_may_be_fresh(const struct fleet_server *server, uint64_t now);
+/* Whether its last report tells that it carried out this order, and that its server and each etcd member have answered it since it
+ * began with that: after the order was sent, however long the report was on its way. */
+bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, uint64_t sequence);
 /* Until when it is known that neither its server nor an etcd member was silent, where it says that none is. */
 uint64_t fleet_seen_until(const struct fleet_server *server);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a

@@ -55,3 +55,20 @@ char *fleet_kms_doubt(const struct kms_witness *witnesses, size_t count, const c
 	*ret_key_id = first;
 	return NULL;
 }
+
+static bool names(const struct kms_witness *witness, const char *name, const char *endpoint, const char *key_id)
+{
+	const struct key_server_kms *kms = fleet_kms_find(witness->status, name);
+	if (!kms || !text_equal(kms->endpoint, endpoint))
+		return false;
+	return text_equal(text_equal(kms->healthz, "ok") ? kms->key_id : kms->last_key_id, key_id);
+}
+
+bool fleet_kms_lacks(const struct kms_witness *witnesses, size_t count, const char *name, const char *endpoint,
+		     const char *key_id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!names(&witnesses[i], name, endpoint, key_id))
+			return false;
+	return count > 0 && !text_empty(key_id);
+}

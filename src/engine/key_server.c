@@ -48,6 +48,7 @@ static const struct object_field kms_fields[] = {
 	OBJECT_WORDS(struct key_server_kms, healthz, "healthz", 256),
 	OBJECT_TEXT(struct key_server_kms, version, "version", 32),
 	OBJECT_TEXT(struct key_server_kms, key_id, "keyID", 1024),
+	OBJECT_TEXT(struct key_server_kms, last_key_id, "lastKeyID", 1024),
 };
 static const struct object_record kms_record = {kms_fields, ELEMENTS(kms_fields), sizeof(struct key_server_kms)};
 
@@ -83,6 +84,7 @@ static const struct object_field done_fields[] = {
 	OBJECT_TEXT(STATUS, done.action, "action", 16),
 	OBJECT_TEXT(STATUS, done.result, "result", 16),
 	OBJECT_WORDS(STATUS, done.message, "message", KEY_WORDS_MAX),
+	OBJECT_NUMBER(STATUS, done.begun_age_milliseconds, "begunAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 };
 static const struct object_record done_record = {done_fields, ELEMENTS(done_fields), 0};
 

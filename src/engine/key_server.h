@@ -44,6 +44,7 @@ struct key_server_kms {
 	char *name, *endpoint;
 	char *healthz; /* "ok", or why its key ID is not known */
 	char *version, *key_id;
+	char *last_key_id; /* where it lacks an answer: what it named when it was well last; NULL */
 };
 struct key_server_member {
 	char *name, *why;
@@ -88,6 +89,7 @@ struct key_server_status {
 	struct {
 		uint64_t sequence;
 		char *action, *result, *message; /* result: "ok", "failed", "refused" */
+		uint64_t begun_age_milliseconds; /* how long before this report it was begun with; 0: not told */
 	} done;
 	uint64_t sequence; /* of that epoch, the highest that was carried out */
 	bool at_work;      /* an order is in its hands */

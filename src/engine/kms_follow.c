@@ -1,6 +1,7 @@
 #include "engine/kms_follow.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -57,6 +58,42 @@ const char *kms_key_id(const struct config_shape *shape, const char *name)
 		if (writes_with(&shape->rules[i], name))
 			return shape->rules[i].keys[0].kms_key_id;
 	return NULL;
+}
+
+static bool is_set(const struct config_shape *shape, const struct apiserver_named *named)
+{
+	const char *key_id = kms_key_id(shape, named->provider);
+	_cleanup_free_ char *hash = text_empty(key_id) ? NULL : text_sha256_tagged(key_id, strlen(key_id));
+	return hash && text_equal(hash, named->key_id_hash);
+}
+
+static bool names_any(const struct apiserver_metrics *metrics, const char *provider)
+{
+	for (size_t i = 0; i < metrics->named_count; i++)
+		if (text_equal(metrics->named[i].provider, provider))
+			return true;
+	return false;
+}
+
+char *kms_named_others(const struct config_shape *shape, const struct apiserver_metrics *metrics)
+{
+	_cleanup_strings_ others = {0};
+	_cleanup_free_ char *process = xasprintf("%.17g", metrics->process_start);
+	if (!metrics->has_process_start || metrics->contradictory)
+		return NULL;
+	for (size_t r = 0; r < shape->rule_count; r++)
+		if (writes_with(&shape->rules[r], NULL) && !names_any(metrics, shape->rules[r].keys[0].name))
+			return NULL;
+	for (size_t i = 0; i < metrics->named_count; i++) {
+		const struct apiserver_named *named = &metrics->named[i];
+		if (!kms_writes(shape, named->provider) || is_set(shape, named))
+			continue;
+		_cleanup_free_ char *line = xasprintf("%s %s %.17g", named->provider, named->key_id_hash, named->at);
+		strings_add(&others, line);
+	}
+	strings_sort_unique(&others);
+	strings_add(&others, process);
+	return strings_join(&others, "\n");
 }
 
 bool kms_left_behind(const struct config_shape *shape, const struct census_observation *census)

@@ -29,6 +29,7 @@ static void take(struct kms_look *look, struct kms_status_ask *ask)
 	look->took = ask->took;
 	look->status = ask->status;
 	ask->status = (struct kms_status){0};
+	look->silent = ask->error && error_code(ask->error) != ERROR_INPUT;
 	look->flaw = ask->error ? xstrdup(error_message(ask->error)) : kms_status_flaw(&look->status);
 }
 
@@ -52,12 +53,21 @@ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_loo
 	return rc;
 }
 
+bool kms_look_lacks(const struct kms_look *look, const char *key_id)
+{
+	if (!look->flaw || text_empty(key_id))
+		return false;
+	return look->silent ||
+	       (look->status.key_id && text_equal(look->status.key_id, key_id) && kms_status_is_unwell(&look->status));
+}
+
 void kms_look_free(struct kms_look *looks, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		free(looks[i].name);
 		free(looks[i].endpoint);
 		free(looks[i].flaw);
+		free(looks[i].last_key_id);
 		kms_status_free(&looks[i].status);
 	}
 	free(looks);

@@ -11,6 +11,8 @@ struct kms_look {
 	uint64_t timeout;         /* ns that it is given */
 	struct kms_status status; /* where it answered */
 	uint64_t took;            /* ns, whether it answered or not */
+	bool silent;              /* it gave no Status: none in time, an error, or rubbish */
+	char *last_key_id; /* of an agent: the one that it named when it was well last, where it lacks no more than an answer; NULL */
 	char *flaw; /* why kube-apiserver adopts no key of it, or why it did not answer; NULL: it is well */
 };
 /* Asks the plugins that the configuration names, all at the same time, each for as long as the configuration gives a call,
@@ -19,4 +21,7 @@ struct kms_look {
 #define KMS_LOOK_TIMEOUT (3 * UINT64_C(1000000000)) /* ns */
 _must_check_ int kms_look(struct loop *loop, const struct config_shape *shape, struct kms_look **looks, size_t *count,
 			  struct error **err);
+/* Whether it lacks no more than an answer: none came in time, or it says that it is not well and names this very key ID. What
+ * is answered otherwise (another key ID, none, another version) says that it was another one. */
+bool kms_look_lacks(const struct kms_look *look, const char *key_id);
 void kms_look_free(struct kms_look *looks, size_t count);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/kms_follow.h"
 
 /* --- the file --- */
 
@@ -177,6 +178,9 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	ret->answering = rc == 0;
 	free(look->seen_id_hash);
 	look->seen_id_hash = metrics.id_hash_count == 1 ? xstrdup(metrics.id_hashes[0]) : NULL;
+	free(look->named_others);
+	look->named_others =
+		path_follows_kms(journal->path) ? kms_named_others(journal->path->steps[0], &metrics) : NULL;
 	if (rc < 0) {
 		free(ret->why);
 		ret->why = xstrdup(error_message(failed));
@@ -317,6 +321,7 @@ void look_free(struct look *look)
 	free(look->deployed);
 	free(look->id_hash);
 	free(look->seen_id_hash);
+	free(look->named_others);
 	free(look->ran_file);
 	free(look->ran_hash);
 	forget_found(look);

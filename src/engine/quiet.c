@@ -42,12 +42,37 @@ struct quiet {
 	uint64_t last_tick;
 	uint64_t since; /* 0: somebody is silent now */
 	uint64_t etcd_back_at;
-	bool changed; /* the members, since quiet_refresh last said so */
+	uint64_t asked_at; /* of quiet_ask; 0: nobody waits */
+	bool answered;     /* by all since then */
+	bool changed;      /* the members, since quiet_refresh last said so */
 };
 
 static bool silent(const struct watched *w, uint64_t now)
 {
 	return !w->learner && (w->alive_at == 0 || now > w->alive_at + QUIET_SILENCE);
+}
+
+static void probe(struct watched *w, uint64_t now);
+
+static bool all_answered(const struct quiet *quiet)
+{
+	for (size_t i = 0; i < quiet->count; i++) {
+		const struct watched *w = &quiet->watched[i];
+		if (!w->server && !w->learner && w->alive_at < quiet->asked_at)
+			return false;
+	}
+	return true;
+}
+
+/* It answered a question of before that one: it is asked again. */
+static void go_on_asking(struct watched *w)
+{
+	struct quiet *quiet = w->quiet;
+	if (quiet->asked_at == 0)
+		return;
+	if (w->asked_at < quiet->asked_at)
+		probe(w, loop_now(quiet->loop));
+	quiet->answered = all_answered(quiet);
 }
 
 /* A linearizable read is never below what was known when it was sent; answers of several members may pass one another. */
@@ -58,6 +83,7 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	if (result->rc < 0) {
 		free(w->why);
 		w->why = xstrdup(error_message(result->error));
+		go_on_asking(w);
 		return;
 	}
 	w->alive_at = w->asked_at;
@@ -70,6 +96,7 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 		highest->revision = header->revision;
 	if (back || header->raft_term > highest->raft_term)
 		highest->raft_term = header->raft_term;
+	go_on_asking(w);
 }
 
 /* Any answer of a server will do, a refusal or a 429 too: it is not stopped. */
@@ -237,6 +264,18 @@ struct quiet *quiet_start(struct loop *loop, struct etcd *const *etcds, size_t e
 	watch_all(quiet);
 	tick(quiet);
 	return quiet;
+}
+
+int quiet_ask(struct quiet *quiet, uint64_t timeout, struct error **err)
+{
+	uint64_t now = clock_monotonic();
+	quiet->asked_at = now;
+	for (size_t i = 0; i < quiet->count; i++)
+		probe(&quiet->watched[i], now);
+	quiet->answered = all_answered(quiet);
+	int rc = loop_run_until(quiet->loop, &quiet->answered, now + timeout, err);
+	quiet->asked_at = 0;
+	return error_forgive(err, rc, ERROR_DEADLINE);
 }
 
 int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err)

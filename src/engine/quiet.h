@@ -19,6 +19,8 @@ void quiet_stop(struct quiet *quiet); /* NULL is fine */
 /* Asks for the members anew (etcd_connect): one that joined is watched from now on, and settling begins again. So it
  * does when somebody else has asked: *ret_changed tells of all changes since the last call. Waits. */
 _must_check_ int quiet_refresh(struct quiet *quiet, bool *ret_changed, struct error **err);
+/* Asks all of them now, and waits until each voting member has answered that, for so long (ns) at most. -ERROR_INTERRUPTED alone. */
+_must_check_ int quiet_ask(struct quiet *quiet, uint64_t timeout, struct error **err);
 /* Fills in members, members_known, members_behind_balancer, quiet_since, etcd_looked_at and etcd_back_at. */
 void quiet_observe(const struct quiet *quiet, struct observation *ret);
 /* Forgets the past: the settle time begins again (a server restarted, a configuration changed). */

@@ -265,6 +265,7 @@ void rotation_observe(struct rotation *r)
 	seen->sweep = r->sweep;
 	seen->kms_why = r->kms_why ? xstrdup(r->kms_why) : NULL;
 	seen->kms_moved = r->journal->kms_moved;
+	rotation_kms_compare(r);
 	rotation_kms_take_history(r, seen);
 	seen->kms_adopted_at = r->kms_adopted_at;
 	seen->history_ended_at = r->history_ended_at;

@@ -56,6 +56,8 @@ struct rotation {
 	struct sweep_observation sweep;
 	uint64_t kms_asked, kms_hurried, kms_adopted_at, history_ended_at;
 	char *kms_why;            /* why a plugin's key ID is not known; NULL */
+	char *kms_named;          /* look.named_others before the canary by which the server showed its key; NULL */
+	bool kms_lacked;          /* a plugin lacked an answer since then, and what it named meanwhile is not known */
 	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */
 	unsigned file_differed;
@@ -119,9 +121,13 @@ char *rotation_phase_text(const struct rotation *rotation, enum phase phase);
  * then nothing that was proved before counts. */
 _must_check_ int rotation_kms_follow(struct rotation *rotation, struct error **err);
 void rotation_kms_observe(struct rotation *rotation);
-/* What the plugins answered, taken in: any doubt about one begins the proof that the server adopted its key again. */
+/* What the plugins answered, taken in: another answer than the key ID that is followed begins the proof that the server adopted it
+ * again; one that is lacking is waited for. */
 struct kms_look;
 void rotation_kms_take(struct rotation *rotation, const struct kms_look *looks, size_t count);
+/* After each look at the server: whether it adopted no other key ID since it showed this one, as far as it tells. Where it does
+ * not tell, an answer that was lacking begins the proof again, too. */
+void rotation_kms_compare(struct rotation *rotation);
 /* Whether history is over, and whether the last census found a key ID that came and went. */
 void rotation_kms_take_history(struct rotation *rotation, const struct observation *seen);
 /* What a canary showed: under the key IDs that the plugins name, or not. */

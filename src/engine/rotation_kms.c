@@ -31,6 +31,8 @@ static void remember(struct rotation *r, const char *name, const char *key_id)
 static void doubt(struct rotation *r)
 {
 	r->kms_adopted_at = r->history_ended_at = 0;
+	r->kms_lacked = false;
+	free(steal(r->kms_named));
 }
 
 /* Nothing that was proved of another key counts. */
@@ -70,7 +72,10 @@ void rotation_kms_take(struct rotation *r, const struct kms_look *looks, size_t 
 			take_key_id(r, looks[i].name, looks[i].status.key_id);
 			continue;
 		}
-		doubt(r);
+		if (kms_look_lacks(&looks[i], kms_key_id(r->journal->path->steps[0], looks[i].name)))
+			r->kms_lacked = true;
+		else
+			doubt(r);
 		if (!r->kms_why)
 			r->kms_why = xasprintf("kms/%s: %s", looks[i].name, looks[i].flaw);
 	}
@@ -112,7 +117,26 @@ void rotation_kms_canary(struct rotation *r, bool shown)
 		rotation_kms_hurry(r);
 	} else if (r->kms_adopted_at == 0) {
 		r->kms_adopted_at = loop_now(r->cluster->loop);
+		r->kms_lacked = false;
+		free(r->kms_named);
+		r->kms_named = xstrdup_or_null(r->look.named_others); /* of the look before the canary */
 		quiet_again(r->quiet);
+	}
+}
+
+void rotation_kms_compare(struct rotation *r)
+{
+	bool answers = r->seen.server_count > 0 && r->seen.servers[0].answering;
+	bool told = r->kms_named && r->look.named_others;
+	if (!path_follows_kms(r->journal->path) || r->kms_adopted_at == 0 || !answers)
+		return;
+	if (told && !text_equal(r->kms_named, r->look.named_others)) {
+		rotation_note(r, KMS_NAMED_ANOTHER);
+		doubt(r);
+	} else if (r->kms_lacked && !r->kms_why) {
+		r->kms_lacked = false;
+		if (!told)
+			doubt(r);
 	}
 }
 

@@ -595,6 +595,7 @@ void rotation_free(struct rotation *r)
 	free(r->blocked);
 	free(r->trouble);
 	free(r->kms_why);
+	free(r->kms_named);
 	observation_forget(&r->seen);
 	census_free(r->census);
 	census_observation_free(&r->census_seen);

@@ -1,5 +1,7 @@
 #include "format/apiserver_metrics.h"
 
+#include <stdlib.h>
+
 #include "base/text.h"
 
 #define CONTROLLER "apiserver_encryption_config_controller_"
@@ -11,6 +13,7 @@
 #define OLD_SUCCESSES CONTROLLER "automatic_reload_success_total"        /* 1.28 to 1.33 */
 #define OLD_FAILURES CONTROLLER "automatic_reload_failures_total"        /* likewise */
 #define RELOAD_TIME CONTROLLER "automatic_reload_last_timestamp_seconds" /* since 1.28 */
+#define NAMED ENVELOPE "key_id_hash_status_last_timestamp_seconds"
 #define TRANSFORMATIONS "apiserver_storage_transformation_operations_total"
 
 const char *const apiserver_metric_names[] = {
@@ -21,10 +24,10 @@ const char *const apiserver_metric_names[] = {
 	OLD_FAILURES,
 	RELOAD_TIME,
 	TRANSFORMATIONS,
+	NAMED,
 	/* for whoever reads the samples themselves */
 	ENVELOPE "key_id_hash_total",
 	ENVELOPE "key_id_hash_last_timestamp_seconds",
-	ENVELOPE "key_id_hash_status_last_timestamp_seconds",
 	ENVELOPE "kms_operations_latency_seconds_sum",
 	ENVELOPE "kms_operations_latency_seconds_count",
 	"apiserver_storage_objects",
@@ -74,6 +77,17 @@ static void collect_by_status(struct apiserver_metrics *metrics, const struct pr
 		later(success ? &metrics->reload_success_time : &metrics->reload_failure_time, sample->value);
 }
 
+static void add_named(struct apiserver_metrics *metrics, const struct prometheus_sample *sample)
+{
+	const char *provider = prometheus_label(sample, "provider_name");
+	const char *key_id_hash = prometheus_label(sample, "key_id_hash");
+	if (text_empty(provider) || text_empty(key_id_hash))
+		return;
+	metrics->named = xreallocarray(metrics->named, metrics->named_count + 1, sizeof(*metrics->named));
+	metrics->named[metrics->named_count++] =
+		(struct apiserver_named){xstrdup(provider), xstrdup(key_id_hash), sample->value};
+}
+
 static void collect_sample(struct apiserver_metrics *metrics, const struct prometheus_sample *sample,
 			   struct strings *loaded)
 {
@@ -86,6 +100,8 @@ static void collect_sample(struct apiserver_metrics *metrics, const struct prome
 			add_once(loaded, prometheus_label(sample, "hash"));
 	} else if (text_equal(sample->name, RELOADS) || text_equal(sample->name, RELOAD_TIME)) {
 		collect_by_status(metrics, sample);
+	} else if (text_equal(sample->name, NAMED)) {
+		add_named(metrics, sample);
 	}
 }
 
@@ -129,6 +145,11 @@ void apiserver_metrics_free(struct apiserver_metrics *metrics)
 	struct strings ids = {metrics->id_hashes, metrics->id_hash_count};
 	strings_free(&loaded);
 	strings_free(&ids);
+	for (size_t i = 0; i < metrics->named_count; i++) {
+		free(metrics->named[i].provider);
+		free(metrics->named[i].key_id_hash);
+	}
+	free(metrics->named);
 	*metrics = (struct apiserver_metrics){0};
 }
 

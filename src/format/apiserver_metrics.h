@@ -6,6 +6,13 @@
 #include <stdint.h>
 #include "format/prometheus.h"
 
+/* A key ID that a KMS v2 plugin named when it was asked for its Status, and when it did so last: told before the server adopts it.
+ * envelope/metrics: key_id_hash_status_last_timestamp_seconds, the last 100 of a process. */
+struct apiserver_named {
+	char *provider;
+	char *key_id_hash; /* "sha256:<hex>" */
+	double at;         /* seconds since 1970, by the server's clock */
+};
 struct apiserver_metrics {
 	bool has_process_start;
 	double process_start; /* seconds since 1970 */
@@ -19,6 +26,8 @@ struct apiserver_metrics {
 	bool has_reload_counters;
 	uint64_t reload_successes, reload_failures;
 	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
+	struct apiserver_named *named;                   /* by KMS v2 plugins, in the order of the text */
+	size_t named_count;
 	bool contradictory; /* the same series twice with different values, or two loaded hashes */
 };
 /* The names to hand to prometheus_reader_new: those below, and the KMS and object counts for whoever reads samples. */

@@ -126,3 +126,12 @@ char *kms_status_flaw(const struct kms_status *status)
 		return xasprintf("its key ID has %zu bytes, more than %d", strlen(status->key_id), KMS_KEY_ID_MAX);
 	return NULL;
 }
+
+bool kms_status_is_unwell(const struct kms_status *status)
+{
+	char ok[] = "ok";
+	struct kms_status well = {status->version, ok, status->key_id};
+	_cleanup_free_ char *flaw = kms_status_flaw(status), *other = kms_status_flaw(&well);
+
+	return flaw != NULL && other == NULL;
+}

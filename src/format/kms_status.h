@@ -1,6 +1,7 @@
 /* What a KMS plugin answers to Status, and what kube-apiserver makes of it.
  * Format: k8s.io/kms apis/v2/api.proto, StatusResponse: 1 version, 2 healthz, 3 key_id, all strings. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/error.h"
 #include "base/alloc.h"
@@ -19,3 +20,5 @@ void kms_status_free(struct kms_status *status); /* leaves it empty; NULL is fin
 /* Why kube-apiserver adopts no key of this plugin (isKMSv2ProviderHealthy in server/options/encryptionconfig/config.go):
  * "healthz is ...", "version is ..., not v2", "it has no key ID"; NULL: it may. Printable, a new string. */
 char *kms_status_flaw(const struct kms_status *status);
+/* Whether its healthz is all that is wrong. */
+bool kms_status_is_unwell(const struct kms_status *status);

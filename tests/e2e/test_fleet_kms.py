@@ -1,12 +1,13 @@
 """KMS v2 on three servers, each with a plugin of its own: to one, to new DEKs, to another one, and after a rotation in the
 KMS; and what happens while the plugin of one node names another key."""
 
+import json
 import re
 import time
 import unittest
 
-from fleet import ROTATIONS, Fleet
-from lib import Cluster, KmsPlugin, kube_rekey, populate, snapshot_hash
+from fleet import ROTATIONS, SERVERS, Fleet
+from lib import Cluster, KmsPlugin, kube_rekey, populate, snapshot_hash, wait_until
 
 RESOURCES = ("secrets", "configmaps")
 
@@ -139,13 +140,51 @@ class Kms(unittest.TestCase):
         self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
 
-    def test_5_given_up(self):
+    def records(self):
+        with open(self.fleet.controllers[-1].record, encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+
+    def decided(self, reason, after=0):
+        def found():
+            records = self.records()
+            return any(each["decision"]["reason"] == reason for each in records[after:]) and len(records)
+        return wait_until(found, 120, reason)
+
+    def plugin_of(self, server):
+        status = self.api.get(SERVERS, None, server)["status"]
+        return next(each for each in status["kms"] if each["name"] == "cloud")
+
+    def test_5_an_answer_lacks(self):
+        """The plugin of one node gives no answer for a while, in the middle of the sweep and while history is waited for. That is
+        waited for, and nothing is proved again."""
+        self.rotate("fifth", provider=None, followKMS=True, qps=3)
+        self.says("fifth", "change the key in your KMS now")
+        self.cloud.rotate("arn:3", "m3")
+        self.fleet.wait_for("fifth", lambda status: status.get("phase") == "Reencrypt", what="it rewrites")
+        plugin = self.cloud.each[1]
+        plugin.tell(failStatus="a hiccup")
+        wait_until(lambda: "a hiccup" in self.plugin_of("apiserver-1")["healthz"], 40, "its agent tells")
+        self.assertEqual(self.plugin_of("apiserver-1")["lastKeyID"], "arn:3")
+        plugin.tell(failStatus="")
+        count = self.decided("HISTORY")
+        plugin.tell(failStatus="a hiccup")
+        self.decided("KMS_UNKNOWN", count)
+        self.assertNotIn("outcome", self.fleet.rotation("fifth")["status"])
+        plugin.tell(failStatus="")
+        self.fleet.wait_done("fifth")
+        adopted = [int(each["observation"]["kmsAdoptedAt"]) for each in self.records()]
+        first = next(each for each in adopted if each)
+        self.assertEqual(set(adopted[adopted.index(first):]), {first})
+        self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
+        self.assertEqual(self.plugin_key_ids(), {"arn:3"})
+
+    def test_6_given_up(self):
         """Nobody changes the key after all."""
         configs = self.configs()
-        self.rotate("fifth", provider=None, followKMS=True)
-        self.says("fifth", "change the key in your KMS now")
-        self.api.patch(ROTATIONS, None, "fifth", {"spec": {"aborted": True}})
-        self.fleet.wait_for("fifth", lambda status: status.get("outcome") == "Aborted", what="it is over")
+        self.rotate("sixth", provider=None, followKMS=True)
+        self.says("sixth", "change the key in your KMS now")
+        self.api.patch(ROTATIONS, None, "sixth", {"spec": {"aborted": True}})
+        self.fleet.wait_for("sixth", lambda status: status.get("outcome") == "Aborted", what="it is over")
         self.assertEqual(self.configs(), configs)
 
     def plugin_key_ids(self):

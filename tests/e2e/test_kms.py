@@ -313,6 +313,74 @@ class CameAndWent(Rotate):
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
+class AnAnswerLacks(CameAndWent):
+    """A plugin that gives no answer for a while, whatever the rotation is at."""
+
+    test_a_key_that_nobody_saw = None
+
+    def records(self):
+        with contextlib.suppress(FileNotFoundError), open(self.cluster.path("fifth"), encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+        return []
+
+    def decided(self, reason, after=0):
+        """Waits for it behind so many decisions; how many there are."""
+        def found():
+            records = self.records()
+            return any(each["decision"]["reason"] == reason for each in records[after:]) and len(records)
+        return wait_until(found, 120, reason)
+
+    def adopted(self):
+        return [int(each["observation"]["kmsAdoptedAt"]) for each in self.records()]
+
+    def fail_once(self, after):
+        self.plugin.tell(failStatus="a hiccup")
+        count = self.decided("KMS_UNKNOWN", after)
+        self.plugin.tell(failStatus="")
+        return count
+
+    def follow(self):
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("fifth", "--follow-kms", "--qps", "4")
+        self.decided("STALE")
+        return begun
+
+    def test_nothing_is_proved_again(self):
+        """Neither what was rewritten when the sweep ends, nor when history is waited for."""
+        begun = self.follow()
+        count = self.fail_once(0)
+        count = self.decided("HISTORY", count)
+        self.fail_once(count)
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        adopted = self.adopted()
+        first = next(each for each in adopted if each)
+        self.assertEqual(set(adopted[adopted.index(first):]), {first})
+        self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+
+    def test_its_server_was_told_of_another_key(self):
+        """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
+        begun = self.follow()
+        count = self.decided("HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+        self.plugin.tell(failStatus="a hiccup")
+        self.decided("KMS_UNKNOWN", count)
+
+        def told():
+            self.plugin.tell(failStatus="", keyID="key-1", material="m1")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(failStatus="a hiccup", keyID="key-2", material="m2")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(told, 40, "the server adopts the key of before", 1)
+        self.plugin.tell(failStatus="")
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        self.assertGreater(len({each for each in self.adopted() if each}), 1)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+
+
 class Canaries(unittest.TestCase):
     def test_a_rule_without(self):
         """What neither secrets nor configmaps are under: nothing would show that the server adopted its key."""

@@ -423,6 +423,18 @@ static const struct row rows[] = {
 	{"it moved, all proved => retire (nothing)", FOLLOWING, 0, {the_kms_moved, secrets_under_key_2},
 	 DO(RETIRE, VERIFY, RETIRE, .step = 0, .valid_until = GOOD_UNTIL)},
 	{"retired => done", FOLLOWING, 0, {the_kms_moved, secrets_under_key_2, retired}, DO(DONE, DONE, NONE, .step = 0)},
+	/* A plugin lacks an answer, and what was proved holds. */
+	{"not rewritten yet, an answer lacks => wait", FOLLOWING, 0,
+	 {the_kms_moved, secrets_under_key_1, not_swept, the_kms_is_not_known}, WAIT(AWAIT_WRITE, KMS_UNKNOWN, .step = 0)},
+	{"not settled, an answer lacks => wait", FOLLOWING, 0, {the_kms_moved, not_settled, the_kms_is_not_known},
+	 WAIT(AWAIT_WRITE, KMS_UNKNOWN, .step = 0)},
+	{"history goes on, an answer lacks => wait", FOLLOWING, 0,
+	 {the_kms_moved, secrets_under_key_2, history_goes_on, the_kms_is_not_known},
+	 WAIT(AWAIT_WRITE, KMS_UNKNOWN, .step = 0)},
+	{"all proved, an answer lacks => wait", FOLLOWING, 0, {the_kms_moved, secrets_under_key_2, the_kms_is_not_known},
+	 WAIT(AWAIT_WRITE, KMS_UNKNOWN, .step = 0)},
+	{"retired, an answer lacks => it is not said to be done", FOLLOWING, 0,
+	 {the_kms_moved, secrets_under_key_2, retired, the_kms_is_not_known}, WAIT(AWAIT_WRITE, KMS_UNKNOWN, .step = 0)},
 
 	/* Canaries. */
 	{"promoted, no canary yet => write it", KEY, 2, {no_canary},

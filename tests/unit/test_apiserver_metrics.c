@@ -10,6 +10,9 @@
 	CONTROLLER "automatic_reloads_total{apiserver_id_hash=\"" id "\",status=\"" status "\"} " n "\n"
 #define TIME(status, t) \
 	CONTROLLER "automatic_reload_last_timestamp_seconds{apiserver_id_hash=\"" ID "\",status=\"" status "\"} " t "\n"
+#define NAMED(provider, hash, t)                                                                          \
+	"apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds{apiserver_id_hash=\"" ID \
+	"\",key_id_hash=\"" hash "\",provider_name=\"" provider "\"} " t "\n"
 #define START "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.79537354906e+09\n"
 #define MOVED(type, prefix, status, n)                                                            \
 	"apiserver_storage_transformation_operations_total{resource=\"secrets\",status=\"" status \
@@ -55,6 +58,10 @@ static const struct {
 	{"empty labels say nothing", LOADED("", ""), "start - reloads - loaded ids"},
 	{"a counter that counts nothing", RELOADS(ID, "success", "NaN") RELOADS(ID, "failure", "-1"),
 	 "start - reloads - loaded ids " ID},
+	{"what KMS v2 plugins named", NAMED("v", "sha256:aa", "1.7953735642337086e+09") NAMED("w", "sha256:bb", "5"),
+	 "start - reloads - loaded ids " ID " named v sha256:aa at 1795373564.233709 w sha256:bb at 5.000000"},
+	{"of no provider, or no key", NAMED("", "sha256:aa", "1") NAMED("v", "", "1"),
+	 "start - reloads - loaded ids " ID},
 	{"a status to come", RELOADS(ID, "skipped", "4"), "start - reloads - loaded ids " ID},
 };
 
@@ -95,6 +102,9 @@ static void collects(void **state)
 	say_list(&said, metrics.loaded_hashes, metrics.loaded_hash_count);
 	say(&said, " ids");
 	say_list(&said, metrics.id_hashes, metrics.id_hash_count);
+	for (size_t i = 0; i < metrics.named_count; i++)
+		say(&said, "%s %s %s at %.6f", i == 0 ? " named" : "", metrics.named[i].provider,
+		    metrics.named[i].key_id_hash, metrics.named[i].at);
 	assert_string_equal(buf_text(&said), row->said);
 	apiserver_metrics_free(&metrics);
 	assert_null(metrics.loaded_hashes);

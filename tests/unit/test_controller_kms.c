@@ -18,6 +18,8 @@ struct scene {
 	struct fleet_server listed[2];
 	struct directed directed[2];
 	struct census_group groups[2];
+	struct apiserver_named named[2][2]; /* by the plugin of each: key 1, and another one */
+	struct apiserver_metrics metrics[2];
 };
 
 static char *text(const char *words)
@@ -134,14 +136,19 @@ static void test_the_key_of_all(void **state)
 	both_name(&s, "1");
 	assert_null(s.c.seen.kms_why);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
-	/* Who is silent may be anywhere. */
+	/* Who is silent may be anywhere: what its server tells of that time decides. */
 	canaries_are(&s, 0, 0);
 	assert_true(s.c.kms_adopted_at > 0);
 	s.listed[1].looked_at = 1;
 	observe(&s);
 	assert_string_equal(s.c.seen.kms_why, "the agent of b has not told what its plugin kms/v says");
-	assert_int_equal(s.c.kms_adopted_at, 0);
+	assert_true(s.c.kms_adopted_at > 0);
 	s.listed[1].looked_at = clock_monotonic();
+	struct apiserver_metrics silent = {0};
+	s.directed[0].metrics = s.directed[1].metrics = &silent;
+	s.directed[0].scraped_at = s.directed[1].scraped_at = clock_monotonic();
+	observe(&s);
+	assert_int_equal(s.c.kms_adopted_at, 0);
 	canaries_are(&s, 0, 0);
 	/* What was retired was so under this key's adoption, by this leader. */
 	s.c.seen.retired = true;
@@ -170,6 +177,199 @@ static void test_the_key_of_all(void **state)
 	canaries_are(&s, STEP_NONE, 0);
 	assert_int_equal(s.c.kms_adopted_at, 0);
 	assert_string_equal(s.c.trouble, "an API server has not adopted the key ID that its KMS plugin names");
+	close_scene(&s);
+}
+
+/* --- an answer that is lacking --- */
+
+#define HASH_OF_1 "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+
+/* Both servers have shown key 1, and tell what their plugins named. */
+static void open_adopted(struct scene *s)
+{
+	open_scene(s, "secrets=kms:v", "secrets=kms:v", true);
+	for (size_t i = 0; i < 2; i++) {
+		s->named[i][0] = (struct apiserver_named){text("v"), text(HASH_OF_1), 20};
+		s->named[i][1] = (struct apiserver_named){text("v"), text("sha256:00"), 10};
+		s->metrics[i] = (struct apiserver_metrics){
+			.has_process_start = true, .process_start = 1, .named = s->named[i], .named_count = 2};
+		s->directed[i].metrics = &s->metrics[i];
+		s->directed[i].scraped_at = s->listed[i].beat_read_at = clock_monotonic();
+	}
+	observe(s);
+	controller_kms_before_canaries(&s->c);
+	canaries_are(s, 0, 0);
+	s->c.history_ended_at = 5 * S;
+	observe(s);
+	assert_true(s->c.seen.kms_adopted_at > 0);
+	assert_null(s->c.seen.kms_why);
+}
+
+static void answer_lacks(struct scene *s, const char *last)
+{
+	s->kms[1].healthz = text("timed out");
+	s->kms[1].key_id = NULL;
+	s->kms[1].last_key_id = text(last);
+	observe(s);
+	assert_string_equal(s->c.seen.kms_why, "kms/v on b: timed out");
+}
+
+static void answers_again(struct scene *s, const char *key_id)
+{
+	s->kms[1] = (struct key_server_kms){
+		.name = text("v"), .endpoint = text("unix:///kms.sock"), .healthz = text("ok"), .key_id = text(key_id)};
+	s->directed[0].scraped_at = s->directed[1].scraped_at = clock_monotonic();
+	observe(s);
+}
+
+static void close_adopted(struct scene *s)
+{
+	for (size_t i = 0; i < 2; i++) {
+		free(s->directed[i].named);
+		free(s->directed[i].named_put);
+	}
+	close_scene(s);
+}
+
+/* The same key before and after, and the servers were told of no other one. */
+static void test_an_answer_lacks(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_adopted(&s);
+	uint64_t adopted = s.c.kms_adopted_at;
+	s.c.canary.sequence = 7;
+	answer_lacks(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, adopted);
+	assert_int_equal(s.c.seen.history_ended_at, 5 * S);
+	assert_int_equal(s.c.canary.sequence, 0); /* that agent finds none under its key */
+	s.named[0][0].at = s.named[1][0].at = 30;
+	answers_again(&s, "1");
+	assert_null(s.c.seen.kms_why);
+	assert_int_equal(s.c.seen.kms_adopted_at, adopted);
+	assert_int_equal(s.c.seen.history_ended_at, 5 * S);
+	assert_int_equal(s.c.kms_lacked_at, 0);
+	/* Looked at before: what was named since then is not known yet. */
+	answer_lacks(&s, "1");
+	s.kms[1] = s.kms[0];
+	observe(&s);
+	assert_string_equal(s.c.seen.kms_why, "what plugins named to their API servers while one of them lacked an "
+					      "answer is not looked at yet");
+	s.directed[1].metrics = NULL; /* nor where it does not answer */
+	s.directed[0].scraped_at = s.directed[1].scraped_at = clock_monotonic();
+	observe(&s);
+	assert_non_null(s.c.seen.kms_why);
+	s.directed[1].metrics = &s.metrics[1];
+	observe(&s);
+	assert_null(s.c.seen.kms_why);
+	assert_int_equal(s.c.seen.kms_adopted_at, adopted);
+	close_adopted(&s);
+}
+
+/* Whatever may have been written under another key meanwhile. */
+static void test_another_key_while_an_answer_lacks(void **state)
+{
+	struct scene s;
+	(void)state;
+	/* It names another one, or named another one first. */
+	open_adopted(&s);
+	answer_lacks(&s, "1");
+	answers_again(&s, "2");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	open_adopted(&s);
+	answer_lacks(&s, "2");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	open_adopted(&s);
+	answer_lacks(&s, NULL);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	/* Its server was told of another one. */
+	open_adopted(&s);
+	answer_lacks(&s, "1");
+	s.named[1][1].at = 25;
+	answers_again(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_int_equal(s.c.seen.history_ended_at, 0);
+	close_adopted(&s);
+	/* Another process tells nothing of the one before; one that tells nothing may have been told anything. */
+	open_adopted(&s);
+	answer_lacks(&s, "1");
+	s.metrics[0].process_start = 2;
+	answers_again(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	open_adopted(&s);
+	answer_lacks(&s, "1");
+	s.metrics[0].named_count = 0;
+	answers_again(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	/* Nobody looked when it was adopted. */
+	open_adopted(&s);
+	free(s.directed[0].named);
+	s.directed[0].named = NULL;
+	answer_lacks(&s, "1");
+	answers_again(&s, "1");
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+	/* No answer lacked that anybody saw. */
+	open_adopted(&s);
+	s.named[0][1].at = 25;
+	observe(&s);
+	assert_null(s.c.seen.kms_why);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	/* Shown again, it is compared with what is told now. */
+	controller_kms_before_canaries(&s.c);
+	canaries_are(&s, 0, 0);
+	observe(&s);
+	assert_true(s.c.seen.kms_adopted_at > 0);
+	/* What was told between that look and the canary is not what it wrote under. */
+	canaries_are(&s, 0, STEP_NONE);
+	controller_kms_before_canaries(&s.c);
+	s.named[0][1].at = 26;
+	canaries_are(&s, 0, 0);
+	observe(&s);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+}
+
+/* Reports that come while a sweep goes on. */
+static void test_during_a_sweep(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_adopted(&s);
+	uint64_t adopted = s.c.kms_adopted_at;
+	controller_kms_look(&s.c);
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	assert_int_equal(s.c.kms_lacked_at, 0);
+	s.kms[1].healthz = text("timed out");
+	s.kms[1].key_id = NULL;
+	s.kms[1].last_key_id = text("1");
+	controller_kms_look(&s.c);
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	assert_true(s.c.kms_lacked_at > 0);
+	assert_null(s.c.seen.kms_why);
+	answers_again(&s, "1");
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	/* Both name another one, and come back before it ends. */
+	s.kms[0].key_id = s.kms[1].key_id = text("2");
+	controller_kms_look(&s.c);
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	s.kms[0].key_id = s.kms[1].key_id = text("1");
+	canaries_are(&s, 0, 0);
+	s.kms[0].key_id = text("2");
+	controller_kms_look(&s.c);
+	assert_int_equal(s.c.kms_adopted_at, 0);
+	assert_string_equal(key_id_of(&s), "1");
+	close_adopted(&s);
+	open_scene(&s, "secrets=kms:v", "secrets=kms:v", false);
+	s.c.kms_adopted_at = 5 * S;
+	s.kms[0].key_id = text("2");
+	controller_kms_look(&s.c);
+	assert_int_equal(s.c.kms_adopted_at, 5 * S); /* nothing is followed */
 	close_scene(&s);
 }
 
@@ -416,6 +616,8 @@ int main(void)
 		cmocka_unit_test(test_a_canary_shows),   cmocka_unit_test(test_going_to_one),
 		cmocka_unit_test(test_what_is_left),     cmocka_unit_test(test_others_read_it),
 		cmocka_unit_test(test_it_came_and_went), cmocka_unit_test(test_counts_of_providers),
+		cmocka_unit_test(test_an_answer_lacks),  cmocka_unit_test(test_another_key_while_an_answer_lacks),
+		cmocka_unit_test(test_during_a_sweep),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

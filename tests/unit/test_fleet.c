@@ -211,6 +211,80 @@ static void test_steps_of_another_rotation(void **state)
 	fleet_free(&fleet);
 }
 
+/* Who carried out an order had it: what was asked since it began is later than the order. */
+static void test_since_the_order(void **state)
+{
+	static const struct {
+		const char *report;
+		bool since;
+	} reports[] = {
+#define TOLD(epoch, sequence, result, begun, etcd, observed)                             \
+	"1,\"epoch\":" epoch ",\"done\":{\"sequence\":" sequence ",\"result\":\"" result \
+	"\",\"begunAgeMilliseconds\":" begun "},\"etcdAgeMilliseconds\":" etcd           \
+	",\"observedAgeMilliseconds\":" observed
+		{TOLD("3", "7", "ok", "40", "40", "40"), true}, {TOLD("3", "7", "ok", "40", "1", "2"), true},
+		{TOLD("3", "7", "ok", "40", "41", "1"), false}, {TOLD("3", "7", "ok", "40", "1", "41"), false},
+		{TOLD("3", "7", "ok", "40", "0", "1"), false},  {TOLD("3", "7", "ok", "40", "1", "0"), false},
+		{TOLD("3", "7", "ok", "0", "1", "1"), false},   {TOLD("3", "7", "failed", "40", "1", "1"), false},
+		{TOLD("3", "8", "ok", "40", "1", "1"), false},  {TOLD("2", "7", "ok", "40", "1", "1"), false},
+#undef TOLD
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(reports); i++) {
+		struct fleet fleet = {0};
+		read_list(&fleet, reports[i].report);
+		assert_int_equal(fleet_seen_since_order(&fleet.servers[0], 3, 7), reports[i].since);
+		fleet_free(&fleet);
+	}
+}
+
+struct heard {
+	bool done;
+	int rc;
+};
+
+static void on_read(void *arg, int rc)
+{
+	*(struct heard *)arg = (struct heard){true, rc};
+}
+
+static int read_beside(struct fleet *fleet, unsigned status, const char *body)
+{
+	const struct served_answer script[] = {{.status = status, .body = body}};
+	struct heard heard = {0};
+	struct error *err = NULL;
+	kube_server_play(&server, script, 1);
+	assert_non_null(fleet_read_start(fleet, &kube, 5 * SECOND, on_read, &heard));
+	assert_ok(loop_run_until(kube.loop, &heard.done, clock_monotonic() + 10 * SECOND, &err), err);
+	kube_server_play(&server, NULL, 0);
+	return heard.rc;
+}
+
+/* As one that is waited for: ages are reckoned from when it was asked for. */
+static void test_beside_something_else(void **state)
+{
+	_cleanup_free_ char *list = list_of("2,\"observedAgeMilliseconds\":1");
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, "1,\"observedAgeMilliseconds\":1");
+	uint64_t asked = fleet.read_at;
+	assert_true(read_beside(&fleet, 500, "{}") < 0);
+	assert_int_equal(fleet.servers[0].last->status.beat, 1);
+	assert_int_equal(read_beside(&fleet, 200, "{\"metadata\":{},\"items\":[]}"), -ERROR_PROTOCOL);
+	assert_int_equal(fleet.read_at, asked);
+	uint64_t before = clock_monotonic();
+	assert_int_equal(read_beside(&fleet, 200, list), 0);
+	assert_int_equal(fleet.servers[0].last->status.beat, 2);
+	assert_int_equal(fleet.servers[0].looked_at, asked - 1000000);
+	assert_in_range(fleet.read_at, before, fleet.servers[0].beat_read_at);
+	struct heard never = {0};
+	fleet_read_cancel(fleet_read_start(&fleet, &kube, SECOND, on_read, &never));
+	fleet_read_cancel(NULL);
+	assert_false(never.done);
+	assert_int_equal(fleet.servers[0].last->status.beat, 2);
+	fleet_free(&fleet);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +295,8 @@ int main(void)
 		cmocka_unit_test(test_the_other_way),
 		cmocka_unit_test(test_steps_beyond_the_path),
 		cmocka_unit_test(test_steps_of_another_rotation),
+		cmocka_unit_test(test_since_the_order),
+		cmocka_unit_test(test_beside_something_else),
 	};
 	int failed;
 

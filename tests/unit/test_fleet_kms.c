@@ -57,6 +57,38 @@ static void come_to(void **state)
 		assert_string_equal(key_id, "1");
 }
 
+/* Each row says what the third one reports: whether all name key 1, or named it until an answer lacked. */
+static const struct {
+	const char *name, *provider, *endpoint, *healthz, *key_id, *last;
+	bool lacks;
+} lacking[] = {
+	{"well", "vault", VAULT, "ok", "1", NULL, true},
+	{"no answer", "vault", VAULT, "timed out", NULL, "1", true},
+	{"no answer, and it named another key", "vault", VAULT, "timed out", NULL, "2", false},
+	{"no answer, and it never named one", "vault", VAULT, "timed out", NULL, NULL, false},
+	{"well, with another key", "vault", VAULT, "ok", "2", "1", false},
+	{"well, with none", "vault", VAULT, "ok", NULL, "1", false},
+	{"no health", "vault", VAULT, NULL, NULL, NULL, false},
+	{"another provider", "cloud", VAULT, "ok", "1", NULL, false},
+	{"another plugin", "vault", "unix:///cloud.sock", "timed out", NULL, "1", false},
+	{"nothing", NULL, NULL, NULL, NULL, NULL, false},
+};
+
+static void lacks(void **state)
+{
+	const __typeof__(lacking[0]) *row = *state;
+	struct key_server_kms first = report("vault", VAULT, "ok", "1");
+	struct key_server_kms last = report(row->provider, row->endpoint, row->healthz, row->key_id);
+	last.last_key_id = (char *)(uintptr_t)row->last;
+	const struct key_server_status well = {.kms = &first, .kms_count = 1},
+				       b = {.kms = &last, .kms_count = row->provider != NULL};
+	const struct kms_witness witnesses[] = {{"a", &well}, {"c", &well}, {"b", &b}};
+	assert_int_equal(fleet_kms_lacks(witnesses, ELEMENTS(witnesses), "vault", VAULT, "1"), row->lacks);
+	assert_false(fleet_kms_lacks(witnesses, ELEMENTS(witnesses), "vault", VAULT, ""));
+	assert_false(fleet_kms_lacks(witnesses, ELEMENTS(witnesses), "vault", VAULT, NULL));
+	assert_false(fleet_kms_lacks(witnesses, 0, "vault", VAULT, "1"));
+}
+
 static void test_nobody(void **state)
 {
 	const struct kms_witness silent = {"a", NULL};
@@ -72,5 +104,5 @@ static void test_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody)};
-	return RUN_ROWS(come_to, rows) + cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_ROWS(come_to, rows) + RUN_ROWS(lacks, lacking) + cmocka_run_group_tests(tests, NULL, NULL);
 }

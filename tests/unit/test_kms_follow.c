@@ -52,6 +52,56 @@ static void test_key_ids(void **state)
 	assert_null(shape->rules[0].keys[1].kms_key_id);
 }
 
+/* --- what a server says that its plugins named --- */
+
+#define HASH_OF_1 "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+#define HASH_OF_2 "sha256:d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+
+static struct apiserver_named named(const char *provider, const char *hash, double at)
+{
+	return (struct apiserver_named){(char *)(uintptr_t)provider, (char *)(uintptr_t)hash, at};
+}
+
+static void test_named_others(void **state)
+{
+	_cleanup_(config_shape_freep) struct config_shape *shape =
+		shape_parse("secrets=kms:v@2,kms:r; configmaps=kms:w@1; pods=a");
+	struct apiserver_named of[] = {named("w", HASH_OF_1, 5), named("v", HASH_OF_2, 6), named("v", HASH_OF_1, 7.25),
+				       named("r", HASH_OF_1, 8)};
+	struct apiserver_metrics metrics = {
+		.has_process_start = true, .process_start = 3.5, .named = of, .named_count = ELEMENTS(of)};
+	(void)state;
+	_cleanup_free_ char *before = kms_named_others(shape, &metrics);
+	assert_string_equal(before, "v " HASH_OF_1 " 7.25\n3.5");
+	/* The key that is followed again, and one of a provider that writes nothing. */
+	of[1].at = 16;
+	of[3].at = 18;
+	_cleanup_free_ char *later = kms_named_others(shape, &metrics);
+	assert_string_equal(later, before);
+	/* The other one once more; another process; another order. */
+	of[2].at = 17;
+	_cleanup_free_ char *again = kms_named_others(shape, &metrics);
+	assert_string_equal(again, "v " HASH_OF_1 " 17\n3.5");
+	of[1] = named("v", "sha256:00", 1);
+	metrics.process_start = 4;
+	_cleanup_free_ char *anew = kms_named_others(shape, &metrics);
+	assert_string_equal(anew, "v sha256:00 1\nv " HASH_OF_1 " 17\n4");
+	/* Where it is not known which key is followed, each is another one. */
+	kms_set_key_id(shape, "w", "");
+	_cleanup_free_ char *all = kms_named_others(shape, &metrics);
+	assert_string_equal(all, "v sha256:00 1\nv " HASH_OF_1 " 17\nw " HASH_OF_1 " 5\n4");
+	/* It does not tell. */
+	metrics.contradictory = true;
+	assert_null(kms_named_others(shape, &metrics));
+	metrics.contradictory = false;
+	metrics.has_process_start = false;
+	assert_null(kms_named_others(shape, &metrics));
+	metrics.has_process_start = true;
+	metrics.named = &of[1];
+	metrics.named_count = 3;
+	assert_null(kms_named_others(shape, &metrics)); /* nothing of w */
+}
+
 /* --- history --- */
 
 static struct census_group group_of(const char *name, const char *key_id, uint64_t values)
@@ -137,6 +187,6 @@ static void test_history(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_key_ids), cmocka_unit_test(test_left_behind),
-					   cmocka_unit_test(test_history)};
+					   cmocka_unit_test(test_history), cmocka_unit_test(test_named_others)};
 	return RUN_ROWS(can, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,6 +51,7 @@ static void test_all_at_once(void **state)
 		assert_string_equal(looks[i].name, shape->rules[0].keys[i].name);
 		assert_non_null(strstr(looks[i].flaw, looks[i].endpoint));
 		assert_non_null(strstr(looks[i].flaw, "timed out"));
+		assert_true(looks[i].silent);
 		assert_in_range(looks[i].took, TIMEOUT, 2 * TIMEOUT - 1);
 		close(fds[i]);
 	}
@@ -63,11 +64,37 @@ static void test_all_at_once(void **state)
 	assert_true(clock_monotonic() - began < TIMEOUT);
 	assert_int_equal(count, PLUGINS + 1);
 	assert_non_null(strstr(looks[PLUGINS].flaw, "KMS plugin at tcp://nowhere: "));
+	assert_false(looks[PLUGINS].silent);
 	kms_look_free(looks, count);
+}
+
+/* An answer that is lacking says nothing; any other one does. */
+static void test_lacks(void **state)
+{
+	static const struct {
+		const char *flaw, *version, *healthz, *key_id, *last;
+		bool silent, lacks;
+	} looks[] = {
+		{NULL, "v2", "ok", "1", "1", false, false},         {"timed out", NULL, NULL, NULL, "1", true, true},
+		{"timed out", NULL, NULL, NULL, NULL, true, false}, /* it never named one */
+		{"timed out", NULL, NULL, NULL, "", true, false},   {"rubbish", NULL, NULL, NULL, "1", false, false},
+		{"not ok", "v2", "sealed", "1", "1", false, true},  {"not ok", "v2", "sealed", "2", "1", false, false},
+		{"not ok", "v2", "sealed", "", "1", false, false},  {"not ok", "v3", "sealed", "1", "1", false, false},
+		{"version", "v3", "ok", "1", "1", false, false},    {"no key ID", "v2", "ok", "", "1", false, false},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(looks); i++) {
+		const struct kms_look look = {.flaw = (char *)(uintptr_t)looks[i].flaw,
+					      .silent = looks[i].silent,
+					      .status = {(char *)(uintptr_t)looks[i].version,
+							 (char *)(uintptr_t)looks[i].healthz,
+							 (char *)(uintptr_t)looks[i].key_id}};
+		assert_int_equal(kms_look_lacks(&look, looks[i].last), looks[i].lacks);
+	}
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {folder_test(test_all_at_once)};
+	const struct CMUnitTest tests[] = {folder_test(test_all_at_once), cmocka_unit_test(test_lacks)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,24 @@ static void test_long_key_ids(void **state)
 	}
 }
 
+static void test_unwell(void **state)
+{
+	static const struct {
+		const char *fields;
+		bool unwell;
+	} said[] = {
+		{"1:v2 2:ok 3:k", false}, {"1:v2 2:sealed 3:k", true},  {"1:v2beta1 3:k", true},
+		{"1:v2 2:sealed", false}, {"1:v3 2:sealed 3:k", false}, {"1:v3 2:ok 3:k", false},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(said); i++) {
+		struct kms_status status;
+		assert_int_equal(parse(said[i].fields, &status), 0);
+		assert_int_equal(kms_status_is_unwell(&status), said[i].unwell);
+		kms_status_free(&status);
+	}
+}
+
 static void test_rubbish(void **state)
 {
 	static const struct {
@@ -135,7 +153,7 @@ static void test_long_socket(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_long_key_ids), cmocka_unit_test(test_rubbish),
-					   cmocka_unit_test(test_long_socket)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_long_key_ids), cmocka_unit_test(test_unwell),
+					   cmocka_unit_test(test_rubbish), cmocka_unit_test(test_long_socket)};
 	return RUN_ROWS(flaw, rows) + RUN_ROWS(endpoint, endpoints) + cmocka_run_group_tests(tests, NULL, NULL);
 }

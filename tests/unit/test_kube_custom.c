@@ -241,6 +241,61 @@ static void test_pages(void **state)
 	assert_error(rc, err, ERROR_LIMIT, "list " SERVERS ": more than 2 objects");
 }
 
+struct listed {
+	struct strings names;
+	bool done;
+	int rc;
+	char *error;
+};
+
+static int take_listed(void *arg, const cJSON *item, struct error **err)
+{
+	return take(&((struct listed *)arg)->names, item, err);
+}
+
+static void on_listed(void *arg, int rc, const struct error *error)
+{
+	struct listed *listed = arg;
+
+	listed->done = true;
+	listed->rc = rc;
+	listed->error = error != NULL ? xstrdup(error_message(error)) : NULL;
+}
+
+static void list_beside(size_t max, struct listed *ret)
+{
+	struct error *err = NULL;
+
+	*ret = (struct listed){0};
+	kube_server_play(&server, pages, ELEMENTS(pages));
+	kube_custom_list_start(&kube, SERVERS, max, 5 * NS_PER_S, take_listed, on_listed, ret);
+	assert_false(ret->done);
+	assert_ok(loop_run_until(kube.loop, &ret->done, clock_monotonic() + 10 * NS_PER_S, &err), err);
+}
+
+static void test_pages_beside(void **state)
+{
+	struct listed listed;
+
+	(void)state;
+	list_beside(3, &listed);
+	assert_int_equal(listed.rc, 0);
+	assert_null(listed.error);
+	assert_int_equal(listed.names.count, 3);
+	assert_string_equal(server.seen[1].path, SERVERS "?limit=16&continue=more");
+	strings_free(&listed.names);
+	list_beside(2, &listed);
+	assert_int_equal(listed.rc, -ERROR_LIMIT);
+	assert_string_equal(listed.error, "more than 2 objects");
+	strings_free(&listed.names);
+	free(listed.error);
+	kube_server_play(&server, pages, ELEMENTS(pages));
+	listed = (struct listed){0};
+	kube_custom_list_cancel(kube_custom_list_start(&kube, SERVERS, 3, NS_PER_S, take_listed, on_listed, &listed));
+	kube_custom_list_cancel(NULL);
+	assert_false(listed.done);
+}
+
 static void test_bad_pages(void **state)
 {
 	static const struct served_answer nameless = {
@@ -276,9 +331,8 @@ static void test_spec_patch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_from_the_loop),
-		cmocka_unit_test(test_pages),
-		cmocka_unit_test(test_bad_pages),
+		cmocka_unit_test(test_from_the_loop), cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_pages_beside),  cmocka_unit_test(test_bad_pages),
 		cmocka_unit_test(test_spec_patch),
 	};
 	int failed;

@@ -460,6 +460,54 @@ static void test_server(void **state)
 	tear_down(state);
 }
 
+/* Whoever waits for what the members show hears it now, and not at the next tick. */
+static void test_asked_now(void **state)
+{
+	struct error *err = NULL;
+	uint64_t since = start(a.url), asked;
+
+	(void)state;
+	put_forward += NS_PER_S / 2;
+	asked = __wrap_clock_monotonic();
+	assert_ok(quiet_ask(quiet, PATIENCE, &err), err);
+	look();
+	assert_true(seen.etcd_looked_at >= asked);
+	assert_int_equal(seen.quiet_since, since);
+	/* One that does not answer is waited for as long as was said. */
+	b.fails[METHOD_RANGE] = 14;
+	b.words = "no leader";
+	asked = __wrap_clock_monotonic();
+	assert_ok(quiet_ask(quiet, NS_PER_S / 10, &err), err);
+	assert_true(__wrap_clock_monotonic() >= asked + NS_PER_S / 10);
+	look();
+	assert_true(seen.etcd_looked_at < asked);
+	b.fails[METHOD_RANGE] = 0;
+	members[1].learner = true; /* nor does a learner count */
+	assert_true(refresh());
+	b.silent[METHOD_RANGE] = true;
+	asked = __wrap_clock_monotonic();
+	assert_ok(quiet_ask(quiet, PATIENCE, &err), err);
+	look();
+	assert_true(seen.etcd_looked_at >= asked);
+}
+
+/* An answer to what was asked before is none. */
+static void test_asked_while_asking(void **state)
+{
+	struct error *err = NULL;
+	uint64_t asked;
+
+	(void)state;
+	start(a.url);
+	put_forward += NS_PER_S;
+	loop_step(loop, __wrap_clock_monotonic()); /* the tick's questions are on their way */
+	put_forward += NS_PER_S / 10;
+	asked = __wrap_clock_monotonic();
+	assert_ok(quiet_ask(quiet, PATIENCE, &err), err);
+	look();
+	assert_true(seen.etcd_looked_at >= asked);
+}
+
 static void test_again(void **state)
 {
 	uint64_t since = start(a.url), again;
@@ -481,9 +529,17 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_everybody_answers), TEST(test_a_learner_does_not_count),       TEST(test_a_pause_of_ours),
-		TEST(test_members_change),    TEST(test_members_change_behind_our_back), TEST(test_behind_a_balancer),
-		TEST(test_beside_a_balancer), TEST(test_revision_or_term_goes_back),     TEST(test_again),
+		TEST(test_everybody_answers),
+		TEST(test_a_learner_does_not_count),
+		TEST(test_a_pause_of_ours),
+		TEST(test_members_change),
+		TEST(test_members_change_behind_our_back),
+		TEST(test_behind_a_balancer),
+		TEST(test_beside_a_balancer),
+		TEST(test_revision_or_term_goes_back),
+		TEST(test_again),
+		TEST(test_asked_now),
+		TEST(test_asked_while_asking),
 	};
 #undef TEST
 

@@ -49,16 +49,135 @@ static void test_any_doubt(void **state)
 	rotation_kms_take(&s.r, &s.look, 1);
 	assert_true(s.r.kms_adopted_at > 0);
 	assert_true(s.r.history_ended_at > 0);
-	s.look.flaw = text("healthz is sealed, not ok");
+	s.look.flaw = text("it has no key ID");
+	s.look.status = (struct kms_status){text("v2"), text("ok"), text("")};
 	rotation_kms_take(&s.r, &s.look, 1);
-	assert_string_equal(s.r.kms_why, "kms/v: healthz is sealed, not ok");
+	assert_string_equal(s.r.kms_why, "kms/v: it has no key ID");
 	assert_int_equal(s.r.kms_adopted_at, 0);
 	assert_int_equal(s.r.history_ended_at, 0);
+	s.look.status.key_id = text("1");
 	s.look.flaw = NULL;
 	rotation_kms_take(&s.r, &s.look, 1);
 	assert_null(s.r.kms_why);
 	assert_int_equal(s.r.kms_adopted_at, 0);
 	close_scene(&s);
+}
+
+/* The server tells what its plugin named to it. */
+static void open_told(struct scene *s)
+{
+	static struct server_observation server = {.answering = true};
+	open_scene(s);
+	s->r.seen.servers = &server;
+	s->r.seen.server_count = 1;
+	server.answering = true;
+	s->r.kms_adopted_at = 0;
+	s->r.quiet = quiet_start(s->cluster.loop, NULL, 0, NULL, 0, "/registry/x");
+	s->r.look.named_others = xstrdup("v sha256:00 1");
+	rotation_kms_canary(&s->r, true);
+	assert_true(s->r.kms_adopted_at > 0);
+	s->r.history_ended_at = 5 * NS_PER_S;
+}
+
+static void lack(struct scene *s, const char *flaw)
+{
+	s->look.silent = flaw != NULL;
+	s->look.flaw = text(flaw);
+	rotation_kms_take(&s->r, &s->look, 1);
+	rotation_kms_compare(&s->r);
+}
+
+static void tell(struct scene *s, const char *others)
+{
+	free(s->r.look.named_others);
+	s->r.look.named_others = xstrdup_or_null(others);
+	rotation_kms_compare(&s->r);
+}
+
+static void close_told(struct scene *s)
+{
+	free(s->r.look.named_others);
+	free(s->r.kms_named);
+	quiet_stop(s->r.quiet);
+	close_scene(s);
+}
+
+/* An answer that is lacking is waited for, where the server tells that it was told of no other key meanwhile. */
+static void test_an_answer_lacks(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_told(&s);
+	uint64_t adopted = s.r.kms_adopted_at;
+	lack(&s, "timed out");
+	assert_string_equal(s.r.kms_why, "kms/v: timed out");
+	assert_int_equal(s.r.kms_adopted_at, adopted);
+	assert_int_equal(s.r.history_ended_at, 5 * NS_PER_S);
+	lack(&s, NULL);
+	assert_null(s.r.kms_why);
+	assert_int_equal(s.r.kms_adopted_at, adopted);
+	assert_int_equal(s.r.history_ended_at, 5 * NS_PER_S);
+	assert_false(s.r.kms_lacked);
+	/* It says that it is not well, with that key. */
+	s.look.status = (struct kms_status){text("v2"), text("sealed"), text("1")};
+	s.look.flaw = text("healthz is sealed, not ok");
+	rotation_kms_take(&s.r, &s.look, 1);
+	rotation_kms_compare(&s.r);
+	assert_int_equal(s.r.kms_adopted_at, adopted);
+	assert_non_null(s.r.kms_why);
+	lack(&s, NULL);
+	/* While the server does not answer either nothing is known, and nothing goes on. */
+	lack(&s, "timed out");
+	s.r.seen.servers[0].answering = false;
+	free(steal(s.r.look.named_others));
+	lack(&s, NULL);
+	assert_int_equal(s.r.kms_adopted_at, adopted);
+	assert_true(s.r.kms_lacked);
+	s.r.seen.servers[0].answering = true;
+	tell(&s, "v sha256:00 1");
+	assert_int_equal(s.r.kms_adopted_at, adopted);
+	assert_false(s.r.kms_lacked);
+	/* With another key it is another answer. */
+	s.look.status.key_id = text("2");
+	s.look.flaw = text("healthz is sealed, not ok");
+	rotation_kms_take(&s.r, &s.look, 1);
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	close_told(&s);
+}
+
+static void test_the_server_was_told_of_another_key(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_told(&s);
+	lack(&s, "timed out");
+	lack(&s, NULL);
+	tell(&s, "v sha256:00 2");
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	assert_int_equal(s.r.history_ended_at, 0);
+	close_told(&s);
+	/* It does not tell, now or when it showed the key. */
+	open_told(&s);
+	lack(&s, "timed out");
+	free(steal(s.r.look.named_others));
+	assert_true(s.r.kms_adopted_at > 0);
+	lack(&s, NULL);
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	close_told(&s);
+	open_told(&s);
+	free(steal(s.r.kms_named));
+	lack(&s, "timed out");
+	assert_true(s.r.kms_adopted_at > 0);
+	lack(&s, NULL);
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	close_told(&s);
+	/* Nothing lacked. */
+	open_told(&s);
+	tell(&s, NULL);
+	assert_true(s.r.kms_adopted_at > 0);
+	tell(&s, "v sha256:00 2");
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	close_told(&s);
 }
 
 static void test_another_key_and_back(void **state)
@@ -111,10 +230,9 @@ static void test_it_came_and_went(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_any_doubt),
-		cmocka_unit_test(test_another_key_and_back),
-		cmocka_unit_test(test_one_that_reads),
-		cmocka_unit_test(test_it_came_and_went),
+		cmocka_unit_test(test_any_doubt),       cmocka_unit_test(test_another_key_and_back),
+		cmocka_unit_test(test_one_that_reads),  cmocka_unit_test(test_it_came_and_went),
+		cmocka_unit_test(test_an_answer_lacks), cmocka_unit_test(test_the_server_was_told_of_another_key),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,14 @@ _must_check_ int kube_custom_fetch(struct kube *kube, const struct kube_custom_r
 _must_check_ int kube_custom_list(struct kube *kube, const char *collection, size_t max,
 				  int (*on_item)(void *arg, const cJSON *item, struct error **err), void *arg,
 				  char **ret_resource_version, struct error **err);
+/* The same without waiting: `timeout` (ns) for each page. on_done once, from the loop, unless it is cancelled; `error` is its own. */
+struct kube_custom_listing;
+struct kube_custom_listing *kube_custom_list_start(struct kube *kube, const char *collection, size_t max,
+						   uint64_t timeout,
+						   int (*on_item)(void *arg, const cJSON *item, struct error **err),
+						   void (*on_done)(void *arg, int rc, const struct error *error),
+						   void *arg);
+void kube_custom_list_cancel(struct kube_custom_listing *listing); /* NULL is fine */
 /* {"metadata":{"resourceVersion":...},"spec":SPEC}: the merge patch that changes some of the spec of the very object that
  * was read. `spec` is JSON. New string. */
 char *kube_custom_spec_patch(const char *resource_version, const char *spec);

@@ -225,6 +225,80 @@ int kube_custom_list(struct kube *kube, const char *collection, size_t max,
 	return rc;
 }
 
+/* --- all pages, beside other things ----------------------------------------------------------------------------- */
+
+struct kube_custom_listing {
+	struct kube *kube;
+	char *collection;
+	uint64_t timeout;
+	struct listing listing;
+	void (*on_done)(void *arg, int rc, const struct error *error);
+	struct kube_json_call *call;
+};
+
+static void listing_free(struct kube_custom_listing *it)
+{
+	free(it->collection);
+	free(it->listing.continue_token);
+	free(it->listing.resource_version);
+	free(it);
+}
+
+static void start_page(struct kube_custom_listing *it);
+
+static void on_page(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
+{
+	struct kube_custom_listing *it = arg;
+	_cleanup_error_ failed = NULL;
+
+	(void)status;
+	it->call = NULL;
+	if (rc == 0)
+		rc = take_page(&it->listing, *answer, &failed);
+	if (rc == 0 && it->listing.continue_token[0] != '\0') {
+		start_page(it);
+		return;
+	}
+	it->on_done(it->listing.arg, rc, failed ? failed : *error);
+	listing_free(it);
+}
+
+static void start_page(struct kube_custom_listing *it)
+{
+	it->call =
+		kube_custom_start(it->kube, &(struct kube_custom_request){.verb = CUSTOM_LIST,
+									  .collection = it->collection,
+									  .continue_token = it->listing.continue_token,
+									  .timeout = it->timeout,
+									  .on_done = on_page,
+									  .arg = it});
+}
+
+struct kube_custom_listing *kube_custom_list_start(struct kube *kube, const char *collection, size_t max,
+						   uint64_t timeout,
+						   int (*on_item)(void *arg, const cJSON *item, struct error **err),
+						   void (*on_done)(void *arg, int rc, const struct error *error),
+						   void *arg)
+{
+	struct kube_custom_listing *it = xcalloc(1, sizeof(*it));
+
+	*it = (struct kube_custom_listing){.kube = kube,
+					   .collection = xstrdup(collection),
+					   .timeout = timeout,
+					   .listing = {.max = max, .on_item = on_item, .arg = arg},
+					   .on_done = on_done};
+	start_page(it);
+	return it;
+}
+
+void kube_custom_list_cancel(struct kube_custom_listing *listing)
+{
+	if (listing == NULL)
+		return;
+	kube_custom_cancel(listing->call);
+	listing_free(listing);
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 
 char *kube_custom_spec_patch(const char *resource_version, const char *spec)
