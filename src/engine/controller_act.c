@@ -10,6 +10,7 @@
 #define TURN_TIME (2 * NS_PER_S) /* from a sweep's last object to its result in the status, as measured by bench/ */
 #define TELLING_TIMEOUT (10 * NS_PER_S)
 #define REPORTS_INTERVAL (2 * NS_PER_S)
+#define RENEW_AFTER (2 * NS_PER_S) /* an order that is good for a time only: each renewal wakes its agent */
 #define RETRY_AFTER (3 * NS_PER_S) /* a failed order is not sent again before */
 #define WAITS_LONG (10 * NS_PER_S)
 #define CANARY_INTERVAL (5 * NS_PER_S) /* between canaries, while a KMS is followed or one was not as it should be */
@@ -44,6 +45,7 @@ static void remember(struct directed *server, const struct key_server_spec *spec
 {
 	if (server->sent.epoch != spec->epoch || server->sent.sequence != spec->sequence)
 		server->sent_at = clock_monotonic();
+	server->renewed_at = clock_monotonic();
 	object_release(&key_server_spec_record, &server->sent);
 	server->sent = (struct key_server_spec){.epoch = spec->epoch,
 						.sequence = spec->sequence,
@@ -144,7 +146,8 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 	if (is_under_way(c, index, &order, &agents[index])) {
 		/* The same once more, good for longer: what it rests upon was looked at again. */
 		spec.sequence = c->servers[index].sent.sequence;
-		if (order.beat == c->servers[index].sent.beat || d->valid_until == UINT64_MAX)
+		if (order.beat == c->servers[index].sent.beat || d->valid_until == UINT64_MAX ||
+		    clock_monotonic() < c->servers[index].renewed_at + RENEW_AFTER)
 			return 0;
 	}
 	if (order.action == ORDER_FIND_CANARY) {

@@ -25,6 +25,7 @@ struct directed {
 	struct kube *kube;           /* its own address; NULL: not found yet */
 	struct key_server_spec sent; /* the last order */
 	uint64_t sent_at;            /* when it was sent first */
+	uint64_t renewed_at;         /* when it was sent last */
 	/* by its own /metrics */
 	bool scraped;
 	uint64_t scraped_at;
