@@ -149,7 +149,8 @@ static void show_servers(struct follower *f, uint64_t now)
 static void show_running(struct follower *f, uint64_t now, bool changed)
 {
 	const struct key_rotation_status *status = &f->rotation->status;
-	if (text_equal(status->phase, phase_name(PHASE_REENCRYPT)) && status->progress.total > 0) {
+	/* All of it: of a sweep that ended, and another one has not begun. */
+	if (text_equal(status->phase, phase_name(PHASE_REENCRYPT)) && status->progress.done < status->progress.total) {
 		const struct sweep_progress progress = {.total = status->progress.total,
 							.done = status->progress.done,
 							.per_second = status->progress.per_second,

@@ -670,6 +670,18 @@ static void take_quarantine(struct controller *c, const struct sweep_result *res
 	}
 }
 
+/* The last that the sweep said of its progress was lost where an older telling was still under way: it was for the object
+ * as it was before that was answered. */
+static void take_progress(struct controller *c, const struct sweep_result *result)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	if (result->finished == 0)
+		return;
+	status->progress.total = status->progress.done = result->objects;
+	status->progress.eta_seconds = 0;
+	free(steal(status->progress.namespace_));
+}
+
 /* What the API serves now: since this process began, a CRD may have come. *ret_known: it could be told. */
 static int refresh_resources(struct controller *c, bool *ret_known, struct error **err)
 {
@@ -725,6 +737,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 						      .quarantined = result->quarantined,
 						      .skipped = result->objects - result->rewritten};
 		take_quarantine(c, result);
+		take_progress(c, result);
 	}
 	sweep_result_free(result);
 	controller_trouble(c, rc < 0 ? error_message(failed) : NULL);

@@ -46,7 +46,9 @@ class Three(FleetCase):
             self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/secrets")
             self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/configmaps")
         self.assertTrue(before)
-        self.expect_rotated("first", snapshot_hash(self.api), old)
+        status = self.expect_rotated("first", snapshot_hash(self.api), old)
+        self.assertEqual(status["progress"]["done"], status["progress"]["total"])
+        self.assertNotIn("namespace", status["progress"])
 
     @turn(0)
     def test_2_paused_and_gone_on_with(self):
