@@ -313,7 +313,8 @@ class Rotation:
             follower = Follower(*self._words("rotate --target agents --name demo --provider aescbc --old-key destroy --compact "
                                              "--settle 4s --qps 0 --yes"))
             wait_until(self._waits_for_the_late, 120, f"it waits for {self._late.hostname}")
-            tell(f"After {time.monotonic() - began:.0f} s it waits for {self._late.hostname}, by name. Now kube-rekey's processes are killed, too.")
+            tell(f"After {time.monotonic() - began:.0f} s it waits for {self._late.hostname}, by name. "
+                 "Now kube-rekey's processes are killed, too.")
             while self._killer.count < WHILE_WAITING:
                 self._killer.one("AwaitRead", WHILE_WAITING)
                 time.sleep(1)
@@ -321,6 +322,9 @@ class Rotation:
             wait_until(self._waits_for_the_late, 120, f"it waits for {self._late.hostname} again")
             self._run("status demo")
             self._named = self._waits_for_the_late()
+            promoted = set(self._cluster.etcd.prefix_counts("/registry/secrets/")) != {"aescbc:key1"}
+            if promoted or not self._named:
+                raise SystemExit(f"it promoted, or does not name {self._late.hostname}: {self._status()}")
             tell(f"In etcd: {keys_in_etcd(self._cluster)}. Nothing was promoted, and so it may stand for days.")
             tell(f"Now somebody mends {self._late.hostname} and restarts it; what dies from now on dies while the rotation runs.")
             self._late.poll = "1s"
@@ -397,7 +401,7 @@ def main():
     say(f"Three kube-apiservers v1.36.3, one of them late, and {options.secrets:,} secrets under key1. The key is rotated twice, on a new\n"
         "cluster each time: first by the documented recipe, then by kube-rekey. All of it is real, and every number is\n"
         "counted in this run. Only times are made short: request timeout 3 s, compaction each 5 s, reload after 1 s (not\n"
-        "60 s), settle time 4 s (not 15 s). With 10,000 secrets and two processors it takes some 4 + 5 minutes.\n"
+        "60 s), settle time 4 s (not 15 s). With 10,000 secrets and two idle processors it takes some 4 + 5 minutes.\n"
         "Lines with # are this script's, lines with $ are commands, others are what those said.")
     by_recipe = recipe(options.secrets)
     good, by_us = ours(options.secrets)
