@@ -106,14 +106,16 @@ static bool serves(const struct node_facts *facts, const char *url)
 /* What kubeadm's manifest says was started: no other cluster's server that happens to run here. */
 static bool is_started_by(const struct node_facts *manifest, const struct node_facts *facts)
 {
+	const char *address = manifest->advertise_address;
+	bool expanded = address && strchr(address, '$'); /* $(POD_IP): the kubelet's to know */
 	return manifest->secure_port == facts->secure_port &&
-	       text_equal(manifest->advertise_address, facts->advertise_address);
+	       (expanded || text_equal(address, facts->advertise_address));
 }
 
 /* The process that reads our file; without one named, the one that kubeadm's manifest started or, without one, that serves
  * what the kubeconfig names. Two that might be it are none. */
 static int facts_from_process(const struct command_context *context, const struct node_facts *manifest,
-			      struct cluster *cluster, struct error **err)
+			      struct cluster *cluster, size_t *ret_count, struct error **err)
 {
 	const char *config_path = context->options.encryption_config;
 	_cleanup_(kube_access_freep) struct kube_access *kube = NULL;
@@ -121,6 +123,7 @@ static int facts_from_process(const struct command_context *context, const struc
 	unsigned pids[NODE_APISERVERS_MAX];
 	size_t count = node_find_apiservers("/proc", pids, NODE_APISERVERS_MAX);
 	int best = 0, rc = count == 0 || config_path || manifest ? 0 : kube_access_load(&kubeconfig, &kube, err);
+	*ret_count = count;
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < count && i < NODE_APISERVERS_MAX; i++) {
@@ -168,14 +171,17 @@ int session_find_node(const struct command_context *context, struct cluster *clu
 {
 	const struct options *o = &context->options;
 	struct cluster manifest = {0};
+	size_t count = 0;
 	int rc = 0;
 	if (o->apiserver_manifest)
 		return facts_from_manifest(o->apiserver_manifest, cluster, err);
 	if (access(DEFAULT_MANIFEST, R_OK) == 0)
 		rc = facts_from_manifest(DEFAULT_MANIFEST, &manifest, err);
 	if (rc == 0)
-		rc = facts_from_process(context, manifest.has_node ? &manifest.node : NULL, cluster, err);
-	if (rc == 0 && manifest.has_node)
+		rc = facts_from_process(context, manifest.has_node ? &manifest.node : NULL, cluster, &count, err);
+	/* A manifest that started none of those that run was edited since, or its server is down: what it says is of nobody. */
+	bool stale = count > 0 && !cluster->has_node && !o->encryption_config;
+	if (rc == 0 && manifest.has_node && !stale)
 		take_manifest(o->encryption_config, cluster, &manifest.node);
 	else
 		node_facts_free(&manifest.node);

@@ -33,6 +33,7 @@ struct directed {
 	uint64_t process;
 	const struct apiserver_metrics *metrics; /* lent until the next look; NULL: not scraped */
 	char *named_put; /* kms_named_others just before the canary that is looked for; NULL: not told */
+	bool adopts_put; /* and whether it might have been adopting another key ID then */
 	char *named;     /* the same of the canary by which it showed the key that is followed */
 	/* the last canary that was found, and the one that is looked for */
 	int canary_step;

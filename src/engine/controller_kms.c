@@ -227,11 +227,17 @@ static char *named_to(const struct controller *c, const struct directed *server)
 	return server->metrics ? kms_named_others(c->path->steps[0], server->metrics) : NULL;
 }
 
+static bool may_adopt_another(const struct controller *c, const struct directed *server)
+{
+	return server->metrics && kms_may_adopt_another(c->path->steps[0], server->metrics);
+}
+
 void controller_kms_before_canaries(struct controller *c)
 {
 	for (size_t i = 0; follows(c) && i < c->server_count; i++) {
 		free(c->servers[i].named_put);
 		c->servers[i].named_put = named_to(c, &c->servers[i]);
+		c->servers[i].adopts_put = may_adopt_another(c, &c->servers[i]);
 	}
 }
 
@@ -253,7 +259,7 @@ static void compare(struct controller *c)
 		const struct directed *server = &c->servers[i];
 		_cleanup_free_ char *now = named_to(c, server);
 		bool told = server->named && now;
-		if (told && !text_equal(server->named, now)) {
+		if (may_adopt_another(c, server) || (told && !text_equal(server->named, now))) {
 			controller_note(c, "%s: " KMS_NAMED_ANOTHER, server->name);
 			controller_kms_doubt(c);
 			return;
@@ -378,7 +384,7 @@ void controller_kms_take_canaries(struct controller *c)
 	if (!follows(c))
 		return;
 	for (size_t i = 0; i < c->server_count; i++)
-		all = all && c->servers[i].canary_step == 0;
+		all = all && c->servers[i].canary_step == 0 && !c->servers[i].adopts_put;
 	if (!all) {
 		controller_kms_doubt(c);
 		hurry(c);

@@ -75,11 +75,31 @@ static bool names_any(const struct apiserver_metrics *metrics, const char *provi
 	return false;
 }
 
+static double named_at(const struct config_shape *shape, const struct apiserver_metrics *metrics, const char *provider)
+{
+	double at = 0;
+	for (size_t i = 0; i < metrics->named_count; i++)
+		if (text_equal(metrics->named[i].provider, provider) && is_set(shape, &metrics->named[i]))
+			at = metrics->named[i].at;
+	return at;
+}
+
+bool kms_may_adopt_another(const struct config_shape *shape, const struct apiserver_metrics *metrics)
+{
+	for (size_t i = 0; i < metrics->named_count; i++) {
+		const struct apiserver_named *named = &metrics->named[i];
+		if (kms_writes(shape, named->provider) && !is_set(shape, named) &&
+		    named->at >= named_at(shape, metrics, named->provider))
+			return true;
+	}
+	return false;
+}
+
 char *kms_named_others(const struct config_shape *shape, const struct apiserver_metrics *metrics)
 {
 	_cleanup_strings_ others = {0};
 	_cleanup_free_ char *process = xasprintf("%.17g", metrics->process_start);
-	if (!metrics->has_process_start || metrics->contradictory)
+	if (!metrics->has_process_start || metrics->contradictory || kms_may_adopt_another(shape, metrics))
 		return NULL;
 	for (size_t r = 0; r < shape->rule_count; r++)
 		if (writes_with(&shape->rules[r], NULL) && !names_any(metrics, shape->rules[r].keys[0].name))

@@ -17,12 +17,16 @@ void kms_set_key_id(struct config_shape *shape, const char *name, const char *ke
 const char *kms_key_id(const struct config_shape *shape, const char *name); /* as it was set; NULL: it was not */
 #define KMS_CAME_AND_WENT \
 	"values are under another key ID than the KMS names, and came to be since: all is proved again"
-#define KMS_NAMED_ANOTHER \
-	"a KMS plugin named another key ID to its API server, which may have written under that: all is proved again"
+#define KMS_NAMED_ANOTHER                                                                                              \
+	"its KMS plugin named another key ID to it, under which it may have written, or it began anew: all is proved " \
+	"again"
 /* What a server's own /metrics say of the key IDs that its plugins named to it, but for those that were set: which, when last, and
  * by which process. As long as this stays the same, the server has adopted no other key ID: it does so by an answer to Status
  * alone, and counts that before. NULL: they do not tell. New string, to be compared. */
 char *kms_named_others(const struct config_shape *shape, const struct apiserver_metrics *metrics);
+/* Whether the server was told of another key ID last, which it may be about to adopt: it counts it before, and an Encrypt with
+ * it comes in between. False where its metrics do not tell. */
+bool kms_may_adopt_another(const struct config_shape *shape, const struct apiserver_metrics *metrics);
 /* Whether some value that counts is under another key ID than the one that was set for its provider. */
 bool kms_left_behind(const struct config_shape *shape, const struct census_observation *census);
 /* What each look makes of observation.history_ended_at. False: values under another key ID came to be after it had ended, so

@@ -179,8 +179,9 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	free(look->seen_id_hash);
 	look->seen_id_hash = metrics.id_hash_count == 1 ? xstrdup(metrics.id_hashes[0]) : NULL;
 	free(look->named_others);
-	look->named_others =
-		path_follows_kms(journal->path) ? kms_named_others(journal->path->steps[0], &metrics) : NULL;
+	bool follows = path_follows_kms(journal->path);
+	look->named_others = follows ? kms_named_others(journal->path->steps[0], &metrics) : NULL;
+	look->may_adopt_another = follows && kms_may_adopt_another(journal->path->steps[0], &metrics);
 	if (rc < 0) {
 		free(ret->why);
 		ret->why = xstrdup(error_message(failed));

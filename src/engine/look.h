@@ -21,6 +21,7 @@ struct look {
 	char *seen_id_hash; /* that its metrics showed, alone; NULL */
 	uint64_t process, loaded_since, writes_since;
 	char *named_others;        /* kms_named_others, where the path follows a KMS; NULL */
+	bool may_adopt_another;    /* kms_may_adopt_another, likewise */
 	char *ran_file, *ran_hash; /* the file that it was seen to run last, and the hash that it showed for it */
 	int ran_step;
 	/* at our last write of the file */

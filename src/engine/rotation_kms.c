@@ -112,14 +112,15 @@ void rotation_kms_observe(struct rotation *r)
 /* What was sealed a moment before it adopted the key may land long after. */
 void rotation_kms_canary(struct rotation *r, bool shown)
 {
-	if (!shown) {
+	/* Of the look before the canary: what it was about to adopt then it may have written under since. */
+	if (!shown || r->look.may_adopt_another) {
 		doubt(r);
 		rotation_kms_hurry(r);
 	} else if (r->kms_adopted_at == 0) {
 		r->kms_adopted_at = loop_now(r->cluster->loop);
 		r->kms_lacked = false;
 		free(r->kms_named);
-		r->kms_named = xstrdup_or_null(r->look.named_others); /* of the look before the canary */
+		r->kms_named = xstrdup_or_null(r->look.named_others);
 		quiet_again(r->quiet);
 	}
 }
@@ -130,7 +131,7 @@ void rotation_kms_compare(struct rotation *r)
 	bool told = r->kms_named && r->look.named_others;
 	if (!path_follows_kms(r->journal->path) || r->kms_adopted_at == 0 || !answers)
 		return;
-	if (told && !text_equal(r->kms_named, r->look.named_others)) {
+	if (r->look.may_adopt_another || (told && !text_equal(r->kms_named, r->look.named_others))) {
 		rotation_note(r, KMS_NAMED_ANOTHER);
 		doubt(r);
 	} else if (r->kms_lacked && !r->kms_why) {
