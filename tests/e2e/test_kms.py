@@ -346,6 +346,7 @@ class AnAnswerLacks(CameAndWent):
         self.decided("STALE")
         return begun
 
+    @turn(0)
     def test_nothing_is_proved_again(self):
         """Neither what was rewritten when the sweep ends, nor when history is waited for."""
         begun = self.follow()
@@ -360,6 +361,7 @@ class AnAnswerLacks(CameAndWent):
         self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
         self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
+    @turn(1)
     def test_its_server_was_told_of_another_key(self):
         """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
         begun = self.follow()

@@ -66,10 +66,10 @@ static void test_named_others(void **state)
 {
 	_cleanup_(config_shape_freep) struct config_shape *shape =
 		shape_parse("secrets=kms:v@2,kms:r; configmaps=kms:w@1; pods=a");
-	struct apiserver_named of[] = {named("w", HASH_OF_1, 5), named("v", HASH_OF_2, 6), named("v", HASH_OF_1, 7.25),
-				       named("r", HASH_OF_1, 8)};
+	struct apiserver_named of[] = {named("w", HASH_OF_1, 5), named("v", HASH_OF_2, 8), named("v", HASH_OF_1, 7.25),
+				       named("r", HASH_OF_1, 8), named("v", "sha256:00", 1)};
 	struct apiserver_metrics metrics = {
-		.has_process_start = true, .process_start = 3.5, .named = of, .named_count = ELEMENTS(of)};
+		.has_process_start = true, .process_start = 3.5, .named = of, .named_count = 4};
 	(void)state;
 	_cleanup_free_ char *before = kms_named_others(shape, &metrics);
 	assert_string_equal(before, "v " HASH_OF_1 " 7.25\n3.5");
@@ -80,16 +80,22 @@ static void test_named_others(void **state)
 	assert_string_equal(later, before);
 	/* The other one once more; another process; another order. */
 	of[2].at = 17;
+	assert_true(kms_may_adopt_another(shape, &metrics));
+	assert_null(kms_named_others(shape, &metrics)); /* it may be about to adopt that one */
+	of[1].at = 17;
+	assert_true(kms_may_adopt_another(shape, &metrics));
+	of[1].at = 18;
+	assert_false(kms_may_adopt_another(shape, &metrics));
 	_cleanup_free_ char *again = kms_named_others(shape, &metrics);
 	assert_string_equal(again, "v " HASH_OF_1 " 17\n3.5");
-	of[1] = named("v", "sha256:00", 1);
+	metrics.named_count = 5;
 	metrics.process_start = 4;
 	_cleanup_free_ char *anew = kms_named_others(shape, &metrics);
 	assert_string_equal(anew, "v sha256:00 1\nv " HASH_OF_1 " 17\n4");
 	/* Where it is not known which key is followed, each is another one. */
 	kms_set_key_id(shape, "w", "");
-	_cleanup_free_ char *all = kms_named_others(shape, &metrics);
-	assert_string_equal(all, "v sha256:00 1\nv " HASH_OF_1 " 17\nw " HASH_OF_1 " 5\n4");
+	assert_true(kms_may_adopt_another(shape, &metrics));
+	kms_set_key_id(shape, "w", "1");
 	/* It does not tell. */
 	metrics.contradictory = true;
 	assert_null(kms_named_others(shape, &metrics));
