@@ -94,7 +94,7 @@ class ApiServer:
             self._log, {**parts.GO_ENVIRONMENT, "KUBE_REKEY_TEST_RELOAD_POLL": self.poll or ""}, self.hostname, self.folder)
         return self
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=120):
         """Waits for /readyz, and for the namespace that the first server of a
         new cluster makes only after that."""
         def ready():
