@@ -286,7 +286,11 @@ class Faults(SweepCase):
                 result = self.sweep(*self.all, proxy=proxy)
                 self.assert_all_under(key, "secrets/")
                 counts = self.counts(result)
-                self.assertEqual((counts["objects"], counts["rewritten"]), (150, 150), result)
+                # libcurl sends again by itself where a kept connection died before the first byte of an answer: the
+                # second one conflicts with the first, and what is there then is taken for somebody else's.
+                resent = counts["skipped"] if name == "reset after the server did it" else 0
+                self.assertEqual((counts["objects"], counts["rewritten"] + resent), (150, 150), result)
+                self.assertLessEqual(resent, counts["conflicts"], result)
                 self.assertEqual(counts["quarantined"], 0)
         self.assertEqual(snapshot_hash(self.api, ("secrets",)), before)
 
