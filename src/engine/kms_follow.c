@@ -63,8 +63,10 @@ const char *kms_key_id(const struct config_shape *shape, const char *name)
 static bool is_set(const struct config_shape *shape, const struct apiserver_named *named)
 {
 	const char *key_id = kms_key_id(shape, named->provider);
-	_cleanup_free_ char *hash = text_empty(key_id) ? NULL : text_sha256_tagged(key_id, strlen(key_id));
-	return hash && text_equal(hash, named->key_id_hash);
+	if (!key_id || text_empty(key_id))
+		return false;
+	_cleanup_free_ char *hash = text_sha256_tagged(key_id, strlen(key_id));
+	return text_equal(hash, named->key_id_hash);
 }
 
 static bool names_any(const struct apiserver_metrics *metrics, const char *provider)
