@@ -610,8 +610,9 @@ int controller_look(struct controller *c, struct error **err)
 	c->seen.settled_began = c->settled_began;
 	c->seen.settled_ended = c->settled_ended;
 	c->seen.reads_checked_at = c->reads_checked_at;
-	if (c->rotation->status.rescues < rescues(c))
-		c->rotation->status.rescues = rescues(c);
+	unsigned put_back = rescues(c);
+	if (c->rotation->status.rescues < put_back)
+		c->rotation->status.rescues = put_back;
 	c->seen.rescues = (unsigned)c->rotation->status.rescues;
 	c->seen.retired = c->rotation->status.retired;
 	c->seen.settle_time = settle_time(c);

@@ -77,23 +77,29 @@ static bool names_any(const struct apiserver_metrics *metrics, const char *provi
 	return false;
 }
 
-static double named_at(const struct config_shape *shape, const struct apiserver_metrics *metrics, const char *provider)
+/* Of the provider that a rule writes with. */
+static bool may_adopt_another(const struct config_shape *shape, const char *provider,
+			      const struct apiserver_metrics *metrics)
 {
-	double at = 0;
-	for (size_t i = 0; i < metrics->named_count; i++)
-		if (text_equal(metrics->named[i].provider, provider) && is_set(shape, &metrics->named[i]))
-			at = metrics->named[i].at;
-	return at;
+	double followed = 0, other = -1;
+	for (size_t i = 0; i < metrics->named_count; i++) {
+		const struct apiserver_named *named = &metrics->named[i];
+		if (!text_equal(named->provider, provider))
+			continue;
+		if (is_set(shape, named))
+			followed = named->at;
+		else if (named->at > other)
+			other = named->at;
+	}
+	return other >= followed;
 }
 
 bool kms_may_adopt_another(const struct config_shape *shape, const struct apiserver_metrics *metrics)
 {
-	for (size_t i = 0; i < metrics->named_count; i++) {
-		const struct apiserver_named *named = &metrics->named[i];
-		if (kms_writes(shape, named->provider) && !is_set(shape, named) &&
-		    named->at >= named_at(shape, metrics, named->provider))
+	for (size_t r = 0; r < shape->rule_count; r++)
+		if (writes_with(&shape->rules[r], NULL) &&
+		    may_adopt_another(shape, shape->rules[r].keys[0].name, metrics))
 			return true;
-	}
 	return false;
 }
 
