@@ -234,9 +234,20 @@ static CURLcode on_tls_context(CURL *easy, void *context, void *arg)
 
 /* --- clients ---------------------------------------------------------------------------------------------------- */
 
+struct url_parts {
+	char *scheme, *host, *port, *path; /* curl's */
+};
+
+static void url_parts_free(struct url_parts *parts)
+{
+	curl_free(parts->scheme);
+	curl_free(parts->host);
+	curl_free(parts->port);
+	curl_free(parts->path);
+}
+
 /* Text for -ERROR_INPUT; NULL when the URL can be a base. */
-static const char *base_url_flaw(CURLU *url, const char *text, char **ret_scheme, char **ret_host, char **ret_port,
-				 char **ret_path)
+static const char *base_url_flaw(CURLU *url, const char *text, struct url_parts *ret)
 {
 	static const CURLUPart forbidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT};
 	char *part;
@@ -250,14 +261,27 @@ static const char *base_url_flaw(CURLU *url, const char *text, char **ret_scheme
 		curl_free(part);
 		return "it must have no user, password, query or fragment";
 	}
-	if (curl_url_get(url, CURLUPART_SCHEME, ret_scheme, 0) != CURLUE_OK ||
-	    curl_url_get(url, CURLUPART_HOST, ret_host, 0) != CURLUE_OK ||
-	    curl_url_get(url, CURLUPART_PORT, ret_port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
-	    curl_url_get(url, CURLUPART_PATH, ret_path, 0) != CURLUE_OK)
+	if (curl_url_get(url, CURLUPART_SCHEME, &ret->scheme, 0) != CURLUE_OK ||
+	    curl_url_get(url, CURLUPART_HOST, &ret->host, 0) != CURLUE_OK ||
+	    curl_url_get(url, CURLUPART_PORT, &ret->port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
+	    curl_url_get(url, CURLUPART_PATH, &ret->path, 0) != CURLUE_OK)
 		return "no URL with a scheme and a host";
-	if (strcasecmp(*ret_scheme, "https") != 0 && strcasecmp(*ret_scheme, "http") != 0)
+	if (strcasecmp(ret->scheme, "https") != 0 && strcasecmp(ret->scheme, "http") != 0)
 		return "its scheme must be https or http";
 	return NULL;
+}
+
+/* As base_url_flaw; the parts are to be freed in either case. */
+static const char *split_base_url(const char *text, struct url_parts *ret)
+{
+	CURLU *url = curl_url();
+	const char *flaw;
+
+	if (url == NULL)
+		abort();
+	flaw = base_url_flaw(url, text, ret);
+	curl_url_cleanup(url);
+	return flaw;
 }
 
 /* Connecting to one name while asking TLS for another: the other goes into curl's URL, the real one into
@@ -289,50 +313,36 @@ static void take_address(const char *host, const char *port, char **ret_host, ui
 
 bool http_url_address(const char *text, char **ret_host, uint16_t *ret_port)
 {
-	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
-	CURLU *url = curl_url();
-	bool good;
+	struct url_parts parts = {0};
+	bool good = split_base_url(text, &parts) == NULL;
 
-	if (url == NULL)
-		abort();
-	good = base_url_flaw(url, text, &scheme, &host, &port, &path) == NULL;
 	if (good)
-		take_address(host, port, ret_host, ret_port);
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(path);
-	curl_url_cleanup(url);
+		take_address(parts.host, parts.port, ret_host, ret_port);
+	url_parts_free(&parts);
 	return good;
 }
 
 static int set_base_url(struct http_client *client, const struct http_options *options, struct error **err)
 {
-	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
-	CURLU *url = curl_url();
+	struct url_parts parts = {0};
 	const char *flaw;
 	size_t len;
 
-	if (url == NULL)
-		abort();
 	client->base_url = xstrdup(options->base_url);
 	for (len = strlen(client->base_url); len > 0 && client->base_url[len - 1] == '/'; len--)
 		client->base_url[len - 1] = '\0';
-	flaw = base_url_flaw(url, client->base_url, &scheme, &host, &port, &path);
+	flaw = split_base_url(client->base_url, &parts);
 	if (flaw == NULL) {
-		take_address(host, port, &client->host, &client->port);
-		client->base_path = xstrdup(strcmp(path, "/") == 0 ? "" : path);
-		client->https = strcasecmp(scheme, "https") == 0;
+		take_address(parts.host, parts.port, &client->host, &client->port);
+		client->base_path = xstrdup(strcmp(parts.path, "/") == 0 ? "" : parts.path);
+		client->https = strcasecmp(parts.scheme, "https") == 0;
 		if (client->https && options->tls.server_name != NULL && options->unix_socket == NULL)
-			set_server_name(client, options->tls.server_name, scheme, host, port, path);
+			set_server_name(client, options->tls.server_name, parts.scheme, parts.host, parts.port,
+					parts.path);
 		else
 			client->request_url = xstrdup(client->base_url);
 	}
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(path);
-	curl_url_cleanup(url);
+	url_parts_free(&parts);
 	if (flaw == NULL)
 		return 0;
 	/* Its text may hold a password: not quoted where it may. */
