@@ -17,6 +17,7 @@ MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
 ROTATIONS, SERVERS = f"{GROUP}/keyrotations", f"{GROUP}/keyservers"
 CLUSTER_ROLES = "rbac.authorization.k8s.io/v1/clusterroles"
+LOST_LEASE = "the Lease kube-system/kube-rekey was lost"
 KEYS = re.compile(r"- name: (\S+)\n\s+secret: (\S+)")
 
 
@@ -141,6 +142,14 @@ class Fleet:
         return self.wait_for(name, lambda status: status.get("outcome") == "Done", timeout, f"{name} is done")
 
 
+def expect_no_crash(process):
+    """Of one that has ended: a test killed it, or it is a controller that lost its Lease. Nobody else ends by itself."""
+    result = process.wait()
+    if result.code == -signal.SIGKILL or (result.code == 3 and LOST_LEASE in result.err):
+        return
+    raise AssertionError(f"ended by itself: {result}")
+
+
 class FleetCase(unittest.TestCase):
     """One cluster of three API servers on which rotation follows rotation, and what must be true after each."""
 
@@ -176,6 +185,8 @@ class FleetCase(unittest.TestCase):
             self.assertEqual(list(keys), [new["name"]])
         self.assertEqual(len({tuple(keys.items()) for keys in self.keys()}), 1)
         self.assertNotIn("sealedKeys", status)
+        wait_until(lambda: not any("sealedKeys" in each["status"] for each in self.api.list(SERVERS)), 20,
+                   "nobody carries a sealed key")
         for server in self.cluster.servers:
             index = self.cluster.servers.index(server)
             with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:

@@ -7,10 +7,9 @@ import itertools
 import threading
 import time
 
+import nevers
 from lib import ApiError, Background, wait_until
 
-# What a server says of a value that it cannot read; whatever the status.
-UNREADABLE = ("no matching", "transform", "decrypt", "(re)initializing", "cipher", "authentic")
 # What it may say with 403 or 500 before it is ready, or while etcd is silent.
 NOT_READY = ("not yet ready", "etcd", "timeout", "timed out", "context", "connection", "shutting down")
 PATIENCE = 90
@@ -20,9 +19,9 @@ def nobody_answered(error):
     """Whether it says nothing but that: then the write may be done or not."""
     if not isinstance(error, ApiError):
         return True
-    said = error.body.decode("utf-8", "replace").lower()
-    if any(word in said for word in UNREADABLE):
+    if nevers.unreadable(error):
         return False
+    said = error.body.decode("utf-8", "replace").lower()
     return error.status in (429, 503, 504) or (error.status in (403, 500) and any(word in said for word in NOT_READY))
 
 
@@ -74,6 +73,7 @@ class PatientWriters(Background):
                     self.done += 1
                     time.sleep(0.1)
             except (ApiError, AssertionError, OSError) as error:
+                nevers.note(error, f"{namespace}/{life.name}")
                 self.faults.append(f"{namespace}/{life.name}: {error}")
                 time.sleep(0.2)
 

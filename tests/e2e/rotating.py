@@ -8,6 +8,7 @@ import os
 import threading
 import time
 
+import nevers
 from lib import ApiError, Background, Gone, kube_rekey, start_kube_rekey, wait_until
 
 # Generous: other work may share the machine's cores. A rotation takes 7 s.
@@ -157,6 +158,7 @@ class Writers(Background):
             try:
                 self._one(resource, name, turn)
             except (ApiError, OSError, AssertionError) as error:
+                nevers.note(error, f"{resource} {name}")
                 self.faults.append(f"{resource} {name}: {error}")
                 time.sleep(0.1)
 

@@ -17,7 +17,7 @@ import threading
 import time
 import unittest
 
-from fleet import KEYS, ROTATIONS, SERVERS, FleetCase
+from fleet import KEYS, ROTATIONS, SERVERS, FleetCase, expect_no_crash
 from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, turn, wait_until
 from patient import PatientWriters, nobody_answered
 
@@ -151,8 +151,10 @@ class Storm(FleetCase):
         """Starts again what has ended, as a kubelet does."""
         for index, name in enumerate(self.server_names):
             if not self.fleet.agents[name].running():
+                expect_no_crash(self.fleet.agents[name])
                 self.fleet.start_agent(index)
         if not self.fleet.controllers[-1].running():
+            expect_no_crash(self.fleet.controllers[-1])
             self.fleet.start_controller()
 
     def rotate(self, name, during, **spec):
