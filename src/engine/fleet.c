@@ -167,7 +167,12 @@ static char *why_silent(const struct fleet_server *server, uint64_t now)
 	if (!server || server->last->status.beat == 0)
 		return xstrdup("no agent has reported from its node");
 	_cleanup_free_ char *age = text_human_duration(now - server->beat_read_at);
-	return xasprintf("the agent on its node has not reported for %s", age);
+	/* How old the first report is that this process has read nobody knows. */
+	return server->looked_at == 0
+		       ? xasprintf(
+				 "the agent on its node has not reported since this process reads its reports, for %s",
+				 age)
+		       : xasprintf("the agent on its node has not reported for %s", age);
 }
 
 static void take_file(const struct key_server_status *status, struct server_observation *ret)
