@@ -371,6 +371,30 @@ static int found_step(const struct controller *c, const struct key_server_status
 	return step;
 }
 
+static char *cannot_read(const struct directed *reader, const struct key_server_canary *canary)
+{
+	_cleanup_free_ char *path =
+		xasprintf("/api/v1/namespaces/" CANARY_NAMESPACE "/%s/%s", canary->resource, canary->name);
+	_cleanup_error_ failed = NULL;
+	if (reader->kube && kube_call(reader->kube, "GET", path, NULL, NULL, NULL, &failed) == 0)
+		return NULL;
+	return xasprintf("%s does not read what %s wrote: %s", reader->name, canary->server,
+			 failed ? error_message(failed) : "its address is not known");
+}
+
+char *controller_unread(const struct controller *c, const struct key_server_status *status, const char *server)
+{
+	for (size_t i = 0; i < status->canary_count; i++)
+		for (size_t k = 0; k < c->server_count && text_equal(status->canaries[i].server, server); k++) {
+			char *why = text_equal(c->servers[k].name, server)
+					    ? NULL
+					    : cannot_read(&c->servers[k], &status->canaries[i]);
+			if (why)
+				return why;
+		}
+	return NULL;
+}
+
 /* When the first of the canaries was. */
 static uint64_t first_written(const struct controller *c)
 {
@@ -401,7 +425,7 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		struct directed *server = &c->servers[i];
 		server->canary_step = found_step(c, status, server->name);
 		if (server->canary_step != STEP_NONE && !unread)
-			unread = controller_kms_unread(c, status, server->name);
+			unread = controller_unread(c, status, server->name);
 		if (unread)
 			server->canary_step = STEP_NONE;
 		bool shown = server->canary_step == d->step || server->canary_step == d->step + 1;

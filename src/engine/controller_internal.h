@@ -182,6 +182,10 @@ void controller_kms_doubt(struct controller *controller);
  * not overlooked. */
 void controller_kms_look(struct controller *controller);
 /* Before canaries are written: what each server was told of other key IDs until now. */
+/* Why another server cannot read, past every cache, this one's canaries as an agent found them; NULL: all can. Names of keys
+ * and key IDs are names; this is the proof that all servers hold one key. Waits. New string. */
+char *controller_unread(const struct controller *controller, const struct key_server_status *status,
+			const char *server);
 void controller_kms_before_canaries(struct controller *controller);
 /* What of the observation the plugins show, and which keys there were. */
 void controller_kms_observe(struct controller *controller);
@@ -189,10 +193,6 @@ void controller_kms_observe(struct controller *controller);
 _must_check_ int controller_kms_keep(struct controller *controller, struct error **err);
 /* Whether a canary that was found is under the key that the plugins name, where that is asked for. */
 bool controller_kms_shows(const struct controller *controller, const struct key_server_canary *canary);
-/* Why another server cannot read what this one wrote by a plugin that the rotation brings or follows; NULL: all can, or it
- * wrote by none. Key IDs are names; this is the proof that the plugins hold one key. Waits. New string. */
-char *controller_kms_unread(const struct controller *controller, const struct key_server_status *status,
-			    const char *server);
 /* The canaries of all servers were found, wherever. */
 void controller_kms_take_canaries(struct controller *controller);
 /* Adds to what remains which keys nothing needs any more. */

@@ -341,33 +341,6 @@ bool controller_kms_shows(const struct controller *c, const struct key_server_ca
 	return !why && text_equal(key_id, canary->key_id);
 }
 
-static char *cannot_read(const struct controller *c, size_t reader, const struct key_server_canary *canary)
-{
-	_cleanup_free_ char *path =
-		xasprintf("/api/v1/namespaces/" CANARY_NAMESPACE "/%s/%s", canary->resource, canary->name);
-	_cleanup_error_ failed = NULL;
-	struct kube *kube = c->servers[reader].kube;
-	if (kube && kube_call(kube, "GET", path, NULL, NULL, NULL, &failed) == 0)
-		return NULL;
-	return xasprintf("%s does not read what %s wrote by its KMS plugin: %s", c->servers[reader].name,
-			 canary->server, failed ? error_message(failed) : "its address is not known");
-}
-
-char *controller_kms_unread(const struct controller *c, const struct key_server_status *status, const char *server)
-{
-	for (size_t i = 0; i < status->canary_count; i++) {
-		const struct key_server_canary *canary = &status->canaries[i];
-		if (!text_equal(canary->server, server) || !is_found(c, canary) || !plugin_of(c, canary))
-			continue;
-		for (size_t k = 0; k < c->server_count; k++) {
-			char *why = text_equal(c->servers[k].name, server) ? NULL : cannot_read(c, k, canary);
-			if (why)
-				return why;
-		}
-	}
-	return NULL;
-}
-
 /* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */
 static void hurry(struct controller *c)
 {
