@@ -2,6 +2,7 @@
 
 #include "cmd/monitor.h"
 #include "cmd/session.h"
+#include "cmd/trust_key_file.h"
 #include "engine/agent.h"
 
 static void say(void *arg, const char *text)
@@ -68,13 +69,13 @@ int cmd_agent(struct command_context *context, struct error **err)
 	const char *manifest = NULL;
 	unsigned needs = SESSION_ETCD | SESSION_CONFIG | (o->server ? 0 : SESSION_OTHER);
 	int rc = check(o, err);
-	if (rc == 0)
-		rc = trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, &trust, err);
 	if (rc < 0)
 		return rc;
 	if (o->apiservers.count == 1)
 		o->server = o->apiservers.items[0];
 	rc = session_open_patiently(context, needs, &session, err);
+	if (rc == 0)
+		rc = trust_key_of_node(o, &session.cluster->node, &trust, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);
 	if (rc == 0)

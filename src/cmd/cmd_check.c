@@ -5,17 +5,18 @@
 #include "cmd/check_contexts.h"
 #include "cmd/check_show.h"
 #include "cmd/present.h"
+#include "cmd/trust_key_file.h"
 #include "engine/check_gather.h"
-#include "engine/trust_key.h"
 
 #define CHECK_JSON_MAX (4u << 20)
 
 /* Not every machine that the API is reached from has it. */
-static int load_key(const struct options *o, struct trust_key **ret, struct error **err)
+static int load_key(const struct options *o, const struct node_facts *node, struct trust_key **ret, struct error **err)
 {
-	if (!o->trust_key && access(DEFAULT_TRUST_KEY, F_OK) != 0)
+	const char *path = trust_key_file(o, node);
+	if (!path || (!o->trust_key && access(path, F_OK) != 0))
 		return 0;
-	return trust_key_load(o->trust_key ? o->trust_key : DEFAULT_TRUST_KEY, ret, err);
+	return trust_key_load(path, ret, err);
 }
 
 struct check_policy check_policy_of(const struct options *o)
@@ -60,8 +61,8 @@ static int check_one(struct command_context *context, struct session *session, s
 		.servers = &o->apiservers,
 		.trust_key = key,
 		.trust_key_why = key ? NULL
-				     : "it is on control-plane nodes (" DEFAULT_TRUST_KEY
-				       ", or --trust-key FILE); only "
+				     : "it is on control-plane nodes (the service-account signing key, or --trust-key "
+				       "FILE); only "
 				       "kubeadm's upload of it was looked for",
 		.backup = o->backup,
 		.census = present_census_options(context, session),
@@ -87,8 +88,8 @@ int cmd_check(struct command_context *context, struct error **err)
 		return error_set(err, ERROR_USAGE, "check takes no arguments");
 	if (o->contexts)
 		return check_contexts(context, err);
-	int rc = load_key(o, &key, err);
+	int rc = session_open(context, SESSION_SURVEY, &session, err);
 	if (rc == 0)
-		rc = session_open(context, SESSION_SURVEY, &session, err);
+		rc = load_key(o, &session.cluster->node, &key, err);
 	return rc == 0 ? check_one(context, &session, key, err) : rc;
 }

@@ -98,6 +98,13 @@ int cmd_controller(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_(web_stopp) struct web *web = NULL; /* its one thread watches, and serves */
 	_cleanup_(monitor_closep) struct monitor *monitor = NULL;
+	for (size_t i = 0; i < o->namespaces.count; i++)
+		if (!text_equal(o->namespaces.items[i], LOCK_NAMESPACE))
+			return error_set(err, ERROR_USAGE,
+					 "--namespace %s: the Lease lies in " LOCK_NAMESPACE
+					 ", where every rotation looks "
+					 "for it, so that no two go on at once",
+					 o->namespaces.items[i]);
 	/* So many writes of a sweep at once have connections of their own. */
 	context->options.concurrency = 64;
 	int rc = session_open_patiently(context, SESSION_API, &session, err);

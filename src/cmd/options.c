@@ -133,6 +133,8 @@ static const struct option table[] = {
 	 "where old keys, reports, and an agent's state, are kept (default: /var/lib/kube-rekey)"},
 	{"--record", NULL, KIND_TEXT, FIELD(record), OPTIONS_ROTATE | OPTIONS_LEAD, "FILE",
 	 "flight recorder: every observation and decision, without secrets"},
+	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_LEAD, "NAMESPACE",
+	 "of its Lease; kube-system, where every rotation looks for it (no other is taken)"},
 	{"--census-interval", NULL, KIND_DURATION, FIELD(census_interval), OPTIONS_LEAD, "DURATION",
 	 "while nothing is rotated an agent reads every value so often, and what is not under its write key is told, "
 	 "not "
@@ -143,7 +145,7 @@ static const struct option table[] = {
 	 "the node's name, as its API server's identity Lease has it"},
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT | OPTIONS_CHECK, "FILE",
 	 "what all control-plane nodes share and etcd has not: 32 random bytes, or a PEM with a private key (default: "
-	 "/etc/kubernetes/pki/sa.key)"},
+	 "the file by which this node's API server signs tokens, by its flags, else /etc/kubernetes/pki/sa.key)"},
 	{"--backup", NULL, KIND_ONE, FIELD(backup), OPTIONS_CHECK, "FILE",
 	 "a backup of etcd that shall be younger than a day, and readable"},
 	{"--require-provider", NULL, KIND_ONE, FIELD(require_provider), OPTIONS_CHECK, "aescbc|aesgcm|secretbox|kms",

@@ -37,6 +37,8 @@ void node_facts_free(struct node_facts *facts)
 	free(facts->etcd_cert);
 	free(facts->etcd_key);
 	free(facts->etcd_prefix);
+	free(facts->signing_key);
+	free(facts->signing_endpoint);
 	free(facts->advertise_address);
 	free(facts->bind_address);
 	*facts = (struct node_facts){0};
@@ -94,6 +96,8 @@ static const struct flag flags[] = {
 	FACT("etcd-certfile", FLAG_TEXT, etcd_cert),
 	FACT("etcd-keyfile", FLAG_TEXT, etcd_key),
 	FACT("etcd-prefix", FLAG_TEXT, etcd_prefix),
+	FACT("service-account-signing-key-file", FLAG_TEXT, signing_key),
+	FACT("service-account-signing-endpoint", FLAG_TEXT, signing_endpoint),
 	FACT("request-timeout", FLAG_DURATION, request_timeout),
 	FACT("etcd-compaction-interval", FLAG_DURATION, compaction_interval),
 	FACT("advertise-address", FLAG_TEXT, advertise_address),
@@ -420,6 +424,7 @@ static int facts_from_pod(const struct tree_node *pod, struct node_facts *facts,
 	to_host_in_place(pod, container, &facts->etcd_cacert);
 	to_host_in_place(pod, container, &facts->etcd_cert);
 	to_host_in_place(pod, container, &facts->etcd_key);
+	to_host_in_place(pod, container, &facts->signing_key);
 	take_host_paths(pod, facts);
 	return 0;
 }

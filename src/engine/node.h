@@ -28,8 +28,10 @@ struct node_facts {
 	size_t etcd_override_count; /* --etcd-servers-overrides entries, verbatim: "group/resource#url;url" */
 	char *etcd_cacert, *etcd_cert, *etcd_key; /* host paths; NULL when not given or not known here */
 	char *etcd_prefix;                        /* "/registry" */
-	uint64_t request_timeout;                 /* ns; default 60 s */
-	uint64_t compaction_interval;             /* ns; default 5 min; 0 off */
+	char *signing_key; /* --service-account-signing-key-file: host path; NULL when not given or not known here */
+	char *signing_endpoint; /* --service-account-signing-endpoint: then another program signs; NULL when none does */
+	uint64_t request_timeout;     /* ns; default 60 s */
+	uint64_t compaction_interval; /* ns; default 5 min; 0 off */
 	char *advertise_address, *bind_address;
 	uint64_t secure_port;
 	unsigned process_id; /* 0 when the source is a manifest and no process was found */

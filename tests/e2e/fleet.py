@@ -80,7 +80,7 @@ class Fleet:
         urls = urls or [each.url for each in self.cluster.servers]
         record = self.cluster.path(f"controller-{len(self.controllers)}.record")
         controller = start_kube_rekey([
-            "controller", "--kubeconfig", self.controller_kubeconfig(
+            "controller", "--namespace", "kube-system", "--kubeconfig", self.controller_kubeconfig(
                 f"controller-{len(self.controllers)}.conf", urls[0]),
             "--record", record, *[word for url in urls for word in ("--apiserver", url)],
             *more], env=env)

@@ -59,6 +59,7 @@ static void test_kubeadm(void **state)
 	struct node_facts facts =
 		manifest(KUBEADM_HEAD "    - --encryption-provider-config=/etc/kubernetes/enc/config.yaml\n"
 				      "    - --encryption-provider-config-automatic-reload=true\n"
+				      "    - --service-account-signing-key-file=/etc/kubernetes/pki/sa.key\n"
 				      "    - --secure-port=6443\n" KUBEADM_TAIL);
 
 	(void)state;
@@ -77,6 +78,8 @@ static void test_kubeadm(void **state)
 	assert_string_equal(facts.etcd_cacert, "/srv/etcd-pki/ca.crt");
 	assert_string_equal(facts.etcd_cert, "/srv/pki/client.crt");
 	assert_null(facts.etcd_key); /* in no volume: not on this host */
+	assert_string_equal(facts.signing_key, "/srv/pki/sa.key");
+	assert_null(facts.signing_endpoint);
 	assert_string_equal(facts.etcd_prefix, "/registry");
 	assert_int_equal(facts.request_timeout, 60 * NS_PER_S);
 	assert_int_equal(facts.compaction_interval, 300 * NS_PER_S);
@@ -206,7 +209,8 @@ static void test_command_line(void **state)
 		"/usr/bin/kube-apiserver\0--etcd-servers=http://a:1,http://b:2\0--etcd-servers\0http://c:3\0"
 		"--etcd-servers-overrides=/events#http://d:4;http://e:5,apps/deployments#http://f:6\0"
 		"--etcd-prefix=/other\0--encryption-provider-config-automatic-reload\0"
-		"--encryption-provider-config\0/enc.yaml\0--etcd-compaction-interval=0\0--etcd-cafile=/ca\0";
+		"--encryption-provider-config\0/enc.yaml\0--etcd-compaction-interval=0\0--etcd-cafile=/ca\0"
+		"--service-account-signing-endpoint=/run/signer.sock\0";
 	struct node_facts facts = {0};
 	struct error *err = NULL;
 
@@ -227,6 +231,7 @@ static void test_command_line(void **state)
 	assert_string_equal(facts.encryption_config_host, "/enc.yaml");
 	assert_int_equal(facts.compaction_interval, 0);
 	assert_string_equal(facts.etcd_cacert, "/ca");
+	assert_string_equal(facts.signing_endpoint, "/run/signer.sock");
 	node_facts_free(&facts);
 	assert_error(node_facts_from_cmdline(18, "etcd\0--x", 8, &facts, &err), err, ERROR_INPUT,
 		     "process 18 is no kube-apiserver");
