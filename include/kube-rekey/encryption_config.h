@@ -61,6 +61,9 @@ void config_key_clear(struct config_key *key);                                 /
 bool config_key_equal(const struct config_key *a, const struct config_key *b); /* all but the timeout */
 /* Rules, resources and keys, in order. */
 bool config_shape_equal(const struct config_shape *a, const struct config_shape *b);
+/* What became of the keys of `was`, for people: "it lacks secretbox/new, and has aescbc/other, aescbc/key1 as another key
+ * than before"; where none differs, "the same keys, in another order or for other resources". New string. */
+char *config_shape_difference(const struct config_shape *was, const struct config_shape *is);
 /* NULL where the rule has no such key. */
 struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name);
 /* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group",

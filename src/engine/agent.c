@@ -390,13 +390,14 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	note_written(agent, own->file_step);
 }
 
-/* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path. What
- * else stands there was edited. */
+/* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path; and so
+ * does one where a person put back in other bytes what was written last. What else stands there was edited. */
 static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
-	if (node->journal->hash_count > 0 || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs)
+	bool fits = node->journal->hash_count == 0 || own->file_step == own->written_step;
+	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
 	journal_add_hash(node->journal, own->file_step, own->file_hash, false);
 	own->file_ours = true;

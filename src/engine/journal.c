@@ -292,12 +292,18 @@ bool journal_in_place(struct journal *journal, const char *sha256)
 	return news;
 }
 
-int journal_written_step(const struct journal *journal, const char *present)
+const struct journal_hash *journal_written(const struct journal *journal, const char *present)
 {
 	for (size_t i = journal->hash_count; i-- > 0;)
 		if (!journal->hashes[i].pending || text_equal(journal->hashes[i].sha256, present))
-			return journal->hashes[i].step;
-	return STEP_NONE;
+			return &journal->hashes[i];
+	return NULL;
+}
+
+int journal_written_step(const struct journal *journal, const char *present)
+{
+	const struct journal_hash *written = journal_written(journal, present);
+	return written ? written->step : STEP_NONE;
 }
 
 bool journal_is_older(const struct journal *journal, const char *sha256, const char *present)

@@ -59,8 +59,9 @@ struct journal *journal_of_present(const struct config_shape *shape, const char 
 void journal_add_hash(struct journal *journal, int step, const char *sha256, bool pending);
 /* A hash that is in place is not pending any more. Whether that is news. */
 bool journal_in_place(struct journal *journal, const char *sha256);
-/* The step of the file that was written last, STEP_NONE: none. One that is pending was not, unless it is the `present`
- * one. */
+/* The file that was written last, NULL: none. One that is pending was not, unless it is the `present` one. */
+const struct journal_hash *journal_written(const struct journal *journal, const char *present);
+/* Its step, or STEP_NONE. */
 int journal_written_step(const struct journal *journal, const char *present);
 /* The step that was written with this hash (the newest one), STEP_NONE when it is none of ours. */
 int journal_step_of(const struct journal *journal, const char *sha256);

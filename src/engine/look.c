@@ -10,6 +10,17 @@
 
 /* --- the file --- */
 
+/* Of a file that is none of the path's: how it differs from what was written last. */
+static char *edited_text(const struct journal *journal, const struct config_shape *found, const char *sha256)
+{
+	const struct journal_hash *written = journal_written(journal, sha256);
+	if (!written || written->step < 0 || (size_t)written->step >= journal->path->count)
+		return xasprintf("its hash is %s", sha256);
+	_cleanup_free_ char *difference = config_shape_difference(journal->path->steps[written->step], found);
+	return xasprintf("%s; its hash is %s, and that of step %d as written %s", difference, sha256, written->step,
+			 written->sha256);
+}
+
 static void look_at_file(struct look *look, const struct target *target, const struct journal *journal,
 			 struct server_observation *ret)
 {
@@ -30,12 +41,16 @@ static void look_at_file(struct look *look, const struct target *target, const s
 	ret->file_ours = ret->file_step != STEP_NONE;
 	if (!ret->file_ours)
 		ret->file_step = path_find(journal->path, encryption_config_shape(content.config));
+	if (ret->file_step == STEP_NONE)
+		ret->why = edited_text(journal, encryption_config_shape(content.config), content.sha256);
 	/* What a pipeline makes of our bytes must be as new as they are: else what was loaded long ago would pass for
 	 * this step. */
 	bool known_before = journal_is_older(journal, content.deployed_sha256, content.sha256);
-	if (known_before)
+	if (known_before) {
+		free(ret->why);
 		ret->why = xstrdup("what --as-deployed holds was already seen in this rotation: the pipeline has to "
 				   "keep the nonce, or to add something new of its own");
+	}
 	look->deployed = xstrdup(known_before ? content.sha256 : content.deployed_sha256);
 	target_content_free(&content);
 }

@@ -159,6 +159,59 @@ bool config_shape_same(const struct config_shape *a, const struct config_shape *
 	return shape_equal(a, b, config_key_same);
 }
 
+static bool has_key(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t i = 0; i < shape->rule_count; i++)
+		for (size_t k = 0; k < shape->rules[i].key_count; k++)
+			if (config_key_equal(&shape->rules[i].keys[k], key))
+				return true;
+	return false;
+}
+
+static bool has_name(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t i = 0; i < shape->rule_count; i++)
+		if (config_rule_find(&shape->rules[i], key->type, key->name))
+			return true;
+	return false;
+}
+
+/* Of one name in both the second one is told of alone. */
+static void add_lacking(const struct config_shape *was, const struct config_shape *is, struct strings *ret)
+{
+	for (size_t i = 0; i < was->rule_count; i++)
+		for (size_t k = 0; k < was->rules[i].key_count; k++) {
+			_cleanup_free_ char *label = config_key_label(&was->rules[i].keys[k]);
+			if (!has_name(is, &was->rules[i].keys[k]) && !strings_has(ret, label))
+				strings_add(ret, label);
+		}
+}
+
+static void add_added(const struct config_shape *was, const struct config_shape *is, struct strings *ret)
+{
+	for (size_t i = 0; i < is->rule_count; i++)
+		for (size_t k = 0; k < is->rules[i].key_count; k++) {
+			const struct config_key *key = &is->rules[i].keys[k];
+			_cleanup_free_ char *label = config_key_label(key);
+			_cleanup_free_ char *text =
+				has_name(was, key) ? xasprintf("%s as another key than before", label) : steal(label);
+			if (!has_key(was, key) && !strings_has(ret, text))
+				strings_add(ret, text);
+		}
+}
+
+char *config_shape_difference(const struct config_shape *was, const struct config_shape *is)
+{
+	_cleanup_strings_ lacking = {0}, added = {0};
+	add_lacking(was, is, &lacking);
+	add_added(was, is, &added);
+	_cleanup_free_ char *without = strings_join(&lacking, ", "), *with = strings_join(&added, ", ");
+	if (lacking.count == 0 && added.count == 0)
+		return xstrdup("the same keys, in another order or for other resources");
+	return xasprintf("it%s%s%s%s%s", lacking.count ? " lacks " : "", without,
+			 lacking.count && added.count ? ", and" : "", added.count ? " has " : "", with);
+}
+
 struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name)
 {
 	for (size_t i = 0; i < rule->key_count; i++) {

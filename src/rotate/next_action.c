@@ -149,12 +149,36 @@ static bool servers_unclear(const struct view *v)
 	return false;
 }
 
+/* A step that only adds read keys is right whatever the server runs or will run. */
+static bool only_adds_read_keys(const struct view *v, size_t step)
+{
+	return step + 1 < v->path->count && !path_drops(v->path, step) && !path_changes_write_key(v->path, step);
+}
+
+/* An older file than was written last is there: somebody put it back. */
+static bool is_behind(const struct server_observation *server)
+{
+	return server->file == FACT_KNOWN && server->file_step != STEP_NONE && server->file_step < server->written_step;
+}
+
+/* What somebody made of one server's file keeps no other one from the read keys that it had: values may be under them. */
+static bool rescue_beside_an_edit(const struct view *v)
+{
+	for (size_t i = 0; i < v->seen->server_count; i++) {
+		const struct server_observation *server = &v->seen->servers[i];
+		if (server->file_ours && is_behind(server) && only_adds_read_keys(v, (size_t)server->file_step))
+			return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
+	}
+	return false;
+}
+
 static bool file_unclear(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
 	if (server->file != FACT_KNOWN)
 		return wait_for_server(v, i, phase_of_unclear(v), REASON_FILE_UNKNOWN);
-	return server->file_step == STEP_NONE && blocked_by_server(v, i, REASON_FILE_EDITED);
+	return server->file_step == STEP_NONE &&
+	       (rescue_beside_an_edit(v) || blocked_by_server(v, i, REASON_FILE_EDITED));
 }
 
 /* The furthest step up to `to` that the file can be given without a key leaving it. */
@@ -209,18 +233,6 @@ static bool restart(const struct view *v, size_t i, enum phase phase)
 static bool not_loaded(const struct view *v, size_t i, enum phase phase, enum reason reason)
 {
 	return v->seen->servers[i].reloads_itself ? wait_for_server(v, i, phase, reason) : restart(v, i, phase);
-}
-
-/* A step that only adds read keys is right whatever the server runs or will run. */
-static bool only_adds_read_keys(const struct view *v, size_t step)
-{
-	return step + 1 < v->path->count && !path_drops(v->path, step) && !path_changes_write_key(v->path, step);
-}
-
-/* An older file than was written last is there: somebody put it back. */
-static bool is_behind(const struct server_observation *server)
-{
-	return server->file == FACT_KNOWN && server->file_step != STEP_NONE && server->file_step < server->written_step;
 }
 
 static bool loaded_unclear(const struct view *v, size_t i)

@@ -1,8 +1,11 @@
 """Rotations of three API servers, each with its own file, by agents and a controller."""
 
+import base64
 import contextlib
 import json
 import os
+import re
+import signal
 import time
 import unittest
 
@@ -273,6 +276,36 @@ class Three(FleetCase):
         self.assertEqual(os.listdir(self.cluster.path("state-0/rotating")), [])
         self.fleet.start_controller()
         self.expect_rotated("ninth-b", before, old)
+
+    @turn(1)
+    def test_a_file_is_edited(self):
+        """It is never overwritten; what is told names keys and hashes. The others are rescued all the same. What another server
+        has, put in its place by hand, will do: the rotation goes on."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        first, edited = self.cluster.servers[0], self.cluster.servers[2]
+        first_file = first.read_config()
+        self.fleet.start()
+        self.fleet.rotate("edited")
+        agent = self.fleet.agents[edited.hostname]
+        wait_until(lambda: all(list(keys)[0] != old for keys in self.keys()), 90, "all are promoted", 0.1)
+        agent.signal(signal.SIGSTOP)
+        hash_before, (new, bytes_of_new) = edited.file_hash(), next(iter(self.keys()[2].items()))
+        self.assertEqual([list(keys) for keys in self.keys()], [[new, old]] * 3)
+        another = base64.b64encode(os.urandom(32)).decode()
+        mine = re.sub(rf"( *)- name: {old}\n", rf"\1- name: mine\n\1  secret: {another}\n\g<0>", edited.read_config())
+        self.assertIn(bytes_of_new, mine)
+        edited.write_config(mine)
+        agent.signal(signal.SIGCONT)
+        status = self.fleet.wait_for("edited", lambda status: "aescbc/mine" in str(status.get("conditions")),
+                                     what="it is told")
+        told = str(status["conditions"])
+        self.assertIn(f"the file of {edited.hostname} was changed by somebody else and is none of this rotation's: it has "
+                      f"aescbc/mine; its hash is {edited.file_hash()}, and that of step 2 as written {hash_before}", told)
+        first.write_config(first_file)
+        wait_until(lambda: set(self.keys()[0]) == {old, new}, 90, "the first one is rescued")
+        self.assertEqual(edited.read_config(), mine)
+        edited.write_config(self.cluster.servers[1].read_config())
+        self.expect_rotated("edited", before, old)
 
 
 THINGS = 40

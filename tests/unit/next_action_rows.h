@@ -70,6 +70,16 @@ static const struct row rows[] = {
 	{"a file is none of the path's => a person", KEY, 1, {file_edited}, BLOCKED_BY(FILE_EDITED, .server = 0)},
 	{"the second file is none of the path's => a person", KEY, 2, {two_servers, second_file_edited},
 	 BLOCKED_BY(FILE_EDITED, .server = 1)},
+	{"the second file is edited, the first went back to [a] => b back for that one", KEY, 0,
+	 {two_servers, wrote_a_step_later, second_file_edited}, RESCUE(BEHIND, 1, "h0")},
+	{"the first file is edited, the second went back to [a] => b back for that one", KEY, 0,
+	 {two_servers, file_edited, second_wrote_a_step_later}, RESCUE(BEHIND, 1, "h0", .server = 1)},
+	{"the second file is edited, the first is another's and is an older one => a person", KEY, 0,
+	 {two_servers, wrote_a_step_later, file_not_ours, second_file_edited}, BLOCKED_BY(FILE_EDITED, .server = 1)},
+	{"the second file is edited, the first went back to [a,b] => it reads both: a person", KEY, 1,
+	 {two_servers, wrote_a_step_later, second_file_edited}, BLOCKED_BY(FILE_EDITED, .server = 1)},
+	{"the second file is edited, the first is as written => a person", KEY, 0, {two_servers, second_file_edited},
+	 BLOCKED_BY(FILE_EDITED, .server = 1)},
 	{"a comment was changed by hand => the step all the same", KEY, 1, {file_not_ours}, WRITE(PROMOTE, STEP, 1, 2)},
 
 	/* Rule 1: what is loaded. */

@@ -4,6 +4,7 @@
 #include "base/json_writer.h"
 #include "base/secret.h"
 #include "kube-rekey/encryption_config.h"
+#include "shape_support.h"
 
 static const char shape_json[] =
 	"{\"rules\":[{\"resources\":[\"secrets\",\"widgets.example.com\"],\"keys\":["
@@ -217,6 +218,27 @@ static void test_fingerprint(void **state)
 	assert_string_equal(fingerprint, "c0c6b2353a35");
 }
 
+static const struct difference {
+	const char *name, *was, *is, *text;
+} differences[] = {
+	{"a key left", "secrets=b,a,-", "secrets=a,-", "it lacks aescbc/b"},
+	{"two left in two rules, one of them twice", "secrets=b,a; configmaps=c,b", "secrets=a; configmaps=a",
+	 "it lacks aescbc/b, aescbc/c"},
+	{"one came", "secrets=b,a", "secrets=box:c,b,a", "it has secretbox/c"},
+	{"one left and plaintext came", "secrets=b,a", "secrets=b,-", "it lacks aescbc/a, and has plaintext"},
+	{"other bytes under the name", "secrets=b,a", "secrets=b!,a", "it has aescbc/b as another key than before"},
+	{"another order", "secrets=b,a", "secrets=a,b", "the same keys, in another order or for other resources"},
+	{"other resources", "secrets=b,a", "configmaps=b,a", "the same keys, in another order or for other resources"},
+};
+
+static void test_difference(void **state)
+{
+	const struct difference *row = *state;
+	_cleanup_(config_shape_freep) struct config_shape *was = shape_parse(row->was), *is = shape_parse(row->is);
+	_cleanup_free_ char *text = config_shape_difference(was, is);
+	assert_string_equal(text, row->text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,5 +248,6 @@ int main(void)
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_equal, changes) +
-	       RUN_ROWS(test_bad_json, bad_jsons) + RUN_ROWS(test_rule, rules) + RUN_ROWS(test_covers, covers);
+	       RUN_ROWS(test_bad_json, bad_jsons) + RUN_ROWS(test_rule, rules) + RUN_ROWS(test_covers, covers) +
+	       RUN_ROWS(test_difference, differences);
 }

@@ -163,6 +163,7 @@ CHANGE(file_contradictory, s->servers[0].file = FACT_CONTRADICTORY)
 CHANGE(second_file_unknown, s->servers[1].file = FACT_UNKNOWN)
 CHANGE(file_edited, s->servers[0].file_step = STEP_NONE; s->servers[0].file_ours = false)
 CHANGE(second_file_edited, s->servers[1].file_step = STEP_NONE)
+CHANGE(second_wrote_a_step_later, s->servers[1].written_step = s->servers[1].file_step + 1)
 CHANGE(file_not_ours, s->servers[0].file_ours = false)
 
 static void runs(struct scene *s, size_t i, int step)
