@@ -20,6 +20,8 @@
 #define IDENTITY_ASK (10 * NS_PER_S)
 #define IDENTITY_GOOD (15 * NS_PER_S)
 #define COMPACTION_ASK (2 * NS_PER_S)
+#define SIZES_ASK NS_PER_S
+#define SIZES_TIMEOUT NS_PER_S
 #define READ_TIMEOUT (5 * NS_PER_S)
 
 void agent_note(const struct agent *agent, const char *fmt, ...)
@@ -346,6 +348,18 @@ static void ask_for_compaction(struct agent *agent)
 		node->census_seen.compacted = false;
 }
 
+/* For the controller, which does not reach etcd: its sweep must not fill it. What stays old shows by its age. */
+static void ask_for_sizes(struct agent *agent)
+{
+	const struct cluster *cluster = agent->node->cluster;
+	uint64_t now = clock_monotonic();
+	if (!agent->node->quiet || now < agent->sizes_asked + SIZES_ASK)
+		return;
+	agent->sizes_asked = now;
+	for (size_t e = 0; e < cluster->etcd_count; e++)
+		(void)!etcd_ask_statuses(cluster->etcds[e], SIZES_TIMEOUT, NULL);
+}
+
 /* Without it in the report the controller orders another. */
 static void forget_census(struct rotation *node)
 {
@@ -426,6 +440,7 @@ static void look(struct agent *agent)
 	struct rotation *node = agent->node;
 	watch_etcd(agent);
 	ask_for_compaction(agent);
+	ask_for_sizes(agent);
 	see(agent);
 	find_identity(agent);
 	if (node->quiet)

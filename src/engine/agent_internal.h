@@ -42,6 +42,7 @@ struct agent {
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t looked_at;
+	uint64_t sizes_asked;
 	uint64_t done_begun;     /* when it began with the order that is told as done; 0: with none */
 	struct strings retired;  /* fingerprints: what is in the state directory */
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed
@@ -114,6 +115,8 @@ _must_check_ int agent_publish(struct agent *agent, struct error **err);
 void agent_trouble(struct agent *agent, const char *text);
 /* What the census came to, as far as there is room for it; where there is not, it is not complete. */
 void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret);
+/* How full etcd's members are, of those that are told already: each that answered when one of its etcd last did, or just before. */
+void agent_tell_sizes(struct etcd *const *etcds, size_t count, uint64_t now, struct key_server_status *ret);
 /* Shows it each second from now on, where anybody looks. */
 void agent_show_start(struct agent *agent);
 void agent_show_stop(struct agent *agent);

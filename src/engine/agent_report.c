@@ -70,6 +70,45 @@ static void tell_configuration(const struct agent *agent, struct key_server_stat
 				add_key(&ret->configuration->rules[r].keys[k], ret);
 }
 
+/* When a member last did; 0: none ever answered. */
+static uint64_t told_last(const struct etcd *etcd)
+{
+	uint64_t last = 0;
+	for (size_t m = 0; m < etcd_member_count(etcd); m++)
+		if (etcd_member(etcd, m)->told_at > last)
+			last = etcd_member(etcd, m)->told_at;
+	return last;
+}
+
+/* One that has no quota tells a number beyond all others. */
+static uint64_t told_number(uint64_t number)
+{
+	return number < OBJECT_NUMBER_MAX ? number : OBJECT_NUMBER_MAX;
+}
+
+void agent_tell_sizes(struct etcd *const *etcds, size_t count, uint64_t now, struct key_server_status *ret)
+{
+	uint64_t oldest = UINT64_MAX;
+	for (size_t e = 0, at = 0; e < count; e++) {
+		uint64_t last = told_last(etcds[e]);
+		oldest = last < oldest ? last : oldest;
+		for (size_t m = 0; m < etcd_member_count(etcds[e]) && at < ret->member_count; m++, at++) {
+			const struct etcd_member_info *info = etcd_member(etcds[e], m);
+			struct key_server_member *member = &ret->members[at];
+			bool lately = info->told_at > 0 && info->told_at + QUIET_SILENCE >= last;
+			if (!lately || !text_equal(info->name, member->name))
+				continue;
+			oldest = info->told_at < oldest ? info->told_at : oldest;
+			member->db_size = told_number(info->db_size);
+			member->db_size_in_use = told_number(info->db_size_in_use);
+			member->db_quota = told_number(info->db_size_quota);
+			member->db_grows = told_number(info->db_grows);
+		}
+	}
+	bool told = ret->member_count > 0 && oldest > 0 && oldest <= now;
+	ret->etcd_size_age_milliseconds = told ? age(oldest, now) + 1 : 0;
+}
+
 static void tell_etcd(const struct agent *agent, const struct observation *seen, uint64_t now,
 		      struct key_server_status *ret)
 {
@@ -93,6 +132,7 @@ static void tell_etcd(const struct agent *agent, const struct observation *seen,
 			ret->members[at].revision = etcd_member(cluster->etcds[e], m)->revision;
 			ret->members[at].raft_term = etcd_member(cluster->etcds[e], m)->raft_term;
 		}
+	agent_tell_sizes(cluster->etcds, cluster->etcd_count, now, ret);
 }
 
 void agent_tell_census(const struct census_observation *census, uint64_t now, struct key_server_status *ret)

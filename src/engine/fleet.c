@@ -58,6 +58,7 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 	if (last && same_report(&last->last->status, status)) {
 		now->looked_at = last->looked_at;
 		now->etcd_asked_at = last->etcd_asked_at;
+		now->sizes_at = last->sizes_at;
 		now->landed_after = last->landed_after;
 		now->beat_read_at = last->beat_read_at;
 		now->loaded_since = last->loaded_since;
@@ -65,6 +66,9 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 	}
 	now->beat_read_at = answered_at;
 	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
+	now->sizes_at = last && status->etcd_size_age_milliseconds
+				? before(list_before, status->etcd_size_age_milliseconds)
+				: 0;
 	/* Counted from the report before, after which this one was made: to write one may take long, just when etcd is slow. */
 	now->landed_after = last ? list_before : 0;
 	now->etcd_asked_at = last && last->landed_after && status->etcd_age_milliseconds

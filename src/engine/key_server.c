@@ -59,6 +59,10 @@ static const struct object_field member_fields[] = {
 	OBJECT_BOOL(struct key_server_member, learner, "learner"),
 	OBJECT_NUMBER(struct key_server_member, revision, "revision", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(struct key_server_member, raft_term, "raftTerm", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(struct key_server_member, db_size, "dbSize", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(struct key_server_member, db_size_in_use, "dbSizeInUse", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(struct key_server_member, db_quota, "dbQuota", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(struct key_server_member, db_grows, "dbGrowsPerSecond", OBJECT_NUMBER_MAX, 0),
 };
 static const struct object_record member_record = {member_fields, ELEMENTS(member_fields),
 						   sizeof(struct key_server_member)};
@@ -141,6 +145,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_NUMBER(STATUS, quiet_milliseconds, "quietMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, etcd_age_milliseconds, "etcdAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, etcd_back_age_milliseconds, "etcdBackAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, etcd_size_age_milliseconds, "etcdSizeAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, reloads, "reloads", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, request_timeout_milliseconds, "requestTimeoutMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_NUMBER(STATUS, compaction_interval_milliseconds, "compactionIntervalMilliseconds", OBJECT_NUMBER_MAX,

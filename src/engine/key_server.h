@@ -50,6 +50,8 @@ struct key_server_member {
 	char *name, *why;
 	bool answering, learner;
 	uint64_t revision, raft_term;
+	/* As etcd tells, where it answered lately: bytes of its file, in use, at most, and by how many it grew in a second. */
+	uint64_t db_size, db_size_in_use, db_quota, db_grows;
 };
 struct key_server_group {
 	char *resource; /* NULL: outside the map of resources */
@@ -98,6 +100,7 @@ struct key_server_status {
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
 	uint64_t etcd_age_milliseconds;      /* of the oldest last answer of an etcd member; 0: not told */
 	uint64_t etcd_back_age_milliseconds; /* since a member was last seen to have gone back; 0: never */
+	uint64_t etcd_size_age_milliseconds; /* since a member of each etcd told its size; 0: not told */
 	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;
 	uint64_t compaction_interval_milliseconds; /* 0: its server does not compact etcd */

@@ -1,5 +1,5 @@
 /* What an agent tells of a census, and that it takes none that was asked for before it began. */
-#include "test_support.h"
+#include "etcd_server.h"
 
 #include "engine/agent_internal.h"
 
@@ -58,6 +58,56 @@ static void another_reason_stays(void **state)
 	assert_string_equal(told->status.census.why, "a member is away");
 }
 
+/* Two etcds of one member each. */
+static void how_full_etcd_is(void **state)
+{
+	(void)state;
+	struct loop *loop = NULL;
+	struct fake_etcd fakes[2];
+	struct fake_member members[2];
+	struct etcd *etcds[2];
+	struct key_server_member told[2];
+	struct key_server_status status = {.members = told};
+	_cleanup_error_ err = NULL;
+	assert_ok(loop_new(&loop, &err), err);
+	for (size_t i = 0; i < 2; i++) {
+		const char *endpoint = fakes[i].url;
+		fake_etcd_start(&fakes[i], 1 + i, 1);
+		members[i] = (struct fake_member){.id = 1, .name = i ? "events" : "main", .url = fakes[i].url};
+		fakes[i].members = &members[i];
+		fakes[i].member_count = 1;
+		told[i] = (struct key_server_member){.name = text(members[i].name)};
+		const struct etcd_options options = {.endpoints = &endpoint, .endpoint_count = 1};
+		assert_ok(etcd_new(loop, &options, &etcds[i], &err), err);
+	}
+	assert_ok(etcd_connect(etcds[0], &err), err);
+	uint64_t first = etcd_member(etcds[0], 0)->told_at;
+	/* No members are watched: nobody asks. */
+	agent_tell_sizes(etcds, 2, first, &status);
+	assert_int_equal(status.etcd_size_age_milliseconds, 0);
+	/* One of them never answered. */
+	status.member_count = 2;
+	agent_tell_sizes(etcds, 2, first + S, &status);
+	assert_int_equal(status.etcd_size_age_milliseconds, 0);
+	assert_int_equal(told[0].db_size, 1000);
+	assert_int_equal(told[0].db_quota, 2000);
+	assert_int_equal(told[1].db_size, 0);
+	/* Both did: as old as the older answer. */
+	assert_ok(etcd_connect(etcds[1], &err), err);
+	agent_tell_sizes(etcds, 2, first + 2 * S, &status);
+	assert_int_equal(status.etcd_size_age_milliseconds, 2001);
+	assert_int_equal(told[1].db_size, 1000);
+	/* What was the second member is another one now: its size is none of the one that is told of. */
+	told[1] = (struct key_server_member){.name = text("before")};
+	agent_tell_sizes(etcds, 2, first + 2 * S, &status);
+	assert_int_equal(told[1].db_size, 0);
+	for (size_t i = 0; i < 2; i++) {
+		etcd_free(etcds[i]);
+		fake_etcd_stop(&fakes[i]);
+	}
+	loop_free(loop);
+}
+
 /* Without a node: had it begun to read values, it would have died of that. */
 static void what_was_asked_of_the_process_before_is_not_answered(void **state)
 {
@@ -80,6 +130,7 @@ int main(void)
 		cmocka_unit_test(as_many_groups_as_there_is_room_for_are_told),
 		cmocka_unit_test(with_more_it_is_not_complete_and_says_why),
 		cmocka_unit_test(another_reason_stays),
+		cmocka_unit_test(how_full_etcd_is),
 		cmocka_unit_test(what_was_asked_of_the_process_before_is_not_answered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

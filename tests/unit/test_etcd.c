@@ -108,6 +108,47 @@ static void test_members(void **state)
 	etcd_free(etcd);
 }
 
+/* How full they are now: of those that answer, and the others stay as they were. */
+static void test_statuses(void **state)
+{
+	struct etcd *etcd = connected(a.url, NULL);
+	struct error *err = NULL;
+	uint64_t before[3];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		before[i] = etcd_member(etcd, i)->told_at;
+		assert_true(before[i] > 0);
+		assert_int_equal(etcd_member(etcd, i)->db_size, 1000);
+		assert_int_equal(etcd_member(etcd, i)->db_grows, 0);
+	}
+	usleep(50000);
+	a.db_size = 1500;
+	a.db_in_use = 700;
+	b.silent[METHOD_STATUS] = true;
+	c.member_id = 0xd; /* at its address another one answers */
+	c.db_size = 1800;
+	assert_ok(etcd_ask_statuses(etcd, NS_PER_S / 2, &err), err);
+	assert_int_equal(etcd_member(etcd, 0)->db_size, 1500);
+	assert_int_equal(etcd_member(etcd, 0)->db_size_in_use, 700);
+	assert_true(etcd_member(etcd, 0)->told_at >= before[0] + 50 * NS_PER_MS);
+	assert_in_range(etcd_member(etcd, 0)->db_grows, 1, 500 * 1000 / 50);
+	for (size_t i = 1; i < 3; i++) {
+		assert_int_equal(etcd_member(etcd, i)->db_size, 1000);
+		assert_int_equal(etcd_member(etcd, i)->told_at, before[i]);
+		assert_true(etcd_member(etcd, i)->answered); /* in the last connect */
+	}
+	a.db_size = 1200; /* it was defragmented */
+	b.silent[METHOD_STATUS] = false;
+	assert_ok(etcd_ask_statuses(etcd, NS_PER_S, &err), err);
+	assert_int_equal(etcd_member(etcd, 0)->db_size, 1200);
+	assert_int_equal(etcd_member(etcd, 0)->db_grows, 0);
+	assert_int_equal(etcd_member(etcd, 1)->told_at, etcd_member(etcd, 0)->told_at);
+	etcd_free(etcd);
+	a.db_size = a.db_in_use = c.db_size = 0;
+	c.member_id = 0xc;
+}
+
 static void test_member_down(void **state)
 {
 	struct fake_member with_dead[] = {
@@ -518,6 +559,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_new),
 		cmocka_unit_test(test_members),
+		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_member_down),
 		cmocka_unit_test(test_member_elsewhere),
 		cmocka_unit_test(test_nobody_answers),

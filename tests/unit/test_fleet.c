@@ -120,6 +120,23 @@ static void test_seen_until(void **state)
 	fleet_free(&fleet);
 }
 
+/* How full etcd is, is as old as its agent says. */
+static void test_sizes(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, "1,\"etcdSizeAgeMilliseconds\":10");
+	assert_int_equal(fleet.servers[0].sizes_at, 0); /* when that was written nobody knows */
+	uint64_t asked = fleet.read_at;
+	for (int i = 0; i < 2; i++) {
+		read_list(&fleet, "2,\"etcdSizeAgeMilliseconds\":2000");
+		assert_int_equal(fleet.servers[0].sizes_at, asked - 2 * SECOND);
+	}
+	read_list(&fleet, "3"); /* of an older agent, or of one that sees no etcd */
+	assert_int_equal(fleet.servers[0].sizes_at, 0);
+	fleet_free(&fleet);
+}
+
 /* A report that is new after a long time in which nobody looked may be that old, or not. */
 static void test_after_a_long_time(void **state)
 {
@@ -291,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_not_its_file),
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_seen_until),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_after_a_long_time),
 		cmocka_unit_test(test_the_other_way),
 		cmocka_unit_test(test_steps_beyond_the_path),

@@ -49,6 +49,8 @@ static void test_fields(void **state)
 	assert_int_equal(status->done.sequence, 11);
 	assert_string_equal(status->configuration->rules[0].keys[0].name, "key1");
 	assert_int_equal(status->members[0].raft_term, 3);
+	assert_int_equal(status->members[0].db_quota, 2147483648);
+	assert_int_equal(status->etcd_size_age_milliseconds, 800);
 	assert_true(status->census.complete);
 	assert_int_equal(status->census.groups[0].values, 900);
 	assert_int_equal(status->canaries[0].step, 2);

@@ -36,7 +36,13 @@ struct etcd_member_info {
 	bool answered;   /* in the last connect, and by this very address */
 	const char *why; /* why not; NULL */
 	uint64_t revision, raft_term, db_size, db_size_in_use, db_size_quota; /* of its last Status; 0 unknown */
+	uint64_t told_at;  /* monotonic ns: when that was asked for; 0: none was answered */
+	uint64_t db_grows; /* bytes a second, between that and the one before */
 };
+/* Asks each member for its Status once more, all at once over the connections that there are, at most `timeout` (ns) long.
+ * What the members' info has of it is news where told_at is; who they are, and what `answered` says, stays. Waits.
+ * -ERROR_INTERRUPTED alone. */
+_must_check_ int etcd_ask_statuses(struct etcd *etcd, uint64_t timeout, struct error **err);
 /* Owned by the etcd, valid until the next connect. */
 const struct etcd_member_info *etcd_member(const struct etcd *etcd, size_t index);
 /* Whether members can only be reached through an address that is not one member's (answers of different members

@@ -20,6 +20,7 @@ struct round {
 	struct probe *probes;
 	size_t count, open;
 	bool done;
+	uint64_t asked_at;
 };
 
 static void on_probed(void *arg, struct grpc_result *result)
@@ -47,8 +48,9 @@ static void round_free(struct round *round)
 /* One call to each of the endpoints, all at once; each probe then has its answer or its error. Fails when
  * interrupted. */
 static int round_run(struct etcd *etcd, struct etcd_endpoint *const *endpoints, size_t count, const char *method,
-		     const struct buf *message, struct round *ret, struct error **err)
+		     const struct buf *message, uint64_t timeout, struct round *ret, struct error **err)
 {
+	ret->asked_at = clock_monotonic();
 	ret->probes = xcalloc(count ? count : 1, sizeof(*ret->probes));
 	ret->count = ret->open = count;
 	ret->done = count == 0;
@@ -59,7 +61,7 @@ static int round_run(struct etcd *etcd, struct etcd_endpoint *const *endpoints, 
 		probe->endpoint = endpoints[i];
 		probe->call = grpc_start(endpoints[i]->http, &(struct grpc_request){.method = method,
 										    .message = message,
-										    .timeout = ETCD_STATUS_TIMEOUT,
+										    .timeout = timeout,
 										    .max_message = ETCD_ANSWER_MAX,
 										    .on_done = on_probed,
 										    .arg = probe});
@@ -88,6 +90,7 @@ static void take_status(struct probe *probe)
 	}
 	etcd_status_free(&endpoint->status);
 	endpoint->status = status;
+	endpoint->status_at = probe->round->asked_at;
 	endpoint->answered = true;
 	etcd_endpoint_saw(endpoint, status.header.member_id);
 }
@@ -103,7 +106,7 @@ static int ask_status(struct etcd *etcd, struct etcd_endpoint *const *endpoints,
 	/* Each on a connection of its own: a balancer that chooses by connection shows itself. */
 	for (size_t i = 0; i < count; i++)
 		http_client_disconnect(endpoints[i]->http);
-	rc = round_run(etcd, endpoints, count, STATUS, &nothing, &round, err);
+	rc = round_run(etcd, endpoints, count, STATUS, &nothing, ETCD_STATUS_TIMEOUT, &round, err);
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		int one;
 
@@ -245,7 +248,7 @@ static int ask_members(struct etcd *etcd, bool linearizable, struct etcd_members
 	struct buf message = {.data = wanted, .len = linearizable ? sizeof(wanted) : 0, .cap = sizeof(wanted)};
 	size_t count = answered(etcd, endpoints);
 	struct round round = {0};
-	int rc = round_run(etcd, endpoints, count, MEMBER_LIST, &message, &round, err);
+	int rc = round_run(etcd, endpoints, count, MEMBER_LIST, &message, ETCD_STATUS_TIMEOUT, &round, err);
 
 	if (rc == 0)
 		rc = first_list(etcd, &round, ret, err);
@@ -329,11 +332,19 @@ static void set_silent(struct etcd *etcd, const struct etcd_member *member, stru
 	known->info.why = known->why;
 }
 
-static void set_answered(const struct etcd_endpoint *endpoint, struct etcd_member_info *info)
+static uint64_t growth(const struct etcd_member_info *before, uint64_t size, uint64_t at)
+{
+	if (before->told_at == 0 || at <= before->told_at || size <= before->db_size)
+		return 0;
+	return (size - before->db_size) * 1000 / ((at - before->told_at) / NS_PER_MS + 1);
+}
+
+static void set_status(const struct etcd_endpoint *endpoint, struct etcd_member_info *info)
 {
 	const struct etcd_status *status = &endpoint->status;
 
-	info->answered = true;
+	info->db_grows = growth(info, status->db_size, endpoint->status_at);
+	info->told_at = endpoint->status_at;
 	info->revision = status->header.revision;
 	info->raft_term = status->header.raft_term;
 	info->db_size = status->db_size;
@@ -351,8 +362,9 @@ static void set_member(struct etcd *etcd, const struct etcd_member *member, stru
 							   : xasprintf("%jx", (uintmax_t)member->id);
 	known->info.name = known->name;
 	known->endpoint = endpoint_of(etcd, member->id);
+	known->info.answered = known->endpoint != NULL;
 	if (known->endpoint != NULL)
-		set_answered(known->endpoint, &known->info);
+		set_status(known->endpoint, &known->info);
 	else
 		set_silent(etcd, member, known);
 	known->info.url = known->endpoint != NULL ? known->endpoint->url : NULL;
@@ -377,5 +389,31 @@ int etcd_connect(struct etcd *etcd, struct error **err)
 			set_member(etcd, &members.items[i], &etcd->members[i]);
 	}
 	etcd_members_free(&members);
+	return rc;
+}
+
+int etcd_ask_statuses(struct etcd *etcd, uint64_t timeout, struct error **err)
+{
+	const struct buf nothing = {0};
+	struct round round = {0};
+	_cleanup_free_ struct etcd_endpoint **ways = xcalloc(etcd->member_count + 1, sizeof(struct etcd_endpoint *));
+	size_t count = 0;
+	int rc;
+
+	for (size_t i = 0; i < etcd->member_count; i++)
+		if (etcd->members[i].endpoint != NULL)
+			ways[count++] = etcd->members[i].endpoint;
+	rc = round_run(etcd, ways, count, STATUS, &nothing, timeout, &round, err);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		take_status(&round.probes[i]);
+	for (size_t i = 0; rc == 0 && i < etcd->member_count; i++) {
+		struct etcd_known_member *known = &etcd->members[i];
+		const struct etcd_endpoint *way = known->endpoint;
+
+		if (way != NULL && way->status_at == round.asked_at && way->status.header.member_id == known->info.id &&
+		    way->status.header.cluster_id == etcd->cluster_id)
+			set_status(way, &known->info);
+	}
+	round_free(&round);
 	return rc;
 }

@@ -18,6 +18,7 @@ struct etcd_endpoint {
 	bool balanced;             /* different members have answered from here */
 	bool answered;             /* in the last connect */
 	struct etcd_status status; /* of its last answer */
+	uint64_t status_at;        /* when that was asked for */
 	char *why;                 /* it did not answer; NULL */
 };
 
