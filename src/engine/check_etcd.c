@@ -6,8 +6,7 @@
 #include "engine/snapshot.h"
 #include "engine/sweep.h"
 
-#define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
-#define REWRITES 2                        /* a sweep writes everything once, a repeated one perhaps once more */
+#define REWRITES 2 /* a sweep writes everything once, a repeated one perhaps once more */
 #define BACKUP_AGE (24 * 3600 * NS_PER_S)
 #define CLOCK_SLACK (60 * NS_PER_S) /* of whatever wrote the file */
 
@@ -49,7 +48,7 @@ static unsigned percent(uint64_t part, uint64_t whole)
 
 static uint64_t quota_of(const struct check_member *member)
 {
-	return member->quota ? member->quota : QUOTA_DEFAULT;
+	return sweep_quota_of(member->size, member->quota);
 }
 
 CHECK_JUDGE(etcd_space)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine/fleet_room.h"
 #include "engine/read_back.h"
 #include "engine/sweep.h"
 
@@ -583,8 +584,14 @@ static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct e
 
 static enum hold sweep_held(const struct controller *c)
 {
-	const struct decision sweep = {.action = ACTION_REENCRYPT};
-	return controller_hold(c->rotation, &c->seen, &sweep, clock_wall());
+	return controller_hold(c->rotation, &c->seen, c->sweeping, clock_wall());
+}
+
+/* By reports that are read beside the sweep. */
+static char *no_room(void *arg)
+{
+	const struct controller *c = arg;
+	return fleet_room(&c->fleet, clock_monotonic());
 }
 
 static void on_reports(void *arg, int rc)
@@ -623,6 +630,8 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
 		return;
 	c->told_at = clock_monotonic();
+	_cleanup_free_ char *full = no_room(c);
+	controller_trouble(c, full);
 	controller_tell_sweep(c, sweep_held(c));
 	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
 		return;
@@ -742,14 +751,19 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.speed = speed_asked(spec),
 		.skip_above = skip_above,
 		.web = c->options->web,
+		.no_room = no_room,
 		.wish = wish,
 		.on_progress = show_progress,
 		.on_note = show_note,
 		.arg = c,
 	};
+	if (!fleet_room_is_told(&c->fleet))
+		controller_note(c, "no agent tells how full etcd is: rewriting does not pause where it fills");
 	c->superseded = false;
+	c->sweeping = d;
 	c->gives_up_sweep = !spec->aborted;
 	rc = sweep_run(&options, &result, &failed);
+	c->sweeping = NULL;
 	fleet_read_cancel(steal(c->reading));
 	finish_telling(c);
 	if (result) {

@@ -131,9 +131,10 @@ struct controller {
 	char *noted;  /* the last trouble that a person was told of */
 	char *remark; /* on the decision: what a person asked for meanwhile; NULL */
 	enum hold hold;
-	bool gives_up_sweep;    /* an abort that is asked for from now on ends the sweep */
-	bool refused;           /* what is asked cannot be carried out: the trouble says why */
-	uint64_t keys_asked_at; /* when new keys were last ordered */
+	const struct decision *sweeping; /* the one that a sweep carries out; NULL: there is none */
+	bool gives_up_sweep;             /* an abort that is asked for from now on ends the sweep */
+	bool refused;                    /* what is asked cannot be carried out: the trouble says why */
+	uint64_t keys_asked_at;          /* when new keys were last ordered */
 	uint64_t told_at;
 	uint64_t
 		due; /* the next turn, where this one knows: 0: at once, for no event tells of what it did; else UINT64_MAX */
@@ -232,7 +233,8 @@ void controller_take_groups(const struct key_server_status *status, struct censu
 /* What was proved, into the status; whether that is new. And at the end of the rotation, for good. */
 bool controller_take_evidence(struct controller *controller);
 void controller_end_evidence(struct controller *controller);
-/* In the middle of a sweep: what keeps it from going on now. For the next time that its progress is told. */
+/* In the middle of a sweep: what keeps it from going on now, by a person's will or by trouble. For the next time that its
+ * progress is told. */
 void controller_tell_sweep(struct controller *controller, enum hold hold);
 /* What agents failed or refused to do is what troubles it. */
 void controller_tell_results(struct controller *controller);

@@ -230,13 +230,11 @@ int controller_tell(struct controller *c, const struct decision *d, struct error
 
 void controller_tell_sweep(struct controller *c, enum hold hold)
 {
-	const struct decision sweep = {.action = ACTION_REENCRYPT, .phase = PHASE_REENCRYPT, .server = -1};
-	if (hold == c->hold)
-		return;
+	const struct decision *sweep = c->sweeping;
+	uint64_t now = clock_monotonic();
 	c->hold = hold;
-	_cleanup_free_ char *words = words_of(c, &sweep, clock_monotonic());
-	controller_event(c, &sweep, phase_of(c, &sweep), words, clock_monotonic());
-	replace_text(&c->rotation->status.phase, phase_of(c, &sweep));
-	(void)condition_set(c->rotation, "Progressing", hold == HOLD_NOT,
-			    hold == HOLD_NOT ? action_name(ACTION_REENCRYPT) : hold_reason(hold), words, clock_wall());
+	_cleanup_free_ char *words = words_of(c, sweep, now);
+	controller_event(c, sweep, phase_of(c, sweep), words, now);
+	replace_text(&c->rotation->status.phase, phase_of(c, sweep));
+	(void)tell_conditions(c, sweep, words);
 }

@@ -101,6 +101,9 @@ struct sweep_options {
 	 * of its quota: each may hold what is rewritten. */
 	struct etcd *const *etcds;
 	size_t etcd_count;
+	/* The same of etcds that are not reached from here: why there is no room, as others tell, or NULL (new string). Asked
+	 * every 100 ms; NULL: nobody tells. */
+	char *(*no_room)(void *arg);
 	/* Objects expected of each resource, for progress; NULL: the sweep asks for itself where that takes few requests. */
 	const uint64_t *expected;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
@@ -151,6 +154,13 @@ struct sweep_result {
 _must_check_ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, struct error **err);
 void sweep_result_free(struct sweep_result *result);
 void sweep_result_freep(struct sweep_result **result);
+/* 0, or how many percent of the quota (0: not told) the file takes when writing must pause: until a compaction makes room in
+ * it, or (`*ret_file`) until it is defragmented. Pure. */
+unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file);
+/* The quota, or what is taken for it where it is not told (0). Pure. */
+uint64_t sweep_quota_of(uint64_t db_size, uint64_t told);
+/* That for people; `where` is the member's address, or who tells of it. New string. */
+char *sweep_quota_words(const char *member, const char *where, unsigned percent, bool file);
 /* The resources that a configuration has rules for, wildcards resolved by discovery, in the order of rewriting:
  * secrets,
  * configmaps, then by name. Left out: what another API server stores, what can be neither listed nor written, and

@@ -158,11 +158,8 @@ void sweep_write_pump(struct sweep *sweep, uint64_t now, uint64_t *ret_again);
 /* --- sweep_quota.c --- */
 void sweep_quota_init(struct sweep *sweep);
 void sweep_quota_free(struct sweep *sweep);
-/* Looks at the Status of every member of those etcds for which it is due. Waits: for the top. */
+/* Looks at the Status of every member of those etcds for which it is due, and asks who else knows. Waits: for the top. */
 void sweep_quota_check(struct sweep *sweep);
-/* 0, or how many percent of the quota the file takes when writing must pause: until a compaction makes room in it, or
- * (`*ret_file`) until it is defragmented. Pure. */
-unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file);
 
 /* --- sweep_progress.c --- */
 void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last);

@@ -2,7 +2,9 @@
  * (NOSPACE). */
 #include "engine/sweep_internal.h"
 
-#define QUOTA_DEFAULT (UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0 */
+#define QUOTA_DEFAULT \
+	(UINT64_C(2) << 30) /* etcd's --quota-backend-bytes where it is 0; before 3.6 it does not tell it */
+#define QUOTA_STEP 4        /* a larger file shows a larger quota: 8 GiB, which etcd advises at most, ... */
 #define STATUS_TIMEOUT (2 * NS_PER_S)
 #define FIRST_INTERVAL (500 * NS_PER_MS) /* until the speed is known */
 #define INTERVAL_MIN (100 * NS_PER_MS)
@@ -13,12 +15,20 @@ static unsigned percent_of(uint64_t part, uint64_t whole)
 	return (unsigned)(part * 100 / whole);
 }
 
+uint64_t sweep_quota_of(uint64_t db_size, uint64_t told)
+{
+	uint64_t quota = told != 0 ? told : QUOTA_DEFAULT;
+
+	while (told == 0 && quota < db_size && quota <= UINT64_MAX / QUOTA_STEP)
+		quota *= QUOTA_STEP;
+	return quota;
+}
+
 unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota, bool *ret_file)
 {
 	unsigned percent, used;
 
-	if (quota == 0)
-		quota = QUOTA_DEFAULT;
+	quota = sweep_quota_of(db_size, quota);
 	percent = percent_of(db_size, quota);
 	/* Not told by etcd before 3.4: then all of it may be in use. */
 	used = percent_of(in_use != 0 ? in_use : db_size, quota);
@@ -26,6 +36,14 @@ unsigned sweep_quota_pressure(uint64_t db_size, uint64_t in_use, uint64_t quota,
 	if (percent < SWEEP_QUOTA_PAUSE || (!*ret_file && used < SWEEP_QUOTA_ROOM))
 		return 0;
 	return percent;
+}
+
+char *sweep_quota_words(const char *member, const char *where, unsigned percent, bool file)
+{
+	return file ? xasprintf("the file of etcd member %s (%s) takes %u%% of its quota: defragment it", member, where,
+				percent)
+		    : xasprintf("etcd member %s (%s) at %u%% of its quota, until it is compacted", member, where,
+				percent);
 }
 
 /* How soon to look again: long before what is left would be used up at the speed at which it was used since the
@@ -60,18 +78,13 @@ static char *look(struct loop *loop, struct etcd *etcd, size_t member, struct sw
 	if (etcd_status_fetch(etcd, member, STATUS_TIMEOUT, &status, NULL) < 0)
 		return NULL;
 	size = status.db_size;
-	limit = status.db_size_quota != 0 ? status.db_size_quota : QUOTA_DEFAULT;
+	limit = sweep_quota_of(status.db_size, status.db_size_quota);
 	percent = sweep_quota_pressure(status.db_size, status.db_size_in_use, limit, &file);
 	etcd_status_free(&status);
 	/* Members hold the same: the first that answers sets the pace. */
 	if (quota->due == 0)
 		quota->due = next_look(quota, size, limit / 100 * SWEEP_QUOTA_FULL, loop_now(loop));
-	if (percent == 0)
-		return NULL;
-	return file ? xasprintf("the file of etcd member %s (%s) takes %u%% of its quota: defragment it", info->name,
-				info->url, percent)
-		    : xasprintf("etcd member %s (%s) at %u%% of its quota, until it is compacted", info->name,
-				info->url, percent);
+	return percent != 0 ? sweep_quota_words(info->name, info->url, percent, file) : NULL;
 }
 
 static void look_at_members(struct loop *loop, struct etcd *etcd, struct sweep_quota *quota)
@@ -104,8 +117,9 @@ void sweep_quota_free(struct sweep *sweep)
 void sweep_quota_check(struct sweep *sweep)
 {
 	const struct sweep_options *o = sweep->options;
-	const char *why = NULL;
-	bool looked = false;
+	_cleanup_free_ char *told = o->no_room != NULL ? o->no_room(o->arg) : NULL;
+	const char *why = told;
+	bool looked = o->no_room != NULL;
 
 	/* Meanwhile the call-backs go on writing. A signal is seen by whoever called us. */
 	loop_ignore_signals(o->loop, true);

@@ -42,6 +42,11 @@ static const struct quota_row quotas[] = {
 	{"the file is nearly all there is", 2000 * MIB, 400 * MIB, 2048 * MIB, 97, true},
 	{"an old etcd does not tell what is in use", 1700 * MIB, 0, 2048 * MIB, 83, false},
 	{"a quota of a few bytes", 85, 85, 100, 85, false},
+	{"not told, and the file shows a larger one", 2049 * MIB, 2049 * MIB, 0, 0, false},
+	{"80 of that", 6554 * MIB, 6554 * MIB, 0, 80, false},
+	{"a larger one still", 8193 * MIB, 8193 * MIB, 0, 0, false},
+	{"one that is told stays", 2049 * MIB, 2049 * MIB, 2048 * MIB, 100, true},
+	{"none at all", 8193 * MIB, 8193 * MIB, UINT64_MAX, 0, false},
 };
 
 static void test_quota(void **state)
@@ -115,6 +120,41 @@ static void test_any_etcd_may_be_full(void **state)
 		etcd_free(etcds[i]);
 		fake_etcd_stop(&fakes[i]);
 	}
+	loop_free(loop);
+}
+
+static char *told(void *arg)
+{
+	return xstrdup_or_null(*(const char **)arg);
+}
+
+/* Where etcd is not reached from here somebody else tells, each time. */
+static void test_others_tell_of_etcd(void **state)
+{
+	struct loop *loop = NULL;
+	struct error *err = NULL;
+	const char *why = NULL;
+	struct sweep_options options = {.no_room = told, .arg = &why};
+	struct sweep sweep = {.options = &options};
+
+	(void)state;
+	assert_ok(loop_new(&loop, &err), err);
+	options.loop = loop;
+	sweep_quota_init(&sweep);
+	sweep_quota_check(&sweep);
+	assert_false(sweep.full);
+	assert_null(sweep.waiting);
+	assert_int_equal(sweep.useful, 0);
+	why = "no room";
+	sweep_quota_check(&sweep);
+	assert_true(sweep.full);
+	assert_string_equal(sweep.waiting, "no room");
+	assert_true(sweep.useful > 0); /* the server is not away: we do not ask it */
+	why = NULL;
+	sweep_quota_check(&sweep);
+	assert_false(sweep.full);
+	assert_null(sweep.waiting);
+	sweep_quota_free(&sweep);
 	loop_free(loop);
 }
 
@@ -276,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_key_order_is_etcds),
 		cmocka_unit_test(test_any_etcd_may_be_full),
+		cmocka_unit_test(test_others_tell_of_etcd),
 		cmocka_unit_test(test_rate_is_of_the_last_seconds),
 		cmocka_unit_test(test_time_left_is_of_our_own_work),
 		cmocka_unit_test(test_resources),
