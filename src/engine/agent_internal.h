@@ -41,6 +41,7 @@ struct agent {
 	uint64_t census_asked;         /* the last one that was answered, or tried, or found there */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
+	uint64_t lost_beat; /* the last one that was not answered; 0: none */
 	uint64_t looked_at;
 	uint64_t sizes_asked;
 	uint64_t done_begun;     /* when it began with the order that is told as done; 0: with none */

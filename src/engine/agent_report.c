@@ -224,6 +224,7 @@ int agent_publish(struct agent *agent, struct error **err)
 	status->heartbeat = xstrdup(heartbeat);
 	/* A number is used once: a report that seemed lost may have been read, and an order be good for so long after it. */
 	status->beat = ++agent->beat;
+	status->lost_beat = agent->lost_beat;
 	agent->published[agent->beat % AGENT_BEATS] = now;
 	status->observed_age_milliseconds = age(agent->looked_at, now) + 1;
 	int rc = key_server_status_body(report, &body, err);
@@ -235,5 +236,8 @@ int agent_publish(struct agent *agent, struct error **err)
 						    .subresource = "status",
 						    .body = body,
 						    .timeout = 10 * NS_PER_S};
-	return kube_custom_fetch(agent_api(agent), &request, NULL, err);
+	rc = kube_custom_fetch(agent_api(agent), &request, NULL, err);
+	if (rc < 0)
+		agent->lost_beat = agent->beat;
+	return rc;
 }

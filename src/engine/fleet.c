@@ -49,8 +49,22 @@ static uint64_t before(uint64_t at, uint64_t milliseconds)
 	return milliseconds < at / MS ? at - milliseconds * MS : 0;
 }
 
-/* A report that the list before did not have was written after that list was asked for, and its look is as old as it
- * says; and it was written before this list was answered, which may be long after that one was asked for. */
+/* A report that the list before did not have was written after that list was asked for, and was made before that by as long as
+ * it was on its way. That is bounded where it can be told: an agent makes one report after another, so this one was made
+ * after the last one was answered, which we had read not long before. It cannot be told of one that overtook another or was
+ * overtaken, that follows one which nobody answered, or that is another process's: a write that hangs in etcd may land
+ * minutes later. */
+static bool is_prompt(const struct fleet_server *last, const struct key_server_status *status, uint64_t list_before)
+{
+	const struct key_server_status *was = &last->last->status;
+	/* Of two processes of one agent the clock of its node tells. */
+	bool earlier = was->heartbeat && status->heartbeat && strcmp(status->heartbeat, was->heartbeat) < 0;
+	return text_equal(was->incarnation, status->incarnation) && was->beat < status->beat && !earlier &&
+	       was->beat > status->lost_beat && list_before <= last->beat_read_at + FLEET_SILENCE;
+}
+
+/* Then its look is as old as it says; and it was written before this list was answered, which may be long after that one
+ * before was asked for. */
 static void take_report(struct fleet_server *now, const struct fleet_server *last, uint64_t list_before,
 			uint64_t answered_at)
 {
@@ -64,14 +78,15 @@ static void take_report(struct fleet_server *now, const struct fleet_server *las
 		now->loaded_since = last->loaded_since;
 		return;
 	}
+	bool prompt = last && is_prompt(last, status, list_before);
 	now->beat_read_at = answered_at;
-	now->looked_at = last ? before(list_before, status->observed_age_milliseconds) : 0;
-	now->sizes_at = last && status->etcd_size_age_milliseconds
+	now->looked_at = prompt ? before(list_before, status->observed_age_milliseconds) : 0;
+	now->sizes_at = prompt && status->etcd_size_age_milliseconds
 				? before(list_before, status->etcd_size_age_milliseconds)
 				: 0;
 	/* Counted from the report before, after which this one was made: to write one may take long, just when etcd is slow. */
 	now->landed_after = last ? list_before : 0;
-	now->etcd_asked_at = last && last->landed_after && status->etcd_age_milliseconds
+	now->etcd_asked_at = prompt && last->landed_after && status->etcd_age_milliseconds
 				     ? before(last->landed_after, status->etcd_age_milliseconds)
 				     : 0;
 	bool goes_on = last && last->loaded_since != 0 && says_the_same(&last->last->status, status);

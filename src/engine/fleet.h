@@ -10,7 +10,9 @@
 
 struct fleet_server {
 	struct key_server *last;
-	uint64_t looked_at;     /* monotonic ns; its look is not older than this. 0: not known yet */
+	/* Monotonic ns. Its look is not older than this but by the time that it took to write, some FLEET_SILENCE at most. 0: not
+	 * known yet */
+	uint64_t looked_at;
 	uint64_t etcd_asked_at; /* each etcd member has answered its agent since. 0: not known */
 	uint64_t sizes_at;      /* each etcd has told its agent how full it is since. 0: not known */
 	uint64_t landed_after;  /* its report was written after that. 0: not known */

@@ -137,6 +137,7 @@ static const struct object_field status_fields[] = {
 	OBJECT_NUMBER(STATUS, sequence, "sequence", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(STATUS, at_work, "atWork"),
 	OBJECT_NUMBER(STATUS, beat, "beat", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, lost_beat, "lostBeat", OBJECT_NUMBER_MAX, 0),
 	OBJECT_BOOL(STATUS, refuses_file, "refusesFile"),
 	OBJECT_BOOL(STATUS, refused_before, "refusedBefore"),
 	OBJECT_BOOL(STATUS, needs_second_nonce, "needsSecondNonce"),

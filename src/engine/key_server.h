@@ -93,9 +93,10 @@ struct key_server_status {
 		char *action, *result, *message; /* result: "ok", "failed", "refused" */
 		uint64_t begun_age_milliseconds; /* how long before this report it was begun with; 0: not told */
 	} done;
-	uint64_t sequence; /* of that epoch, the highest that was carried out */
-	bool at_work;      /* an order is in its hands */
-	uint64_t beat;     /* number of this report; from 1 for each process of the agent */
+	uint64_t sequence;  /* of that epoch, the highest that was carried out */
+	bool at_work;       /* an order is in its hands */
+	uint64_t beat;      /* number of this report; from 1 for each process of the agent */
+	uint64_t lost_beat; /* of the last one before that was not answered, and may be written at any time; 0: none */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
 	uint64_t etcd_age_milliseconds;      /* of the oldest last answer of an etcd member; 0: not told */

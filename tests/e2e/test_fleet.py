@@ -10,7 +10,7 @@ import time
 import unittest
 
 from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
-from lib import Cluster, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, turn, wait_until
+from lib import Cluster, FaultProxy, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, turn, wait_until
 from rotating import Writers
 
 class Three(FleetCase):
@@ -171,15 +171,34 @@ class Three(FleetCase):
         self.assertIn("no path that kube-rekey would go", said)
         self.assertLessEqual(said.count("sealed key aescbc/mine"), len(forged), "what stays the same is said once")
 
-    def test_6_one_agent_a_node(self):
-        """Another one with the same state directory is refused, and touches nothing: not even what the first is writing."""
-        name, config = self.cluster.servers[0].hostname, self.cluster.servers[0].config
-
-        def heartbeat():
-            return next((each.get("status", {}).get("heartbeat") for each in self.api.list(SERVERS)
-                         if each["metadata"]["name"] == name), None)
+    def report(self):
+        """Of the first server."""
+        name = self.cluster.servers[0].hostname
         if not self.api.list(SERVERS):  # a controller makes it
             self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer", "metadata": {"name": name}})
+        return self.api.get(SERVERS, None, name).get("status", {})
+
+    def test_6_a_late_report(self):
+        """One that nobody answered may land behind later ones. They say so: whoever reads it must not take it for new."""
+        def hold(exchange):
+            exchange.wait(15)  # the agent gives it up before
+            exchange.whole()
+        with FaultProxy(self.cluster) as proxy:
+            self.report()
+            proxy.on("PATCH", "/keyservers/.*/status", hold, nth=3)
+            self.fleet.start_agent(0, url=proxy.url)
+            lost = wait_until(lambda: self.report().get("lostBeat"), 60, "a report after the one that is held up")
+            self.assertGreater(self.report()["beat"], lost)
+            wait_until(lambda: self.report()["beat"] == lost, 30, "that one lands")
+            self.assertNotEqual(self.report().get("lostBeat"), lost)
+            wait_until(lambda: self.report().get("lostBeat") == lost, 30, "and another after it")
+
+    def test_6_one_agent_a_node(self):
+        """Another one with the same state directory is refused, and touches nothing: not even what the first is writing."""
+        config = self.cluster.servers[0].config
+
+        def heartbeat():
+            return self.report().get("heartbeat")
         before = heartbeat()
         self.fleet.start_agent(0)
         wait_until(lambda: heartbeat() != before, 60, "the first reports", 0.5)

@@ -137,6 +137,50 @@ static void test_sizes(void **state)
 	fleet_free(&fleet);
 }
 
+/* Two reports one after the other: whether how old the second is can be told. */
+static const struct late_row {
+	const char *name, *first, *second;
+	uint64_t silence; /* ns between them */
+	bool known;
+} late_rows[] = {
+	{"the next one", "4", "5", 0, true},
+	{"others came and went in between", "4", "9", 0, true},
+	{"it was overtaken", "9", "5", 0, false},
+	{"of the agent's next process", "9", "1", 0, false},
+	{"of the agent's process before", "4,\"heartbeat\":\"2026-11-22T11:03:20.1Z\"",
+	 "57,\"heartbeat\":\"2026-11-22T11:03:12.7Z\"", 0, false},
+	{"later by the node's clock, too", "4,\"heartbeat\":\"2026-11-22T11:03:20.1Z\"",
+	 "5,\"heartbeat\":\"2026-11-22T11:03:23.1Z\"", 0, true},
+	{"of another state directory", "4", "5,\"incarnation\":\"b\"", 0, false},
+	{"the first of the two was not answered", "4", "5,\"lostBeat\":4", 0, false},
+	{"nor one in between", "4", "9,\"lostBeat\":8", 0, false},
+	{"one before them was not", "4", "5,\"lostBeat\":3", 0, true},
+	{"after a silence as long as may be", "4", "5", FLEET_SILENCE - SECOND, true},
+	{"after a longer one", "4", "5", FLEET_SILENCE + SECOND, false},
+};
+
+static void test_late(void **state)
+{
+	const struct late_row *row = *state;
+#define AGES ",\"observedAgeMilliseconds\":1,\"etcdAgeMilliseconds\":1,\"etcdSizeAgeMilliseconds\":1"
+	_cleanup_free_ char *first_text = xasprintf("%s" AGES, row->first), *second = xasprintf("%s" AGES, row->second);
+	struct fleet fleet = {0};
+	const struct fleet_server *it;
+	read_list(&fleet, "1" AGES);
+	read_list(&fleet, first_text);
+	assert_true(fleet.servers[0].looked_at > 0);
+	fleet.servers[0].beat_read_at -= row->silence;
+	read_list(&fleet, second);
+	it = &fleet.servers[0];
+	assert_int_equal(it->looked_at > 0, row->known);
+	assert_int_equal(it->etcd_asked_at > 0, row->known);
+	assert_int_equal(it->sizes_at > 0, row->known);
+	assert_int_equal(fleet_is_fresh(it, it->beat_read_at), row->known);
+	if (!row->known)
+		assert_int_equal(fleet_seen_until(it), 0);
+	fleet_free(&fleet);
+}
+
 /* A report that is new after a long time in which nobody looked may be that old, or not. */
 static void test_after_a_long_time(void **state)
 {
@@ -319,7 +363,7 @@ int main(void)
 	int failed;
 
 	kube = kube_server_open(&server);
-	failed = RUN_ROWS(test_loaded_since, rows);
+	failed = RUN_ROWS(test_loaded_since, rows) + RUN_ROWS(test_late, late_rows);
 	failed += cmocka_run_group_tests(tests, NULL, NULL);
 	kube_server_close(&server, &kube);
 	return failed;
