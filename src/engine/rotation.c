@@ -525,9 +525,21 @@ static int begin(struct rotation *r, struct error **err)
 	return rc == 0 ? journal_write(r->target->path, r->journal, err) : rc;
 }
 
-static int end(struct rotation *r, struct error **err)
+/* Whether the file is still the one that the last look saw. */
+static bool still_in_place(const struct rotation *r)
+{
+	_cleanup_free_ char *sha256 = NULL;
+	return file_sha256(r->target->path, ENCRYPTION_CONFIG_MAX, &sha256, NULL) == 0 &&
+	       text_equal(sha256, r->seen.servers[0].file_hash);
+}
+
+/* *ret_again: an older file was put over ours at the very end, and the new key's only other copy is here. */
+static int end(struct rotation *r, bool *ret_again, struct error **err)
 {
 	forget_canaries(r);
+	*ret_again = !r->target->manual && !still_in_place(r);
+	if (*ret_again)
+		return 0;
 	/* Linked or mounted meanwhile to where the server looks: then it is no more ours to remove. */
 	bool taken = r->target->manual && node_reader_of("/proc", r->target->path) != 0;
 	int rc = taken ? 0 : target_clean(r->target, true, err);
@@ -536,15 +548,25 @@ static int end(struct rotation *r, struct error **err)
 	return rc == 0 ? journal_remove(r->target->path, err) : rc;
 }
 
+static int run_to_the_end(struct rotation *r, struct error **err)
+{
+	bool again = true;
+	int rc = 0;
+	while (rc == 0 && again) {
+		rc = run(r, err);
+		if (rc == 0)
+			rc = end(r, &again, err);
+	}
+	return rc;
+}
+
 int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct error **err)
 {
 	int rc = begin(r, err);
 	if (rc == 0)
 		rotation_report_go_on(r);
 	if (rc == 0)
-		rc = run(r, err);
-	if (rc == 0)
-		rc = end(r, err);
+		rc = run_to_the_end(r, err);
 	/* Wherever it was met. */
 	if (rc == -ERROR_INTERRUPTED)
 		error_set_hint(err, "nothing is lost; the same command goes on");

@@ -100,6 +100,9 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 		int rc = old_keys_save(&r->old_key, path, (size_t)from, &r->keys, r->journal->rotation, err);
 		if (rc < 0)
 			return rc;
+		/* A key that an older file brought back after it was retired: it is to be retired again. An agent's orders say so. */
+		if (r->lock)
+			r->retired = r->journal->retired = false;
 	}
 	int held = hold_new_keys(r, err);
 	if (held < 0 || !path_changes_write_key(path, (size_t)from))
@@ -151,6 +154,15 @@ static int rescue_blocked(struct rotation *r, struct error **err)
 	return 0;
 }
 
+/* A Rescue that only adds a read key takes nothing from anybody, whoever decides meanwhile; and a server that does not start
+ * for want of that key renews no Lease. */
+static bool needs_lease(const struct rotation *r, const struct decision *d, int from)
+{
+	const struct path *path = r->journal->path;
+	return !d->rescue || d->to_step != from + 1 || path_drops(path, (size_t)from) ||
+	       path_changes_write_key(path, (size_t)from);
+}
+
 static int replace(struct rotation *r, const struct decision *d, const struct target_content *present,
 		   struct error **err)
 {
@@ -161,10 +173,11 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		from = path_find(r->journal->path, encryption_config_shape(present->config));
 	if (from == STEP_NONE)
 		return 0; /* changed since the look: look again */
-	bool late = false;
+	bool late = false, lease = needs_lease(r, d, from);
 	int rc = still_ours(r, &late, err);
-	if (rc < 0 || late)
+	if (rc < 0 || (late && lease))
 		return rc;
+	keys_add_config(&r->keys, present->config); /* what was put back may have a key that is forgotten here */
 	if (from == 0 && !d->rescue)
 		rc = rotation_rehearse(r, present->config, err);
 	if (rc == 0)
@@ -185,7 +198,7 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		rc = still_ours(r, &late, err);
 	bool swapped = false;
 	/* Keys and journal were made durable since the look. */
-	if (rc == 0 && !late && clock_monotonic() <= d->valid_until) {
+	if (rc == 0 && !(late && lease) && clock_monotonic() <= d->valid_until) {
 		rc = target_write(r->target, text, d->expect_hash, err);
 		swapped = rc == 0;
 	}
@@ -533,6 +546,7 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 		return rc;
 	for (size_t i = 0; i + 1 < r->journal->path->count; i++)
 		old_keys_of_step(r->journal->path, i, &labels);
+	strings_free(&r->report->remains); /* of an earlier time, if what was retired came back */
 	/* Remembered before it is gone, whatever stops us in between. */
 	rc = retired_remember(r->options.state_directory, r->journal->path, &labels, err);
 	if (rc == 0)

@@ -456,6 +456,39 @@ class PutBack(Ordinary):
         self.assertWhole()
         self.assertEqual(os.listdir(os.path.join(self.operator.state, "rotating")), [])
 
+    def test_05_first_file_at_the_very_end(self):
+        """It is put back when all is proved and the old key is gone, a moment before the copy of the new one goes: that
+        copy stays until the new key is in the file again, and what was destroyed came back with the file, and goes again."""
+        first = self.server.read_config()
+        (old, _), = key_of_file(first)
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("DELETE", "/canary-", faults.call(lambda: self.server.write_config(first)))
+            report = self.operator.rotate("--old-key", "destroy", url=proxy.url)
+        self.assertEqual(report["outcome"], "Done")
+        self.assertEqual([name for name, _ in key_of_file(self.server.read_config())], [report["newKey"]["name"]])
+        self.assertEqual(secrets_under(self.cluster, f"aescbc:{old}"), [])
+        for folder in ("rotating", "retired"):
+            left = os.listdir(os.path.join(self.operator.state, folder))
+            self.assertEqual([each for each in left if old in each or folder == "rotating"], [])
+        self.assertEqual(len([line for line in report["remains"] if "is destroyed" in line]), 1, report["remains"])
+        self.assertWhole()
+
+    def test_05_server_down_for_want_of_a_key(self):
+        """The first file is put back while the server is down, and nobody renews a Lease: the key that it needs to read
+        what is there is added all the same."""
+        first = self.server.read_config()
+        begun = self.operator.begin(settle="10m")
+        begun.wait_for("Settle")
+        self.server.kill()
+        time.sleep(12)  # longer than the Lease lasts
+        self.server.write_config(first)
+        wait_until(lambda: len(key_of_file(self.server.read_config())) == 2, 20, "the new key is in the file again")
+        self.server.start().wait_ready()
+        begun.signal(signal.SIGTERM)
+        begun.wait(143)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+        self.assertWhole()
+
     def test_05_put_back_while_nobody_is_there(self):
         """kube-rekey was killed after the drop, then the first file is put back: every value is
         under a key that is in no configuration, and the same command still finds it."""
