@@ -7,6 +7,7 @@
 #include "cmd/fleet_rotate.h"
 #include "cmd/no_etcd.h"
 #include "cmd/rotating.h"
+#include "cmd/session_node.h"
 
 #define ANSWER_INTERVAL (100 * NS_PER_MS) /* between looks for an answer */
 
@@ -103,12 +104,35 @@ static int rotate_file(struct command_context *context, struct session *session,
 	return rc;
 }
 
-int cmd_rotate(struct command_context *context, struct error **err)
+/* What stopped it may be a file that lacks a key: then `err` says what was done, and what is left to do. */
+static void mend(struct command_context *context, struct error **err)
+{
+	const struct options *o = &context->options;
+	struct cluster here = {0};
+	_cleanup_error_ failed = NULL;
+	_cleanup_free_ char *text = NULL;
+	if (o->target && !text_equal(o->target, "auto") && !text_equal(o->target, "file"))
+		return;
+	const char *path = o->encryption_config;
+	if (!path && session_find_node(context, &here, NULL) == 0 && here.has_node)
+		path = here.node.encryption_config_host;
+	int rc = path ? rotation_mend_alone(path, o->state_dir ? o->state_dir : DEFAULT_STATE_DIRECTORY, &text, &failed)
+		      : 0;
+	if (rc > 0)
+		error_set_hint(err,
+			       "%s; run the same command again when the API server has loaded it (start it, if "
+			       "it is down)",
+			       text);
+	else if (rc < 0)
+		error_set_hint(err, "%s", error_message(failed));
+	if (here.has_node)
+		node_facts_free(&here.node);
+}
+
+static int rotate(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
 	_cleanup_session_ session = {0};
-	if (o->no_etcd)
-		return no_etcd_rotate(context, err);
 	int rc = check_confirmable(context, err);
 	if (rc == 0)
 		rc = session_open(context, SESSION_ETCD | SESSION_CONFIG | SESSION_AGENTS, &session, err);
@@ -123,4 +147,14 @@ int cmd_rotate(struct command_context *context, struct error **err)
 		    text_equal(o->target, "manual") ? "manual" : "file",
 		    !o->target || text_equal(o->target, "auto") ? ", for no KeyServer exists" : "");
 	return rotate_file(context, &session, err);
+}
+
+int cmd_rotate(struct command_context *context, struct error **err)
+{
+	if (context->options.no_etcd)
+		return no_etcd_rotate(context, err);
+	int rc = rotate(context, err);
+	if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_AUTH)
+		mend(context, err);
+	return rc;
 }

@@ -76,6 +76,11 @@ _must_check_ int rotation_take_census(struct rotation *rotation, struct error **
 /* Runs to the end. 0: Done. -ERROR_FINDING: only objects are in the way. -ERROR_REFUSED: blocked. *ret_report is
  * set in every case. */
 _must_check_ int rotation_run(struct rotation *rotation, struct rotation_report **ret_report, struct error **err);
+/* Where no API server answers, or none lets anybody begin: it may lack a key, for an older file was put over ours. If that is
+ * so, and the next step only adds a read key, that step is written from what this machine has: it takes nothing from anybody,
+ * whatever the server runs. 1: it was written, *ret_text (new) says what. 0: nothing of that kind, or somebody is at work. */
+_must_check_ int rotation_mend_alone(const char *config_path, const char *state_directory, char **ret_text,
+				     struct error **err);
 /* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is
  * allowed. */
 _must_check_ int rotation_gate(struct rotation *rotation, bool drop, uint64_t *ret_valid_until, struct error **err);

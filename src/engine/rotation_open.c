@@ -237,6 +237,20 @@ static bool nothing_was_written(const struct journal *journal)
 	return true;
 }
 
+/* The first file is there again: values may be under a key that lies somewhere else, and nobody but this journal knows of. */
+static int refuse_without_keys(const struct rotation *r, struct error **err)
+{
+	const bool manual = r->target->manual;
+	_cleanup_free_ char *keys = strings_join(&r->journal->new_keys, ", ");
+	_cleanup_free_ char *journal = journal_path(r->target->path);
+	int rc = error_set(err, ERROR_REFUSED,
+			   "rotation %s is half done, its first file is there again, and its new key (%s) is not in %s",
+			   r->journal->rotation, keys, manual ? r->target->path : r->held_directory);
+	error_set_hint(err, "%s; only if kube-rekey census finds no value under that key, remove %s and begin anew",
+		       manual ? "put there what it wrote last" : "say the --state-dir that it was begun with", journal);
+	return rc;
+}
+
 /* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is
  * not ours to go on with. */
 static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
@@ -258,6 +272,8 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 		r->unbegun = steal(r->journal);
 		return 0;
 	}
+	if (step == 0 && !keys_at_hand(r) && !nothing_was_written(r->journal))
+		return refuse_without_keys(r, err);
 	/* Nothing was written yet and its new key is gone: begin anew, with what is known of the servers. */
 	if (step == 0 && !keys_at_hand(r)) {
 		r->unbegun = steal(r->journal);

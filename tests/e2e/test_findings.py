@@ -498,8 +498,65 @@ class PutBack(Ordinary):
         begun.running.kill()
         self.server.apply_config(first)
         self.assertNotEqual(unreadable(self.api), [])
+        # Where the key is looked for in the wrong place, nothing is begun anew over what is known of it.
+        journal = self.operator.journal()
+        refused = self.operator.run("rotate", "--yes", "--state-dir", self.cluster.path("another"), code=3)
+        self.assertIn("the --state-dir that it was begun with", refused.err)
+        self.assertEqual(self.operator.journal(), journal)
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
         self.assertWhole()
+
+
+class PutBackOverEverything(unittest.TestCase):
+    """5 and 18: where the servers' own objects are encrypted too, a file that lacks the new key hides the very Lease
+    that a rotation begins with, and a server that starts with it never becomes ready."""
+
+    def test_nobody_was_there(self):
+        with Cluster(encryption=configuration(Rule(["*.*"], [("aescbc", [("key1", new_key())]), "identity"])),
+                     request_timeout="3s", compaction="5s") as cluster:
+            populate(cluster, namespaces=("default",), big=False)
+            self.cluster, self.server = cluster, cluster.servers[0]
+            operator, before = Operator(self, cluster), snapshot_hash(cluster.api)
+            for name, put_back in (("it runs", self.while_it_runs), ("it starts", self.before_it_starts),
+                                   ("it is down", self.while_it_is_down)):
+                with self.subTest(name):
+                    first = self.server.read_config()
+                    begun = operator.begin()
+                    begun.wait_for_step(3)
+                    wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 20, "loaded")
+                    begun.running.kill()
+                    put_back(first)
+                    result = operator.run("rotate --yes", code=2)
+                    self.assertIn("the read key that it lacked was added", result.err)
+                    self.assertIn("run the same command again", result.err)
+                    keys = [key for key, _ in key_of_file(self.server.read_config())]
+                    self.assertEqual((len(keys), keys[0]), (2, key_of_file(first)[0][0]))
+                    # Once is enough.
+                    if name == "it is down":
+                        text = self.server.read_config()
+                        self.assertNotIn("was added", operator.run("rotate --yes", code=2).err)
+                        self.assertEqual(self.server.read_config(), text)
+                        self.server.start()
+                    self.server.wait_ready()
+                    wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 20, "loaded")
+                    cluster.api.close()
+                    self.assertEqual(operator.rotate()["outcome"], "Done")
+                    self.assertNotIn(f"aescbc:{key_of_file(first)[0][0]}", cluster.etcd.prefix_counts())
+                    after = snapshot_hash(cluster.api)
+                    self.assertEqual({each: after.get(each) for each in before}, before)
+
+    def while_it_runs(self, first):
+        self.server.apply_config(first)
+
+    def before_it_starts(self, first):
+        self.server.kill()
+        self.server.write_config(first)
+        self.server.start()
+        time.sleep(5)
+
+    def while_it_is_down(self, first):
+        self.server.kill()
+        self.server.write_config(first)
 
 
 class History(unittest.TestCase):
