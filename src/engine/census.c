@@ -264,7 +264,7 @@ static int look_at_etcds(struct census *census, const struct census_options *opt
 	census->etcd_count = options->etcd_count;
 	for (size_t i = 0; i < options->etcd_count; i++) {
 		struct etcd *etcd = options->etcds[i];
-		_cleanup_strings_ silent = {0};
+		_cleanup_strings_ silent = {0}, endpoints = {0};
 		int rc = etcd_connect(etcd, err);
 		if (rc < 0)
 			return rc;
@@ -275,6 +275,10 @@ static int look_at_etcds(struct census *census, const struct census_options *opt
 		if (count > 0)
 			census_note(census, "%zu of %zu etcd members do not answer: %s", count, etcd_member_count(etcd),
 				    names);
+		etcd_silent_endpoints(etcd, &endpoints);
+		_cleanup_free_ char *dead = strings_join(&endpoints, ", ");
+		if (endpoints.count > 0)
+			census_note(census, "%zu given endpoints of etcd do not answer: %s", endpoints.count, dead);
 		for (size_t other = 0; other < i; other++) {
 			if (census->etcds[other].cluster_id == census->etcds[i].cluster_id)
 				return error_set(err, ERROR_INPUT,

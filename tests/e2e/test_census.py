@@ -676,7 +676,8 @@ class Members(unittest.TestCase):
         self.assertIn("1 of 3 etcd members do not answer: etcd-2", census["notes"][0])
 
     def test_half_of_the_endpoints_are_down(self):
-        """What is given twice over answers once: nothing is missing. Two ways to one etcd, and two of its four."""
+        """What is given twice over answers once: nothing is missing, and what does not answer is named. Two ways to one
+        etcd, and two of its four."""
         dead = [f"https://127.0.0.1:{free_port()}" for _ in range(2)]
         for endpoints in ([dead[0], self.cluster.etcd.endpoints[0]],
                           [*dead, *self.cluster.etcd.endpoints[1:]]):
@@ -685,6 +686,9 @@ class Members(unittest.TestCase):
                 flags[1] = ",".join(endpoints)
                 census = document(run(self.cluster, "-o", "json", etcds=[flags]))
                 self.assertEqual((census["complete"], census["why"]), (True, ""))
+                (note,) = census["notes"]
+                for url in dead:
+                    self.assertEqual(url in note, url in endpoints, note)
                 self.assertEqual(keys(resources(census)["secrets"]), {"aescbc/key1": 1})
 
     def test_no_majority(self):

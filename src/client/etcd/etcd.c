@@ -202,6 +202,27 @@ const char *etcd_label(const struct etcd *etcd)
 	return etcd->label;
 }
 
+static bool is_a_members(const struct etcd *etcd, const struct etcd_endpoint *endpoint)
+{
+	for (size_t i = 0; i < etcd->member_count; i++)
+		if (etcd->members[i].endpoint == endpoint)
+			return true;
+	return false;
+}
+
+void etcd_silent_endpoints(const struct etcd *etcd, struct strings *ret)
+{
+	for (size_t i = 0; i < etcd->endpoint_count; i++) {
+		const struct etcd_endpoint *endpoint = etcd->endpoints[i];
+		_cleanup_free_ char *words = NULL;
+
+		if (!endpoint->given || endpoint->answered || is_a_members(etcd, endpoint))
+			continue;
+		words = xasprintf("%s (%s)", endpoint->url, endpoint->why != NULL ? endpoint->why : "it was not asked");
+		strings_add(ret, words);
+	}
+}
+
 /* A balancer hides members: what answers from it is now this one, now that one. */
 bool etcd_behind_balancer(const struct etcd *etcd)
 {

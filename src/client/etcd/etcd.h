@@ -5,6 +5,7 @@
 #include "net/grpc.h"
 
 struct etcd;
+struct strings;
 
 struct etcd_options {
 	/* "https://10.0.0.1:2379", also without a scheme: https with a cacert, else http. */
@@ -48,6 +49,9 @@ const struct etcd_member_info *etcd_member(const struct etcd *etcd, size_t index
 /* Whether members can only be reached through an address that is not one member's (answers of different members
  * came from it). */
 bool etcd_behind_balancer(const struct etcd *etcd);
+/* Adds the given addresses that did not answer in the last connect and that no member is asked by, each with what came
+ * instead. */
+void etcd_silent_endpoints(const struct etcd *etcd, struct strings *ret);
 const char *etcd_label(const struct etcd *etcd); /* endpoints joined by ",": for messages */
 
 struct etcd_range_result {
