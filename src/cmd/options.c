@@ -115,7 +115,7 @@ static const struct option table[] = {
 	{"--out-seal", NULL, KIND_TEXT, FIELD(out_seal), OPTIONS_ROTATE, "CERT",
 	 "manual: write it sealed to this certificate"},
 	{"--as-deployed", NULL, KIND_TEXT, FIELD(as_deployed), OPTIONS_ROTATE, "FILE",
-	 "manual: what the pipeline makes of our bytes"},
+	 "manual: what the pipeline makes of our bytes; gate: of the present configuration's"},
 	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_ROTATE, "reload|wait-restart",
 	 "wait-restart: the server loads its file at start only (default: reload)"},
 	{"--apply", NULL, KIND_TEXT, FIELD(apply), OPTIONS_AGENT, "reload|static-pod",
@@ -304,6 +304,8 @@ static int check(struct options *o, unsigned groups, struct error **err)
 		rc = error_set(err, ERROR_USAGE, "--target manual needs --out DIR");
 	if (rc == 0 && o->out && !text_equal(o->target, "manual"))
 		rc = error_set(err, ERROR_USAGE, "--out goes with --target manual");
+	if (rc == 0 && o->out_seal && !o->out)
+		rc = error_set(err, ERROR_USAGE, "--out-seal goes with --target manual --out DIR");
 	if (rc == 0)
 		rc = check_one_of("--require-provider", o->require_provider,
 				  (const char *const[]){"aescbc", "aesgcm", "secretbox", "kms", NULL}, err);

@@ -424,8 +424,12 @@ static int open_target(struct rotation *r, struct error **err)
 	if (o->manual)
 		return target_manual(o->config_path, o->out, o->as_deployed, o->out_seal, o->state_directory,
 				     &r->target, err);
-	return o->read_only ? target_looked_at(o->config_path, &r->target, err)
-			    : target_file(o->config_path, &r->target, err);
+	if (!o->read_only)
+		return target_file(o->config_path, &r->target, err);
+	int rc = target_looked_at(o->config_path, &r->target, err);
+	if (rc == 0 && o->as_deployed)
+		r->target->as_deployed = xstrdup(o->as_deployed);
+	return rc;
 }
 
 static struct rotation *rotation_new(const struct rotation_options *options)
@@ -465,6 +469,8 @@ static int check_asked(const struct rotation_options *o, struct error **err)
 	if (o->to_path && (o->provider || o->renew_dek))
 		return error_set(err, ERROR_USAGE, "--to and %s exclude each other",
 				 o->provider ? "--provider" : "--renew-dek");
+	if (o->as_deployed && !o->manual && !o->read_only)
+		return error_set(err, ERROR_USAGE, "--as-deployed goes with --target manual --out DIR, and with gate");
 	if ((o->kms.name || o->kms.endpoint || o->kms.timeout) && !text_equal(o->provider, "kms"))
 		return error_set(err, ERROR_USAGE,
 				 "--kms-name, --kms-endpoint and --kms-timeout go with --provider kms");

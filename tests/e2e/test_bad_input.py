@@ -260,6 +260,8 @@ class Arguments(Bad):
             ([*self.flags(), "--new-key-copy", "paper"], ["--new-key-copy"]),
             ([*self.flags(), "--target", "manual"], ["--out"]),
             ([*self.flags(), "--out", "/tmp"], ["--out"]),
+            ([*self.flags(), "--as-deployed", config], ["--as-deployed", "--target manual"]),
+            ([*self.flags(), "--out-seal", config], ["--out-seal", "--target manual"]),
             ([word for word in self.flags() if word != "--yes"], ["--yes"]),
         ]:
             with self.subTest(arguments=arguments[-3:]):

@@ -310,6 +310,15 @@ class Gate(Ordinary):
         self.assertFalse([each for each in folder if "journal" in each], "a gate begins nothing")
         self.assertEqual(os.path.exists(self.operator.state), False)
 
+    def test_b_rewritten_bytes(self):
+        """A pipeline that knows the present configuration by other bytes than it puts down: `--as-deployed` names those,
+        and they count where they mean the same."""
+        present, = re.findall(r"name: (\S+)\s+secret: (\S+)", self.server.read_config())
+        template, more = self.put("template.yaml", present), self.put("more.yaml", present, ("next", new_key()))
+        self.assertIn("none of this rotation's", self.gate("next", template, more, 3, "--deadline", "3s")["reason"])
+        self.gate("next", template, more, 3, "--deadline", "3s", "--as-deployed", more)
+        self.gate("next", template, more, 0, "--as-deployed", self.server.config)
+
 
 if __name__ == "__main__":
     unittest.main()
