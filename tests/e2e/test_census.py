@@ -852,6 +852,30 @@ class TooManyForAesgcm(unittest.TestCase):
                 self.assertIn("200,001 objects", planned.out)
 
 
+class AnotherPrefix(unittest.TestCase):
+    """An API server that keeps its objects elsewhere in etcd."""
+
+    def test_census_and_rotation(self):
+        with Cluster(flags=["--etcd-prefix=/clusters/one"], request_timeout="3s", compaction="5s") as cluster:
+            for number in range(3):
+                cluster.api.create("secrets", "default", {"metadata": {"name": f"s{number}"}})
+            # Another's beside it, of a name that begins alike.
+            cluster.etcd.at().put("/clusters/one-more/secrets/default/a", b'{"a": 1}')
+            prefix = ["--etcd-prefix", "/clusters/one"]
+            census = document(run(cluster, "-o", "json", etcds=[[*cluster.etcd.flags(), *prefix]]))
+            self.assertEqual((census["complete"], census["outsidePlain"]), (True, 1), census)
+            secrets = resources(census)["secrets"]
+            self.assertEqual((secrets["prefix"], keys(secrets)), ("/clusters/one/secrets/", {"aescbc/key1": 3}))
+            # Out of the server's own flags.
+            census = document(run(cluster, "-o", "json", "--apiserver-manifest",
+                                  cluster.servers[0].write_manifest(), etcds=[]))
+            self.assertEqual(resources(census)["secrets"]["prefix"], "/clusters/one/secrets/")
+            report = Operator(self, cluster).rotate(*prefix)
+            self.assertEqual(list(cluster.etcd.prefix_counts("/clusters/one/secrets/")),
+                             [f"aescbc:{report['newKey']['name']}"])
+            self.assertNotIn("aescbc:key1", cluster.etcd.prefix_counts("/clusters/"))
+
+
 class OldServer(unittest.TestCase):
     def test_v1_33(self):
         with Cluster(version="1.33") as cluster:

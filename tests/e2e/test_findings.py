@@ -205,12 +205,23 @@ class OneServer(Ordinary):
     # 9
 
     def test_09_left_over_files(self):
-        """A temporary file with keys that a crash left behind is removed at the start, and none
-        is left at the end."""
+        """A temporary file with keys that a crash left behind is removed at the start, also by a run that then writes
+        none itself, and none is left at the end."""
         folder, name = os.path.split(self.server.config)
-        left = os.path.join(folder, f".{name}.kube-rekey.tmp")
-        with open(left, "w", encoding="utf-8") as file:
-            file.write(self.server.read_config())
+        left, etcd = os.path.join(folder, f".{name}.kube-rekey.tmp"), self.cluster.etcd.at()
+
+        def leave():
+            with open(left, "w", encoding="utf-8") as file:
+                file.write(self.server.read_config())
+        leave()
+        unreadable_value = "/registry/secrets/default/lost"
+        etcd.put(unreadable_value, b"k8s:enc:aescbc:v1:gone:" + os.urandom(64))
+        before = self.server.read_config()
+        self.operator.rotate(code=3)
+        self.assertEqual(self.server.read_config(), before)
+        self.assertFalse(os.path.exists(left))
+        etcd.delete(unreadable_value)
+        leave()
         self.operator.rotate()
         self.assertFalse(os.path.exists(left))
         self.assertWhole()
@@ -268,7 +279,7 @@ class OneServer(Ordinary):
         self.assertWhole()
 
     def test_28_a_canary_that_is_refused(self):
-        """A refusal of the canary is a wait, in the server's words; the drop never comes without
+        """A refusal of the canary is a wait, in the server's words, and told by `plan`; the drop never comes without
         it, and the rotation goes on when it is accepted."""
         remove = self.refuse("no-canaries", "object.metadata.namespace == 'kube-rekey'")
         self.api.namespace("kube-rekey")
@@ -276,6 +287,10 @@ class OneServer(Ordinary):
         wait_until(lambda: self.api.request(
             "POST", path_of("secrets", "kube-rekey", query="dryRun=All"), canary).status == 422,
             30, "the policy is in effect", 0.3)
+        # Known before anything is begun: `plan` tries it as a dry run.
+        planned = kube_rekey(["plan", *self.operator.flags()])
+        self.assertIn(planned.code, (2, 3), planned)
+        self.assertIn("no-canaries says no", planned.err)
         stopped = self.operator.begin("--deadline", "8s").wait(4)
         self.assertIn("no-canaries says no", stopped.err)
         self.assertEqual(len(key_of_file(self.server.read_config())), 2)
@@ -289,13 +304,19 @@ class OneServer(Ordinary):
     # 26
 
     def test_26_a_busy_server_is_not_silent(self):
-        """A server that answers the watch over silence with 429 now and then still settles."""
+        """A server that answers the watch over silence with nothing but 429 for longer than a silence may last was not
+        silent: settling goes on from where it began."""
         with FaultProxy(self.cluster) as proxy:
-            for turn in range(4, 40, 4):
-                proxy.on("GET", "^/version", faults.too_many_requests(), nth=turn)
-            report = self.operator.rotate(url=proxy.url)
-            self.assertEqual(report["outcome"], "Done")
+            begun = self.operator.begin("-o", "json", url=proxy.url, settle="16s")
+            quiet = begun.wait_for("SETTLING")["observation"]["quietSince"]
+            busy = proxy.on("GET", "^/version", faults.too_many_requests(), times=0)
+            time.sleep(8)
             proxy.clear()
+            self.assertEqual(begun.report()["outcome"], "Done")
+            self.assertGreater(busy.used, 8)
+        (settled,) = {line["observation"]["settledBegan"] for line in begun.decisions()
+                      if line["decision"]["action"] == "write-step" and line["decision"]["toStep"] == 3}
+        self.assertEqual(settled, quiet)
         self.assertWhole()
 
     # 20

@@ -195,6 +195,33 @@ class WholeRotation(Case):
         self.assertUnder(second, "secrets", "configmaps")
         self.assertEqual(self.server.read_config().count("nonce"), 1)
 
+    def test_replay(self):
+        """A record in which something else was decided than what was seen allows: named, exit 1; one that is none: its
+        line, exit 2."""
+        begun = self.operator.begin("-o", "json")
+        begun.report()
+        lines = begun.decisions()
+        (drop,) = [at for at, line in enumerate(lines)
+                   if (line["decision"]["action"], line["decision"]["toStep"]) == ("write-step", 3)]
+        # As if it had been dropped before anything had settled.
+        lines[drop]["observation"]["settledEnded"] = "0"
+        forged = self.cluster.path("forged-record")
+
+        def replay(text, code, *more):
+            with open(forged, "w", encoding="utf-8") as file:
+                file.write(text)
+            result = kube_rekey(["replay", *more, forged])
+            self.assertEqual(result.code, code, result)
+            return result
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        told = replay(text, 1)
+        (other,) = [at for at, line in enumerate(told.out.splitlines()) if line.startswith("!")]
+        self.assertEqual(other, drop)
+        self.assertIn("1 decisions differ from the record", told.err)
+        document = replay(text, 1, "-o", "json").json()
+        self.assertEqual((document["decisions"], document["different"]), (len(lines), 1))
+        self.assertIn(f"{forged}:{len(lines) + 1}", replay(text + "{\n", 2).err)
+
     def test_patch_mode(self):
         """`--mode patch`: no value enters the process, the outcome is the same."""
         before = snapshot_hash(self.cluster.api)
