@@ -188,6 +188,9 @@ void controller_kms_look(struct controller *controller);
 char *controller_unread(const struct controller *controller, const struct key_server_status *status,
 			const char *server);
 void controller_kms_before_canaries(struct controller *controller);
+/* Whether what a server told then of what its plugin named to it is asked again: it may have been told of another key ID since,
+ * while an answer lacked, before its canary was written, or before the last word. */
+bool controller_kms_outdates(const struct controller *controller, uint64_t told_at);
 /* What of the observation the plugins show, and which keys there were. */
 void controller_kms_observe(struct controller *controller);
 /* A key that was seen once is no news to the next leader: written down at once. Errors as controller_apply's. */

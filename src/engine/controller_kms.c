@@ -287,6 +287,18 @@ static void take_history(struct controller *c)
 	controller_kms_doubt(c);
 }
 
+/* What another leader, or this one before the key moved, said of the old key is said again. */
+static bool is_retired(const struct controller *c)
+{
+	return c->rotation->status.retired && c->kms_retired_at && c->kms_retired_at == c->kms_adopted_at;
+}
+
+bool controller_kms_outdates(const struct controller *c, uint64_t told_at)
+{
+	bool proves = follows(c) && (told_at <= c->canaries_put_at || is_retired(c));
+	return told_at <= c->kms_lacked_at || proves;
+}
+
 void controller_kms_observe(struct controller *c)
 {
 	ask_step(c, 0);
@@ -299,9 +311,8 @@ void controller_kms_observe(struct controller *c)
 	c->seen.kms_moved = follows(c) && moved(c);
 	c->seen.kms_adopted_at = c->kms_adopted_at;
 	c->seen.history_ended_at = c->history_ended_at;
-	/* What another leader, or this one before the key moved, said of the old key is said again. */
 	if (follows(c))
-		c->seen.retired = c->seen.retired && c->kms_retired_at && c->kms_retired_at == c->kms_adopted_at;
+		c->seen.retired = is_retired(c);
 }
 
 int controller_kms_keep(struct controller *c, struct error **err)

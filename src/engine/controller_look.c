@@ -220,7 +220,7 @@ static bool still_holds(const struct controller *c, const char *url, const struc
 {
 	if (!scraped->good || clock_monotonic() > scraped->at + SCRAPE_LIFE || scraped->metrics.loaded_hash_count > 1)
 		return false;
-	if (scraped->at <= c->kms_lacked_at) /* it tells what a plugin named meanwhile */
+	if (controller_kms_outdates(c, scraped->at))
 		return false;
 	const struct directed *server = identify(c, url, &scraped->metrics, identities);
 	const struct fleet_server *reported = server ? fleet_find(&c->fleet, server->name) : NULL;

@@ -151,10 +151,9 @@ static void test_the_key_of_all(void **state)
 	assert_int_equal(s.c.kms_adopted_at, 0);
 	canaries_are(&s, 0, 0);
 	/* What was retired was so under this key's adoption, by this leader. */
-	s.c.seen.retired = true;
+	s.rotation->status.retired = true;
 	observe(&s);
 	assert_false(s.c.seen.retired);
-	s.c.seen.retired = true;
 	s.c.kms_retired_at = s.c.kms_adopted_at;
 	observe(&s);
 	assert_true(s.c.seen.retired);
@@ -338,6 +337,30 @@ static void test_another_key_while_an_answer_lacks(void **state)
 	canaries_are(&s, 0, 0);
 	observe(&s);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+}
+
+/* A server that was told of another key ID before its canary was written, and adopts it afterwards, says so only later. */
+static void test_what_a_server_told_before(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_adopted(&s);
+	assert_false(controller_kms_outdates(&s.c, 5 * S));
+	s.c.canaries_put_at = 6 * S;
+	assert_true(controller_kms_outdates(&s.c, 5 * S));
+	assert_true(controller_kms_outdates(&s.c, 6 * S));
+	assert_false(controller_kms_outdates(&s.c, 7 * S));
+	s.c.kms_lacked_at = 8 * S;
+	assert_true(controller_kms_outdates(&s.c, 8 * S));
+	s.c.kms_lacked_at = 0;
+	/* The last word rests upon what it tells then. */
+	s.c.kms_retired_at = s.c.kms_adopted_at;
+	assert_false(controller_kms_outdates(&s.c, 7 * S));
+	s.rotation->status.retired = true;
+	assert_true(controller_kms_outdates(&s.c, clock_monotonic()));
+	s.rotation->spec.follow_kms = false;
+	assert_false(controller_kms_outdates(&s.c, 5 * S));
 	close_adopted(&s);
 }
 
@@ -620,7 +643,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_left),     cmocka_unit_test(test_others_read_it),
 		cmocka_unit_test(test_it_came_and_went), cmocka_unit_test(test_counts_of_providers),
 		cmocka_unit_test(test_an_answer_lacks),  cmocka_unit_test(test_another_key_while_an_answer_lacks),
-		cmocka_unit_test(test_during_a_sweep),
+		cmocka_unit_test(test_during_a_sweep),   cmocka_unit_test(test_what_a_server_told_before),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
