@@ -809,7 +809,6 @@ static void tell_remains(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
 	strings_free(&status->remains);
-	controller_kms_tell_left(c);
 	for (size_t i = 0; i < c->server_count; i++) {
 		_cleanup_free_ char *places = strings_join(&controller_status(c, i)->remains, "; ");
 		_cleanup_free_ char *line = xasprintf("%s: %s", c->servers[i].name, places);

@@ -119,6 +119,7 @@ void controller_end_evidence(struct controller *c)
 	_cleanup_strings_ unproved = {0};
 	if (!c->path)
 		return;
+	controller_kms_tell_left(c);
 	tell_census(status);
 	tell_servers(c);
 	canary_unproved(c->path, &unproved);

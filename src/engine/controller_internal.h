@@ -233,7 +233,8 @@ _must_check_ int controller_watch_drift(struct controller *controller, struct er
 void controller_leave_drift(struct controller *controller); /* a rotation goes on: what was found is of the past */
 void controller_drift_free(struct controller *controller);
 void controller_take_groups(const struct key_server_status *status, struct census_observation *ret);
-/* What was proved, into the status; whether that is new. And at the end of the rotation, for good. */
+/* What was proved, into the status; whether that is new. And at the end of the rotation, for good: with it, and never before
+ * it, which keys of a KMS nothing needs any more. */
 bool controller_take_evidence(struct controller *controller);
 void controller_end_evidence(struct controller *controller);
 /* In the middle of a sweep: what keeps it from going on now, by a person's will or by trouble. For the next time that its

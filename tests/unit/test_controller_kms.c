@@ -613,6 +613,7 @@ static void test_it_came_and_went(void **state)
 	close_scene(&s);
 }
 
+/* It is told with the outcome: until then what was proved may be withdrawn. */
 static void test_what_is_left(void **state)
 {
 	struct scene s;
@@ -628,7 +629,7 @@ static void test_what_is_left(void **state)
 	controller_kms_tell_left(&s.c);
 	assert_int_equal(s.rotation->status.remains.count, 0);
 	s.c.census.seen.complete = true;
-	controller_kms_tell_left(&s.c);
+	controller_end_evidence(&s.c);
 	assert_int_equal(s.rotation->status.remains.count, 1); /* never of the one that is named */
 	assert_non_null(strstr(s.rotation->status.remains.items[0],
 			       "this cluster's etcd needs kms/v, key ID 1, for nothing at revision 7; backups made"));
