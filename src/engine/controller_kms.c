@@ -380,14 +380,32 @@ void controller_kms_take_canaries(struct controller *c)
 
 /* --- the end --- */
 
-static bool is_left(const struct controller *c, const struct rotation_key_id *key)
+/* The key IDs that the plugins name, those included that only read: their servers do not become ready without. New string: why one
+ * of them is not known; NULL. */
+static char *take_named(const struct controller *c, struct strings *ret)
+{
+	const struct config_shape *shape = c->path->steps[0];
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			const struct config_key *key = &shape->rules[r].keys[k];
+			const char *key_id = NULL;
+			if (key->type != PROVIDER_KMS || key->kms_version != 2)
+				continue;
+			char *why = doubt(c, key, fleet_is_fresh, &key_id);
+			if (why)
+				return why;
+			strings_add(ret, key_id);
+		}
+	return NULL;
+}
+
+static bool is_left(const struct controller *c, const struct strings *named, const struct rotation_key_id *key)
 {
 	const struct config_shape *last = c->path->steps[c->path->count - 1];
 	if (key->objects > 0)
 		return false;
-	if (follows(c))
-		return kms_writes(last, key->name) && !text_equal(kms_key_id(last, key->name), key->key_id);
-	return !has_provider(last, key->name);
+	return follows(c) ? kms_writes(last, key->name) && !strings_has(named, key->key_id)
+			  : !has_provider(last, key->name);
 }
 
 /* Values under KMS v1; and, where providers are counted and not key IDs, what is under those of somebody else. */
@@ -403,7 +421,8 @@ void controller_kms_tell_left(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
 	const struct census_observation *census = &c->census.seen;
-	_cleanup_strings_ new_keys = {0};
+	_cleanup_strings_ new_keys = {0}, named = {0};
+	_cleanup_free_ char *untold = follows(c) ? take_named(c, &named) : NULL;
 	char now[28];
 	clock_format(clock_wall(), 0, now);
 	struct rotation_report report = {.started = status->started_at,
@@ -418,8 +437,13 @@ void controller_kms_tell_left(struct controller *c)
 		_cleanup_free_ char *label = xasprintf("%s/%s", status->new_keys[i].provider, status->new_keys[i].name);
 		strings_add(&new_keys, label);
 	}
+	if (untold) {
+		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", untold);
+		strings_add(&status->remains, line);
+		return;
+	}
 	for (size_t i = 0; census->complete && i < status->key_id_count; i++) {
-		_cleanup_free_ char *line = is_left(c, &status->key_ids[i])
+		_cleanup_free_ char *line = is_left(c, &named, &status->key_ids[i])
 						    ? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i])
 						    : NULL;
 		if (line)

@@ -55,8 +55,10 @@ struct rotation {
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
 	uint64_t kms_asked, kms_hurried, kms_adopted_at, history_ended_at;
-	char *kms_why;            /* why a plugin's key ID is not known; NULL */
-	char *kms_named;          /* look.named_others before the canary by which the server showed its key; NULL */
+	char *kms_why;                /* why a plugin's key ID is not known; NULL */
+	char *kms_named;              /* look.named_others before the canary by which the server showed its key; NULL */
+	struct strings kms_named_ids; /* that the plugins of the configuration name, those that only read included */
+	char *kms_untold;             /* of one of them it is not known: why; NULL */
 	bool kms_lacked;          /* a plugin lacked an answer since then, and what it named meanwhile is not known */
 	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */

@@ -62,8 +62,22 @@ static void take_key_id(struct rotation *r, const char *name, const char *key_id
 	remember(r, name, key_id);
 }
 
+/* Those of plugins that only read are needed, too: their servers do not become ready without. */
+static void take_named(struct rotation *r, const struct kms_look *looks, size_t count)
+{
+	strings_free(&r->kms_named_ids);
+	free(steal(r->kms_untold));
+	for (size_t i = 0; i < count; i++) {
+		if (!looks[i].flaw)
+			strings_add(&r->kms_named_ids, looks[i].status.key_id);
+		else if (!r->kms_untold)
+			r->kms_untold = xasprintf("kms/%s: %s", looks[i].name, looks[i].flaw);
+	}
+}
+
 void rotation_kms_take(struct rotation *r, const struct kms_look *looks, size_t count)
 {
+	take_named(r, looks, count);
 	free(steal(r->kms_why));
 	for (size_t i = 0; i < count; i++) {
 		if (!kms_writes(r->journal->path->steps[0], looks[i].name))
@@ -216,17 +230,6 @@ void rotation_kms_seen(struct rotation *r)
 	}
 }
 
-/* What a plugin names now is needed by the next write, whatever is stored. */
-static bool is_named(const struct journal *journal, const struct rotation_key_id *key)
-{
-	const struct config_shape *shape = journal->path->steps[0];
-	for (size_t i = 0; i < shape->rule_count; i++)
-		if (text_equal(shape->rules[i].keys[0].kms_key_id, key->key_id) &&
-		    text_equal(shape->rules[i].keys[0].name, key->name))
-			return true;
-	return false;
-}
-
 /* NULL: no value is under this key ID any more, whatever the provider's name. */
 static const char *in_use_as(const struct rotation_report *report, const char *key_id)
 {
@@ -259,6 +262,17 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 		label, id, (unsigned long long)report->revision, silent, report->finished);
 }
 
+static bool is_left(const struct rotation *r, const struct rotation_key_id *key)
+{
+	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
+	if (key->objects > 0)
+		return false;
+	if (path_follows_kms(r->journal->path))
+		return kms_writes(r->journal->path->steps[0], key->name) &&
+		       !strings_has(&r->kms_named_ids, key->key_id);
+	return strings_has(&r->report->old_keys, label);
+}
+
 void rotation_kms_tell_left(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
@@ -268,12 +282,14 @@ void rotation_kms_tell_left(struct rotation *r)
 	report->named_key_id = named ? xstrdup(named) : NULL;
 	if (!r->census || !r->census->complete)
 		return;
+	if (path_follows_kms(r->journal->path) && r->kms_untold) {
+		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", r->kms_untold);
+		strings_add(&report->remains, line);
+		return;
+	}
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
-		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
-		bool follows = path_follows_kms(r->journal->path);
-		if (key->objects > 0 || (!follows && !strings_has(&report->old_keys, label)) ||
-		    (follows && is_named(r->journal, key)))
+		if (!is_left(r, key))
 			continue;
 		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key);
 		strings_add(&report->remains, line);

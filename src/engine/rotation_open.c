@@ -618,6 +618,8 @@ void rotation_free(struct rotation *r)
 	free(r->trouble);
 	free(r->kms_why);
 	free(r->kms_named);
+	free(r->kms_untold);
+	strings_free(&r->kms_named_ids);
 	observation_forget(&r->seen);
 	census_free(r->census);
 	census_observation_free(&r->census_seen);

@@ -636,15 +636,52 @@ static void test_what_is_left(void **state)
 	close_scene(&s);
 }
 
+/* A plugin that only reads may be of the same key of the same KMS, and is needed as long as it is in the file. */
+static void test_what_a_reader_names(void **state)
+{
+	struct scene s;
+	struct key_server_kms both[2];
+	(void)state;
+	open_scene(&s, "secrets=kms:v,kms:r", "secrets=kms:v,kms:r", true);
+	observe(&s);
+	both_name(&s, "2");
+	find(&s, "1", 0, "2", 4);
+	for (size_t i = 0; i < 2; i++)
+		both[i] = s.kms[0];
+	both[1].name = text("r");
+	both[1].key_id = text("1");
+	for (size_t i = 0; i < 2; i++) {
+		s.servers[i].status.kms = both;
+		s.servers[i].status.kms_count = 2;
+	}
+	observe(&s);
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 0);
+	both[1].key_id = text("3");
+	observe(&s);
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 1); /* of v, and not of r, which nothing was written with */
+	assert_non_null(strstr(s.rotation->status.remains.items[0], "needs kms/v, key ID 1, for nothing"));
+	strings_free(&s.rotation->status.remains);
+	both[1].healthz = text("timed out");
+	both[1].key_id = NULL;
+	controller_kms_tell_left(&s.c);
+	assert_int_equal(s.rotation->status.remains.count, 1);
+	assert_string_equal(s.rotation->status.remains.items[0],
+			    "which key IDs nothing needs any more is not known: kms/r on a: timed out");
+	close_scene(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_the_key_of_all),   cmocka_unit_test(test_another_leader),
-		cmocka_unit_test(test_a_canary_shows),   cmocka_unit_test(test_going_to_one),
-		cmocka_unit_test(test_what_is_left),     cmocka_unit_test(test_others_read_it),
-		cmocka_unit_test(test_it_came_and_went), cmocka_unit_test(test_counts_of_providers),
-		cmocka_unit_test(test_an_answer_lacks),  cmocka_unit_test(test_another_key_while_an_answer_lacks),
-		cmocka_unit_test(test_during_a_sweep),   cmocka_unit_test(test_what_a_server_told_before),
+		cmocka_unit_test(test_the_key_of_all),      cmocka_unit_test(test_another_leader),
+		cmocka_unit_test(test_a_canary_shows),      cmocka_unit_test(test_going_to_one),
+		cmocka_unit_test(test_what_is_left),        cmocka_unit_test(test_others_read_it),
+		cmocka_unit_test(test_it_came_and_went),    cmocka_unit_test(test_counts_of_providers),
+		cmocka_unit_test(test_an_answer_lacks),     cmocka_unit_test(test_another_key_while_an_answer_lacks),
+		cmocka_unit_test(test_during_a_sweep),      cmocka_unit_test(test_what_a_server_told_before),
+		cmocka_unit_test(test_what_a_reader_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,8 @@ static void open_scene(struct scene *s)
 static void close_scene(struct scene *s)
 {
 	free(s->r.kms_why);
+	free(s->r.kms_untold);
+	strings_free(&s->r.kms_named_ids);
 	loop_free(s->cluster.loop);
 	strings_free(&s->journal.key_ids);
 	path_free(s->journal.path);
@@ -227,12 +229,50 @@ static void test_it_came_and_went(void **state)
 	close_scene(&s);
 }
 
+/* What any plugin names, one that only reads included, is needed; and where one does not say, nobody knows. */
+static void test_what_is_left(void **state)
+{
+	struct scene s;
+	struct census census = {.complete = true};
+	struct rotation_key_id ids[] = {
+		{text("v"), text("1"), 0}, {text("v"), text("0"), 0}, {text("r"), text("9"), 0}};
+	struct rotation_report report = {.key_ids = ids, .key_id_count = ELEMENTS(ids), .finished = text("now")};
+	struct kms_look looks[] = {{.name = text("v"), .status.key_id = text("1")},
+				   {.name = text("r"), .status.key_id = text("0")}};
+	(void)state;
+	open_scene(&s);
+	s.r.census = &census;
+	s.r.report = &report;
+	rotation_kms_take(&s.r, looks, ELEMENTS(looks));
+	rotation_kms_tell_left(&s.r);
+	assert_string_equal(report.named_key_id, "1");
+	assert_int_equal(report.remains.count, 0);
+	looks[1].status.key_id = text("2");
+	rotation_kms_take(&s.r, looks, ELEMENTS(looks));
+	free(steal(report.named_key_id));
+	rotation_kms_tell_left(&s.r);
+	assert_int_equal(report.remains.count, 1); /* nothing is written with r */
+	assert_non_null(strstr(report.remains.items[0], "needs kms/v, key ID 0, for nothing"));
+	strings_free(&report.remains);
+	looks[1].flaw = text("timed out");
+	rotation_kms_take(&s.r, looks, ELEMENTS(looks));
+	free(steal(report.named_key_id));
+	rotation_kms_tell_left(&s.r);
+	assert_int_equal(report.remains.count, 1);
+	assert_string_equal(report.remains.items[0],
+			    "which key IDs nothing needs any more is not known: kms/r: timed out");
+	strings_free(&report.remains);
+	free(report.named_key_id);
+	close_scene(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_any_doubt),       cmocka_unit_test(test_another_key_and_back),
 		cmocka_unit_test(test_one_that_reads),  cmocka_unit_test(test_it_came_and_went),
 		cmocka_unit_test(test_an_answer_lacks), cmocka_unit_test(test_the_server_was_told_of_another_key),
+		cmocka_unit_test(test_what_is_left),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
