@@ -35,6 +35,7 @@ struct directed {
 	char *named_put; /* kms_named_others just before the canary that is looked for; NULL: not told */
 	bool adopts_put; /* and whether it might have been adopting another key ID then */
 	char *named;     /* the same of the canary by which it showed the key that is followed */
+	bool adopted;    /* it showed it when kms_adopted_at began */
 	/* the last canary that was found, and the one that is looked for */
 	int canary_step;
 	uint64_t canary_at, canary_process;

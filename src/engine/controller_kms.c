@@ -248,7 +248,17 @@ static void take_adopted(struct controller *c)
 	for (size_t i = 0; i < c->server_count; i++) {
 		free(c->servers[i].named);
 		c->servers[i].named = steal(c->servers[i].named_put);
+		c->servers[i].adopted = true;
 	}
+}
+
+/* Since then a server has joined. It may have written under another key until its canary, just as those before it. */
+static bool joined(const struct controller *c)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		if (!c->servers[i].adopted)
+			return true;
+	return false;
 }
 
 /* Of a server that was not scraped nothing goes on in this turn. */
@@ -372,7 +382,7 @@ void controller_kms_take_canaries(struct controller *c)
 	if (!all) {
 		controller_kms_doubt(c);
 		hurry(c);
-	} else if (c->kms_adopted_at == 0) {
+	} else if (c->kms_adopted_at == 0 || joined(c)) {
 		take_adopted(c);
 	}
 	controller_trouble(c, all ? NULL : "an API server has not adopted the key ID that its KMS plugin names");

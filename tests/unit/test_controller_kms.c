@@ -402,6 +402,31 @@ static void test_during_a_sweep(void **state)
 	close_scene(&s);
 }
 
+/* After the others have shown the key: what it wrote under until its own canary is not known, and what it is told from then on is
+ * compared with what it had been told by then. */
+static void test_a_server_joins(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_adopted(&s);
+	uint64_t adopted = s.c.kms_adopted_at;
+	free(steal(s.directed[1].named));
+	s.directed[1].adopted = false;
+	controller_kms_before_canaries(&s.c);
+	canaries_are(&s, 0, 0);
+	assert_true(s.c.kms_adopted_at > adopted);
+	adopted = s.c.kms_adopted_at;
+	observe(&s);
+	assert_int_equal(s.c.seen.kms_adopted_at, adopted);
+	controller_kms_before_canaries(&s.c);
+	canaries_are(&s, 0, 0);
+	assert_int_equal(s.c.kms_adopted_at, adopted);
+	s.named[1][1].at = 15; /* it came and went */
+	observe(&s);
+	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	close_adopted(&s);
+}
+
 /* What was there is in the object: the next leader knows that it moved though nothing is under the key of before. */
 static void test_another_leader(void **state)
 {
@@ -681,7 +706,7 @@ int main(void)
 		cmocka_unit_test(test_it_came_and_went),    cmocka_unit_test(test_counts_of_providers),
 		cmocka_unit_test(test_an_answer_lacks),     cmocka_unit_test(test_another_key_while_an_answer_lacks),
 		cmocka_unit_test(test_during_a_sweep),      cmocka_unit_test(test_what_a_server_told_before),
-		cmocka_unit_test(test_what_a_reader_names),
+		cmocka_unit_test(test_what_a_reader_names), cmocka_unit_test(test_a_server_joins),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
