@@ -62,6 +62,7 @@ static int consider(void *arg, const cJSON *item, struct error **err)
 void controller_forget_proofs(struct controller *c)
 {
 	controller_kms_doubt(c);
+	free(steal(c->kms_again));
 	c->sweep = (struct sweep_observation){.step = STEP_NONE};
 	c->settled_began = c->settled_ended = c->reads_checked_at = 0;
 	free(steal(c->settled_members));

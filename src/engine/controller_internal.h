@@ -154,6 +154,7 @@ struct controller {
 	uint64_t kms_retired_at;  /* kms_adopted_at as all agents retired what was before */
 	uint64_t canaries_put_at; /* when they were last written */
 	bool canaries_failed;     /* one of those showed no key that it should */
+	char *kms_again;          /* why all is proved again, which people see until it is; NULL */
 	bool kms_news;            /* a key ID that is not written down yet */
 	struct controller_drift drift;
 	struct key_rotation *last; /* the one that ended last; NULL */

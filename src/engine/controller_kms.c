@@ -261,6 +261,15 @@ static bool joined(const struct controller *c)
 	return false;
 }
 
+/* The key ID is the one that it was, so nothing else shows why. */
+static void begin_again(struct controller *c, char *why)
+{
+	controller_note(c, "%s", why);
+	free(c->kms_again);
+	c->kms_again = why;
+	controller_kms_doubt(c);
+}
+
 /* Of a server that was not scraped nothing goes on in this turn. */
 static void compare(struct controller *c)
 {
@@ -270,8 +279,7 @@ static void compare(struct controller *c)
 		_cleanup_free_ char *now = named_to(c, server);
 		bool told = server->named && now;
 		if (may_adopt_another(c, server) || (told && !text_equal(server->named, now))) {
-			controller_note(c, "%s: " KMS_NAMED_ANOTHER, server->name);
-			controller_kms_doubt(c);
+			begin_again(c, xasprintf("%s: " KMS_NAMED_ANOTHER, server->name));
 			return;
 		}
 		looked = looked && server->metrics && server->scraped_at > c->kms_lacked_at;
@@ -293,8 +301,7 @@ static void take_history(struct controller *c)
 {
 	if (!follows(c) || kms_take_history(c->path->steps[0], &c->seen, clock_monotonic(), &c->history_ended_at))
 		return;
-	controller_note(c, KMS_CAME_AND_WENT);
-	controller_kms_doubt(c);
+	begin_again(c, xstrdup(KMS_CAME_AND_WENT));
 }
 
 /* What another leader, or this one before the key moved, said of the old key is said again. */
@@ -362,30 +369,39 @@ bool controller_kms_shows(const struct controller *c, const struct key_server_ca
 	return !why && text_equal(key_id, canary->key_id);
 }
 
+/* By its last canary, and by what it had been told just before that. */
+static bool has_adopted(const struct directed *server)
+{
+	return server->canary_step == 0 && !server->adopts_put;
+}
+
 /* Of a server that has not adopted the key yet: it looks at once, where its memory is old enough. */
 static void hurry(struct controller *c)
 {
 	if (!kms_hurry_is_due(&c->kms_hurried, clock_monotonic()))
 		return;
 	for (size_t i = 0; i < c->server_count; i++)
-		if (c->servers[i].kube && c->servers[i].canary_step == STEP_NONE)
+		if (c->servers[i].kube && !has_adopted(&c->servers[i]))
 			kms_hurry(c->servers[i].kube);
 }
 
 void controller_kms_take_canaries(struct controller *c)
 {
-	bool all = c->server_count > 0;
-	if (!follows(c))
+	const struct directed *other = NULL; /* the first one that has not */
+	if (!follows(c) || c->server_count == 0)
 		return;
-	for (size_t i = 0; i < c->server_count; i++)
-		all = all && c->servers[i].canary_step == 0 && !c->servers[i].adopts_put;
-	if (!all) {
+	for (size_t i = 0; !other && i < c->server_count; i++)
+		other = has_adopted(&c->servers[i]) ? NULL : &c->servers[i];
+	if (other) {
 		controller_kms_doubt(c);
 		hurry(c);
 	} else if (c->kms_adopted_at == 0 || joined(c)) {
 		take_adopted(c);
 	}
-	controller_trouble(c, all ? NULL : "an API server has not adopted the key ID that its KMS plugin names");
+	_cleanup_free_ char *why = other ? xasprintf("%s %s", other->name,
+						     other->canary_step == 0 ? KMS_MAY_ADOPT_ANOTHER : KMS_NOT_ADOPTED)
+					 : NULL;
+	controller_trouble(c, why);
 }
 
 /* --- the end --- */

@@ -150,8 +150,9 @@ static char *words_of(const struct controller *c, const struct decision *d, uint
 	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
 	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold);
 	const char *trouble = c->trouble ? c->trouble : "";
-	return xasprintf("%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "",
-			 c->remark ? c->remark : "", c->remark ? ": " : "",
+	const char *remark = c->remark || d->action == ACTION_DONE ? c->remark : c->kms_again;
+	return xasprintf("%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "", remark ? remark : "",
+			 remark ? ": " : "",
 			 key_rotation_goes_back(c->rotation) && d->action != ACTION_DONE ? "going back: " : "", text,
 			 *text && *trouble ? " (" : "", trouble, *text && *trouble ? ")" : "");
 }

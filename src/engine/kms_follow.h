@@ -15,6 +15,9 @@ _must_check_ int kms_can_follow(const struct config_shape *shape, struct error *
 /* The key ID that the plugin of this name encrypts with, for all rules that write with it; "" while it is not known. */
 void kms_set_key_id(struct config_shape *shape, const char *name, const char *key_id);
 const char *kms_key_id(const struct config_shape *shape, const char *name); /* as it was set; NULL: it was not */
+/* After the name of a server whose canary does not do. */
+#define KMS_NOT_ADOPTED "has not adopted the key ID that its KMS plugin names"
+#define KMS_MAY_ADOPT_ANOTHER "was told of another key ID last, which it may be about to adopt"
 #define KMS_CAME_AND_WENT \
 	"values are under another key ID than the KMS names, and came to be since: all is proved again"
 #define KMS_NAMED_ANOTHER                                                                                              \

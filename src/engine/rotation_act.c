@@ -282,11 +282,9 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 	/* Not at once again: each try is a write. */
 	bool shown = !canary_possible(r->journal->path) || step == d->step || step == d->step + 1;
 	bool follows = path_follows_kms(r->journal->path);
-	rotation_trouble(r, shown     ? NULL
-			    : follows ? "the API server has not adopted the key ID that its KMS plugin names"
-				      : "the canary is under another key than the configuration writes with");
-	if (follows)
-		rotation_kms_canary(r, shown);
+	rotation_trouble(r, follows ? rotation_kms_canary(r, shown)
+			    : shown ? NULL
+				    : "the canary is under another key than the configuration writes with");
 	if (d->phase == PHASE_SETTLE && (step == d->step || !canary_possible(r->journal->path)))
 		note_settled(r, sent);
 	return 0;

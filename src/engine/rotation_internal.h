@@ -132,8 +132,9 @@ void rotation_kms_take(struct rotation *rotation, const struct kms_look *looks, 
 void rotation_kms_compare(struct rotation *rotation);
 /* Whether history is over, and whether the last census found a key ID that came and went. */
 void rotation_kms_take_history(struct rotation *rotation, const struct observation *seen);
-/* What a canary showed: under the key IDs that the plugins name, or not. */
-void rotation_kms_canary(struct rotation *rotation, bool shown);
+/* What a canary showed: under the key IDs that the plugins name, or not. What is in the way of the server's having adopted them;
+ * NULL: it has. */
+const char *rotation_kms_canary(struct rotation *rotation, bool shown);
 /* Lets the server ask its plugins now, not up to a minute later; now and then, for asked too often it answers from memory. */
 void rotation_kms_hurry(struct rotation *rotation);
 /* Key IDs of KMS providers: counted from the last census; what is told of those that left, once `revision`

@@ -124,19 +124,22 @@ void rotation_kms_observe(struct rotation *r)
 }
 
 /* What was sealed a moment before it adopted the key may land long after. */
-void rotation_kms_canary(struct rotation *r, bool shown)
+const char *rotation_kms_canary(struct rotation *r, bool shown)
 {
 	/* Of the look before the canary: what it was about to adopt then it may have written under since. */
 	if (!shown || r->look.may_adopt_another) {
 		doubt(r);
 		rotation_kms_hurry(r);
-	} else if (r->kms_adopted_at == 0) {
+		return shown ? "the API server " KMS_MAY_ADOPT_ANOTHER : "the API server " KMS_NOT_ADOPTED;
+	}
+	if (r->kms_adopted_at == 0) {
 		r->kms_adopted_at = loop_now(r->cluster->loop);
 		r->kms_lacked = false;
 		free(r->kms_named);
 		r->kms_named = xstrdup_or_null(r->look.named_others);
 		quiet_again(r->quiet);
 	}
+	return NULL;
 }
 
 void rotation_kms_compare(struct rotation *r)

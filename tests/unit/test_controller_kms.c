@@ -57,6 +57,7 @@ static void close_scene(struct scene *s)
 	free(s->c.seen.kms_why);
 	free(s->c.trouble);
 	free(s->c.noted);
+	free(s->c.kms_again);
 	path_free(s->c.path);
 	key_rotation_free(s->rotation);
 }
@@ -175,7 +176,7 @@ static void test_the_key_of_all(void **state)
 	canaries_are(&s, 0, 0);
 	canaries_are(&s, STEP_NONE, 0);
 	assert_int_equal(s.c.kms_adopted_at, 0);
-	assert_string_equal(s.c.trouble, "an API server has not adopted the key ID that its KMS plugin names");
+	assert_string_equal(s.c.trouble, "a has not adopted the key ID that its KMS plugin names");
 	close_scene(&s);
 }
 
@@ -319,11 +320,13 @@ static void test_another_key_while_an_answer_lacks(void **state)
 	observe(&s);
 	assert_null(s.c.seen.kms_why);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_string_equal(s.c.kms_again, "a: " KMS_NAMED_ANOTHER);
 	/* It may be about to adopt that one: that its canary was under this one shows nothing. */
 	controller_kms_before_canaries(&s.c);
 	canaries_are(&s, 0, 0);
 	observe(&s);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_string_equal(s.c.trouble, "a was told of another key ID last, which it may be about to adopt");
 	/* Shown again, it is compared with what is told now. */
 	s.named[0][0].at = 30;
 	controller_kms_before_canaries(&s.c);
@@ -425,6 +428,33 @@ static void test_a_server_joins(void **state)
 	observe(&s);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
 	close_adopted(&s);
+}
+
+/* It is made to look as one is that wrote under another key, though its canary was under this one; and no other one is. */
+static void test_who_is_hurried(void **state)
+{
+	static const struct served_answer ok[] = {{.status = 200, .body = "ok"}};
+	struct kube_server server;
+	struct kube kube = kube_server_open(&server);
+	struct scene s;
+	(void)state;
+	open_adopted(&s);
+	s.directed[0].kube = s.directed[1].kube = &kube;
+	s.named[1][1].at = 25;
+	kube_server_play(&server, ok, 1);
+	controller_kms_before_canaries(&s.c);
+	canaries_are(&s, 0, 0);
+	assert_int_equal(server.seen_count, 1);
+	assert_string_equal(server.seen[0].path, "/readyz/kms-providers");
+	assert_string_equal(s.c.trouble, "b was told of another key ID last, which it may be about to adopt");
+	s.c.kms_hurried = 0;
+	controller_kms_before_canaries(&s.c);
+	canaries_are(&s, STEP_NONE, 0);
+	assert_int_equal(server.seen_count, 3);
+	assert_string_equal(s.c.trouble, "a has not adopted the key ID that its KMS plugin names");
+	kube_server_play(&server, NULL, 0);
+	close_adopted(&s);
+	kube_server_close(&server, &kube);
 }
 
 /* What was there is in the object: the next leader knows that it moved though nothing is under the key of before. */
@@ -622,6 +652,7 @@ static void test_it_came_and_went(void **state)
 	observe(&s);
 	assert_int_equal(s.c.seen.history_ended_at, 0);
 	assert_int_equal(s.c.seen.kms_adopted_at, 0);
+	assert_string_equal(s.c.kms_again, KMS_CAME_AND_WENT);
 	/* Nor does any doubt about a plugin leave it. */
 	s.c.history_ended_at = s.c.kms_adopted_at = 5 * S;
 	s.kms[0].healthz = text("sealed");
@@ -707,6 +738,7 @@ int main(void)
 		cmocka_unit_test(test_an_answer_lacks),     cmocka_unit_test(test_another_key_while_an_answer_lacks),
 		cmocka_unit_test(test_during_a_sweep),      cmocka_unit_test(test_what_a_server_told_before),
 		cmocka_unit_test(test_what_a_reader_names), cmocka_unit_test(test_a_server_joins),
+		cmocka_unit_test(test_who_is_hurried),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ static void open_told(struct scene *s)
 	s->r.kms_adopted_at = 0;
 	s->r.quiet = quiet_start(s->cluster.loop, NULL, 0, NULL, 0, "/registry/x");
 	s->r.look.named_others = xstrdup("v sha256:00 1");
-	rotation_kms_canary(&s->r, true);
+	assert_null(rotation_kms_canary(&s->r, true));
 	assert_true(s->r.kms_adopted_at > 0);
 	s->r.history_ended_at = 5 * NS_PER_S;
 }
@@ -182,6 +182,25 @@ static void test_the_server_was_told_of_another_key(void **state)
 	close_told(&s);
 }
 
+/* Each time that a canary does not do it is told why, so that the next one is not written at once. */
+static void test_a_canary_does_not_do(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_told(&s);
+	s.r.kms_hurried = loop_now(s.cluster.loop);
+	s.r.look.may_adopt_another = true;
+	assert_string_equal(rotation_kms_canary(&s.r, true),
+			    "the API server was told of another key ID last, which it may be about to adopt");
+	assert_int_equal(s.r.kms_adopted_at, 0);
+	s.r.look.may_adopt_another = false;
+	assert_string_equal(rotation_kms_canary(&s.r, false),
+			    "the API server has not adopted the key ID that its KMS plugin names");
+	assert_null(rotation_kms_canary(&s.r, true));
+	assert_true(s.r.kms_adopted_at > 0);
+	close_told(&s);
+}
+
 static void test_another_key_and_back(void **state)
 {
 	struct scene s;
@@ -272,7 +291,7 @@ int main(void)
 		cmocka_unit_test(test_any_doubt),       cmocka_unit_test(test_another_key_and_back),
 		cmocka_unit_test(test_one_that_reads),  cmocka_unit_test(test_it_came_and_went),
 		cmocka_unit_test(test_an_answer_lacks), cmocka_unit_test(test_the_server_was_told_of_another_key),
-		cmocka_unit_test(test_what_is_left),
+		cmocka_unit_test(test_what_is_left),    cmocka_unit_test(test_a_canary_does_not_do),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
