@@ -118,10 +118,15 @@ static int find(struct command_context *context, struct rotation_report **ret, s
 
 /* --- what is added --- */
 
-/* The key ID that values were under and are no more. */
+/* The key ID that values were under and are no more. Before it is done that may be the new one, which has none yet. */
 static int old_key_id(const struct rotation_report *report, const char **ret, struct error **err)
 {
 	const char *found = NULL;
+	if (!text_equal(report->outcome, "Done"))
+		return error_set(
+			err, ERROR_USAGE,
+			"the rotation is not done (%s), so its report has no key ID that left: say --kms-key-arn",
+			report->outcome);
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		if (report->key_ids[i].objects > 0)
 			continue;

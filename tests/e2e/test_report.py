@@ -69,6 +69,12 @@ class Kept(unittest.TestCase):
         self.keep()
         trail = self.report("-o", "json", "--cloudtrail", self.trail).json()["cloudtrail"]
         self.assertEqual((trail["key"], trail["uses"]), (ARN, 4))
+        # Of one that was stopped the new key is the one that has none.
+        self.kept["outcome"] = "Interrupted"
+        self.keep()
+        self.assertIn("is not done (Interrupted)", self.report("--cloudtrail", self.trail, code=64).err)
+        self.report("--cloudtrail", self.trail, "--kms-key-arn", ARN)
+        self.kept["outcome"] = "Done"
         self.kept["keyIDs"][1]["objects"] = 0
         self.keep()
         self.assertIn("several key IDs that left", self.report("--cloudtrail", self.trail, code=64).err)
