@@ -383,6 +383,32 @@ class AnAnswerLacks(CameAndWent):
         self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
 
+class AboutToAdopt(AnAnswerLacks):
+    """The plugin names the key of before and cannot encrypt with it, as a replica does that comes late."""
+
+    test_nothing_is_proved_again = test_its_server_was_told_of_another_key = None
+
+    def test_no_canary_upon_canary(self):
+        """The server writes on under the other key, and whether it will is not known: that is said, and waited for."""
+        begun = self.follow()
+        count = self.decided("HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+
+        def told():
+            self.plugin.tell(keyID="key-1", material="m1", failEncrypt="disabled")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(keyID="key-2", material="m2", failEncrypt="")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(told, 40, "the server tries the key of before", 1)
+        self.decided("CANARY_MISSING", count)
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("the API server was told of another key ID last, which it may be about to adopt", done.err)
+        canaries = [each for each in self.records()[count:] if each["decision"]["reason"] == "CANARY_MISSING"]
+        self.assertLess(len(canaries), 15)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+
+
 class Canaries(unittest.TestCase):
     def test_a_rule_without(self):
         """What neither secrets nor configmaps are under: nothing would show that the server adopted its key."""
