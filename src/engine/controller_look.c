@@ -379,20 +379,6 @@ static void observe_servers(struct controller *c, uint64_t now)
 	seen->servers_why = c->set_why ? xstrdup(c->set_why) : NULL;
 }
 
-static void observe_members(struct controller *c, const struct key_server_status *status)
-{
-	struct observation *seen = &c->seen;
-	seen->members = xcalloc(status->member_count + 1, sizeof(*seen->members));
-	for (size_t i = 0; i < status->member_count; i++)
-		seen->members[seen->member_count++] = (struct member_observation){
-			.name = xstrdup(status->members[i].name ? status->members[i].name : ""),
-			.learner = status->members[i].learner,
-			.answering = status->members[i].answering,
-			.why = status->members[i].why ? xstrdup(status->members[i].why) : NULL};
-	seen->members_known = FACT_KNOWN;
-	seen->members_behind_balancer = status->members_behind_balancer;
-}
-
 /* Silence: what every agent saw beside its server, and all of them together. An etcd that went back, which one saw. */
 static void observe_quiet(struct controller *c, uint64_t now)
 {
@@ -404,8 +390,8 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		uint64_t quiet = fresh && server->last->status.quiet_milliseconds < now / MS
 					 ? server->last->status.quiet_milliseconds * MS
 					 : 0;
-		if (fresh && c->seen.members_known != FACT_KNOWN)
-			observe_members(c, &server->last->status);
+		if (fresh)
+			fleet_add_members(server, &c->seen);
 		uint64_t back = server ? server->last->status.etcd_back_age_milliseconds : 0;
 		/* By the time of reading: rather too late. */
 		if (back > 0 && back < server->beat_read_at / MS && server->beat_read_at - back * MS > back_at)

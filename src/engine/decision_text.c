@@ -121,9 +121,9 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 		return xasprintf("%s%s%s", reason_text(d->reason), seen->servers_why ? ": " : "",
 				 seen->servers_why ? seen->servers_why : "");
 	case REASON_MEMBER_SILENT:
-		return xasprintf("etcd member %s does not answer (%s); settling begins again when it does",
-				 seen->members[d->member].name,
-				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s");
+		return xasprintf("etcd member %s does not answer (%s); %s when it does", seen->members[d->member].name,
+				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s",
+				 d->phase == PHASE_SETTLE ? "settling begins again" : "it goes on");
 	case REASON_MEMBERS_UNKNOWN:
 		return xasprintf("%s%s%s", reason_text(d->reason), seen->members_why ? ": " : "",
 				 seen->members_why ? seen->members_why : "");

@@ -240,6 +240,52 @@ uint64_t fleet_seen_until(const struct fleet_server *server)
 	return server->etcd_asked_at < server->looked_at ? server->etcd_asked_at : server->looked_at;
 }
 
+/* Names need not be unique: the nth of its name. */
+static struct member_observation *find_member(const struct observation *seen, const char *name, size_t nth)
+{
+	for (size_t i = 0; i < seen->member_count; i++)
+		if (text_equal(seen->members[i].name, name) && nth-- == 0)
+			return &seen->members[i];
+	return NULL;
+}
+
+/* Behind those of its name. */
+static struct member_observation *insert_member(struct observation *seen, const char *name)
+{
+	size_t at = 0;
+	while (at < seen->member_count && strcmp(seen->members[at].name, name) <= 0)
+		at++;
+	seen->members = xreallocarray(seen->members, seen->member_count + 1, sizeof(*seen->members));
+	memmove(&seen->members[at + 1], &seen->members[at], (seen->member_count++ - at) * sizeof(*seen->members));
+	seen->members[at] = (struct member_observation){.name = xstrdup(name), .learner = true, .answering = true};
+	return &seen->members[at];
+}
+
+static void add_member(const char *server, const struct key_server_member *member, size_t nth, struct observation *seen)
+{
+	const char *name = member->name ? member->name : "";
+	struct member_observation *known = find_member(seen, name, nth);
+	if (!known)
+		known = insert_member(seen, name);
+	known->learner = known->learner && member->learner;
+	known->answering = known->answering && member->answering;
+	if (!member->answering && !known->why)
+		known->why = xasprintf("from %s: %s", server, member->why ? member->why : "no answer within 5 s");
+}
+
+void fleet_add_members(const struct fleet_server *server, struct observation *seen)
+{
+	const struct key_server_status *status = &server->last->status;
+	for (size_t i = 0; i < status->member_count; i++) {
+		size_t nth = 0;
+		for (size_t k = 0; k < i; k++)
+			nth += text_equal(status->members[k].name, status->members[i].name);
+		add_member(server->last->meta.name, &status->members[i], nth, seen);
+	}
+	seen->members_known = FACT_KNOWN;
+	seen->members_behind_balancer = seen->members_behind_balancer || status->members_behind_balancer;
+}
+
 bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, uint64_t sequence)
 {
 	const struct key_server_status *status = &server->last->status;

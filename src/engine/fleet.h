@@ -45,6 +45,9 @@ bool fleet_may_be_fresh(const struct fleet_server *server, uint64_t now);
 /* Whether its last report tells that it carried out this order, and that its server and each etcd member have answered it since it
  * began with that: after the order was sent, however long the report was on its way. */
 bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, uint64_t sequence);
+/* What a report that is fresh says of etcd's members, added to what others say: one is silent that any agent finds so, and `why`
+ * tells from where. By name. */
+void fleet_add_members(const struct fleet_server *server, struct observation *seen);
 /* Until when it is known that neither its server nor an etcd member was silent, where it says that none is. */
 uint64_t fleet_seen_until(const struct fleet_server *server);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a

@@ -618,6 +618,16 @@ static bool settled(const struct view *v)
 	return v->seen->settled_ended >= settle_end(v, v->seen->settled_began);
 }
 
+static bool member_silent(const struct view *v, enum phase phase)
+{
+	for (size_t m = 0; m < v->seen->member_count; m++)
+		if (!v->seen->members[m].answering && !v->seen->members[m].learner) {
+			v->decision->member = (int)m;
+			return wait_for(v, phase, REASON_MEMBER_SILENT);
+		}
+	return false;
+}
+
 static bool not_settled(const struct view *v)
 {
 	const struct observation *seen = v->seen;
@@ -625,11 +635,8 @@ static bool not_settled(const struct view *v)
 		return false;
 	if (seen->members_known != FACT_KNOWN || seen->member_count == 0)
 		return wait_for(v, PHASE_SETTLE, REASON_MEMBERS_UNKNOWN);
-	for (size_t m = 0; m < seen->member_count; m++)
-		if (!seen->members[m].answering && !seen->members[m].learner) {
-			v->decision->member = (int)m;
-			return wait_for(v, PHASE_SETTLE, REASON_MEMBER_SILENT);
-		}
+	if (member_silent(v, PHASE_SETTLE))
+		return true;
 	uint64_t end = settle_end(v, seen->quiet_since);
 	if (seen->quiet_since == 0 || v->now < end)
 		return wait_until(v, PHASE_SETTLE, REASON_SETTLING,
@@ -714,7 +721,7 @@ static bool look_too_old(const struct view *v, enum phase phase)
 		return false;
 	uint64_t valid_until = oldest_look(v) + FRESH_LOOK;
 	if (valid_until < v->now)
-		return wait_for(v, phase, REASON_LOOK_TOO_OLD);
+		return member_silent(v, phase) || wait_for(v, phase, REASON_LOOK_TOO_OLD);
 	v->decision->valid_until = valid_until;
 	return false;
 }

@@ -647,10 +647,18 @@ static const struct row rows[] = {
 	 WAIT(DROP_OLD_KEY, LOOK_TOO_OLD, .step = 2)},
 	{"etcd was never looked at => look", KEY, 2, {etcd_never_looked_at},
 	 WAIT(DROP_OLD_KEY, LOOK_TOO_OLD, .step = 2)},
+	{"etcd was not looked at, and a member is silent => that one is named",
+	 KEY, 2, {etcd_never_looked_at, two_members, second_member_silent},
+	 WAIT(DROP_OLD_KEY, MEMBER_SILENT, .step = 2, .member = 1)},
+	{"the look is older, and a learner is silent => look again",
+	 KEY, 2, {looked_too_long_ago, two_members, second_member_silent, second_member_is_a_learner},
+	 WAIT(DROP_OLD_KEY, LOOK_TOO_OLD, .step = 2)},
 	{"promotion on an old look => the file's hash guards it", KEY, 1, {looked_too_long_ago},
 	 WRITE(PROMOTE, STEP, 1, 2)},
 	{"an old look before retiring => look again", KEY, 3, {looked_too_long_ago},
 	 WAIT(VERIFY, LOOK_TOO_OLD, .step = 3)},
+	{"etcd was not looked at before retiring, a member is silent => that one is named",
+	 KEY, 3, {etcd_never_looked_at, member_silent}, WAIT(VERIFY, MEMBER_SILENT, .step = 3, .member = 0)},
 
 	/* Rule 2. */
 	{"a step to a write key that is not read before => a person", SKIPPING, 0, {0},

@@ -75,7 +75,28 @@ static void test_commands_are_exact(void **state)
 	assert_string_equal(command, row->command);
 }
 
+/* Settling begins again; where all is settled, only the step waits. */
+static void test_a_silent_member(void **state)
+{
+	static char member_name[] = "m3", why[] = "from cp-2: refused";
+	struct member_observation member = {.name = member_name, .why = why};
+	const struct observation seen = {.members = &member, .member_count = 1};
+	struct decision d = {
+		.action = ACTION_WAIT, .phase = PHASE_SETTLE, .reason = REASON_MEMBER_SILENT, .server = -1};
+	const struct decision_clock clock = {.now = NOW, .wall = WALL};
+	(void)state;
+	_cleanup_free_ char *settling = decision_text(&d, NULL, &seen, &clock);
+	assert_string_equal(settling,
+			    "etcd member m3 does not answer (from cp-2: refused); settling begins again when it does");
+	member.why = NULL;
+	d.phase = PHASE_DROP_OLD_KEY;
+	_cleanup_free_ char *settled = decision_text(&d, NULL, &seen, &clock);
+	assert_string_equal(settled, "etcd member m3 does not answer (no answer within 5 s); it goes on when it does");
+}
+
 int main(void)
 {
-	return RUN_ROWS(test_waits_say_until_when, rows) + RUN_ROWS(test_commands_are_exact, commands);
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_silent_member)};
+	return RUN_ROWS(test_waits_say_until_when, rows) + RUN_ROWS(test_commands_are_exact, commands) +
+	       cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,6 +181,48 @@ static void test_late(void **state)
 	fleet_free(&fleet);
 }
 
+/* What one agent does not reach is silent, whoever reports first; names need not be unique. */
+static void test_members(void **state)
+{
+	struct key_server_member one[] = {{.name = "m2", .answering = true},
+					  {.name = "m1", .answering = true, .learner = true},
+					  {.name = "x", .answering = true},
+					  {.name = "x", .answering = true}};
+	struct key_server_member other[] = {{.name = "m1", .answering = true},
+					    {.name = "m2", .why = "refused"},
+					    {.name = "x", .answering = true},
+					    {.name = "x"},
+					    {.name = NULL, .answering = true}};
+	struct key_server reports[] = {
+		{.meta.name = "cp-1", .status = {.members = one, .member_count = ELEMENTS(one)}},
+		{.meta.name = "cp-2",
+		 .status = {.members = other, .member_count = ELEMENTS(other), .members_behind_balancer = true}}};
+	static const struct {
+		const char *name, *why;
+		bool answering;
+	} expected[] = {{"", NULL, true},
+			{"m1", NULL, true},
+			{"m2", "from cp-2: refused", false},
+			{"x", NULL, true},
+			{"x", "from cp-2: no answer within 5 s", false}};
+	(void)state;
+	for (size_t begin = 0; begin < 2; begin++) {
+		struct observation seen = {0};
+		for (size_t i = 0; i < 2; i++)
+			fleet_add_members(&(struct fleet_server){.last = &reports[(begin + i) % 2]}, &seen);
+		assert_int_equal(seen.members_known, FACT_KNOWN);
+		assert_true(seen.members_behind_balancer);
+		assert_int_equal(seen.member_count, ELEMENTS(expected));
+		for (size_t i = 0; i < ELEMENTS(expected); i++) {
+			assert_string_equal(seen.members[i].name, expected[i].name);
+			assert_int_equal(seen.members[i].answering, expected[i].answering);
+			assert_int_equal(text_equal(seen.members[i].why, expected[i].why), true);
+			assert_false(seen.members[i].learner); /* one that votes by any report does */
+		}
+		observation_free_contents(&seen);
+	}
+}
+
 /* A report that is new after a long time in which nobody looked may be that old, or not. */
 static void test_after_a_long_time(void **state)
 {
@@ -353,6 +395,7 @@ int main(void)
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_seen_until),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_after_a_long_time),
 		cmocka_unit_test(test_the_other_way),
 		cmocka_unit_test(test_steps_beyond_the_path),
