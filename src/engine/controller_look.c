@@ -104,13 +104,13 @@ static int make_key_servers(struct controller *c, const struct kube_identities *
 }
 
 /* Keys that were put back by order, by who did it: an order that nobody carried out, or the same one after the death of its
- * controller or its agent, counts for nothing. */
+ * controller or its agent, counts for nothing. Those of a server that was forgotten do, as long as its KeyServer is there. */
 static unsigned rescues(const struct controller *c)
 {
 	uint64_t count = 0;
-	for (size_t i = 0; i < c->server_count; i++) {
-		const struct key_server_status *status = controller_status(c, i);
-		if (status && text_equal(status->path_of, c->rotation->meta.uid) && status->rescues < UINT_MAX - count)
+	for (size_t i = 0; i < c->fleet.count; i++) {
+		const struct key_server_status *status = &c->fleet.servers[i].last->status;
+		if (text_equal(status->path_of, c->rotation->meta.uid) && status->rescues < UINT_MAX - count)
 			count += status->rescues;
 	}
 	return (unsigned)count;
@@ -599,7 +599,7 @@ int controller_look(struct controller *c, struct error **err)
 	unsigned put_back = rescues(c);
 	if (c->rotation->status.rescues < put_back)
 		c->rotation->status.rescues = put_back;
-	c->seen.rescues = (unsigned)c->rotation->status.rescues;
+	c->seen.rescues = key_rotation_rescues(&c->rotation->status);
 	c->seen.retired = c->rotation->status.retired;
 	c->seen.settle_time = settle_time(c);
 	c->seen.compact = c->rotation->spec.compact;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "kube-rekey/next_action.h"
 
 #define KIND "KeyRotation"
 
@@ -255,6 +256,14 @@ uint64_t key_rotation_created(const struct key_rotation *rotation)
 bool key_rotation_goes_back(const struct key_rotation *rotation)
 {
 	return rotation->status.back_from != STEP_NONE;
+}
+
+unsigned key_rotation_rescues(const struct key_rotation_status *status)
+{
+	uint64_t share = 0;
+	for (size_t i = 0; i < status->server_count; i++)
+		share += status->servers[i].forgotten ? RESCUES_MAX : 0;
+	return status->rescues > share ? (unsigned)(status->rescues - share) : 0;
 }
 
 size_t key_rotation_steps(const struct key_rotation_status *status)

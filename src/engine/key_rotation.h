@@ -126,6 +126,8 @@ const char *key_rotation_not_carried_out(const struct key_rotation_spec *spec);
 /* When the API server made it, wall ns; 0: it has not. */
 uint64_t key_rotation_created(const struct key_rotation *rotation);
 bool key_rotation_goes_back(const struct key_rotation *rotation);
+/* Keys that were put back, as far as that counts against the servers that are left: each that was forgotten takes its share along. */
+unsigned key_rotation_rescues(const struct key_rotation_status *status);
 /* Of its steps the one that is counted `step` on the path that it goes; STEP_NONE stays. */
 int key_rotation_step(const struct key_rotation *rotation, int step);
 /* How many steps the path has that it goes now. */

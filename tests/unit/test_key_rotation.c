@@ -139,11 +139,24 @@ static void test_path_now(void **state)
 	assert_int_equal(rc, -ERROR_INPUT);
 }
 
+/* Two of three were helped, one of those is gone for good: the third may still be. */
+static void test_rescues(void **state)
+{
+	struct key_rotation_server servers[3] = {0};
+	struct key_rotation_status status = {.servers = servers, .server_count = 3, .rescues = 2};
+	(void)state;
+	assert_int_equal(key_rotation_rescues(&status), 2);
+	servers[1].forgotten = true;
+	assert_int_equal(key_rotation_rescues(&status), 1);
+	servers[0].forgotten = servers[2].forgotten = true;
+	assert_int_equal(key_rotation_rescues(&status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_fields),   cmocka_unit_test(test_target),
-		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_path_now),
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_path_now), cmocka_unit_test(test_rescues),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL);
