@@ -50,6 +50,8 @@ static enum phase phase_of_looking(const struct view *v)
 
 static enum phase phase_of_waiting(const struct view *v)
 {
+	if (v->follows)
+		return PHASE_AWAIT_WRITE;
 	if (v->last || v->drops)
 		return PHASE_AWAIT_DROP;
 	return path_changes_write_key(v->path, v->base) ? PHASE_AWAIT_WRITE : PHASE_AWAIT_READ;
@@ -125,11 +127,16 @@ static bool rescue(const struct view *v, size_t server, size_t to, enum reason r
 
 /* --- rule 1: which servers, what is in their files, what have they loaded --- */
 
+static enum phase phase_proved(const struct view *v, bool (*left)(const struct view *v));
+static bool left_to_follow(const struct view *v);
+
 /* While the position is not clear: what has to be seen is that the furthest step that is known of is loaded. */
 static enum phase phase_of_unclear(const struct view *v)
 {
 	struct view before = *v; /* that step */
 	int furthest = STEP_NONE;
+	if (v->follows)
+		return phase_proved(v, left_to_follow);
 	for (size_t i = 0; i < v->seen->server_count; i++) {
 		const struct server_observation *server = &v->seen->servers[i];
 		if (server->file == FACT_KNOWN && server->file_step > furthest)
@@ -304,11 +311,10 @@ static void find_position(struct view *v)
 		if ((size_t)server->file_step == v->base)
 			v->converged_since = later(v->converged_since, server->loaded_since);
 	}
-	if (path_follows_kms(v->path))
+	if (v->follows)
 		v->converged_since = later(v->converged_since, v->seen->kms_adopted_at);
 	v->last = v->base + 1 == v->path->count;
 	v->drops = path_drops(v->path, v->base);
-	v->follows = path_follows_kms(v->path);
 	v->promoted = v->follows || (v->base > 0 && path_changes_write_key(v->path, v->base - 1));
 	v->decision->step = (int)v->base;
 }
@@ -742,8 +748,9 @@ static bool drop_gate(const struct view *v)
  * name one key ID. */
 static bool plugins_unclear(const struct view *v)
 {
-	bool unclear = v->seen->kms_why && path_brings_any_kms(v->path, v->base + 1);
-	return unclear && wait_for(v, phase_of_writing(v), REASON_KMS_UNKNOWN);
+	if (!v->seen->kms_why || !path_brings_any_kms(v->path, v->base + 1))
+		return false;
+	return wait_for(v, v->drops ? phase_proved(v, drop_gate) : phase_of_writing(v), REASON_KMS_UNKNOWN);
 }
 
 static bool take_step(const struct view *v)
@@ -812,6 +819,23 @@ static bool finish(const struct view *v)
 	return look_too_old(v, PHASE_VERIFY) || act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
 }
 
+static bool left_to_follow(const struct view *v)
+{
+	return canary_missing(v) || finish(v);
+}
+
+/* As far as what was proved reaches, while somebody is not heard: where `left` would go on. It is neither over meanwhile, nor a
+ * person's matter. */
+static enum phase phase_proved(const struct view *v, bool (*left)(const struct view *v))
+{
+	struct decision next = {.phase = phase_of_writing(v)};
+	struct view heard = *v;
+	heard.decision = &next;
+	find_position(&heard);
+	(void)left(&heard);
+	return next.phase == PHASE_DONE || next.phase == PHASE_BLOCKED ? PHASE_VERIFY : next.phase;
+}
+
 static void decide(struct view *v)
 {
 	if (v->seen->blocked && blocked(v, REASON_TOLD))
@@ -821,7 +845,7 @@ static void decide(struct view *v)
 	find_position(v);
 	if (too_far_apart(v) || not_converged(v) || census_alarms(v))
 		return;
-	if (v->follows && v->seen->kms_why && wait_for(v, PHASE_AWAIT_WRITE, REASON_KMS_UNKNOWN))
+	if (v->follows && v->seen->kms_why && wait_for(v, phase_proved(v, left_to_follow), REASON_KMS_UNKNOWN))
 		return;
 	if (canary_missing(v) || take_step(v))
 		return;
@@ -838,7 +862,12 @@ struct decision next_action_under(const struct path *path, const struct observat
 				    .group = -1,
 				    .due = now,
 				    .valid_until = UINT64_MAX};
-	struct view view = {.path = path, .seen = observation, .now = now, .rules = rules, .decision = &decision};
+	struct view view = {.path = path,
+			    .seen = observation,
+			    .now = now,
+			    .rules = rules,
+			    .follows = path_follows_kms(path),
+			    .decision = &decision};
 	decide(&view);
 	return decision;
 }
