@@ -176,15 +176,30 @@ static char *renewed_name(const char *name, uint64_t wall_now)
 	return xasprintf("%.*s-%s", (int)(stamped ? len - stamp - 1 : len), name, time);
 }
 
-/* In the place of what the rule writes with. */
-static struct config_key new_key(const struct config_rule *rule, enum provider_type kind, const struct intent *intent,
-				 struct keys *keys, struct strings *ret_new)
+/* "vault" in the one rule and "vault-20261122T1103Z" in the other would be called alike, and kube-apiserver takes a name of KMS
+ * in one rule only. */
+static char *renewed_name_alone(const struct config_shape *shape, size_t rule, uint64_t wall_now)
 {
+	const struct config_shape before = {.rules = shape->rules, .rule_count = rule};
+	_cleanup_free_ char *name = renewed_name(shape->rules[rule].keys[0].name, wall_now);
+	char *alone = xstrdup(name);
+	for (unsigned i = 2; shape_has_name(&before, alone); i++) {
+		free(alone);
+		alone = xasprintf("%s-%u", name, i);
+	}
+	return alone;
+}
+
+/* In the place of what the rule writes with. */
+static struct config_key new_key(const struct config_shape *shape, size_t at, enum provider_type kind,
+				 const struct intent *intent, struct keys *keys, struct strings *ret_new)
+{
+	const struct config_rule *rule = &shape->rules[at];
 	if (kind == PROVIDER_KMS)
 		return kms_key(intent->kms.name, intent->kms.endpoint, intent->kms.timeout, ret_new);
 	if (!intent->renew_dek)
 		return new_local_key(intent->provider ? kind : rule->keys[0].type, intent, keys, ret_new);
-	_cleanup_free_ char *name = renewed_name(rule->keys[0].name, intent->wall_now);
+	_cleanup_free_ char *name = renewed_name_alone(shape, at, intent->wall_now);
 	return kms_key(name, rule->keys[0].kms_endpoint, rule->keys[0].kms_timeout, ret_new);
 }
 
@@ -241,7 +256,7 @@ int intent_target(const struct config_shape *from, const struct intent *intent, 
 		bool changes = is_writer(rule, writers);
 		struct config_key key = {0};
 		if (changes)
-			key = new_key(rule, kind, intent, keys, ret_new);
+			key = new_key(to, r, kind, intent, keys, ret_new);
 		if (changes && writers != WRITERS_PLAIN)
 			remove_key(rule, 0);
 		/* Where the write key stays, it is no fallback. */
