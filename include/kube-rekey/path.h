@@ -2,9 +2,10 @@
  * such that servers on either side of one step read what the others write. Pure.
  *
  * From key A to key B: [A] -> [A,B] -> [B,A] -> [B]. Turning encryption on: [plain] -> [plain,K] -> [K,plain]. The
- * general case, of which these are instances: `from`; that with every key of `to` as a read key; `to` with every key of
- * that as a read key; `to`. A step between that would change nothing but the order of read keys is none; no key leaves
- * where a write key changes. Per resource; one without a rule counts as [plain]. */
+ * general case, of which these are instances: `from`; each resource's rule with every key of its rule in `to` as a read key;
+ * its rule in `to` with every key of that in `from`; `to`. A step between that would change nothing but the order of read keys
+ * is none; no key leaves where a write key changes. Per resource: what has one rule before and one afterwards has one in between;
+ * one without a rule counts as [plain]. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -88,21 +88,22 @@ static void add_read_key(struct config_rule *rule, const struct config_key *key,
 	rule->key_count++;
 }
 
-static void add_read_keys(struct config_rule *rule, const struct config_rule *other, size_t *at)
+/* Writes as `first` does, and reads whatever `other` writes or reads. */
+static void take_keys(struct config_rule *rule, const struct config_rule *first, const struct config_rule *other)
 {
+	size_t at = 1;
+	rule->keys = xcalloc(first->key_count, sizeof(*rule->keys));
+	for (; rule->key_count < first->key_count; rule->key_count++)
+		config_key_copy(&rule->keys[rule->key_count], &first->keys[rule->key_count]);
 	for (size_t k = 0; k < other->key_count; k++)
-		add_read_key(rule, &other->keys[k], at);
+		add_read_key(rule, &other->keys[k], &at);
 }
 
-/* A rule for what had none: it goes on writing plaintext. */
 static struct config_rule *append_rule(struct config_shape *shape)
 {
 	shape->rules = xreallocarray(shape->rules, shape->rule_count + 1, sizeof(*shape->rules));
-	struct config_rule *rule = &shape->rules[shape->rule_count++];
-	*rule = (struct config_rule){.key_count = 1};
-	rule->keys = xcalloc(1, sizeof(*rule->keys));
-	config_key_copy(&rule->keys[0], &plaintext_key);
-	return rule;
+	shape->rules[shape->rule_count] = (struct config_rule){0};
+	return &shape->rules[shape->rule_count++];
 }
 
 static void append_resource(struct config_rule *rule, const char *pattern)
@@ -111,45 +112,121 @@ static void append_resource(struct config_rule *rule, const char *pattern)
 	rule->resources[rule->resource_count++] = xstrdup(pattern);
 }
 
-/* Lets a rule of `wide` read whatever `other` writes or reads for what the rule is in force for. */
-static void widen_rule(const struct config_shape *wide, struct config_rule *rule, const struct config_shape *other)
+static bool lists(const struct config_rule *rule, const char *pattern)
 {
-	size_t at = 1;
 	for (size_t i = 0; i < rule->resource_count; i++)
-		add_read_keys(rule, effective(other, rule->resources[i]), &at);
-	for (size_t o = 0; o < other->rule_count; o++)
-		for (size_t q = 0; q < other->rules[o].resource_count; q++)
-			if (effective(wide, other->rules[o].resources[q]) == rule)
-				add_read_keys(rule, &other->rules[o], &at);
+		if (config_pattern_covers(rule->resources[i], pattern) &&
+		    config_pattern_covers(pattern, rule->resources[i]))
+			return true;
+	return false;
 }
 
-/* A rule for what only `other` names. */
-static void add_rule(struct config_shape *wide, const struct config_rule *other)
+/* Patterns that one rule is in force for before, and one afterwards, go the same way. */
+static void put_on_its_way(struct config_shape *ways, const struct config_shape *from, const struct config_shape *to,
+			   const char *pattern)
 {
-	struct config_rule *rule = NULL;
-	size_t at = 1;
-	if (other->key_count == 1 && other->keys[0].type == PROVIDER_IDENTITY)
-		return;
-	for (size_t q = 0; q < other->resource_count; q++) {
-		if (covered(wide, other->resources[q]))
-			continue;
-		if (!rule)
-			rule = append_rule(wide);
-		append_resource(rule, other->resources[q]);
+	struct config_rule *way = NULL;
+	for (size_t r = 0; r < ways->rule_count; r++) {
+		const char *other = ways->rules[r].resources[0];
+		if (effective(from, other) == effective(from, pattern) &&
+		    effective(to, other) == effective(to, pattern))
+			way = &ways->rules[r];
 	}
-	if (rule)
-		add_read_keys(rule, other, &at);
+	if (way && lists(way, pattern))
+		return;
+	append_resource(way ? way : append_rule(ways), pattern);
 }
 
-/* `base` writing as before, and reading whatever `other` writes or reads. */
-static struct config_shape *widen(const struct config_shape *base, const struct config_shape *other)
+/* A rule without keys for each way there is. */
+static struct config_shape *find_ways(const struct config_shape *from, const struct config_shape *to)
 {
-	struct config_shape *wide = config_shape_copy(base);
-	for (size_t r = 0; r < wide->rule_count; r++)
-		widen_rule(wide, &wide->rules[r], other);
-	for (size_t o = 0; o < other->rule_count; o++)
-		add_rule(wide, &other->rules[o]);
-	return wide;
+	struct config_shape *ways = xcalloc(1, sizeof(*ways));
+	const struct config_shape *shapes[] = {from, to};
+	for (size_t s = 0; s < ELEMENTS(shapes); s++)
+		for (size_t r = 0; r < shapes[s]->rule_count; r++)
+			for (size_t i = 0; i < shapes[s]->rules[r].resource_count; i++)
+				put_on_its_way(ways, from, to, shapes[s]->rules[r].resources[i]);
+	return ways;
+}
+
+static bool is_kms_2(const struct config_key *key)
+{
+	return key->type == PROVIDER_KMS && key->kms_version == 2;
+}
+
+static bool rules_differ(const struct config_rule *before, const struct config_rule *after, const void *arg)
+{
+	(void)arg;
+	bool differ = before->key_count != after->key_count || !config_key_equal(&before->keys[0], &after->keys[0]);
+	for (size_t k = 0; !differ && k < before->key_count; k++)
+		differ = !rule_has(after, &before->keys[k]);
+	return differ;
+}
+
+/* Of wildcards nobody can say here what they would hide. */
+static bool only_names(const struct config_rule *rule)
+{
+	for (size_t i = 0; i < rule->resource_count; i++)
+		if (rule->resources[i][0] == '*')
+			return false;
+	return true;
+}
+
+/* kube-apiserver takes a name of KMS v2 in one rule only. */
+static bool have_to_be_one(const struct config_rule *a, const struct config_rule *b)
+{
+	bool kms = false;
+	for (size_t k = 0; k < a->key_count; k++)
+		kms = kms || is_kms_2(&a->keys[k]);
+	return kms && !rules_differ(a, b, NULL) && only_names(a) && only_names(b);
+}
+
+static bool hides(const struct config_rule *rule, const struct config_rule *other)
+{
+	for (size_t i = 0; i < rule->resource_count; i++)
+		for (size_t j = 0; j < other->resource_count; j++)
+			if (config_pattern_covers(rule->resources[i], other->resources[j]))
+				return true;
+	return false;
+}
+
+/* Up to where no wildcard before it hides it. */
+static void move_up(struct config_shape *shape, size_t rule)
+{
+	size_t to = 0;
+	while (to < rule && !hides(&shape->rules[to], &shape->rules[rule]))
+		to++;
+	const struct config_rule moved = shape->rules[rule];
+	memmove(shape->rules + to + 1, shape->rules + to, (rule - to) * sizeof(*shape->rules));
+	shape->rules[to] = moved;
+}
+
+static void put_rule(struct config_shape *shape, const struct config_rule *rule)
+{
+	size_t at = 0;
+	while (at < shape->rule_count && !have_to_be_one(&shape->rules[at], rule))
+		at++;
+	if (at == shape->rule_count)
+		take_keys(append_rule(shape), rule, rule);
+	for (size_t i = 0; i < rule->resource_count; i++)
+		append_resource(&shape->rules[at], rule->resources[i]);
+	move_up(shape, at);
+}
+
+/* What goes one way has a rule of its own: it writes as by `from`, or `promoted` as by `to`, and reads what either writes or
+ * reads. */
+static struct config_shape *between(const struct config_shape *from, const struct config_shape *to, bool promoted)
+{
+	_cleanup_(config_shape_freep) struct config_shape *ways = find_ways(from, to);
+	struct config_shape *shape = xcalloc(1, sizeof(*shape));
+	for (size_t r = 0; r < ways->rule_count; r++) {
+		struct config_rule *way = &ways->rules[r];
+		const struct config_rule *before = effective(from, way->resources[0]);
+		const struct config_rule *after = effective(to, way->resources[0]);
+		take_keys(way, promoted ? after : before, promoted ? before : after);
+		put_rule(shape, way);
+	}
+	return shape;
 }
 
 static void push(struct path *path, struct config_shape *shape)
@@ -160,15 +237,6 @@ static void push(struct path *path, struct config_shape *shape)
 	}
 	path->steps = xreallocarray(path->steps, path->count + 1, sizeof(struct config_shape *));
 	path->steps[path->count++] = shape;
-}
-
-static bool rules_differ(const struct config_rule *before, const struct config_rule *after, const void *arg)
-{
-	(void)arg;
-	bool differ = before->key_count != after->key_count || !config_key_equal(&before->keys[0], &after->keys[0]);
-	for (size_t k = 0; !differ && k < before->key_count; k++)
-		differ = !rule_has(after, &before->keys[k]);
-	return differ;
 }
 
 /* A step that would change only the order of read keys, or how rules are written down, is none. */
@@ -235,25 +303,48 @@ static const struct config_rule *earlier_rule(const struct config_shape *shape, 
 	return NULL;
 }
 
-/* kube-apiserver takes a name of KMS v2 in one rule only. What comes under a plugin that others are under already needs a rule
- * of its own until all servers read it. */
-static int check_kms_names(const struct config_shape *shape, struct error **err)
+/* What of a rule comes under the key by this path; NULL: nothing. */
+static const char *newcomer(const struct config_shape *from, const struct config_shape *to,
+			    const struct config_rule *rule, const struct config_key *key)
 {
-	for (size_t r = 1; r < shape->rule_count; r++)
-		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
-			const struct config_key *key = &shape->rules[r].keys[k];
-			const struct config_rule *earlier = earlier_rule(shape, r, key);
-			if (key->type != PROVIDER_KMS || key->kms_version != 2 || !earlier)
-				continue;
-			int rc = error_set(err, ERROR_REFUSED,
-					   "kms/%s would stand in the rules of %s and of %s for a while, which "
-					   "kube-apiserver refuses",
-					   key->name, earlier->resources[0], shape->rules[r].resources[0]);
-			error_set_hint(err,
-				       "in the target give %s a rule of its own, and there the plugin another name: "
-				       "its endpoint may be the same",
-				       shape->rules[r].resources[0]);
-			return rc;
+	for (size_t i = 0; i < rule->resource_count; i++)
+		if (rule_has(effective(to, rule->resources[i]), key) &&
+		    !rule_has(effective(from, rule->resources[i]), key))
+			return rule->resources[i];
+	return NULL;
+}
+
+static int refuse_two_rules(const struct config_shape *from, const struct config_shape *to, const struct config_rule *a,
+			    const struct config_rule *b, const struct config_key *key, struct error **err)
+{
+	const char *joins = newcomer(from, to, b, key);
+	joins = joins ? joins : newcomer(from, to, a, key);
+	int rc = error_set(err, ERROR_REFUSED,
+			   "kms/%s would stand in the rules of %s and of %s for a while, which kube-apiserver refuses",
+			   key->name, a->resources[0], b->resources[0]);
+	if (joins)
+		error_set_hint(err,
+			       "in the target give %s a rule of its own, and there the plugin another name: its "
+			       "endpoint may be the same",
+			       joins);
+	else
+		error_set_hint(err,
+			       "rotate twice: first to a target in which one rule has both, under another key, and "
+			       "then to this one");
+	return rc;
+}
+
+/* What comes under a plugin that others are under already needs a rule of its own until all servers read it, and so does what
+ * leaves it alone. */
+static int check_kms_names(const struct config_shape *from, const struct config_shape *to,
+			   const struct config_shape *step, struct error **err)
+{
+	for (size_t r = 1; r < step->rule_count; r++)
+		for (size_t k = 0; k < step->rules[r].key_count; k++) {
+			const struct config_key *key = &step->rules[r].keys[k];
+			const struct config_rule *earlier = earlier_rule(step, r, key);
+			if (is_kms_2(key) && earlier)
+				return refuse_two_rules(from, to, earlier, &step->rules[r], key, err);
 		}
 	return 0;
 }
@@ -266,14 +357,12 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	if (rc < 0)
 		return rc;
 	_cleanup_(path_freep) struct path *path = xcalloc(1, sizeof(*path));
-	_cleanup_(config_shape_freep) struct config_shape *wide = widen(from, to);
 	push(path, config_shape_copy(from));
-	push_between(path, config_shape_copy(wide), to);
-	push_between(path, widen(to, wide),
-		     to); /* reads all that `wide` reads: no key leaves while a write key changes */
+	push_between(path, between(from, to, false), to);
+	push_between(path, between(from, to, true), to);
 	push(path, config_shape_copy(to));
 	for (size_t step = 0; step < path->count; step++) {
-		rc = check_kms_names(path->steps[step], err);
+		rc = check_kms_names(from, to, path->steps[step], err);
 		if (rc < 0)
 			return rc;
 	}

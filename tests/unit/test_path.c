@@ -56,21 +56,71 @@ static const struct made made_rows[] = {
 	 "secrets=a; configmaps=a -> secrets=a,b; configmaps=a -> secrets=b,a; configmaps=a -> secrets=b; "
 	 "configmaps=a"},
 	{"two rules become one", "secrets=a; configmaps=c", "secrets,configmaps=b",
-	 "secrets=a; configmaps=c -> secrets=a,b; configmaps=c,b -> secrets,configmaps=b,a,c -> secrets,configmaps=b"},
+	 "secrets=a; configmaps=c -> secrets=a,b; configmaps=c,b -> secrets=b,a; configmaps=b,c -> "
+	 "secrets,configmaps=b"},
 	{"one rule becomes two", "secrets,configmaps=a", "secrets=b; configmaps=c",
-	 "secrets,configmaps=a -> secrets,configmaps=a,b,c -> secrets=b,a,c; configmaps=c,a,b -> secrets=b; "
+	 "secrets,configmaps=a -> secrets=a,b; configmaps=a,c -> secrets=b,a; configmaps=c,a -> secrets=b; "
 	 "configmaps=c"},
+	{"of one rule only one gets another key", "secrets,configmaps,pods=a,-", "secrets=b,-; configmaps,pods=a,-",
+	 "secrets,configmaps,pods=a,- -> secrets=a,b,-; configmaps,pods=a,- -> secrets=b,a,-; configmaps,pods=a,- -> "
+	 "secrets=b,-; configmaps,pods=a,-"},
+	{"and a KMS is in its rule alone", "secrets,configmaps=a", "configmaps=a; secrets=kms:v",
+	 "secrets,configmaps=a -> secrets=a,kms:v; configmaps=a -> secrets=kms:v,a; configmaps=a -> "
+	 "configmaps=a; secrets=kms:v"},
+	{"each from its rule into the other", "secrets=a; configmaps=c", "secrets=c; configmaps=a",
+	 "secrets=a; configmaps=c -> secrets=a,c; configmaps=c,a -> secrets=c,a; configmaps=a,c -> secrets=c; "
+	 "configmaps=a"},
+	{"rules that stay two are not joined", "secrets=a; configmaps=a", "secrets=b; configmaps=b",
+	 "secrets=a; configmaps=a -> secrets=a,b; configmaps=a,b -> secrets=b,a; configmaps=b,a -> secrets=b; "
+	 "configmaps=b"},
+	{"two rules alike become one under a KMS", "secrets=a; pods=c; configmaps=a",
+	 "secrets,configmaps=kms:v; pods=c",
+	 "secrets=a; pods=c; configmaps=a -> secrets,configmaps=a,kms:v; pods=c -> secrets,configmaps=kms:v,a; pods=c "
+	 "-> secrets,configmaps=kms:v; pods=c"},
+	{"but for the order of read keys", "secrets=a,b,c; configmaps=a,c,b", "secrets,configmaps=kms:v",
+	 "secrets=a,b,c; configmaps=a,c,b -> secrets,configmaps=a,kms:v,b,c -> secrets,configmaps=kms:v,a,b,c -> "
+	 "secrets,configmaps=kms:v"},
+	{"and two from one", "secrets,configmaps=kms:v", "secrets=b; configmaps=b",
+	 "secrets,configmaps=kms:v -> secrets,configmaps=kms:v,b -> secrets,configmaps=b,kms:v -> secrets=b; "
+	 "configmaps=b"},
+	{"what joins the first of them comes before the wildcard, too", "secrets=a; *.apps=c; configmaps=a",
+	 "secrets,deployments.apps=a; *.apps=c; configmaps=a",
+	 "secrets=a; *.apps=c; configmaps=a -> secrets=a; deployments.apps=c,a; *.apps=c; configmaps=a -> "
+	 "secrets=a; deployments.apps=a,c; *.apps=c; configmaps=a -> secrets,deployments.apps=a; *.apps=c; "
+	 "configmaps=a"},
 	{"a wildcard's key", "*.*=a", "*.*=b", "*.*=a -> *.*=a,b -> *.*=b,a -> *.*=b"},
 	{"a rule before a wildcard", "secrets=a; *.*=c", "secrets=b; *.*=c",
 	 "secrets=a; *.*=c -> secrets=a,b; *.*=c -> secrets=b,a; *.*=c -> secrets=b; *.*=c"},
 	{"a wildcard takes a named resource in", "secrets=a", "*.=b",
-	 "secrets=a -> secrets=a,b; *.=-,b -> *.=b,a,- -> *.=b"},
+	 "secrets=a -> secrets=a,b; *.=-,b -> secrets=b,a; *.=b,- -> *.=b"},
 	{"a named resource leaves a wildcard's rule", "*.*=a", "secrets=b; *.*=a",
-	 "*.*=a -> *.*=a,b -> secrets=b,a; *.*=a,b -> secrets=b; *.*=a"},
+	 "*.*=a -> secrets=a,b; *.*=a -> secrets=b,a; *.*=a -> secrets=b; *.*=a"},
+	{"and goes to a KMS", "*.*=a", "secrets=kms:v; *.*=a",
+	 "*.*=a -> secrets=a,kms:v; *.*=a -> secrets=kms:v,a; *.*=a -> secrets=kms:v; *.*=a"},
+	{"a name leaves a wildcard that is not the last rule", "*.apps=c; secrets=a",
+	 "deployments.apps=kms:v; *.apps=c; secrets=a",
+	 "*.apps=c; secrets=a -> deployments.apps=c,kms:v; *.apps=c; secrets=a -> deployments.apps=kms:v,c; *.apps=c; "
+	 "secrets=a -> deployments.apps=kms:v; *.apps=c; secrets=a"},
+	{"a KMS for a name behind a wildcard, and for one that the wildcard hid", "*.apps=c; secrets=c",
+	 "secrets,deployments.apps=kms:v; *.apps=c",
+	 "*.apps=c; secrets=c -> secrets,deployments.apps=c,kms:v; *.apps=c -> secrets,deployments.apps=kms:v,c; "
+	 "*.apps=c -> secrets,deployments.apps=kms:v; *.apps=c"},
+	{"one resource by two names", "events=a", "events.events.k8s.io=b",
+	 "events=a -> events=a,b -> events=b,a -> events.events.k8s.io=b"},
 	{"custom resources by group", "*.example.com=a", "widgets.example.com=b; *.example.com=a",
-	 "*.example.com=a -> *.example.com=a,b -> widgets.example.com=b,a; *.example.com=a,b -> "
+	 "*.example.com=a -> widgets.example.com=a,b; *.example.com=a -> widgets.example.com=b,a; *.example.com=a -> "
 	 "widgets.example.com=b; *.example.com=a"},
 };
+
+/* kube-apiserver refuses a rule behind a wildcard that covers it. */
+static bool hides_a_rule(const struct config_shape *shape)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t i = 0; i < shape->rules[r].resource_count; i++)
+			if (config_shape_rule(shape, shape->rules[r].resources[i]) != &shape->rules[r])
+				return true;
+	return false;
+}
 
 static void goes_through(void **state)
 {
@@ -78,8 +128,10 @@ static void goes_through(void **state)
 	struct path *path = path_parse(row->from, row->to);
 	_cleanup_free_ char *got = path_text(path);
 	assert_string_equal(got, row->want);
-	for (size_t step = 0; step < path->count; step++)
+	for (size_t step = 0; step < path->count; step++) {
 		assert_int_equal(path_find(path, path->steps[step]), step);
+		assert_false(hides_a_rule(path->steps[step]));
+	}
 	for (size_t step = 0; step + 1 < path->count; step++) {
 		assert_true(path_step_readable(path, step));
 		assert_false(path_step_drops_write_key(path, step));
@@ -105,10 +157,11 @@ struct refused {
 #define TWO_KEYS(key)                                         \
 	"the key name " key " stands for two different keys", \
 		"a stored value names its key by name alone: give the new key a new name"
-#define TWO_RULES                                                                                                \
-	"kms/v would stand in the rules of secrets and of configmaps for a while, which kube-apiserver refuses", \
-		"in the target give configmaps a rule of its own, and there the plugin another name: its "       \
-		"endpoint may be the same"
+#define TWO_RULES(a, b) "kms/v would stand in the rules of " a " and of " b " for a while, which kube-apiserver refuses"
+#define ANOTHER_NAME(resource)                                                                                \
+	"in the target give " resource " a rule of its own, and there the plugin another name: its endpoint " \
+	"may be the same"
+#define TOGETHER "rotate twice: first to a target in which one rule has both, under another key, and then to this one"
 static const struct refused refused_rows[] = {
 	{"a resource is missing", "secrets=a; configmaps=c", "secrets=b", NO_RULE("configmaps")},
 	{"one of a rule is missing", "secrets,configmaps=a", "secrets=b", NO_RULE("configmaps")},
@@ -120,10 +173,24 @@ static const struct refused refused_rows[] = {
 	 TWO_KEYS("aescbc/a")},
 	{"a name twice in the target", "secrets=a", "secrets=b; configmaps=b!", TWO_KEYS("aescbc/b")},
 	{"a KMS name for another plugin", "secrets=kms:v", "secrets=kms:v!", TWO_KEYS("kms/v")},
-	{"a resource that joins a KMS", "secrets=kms:v,-", "secrets,configmaps=kms:v,-", TWO_RULES},
-	{"two of which one was encrypted", "secrets=a,-", "secrets,configmaps=kms:v,-", TWO_RULES},
+	{"a resource that joins a KMS", "secrets=kms:v,-", "secrets,configmaps=kms:v,-",
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
+	{"two of which one was encrypted", "secrets=a,-", "secrets,configmaps=kms:v,-",
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
+	{"two under keys of their own", "secrets=a; configmaps=c", "secrets,configmaps=kms:v",
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
 	{"a KMS that goes from one to the other", "secrets=kms:v; configmaps=a", "secrets=b; configmaps=kms:v",
-	 TWO_RULES},
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
+	{"from the second to the first", "secrets=a; configmaps=kms:v", "secrets=kms:v; configmaps=b",
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("secrets")},
+	{"one of two leaves a KMS", "secrets,configmaps=kms:v", "secrets=kms:v; configmaps=b",
+	 TWO_RULES("secrets", "configmaps"), TOGETHER},
+	{"two leave a KMS for two keys", "secrets,configmaps=kms:v", "secrets=b; configmaps=c",
+	 TWO_RULES("secrets", "configmaps"), TOGETHER},
+	{"a name and the wildcard behind it", "secrets=a; *.*=a", "*.*=kms:v", TWO_RULES("secrets", "*.*"),
+	 ANOTHER_NAME("*.*")},
+	{"a wildcard and what it did not cover", "*.apps=a; secrets=a", "*.apps,secrets=kms:v",
+	 TWO_RULES("*.apps", "secrets"), ANOTHER_NAME("secrets")},
 };
 
 static void is_refused(void **state)
@@ -154,7 +221,7 @@ static const struct told told_rows[] = {
 	  "secrets=b; configmaps=-"},
 	 true},
 	{"a wildcard and what is taken out of it, both encrypted",
-	 {"*.*=a", "*.*=a,b", "secrets=b,a; *.*=a,b", "secrets=b; *.*=a"},
+	 {"*.*=a", "secrets=a,b; *.*=a", "secrets=b,a; *.*=a", "secrets=b; *.*=a"},
 	 true},
 	{"a KMS provider that was there", {"secrets=kms:v,a", "secrets=kms:v"}, true},
 	{"a step is left out", {"secrets=a", "secrets=b,a", "secrets=b"}, false},
@@ -166,7 +233,9 @@ static const struct told told_rows[] = {
 	 {"secrets=a; configmaps=a", "secrets=a; configmaps=a,-", "secrets=a; configmaps=-,a",
 	  "secrets=a; configmaps=-"},
 	 false},
-	{"plaintext out of a wildcard", {"*.*=a", "*.*=a,-", "secrets=-,a; *.*=a,-", "secrets=-; *.*=a"}, false},
+	{"plaintext out of a wildcard",
+	 {"*.*=a", "secrets=a,-; *.*=a", "secrets=-,a; *.*=a", "secrets=-; *.*=a"},
+	 false},
 	{"into a KMS, which its plugins have to show",
 	 {"secrets=a", "secrets=a,kms:v", "secrets=kms:v,a", "secrets=kms:v"},
 	 true},
