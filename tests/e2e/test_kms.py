@@ -209,6 +209,29 @@ class Rotate(unittest.TestCase):
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
+    def test_rules(self):
+        """One of two that share a rule goes to the plugin alone; two rules that are alike go there together, and neither of
+        them leaves it alone."""
+        before = snapshot_hash(self.cluster.api)
+        local, vault = ("aescbc", [("local", new_key())]), ("kms", self.plugin)
+
+        def rotate_both(secrets, configmaps, code=0):
+            target = self.cluster.path("to.yaml")
+            replace_file(target, configuration(Rule(["secrets"], [secrets, "identity"]),
+                                               Rule(["configmaps"], [configmaps, "identity"])))
+            return self.rotate("--to", target, code=code)
+        self.rotate_to(local)
+        rotate_both(vault, local)
+        self.assertEqual(sorted(self.stored()), ["aescbc:local", "kms-v2:vault"])
+        rotate_both(local, local)
+        self.rotate_to(vault)
+        self.assertEqual(self.stored(), ["kms-v2:vault"])
+        refused = rotate_both(vault, ("aescbc", [("other", new_key())]), code=3)
+        self.assertIn("kms/vault would stand in the rules of secrets and of configmaps for a while", refused.err)
+        self.assertIn("rotate twice: first to a target in which one rule has both", refused.err)
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
     def under(self):
         """Key IDs that a census finds."""
         done = kube_rekey(["census", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
@@ -272,14 +295,15 @@ class OlderServer(Rotate):
     """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
 
     VERSION = "1.33"
-    test_there_and_back = test_another_plugin = test_new_deks = test_follow_what_moved_before = None
+    test_there_and_back = test_another_plugin = test_new_deks = test_rules = test_follow_what_moved_before = None
 
 
 class CameAndWent(Rotate):
     """While history is waited for, which takes minutes on other clusters."""
 
     COMPACTION = "30s"
-    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
+    test_there_and_back = test_another_plugin = test_new_deks = test_rules = None
+    test_follow = test_follow_what_moved_before = None
 
     def flags(self, *more):
         return [flag for flag in super().flags(*more) if flag != "--compact"]
@@ -359,6 +383,10 @@ class AnAnswerLacks(CameAndWent):
         first = next(each for each in adopted if each)
         self.assertEqual(set(adopted[adopted.index(first):]), {first})
         self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
+        # It stays where it is.
+        phases = {each["decision"]["phase"] for each in self.records() if each["decision"]["reason"] == "KMS_UNKNOWN"}
+        self.assertIn("AwaitCompaction", phases)
+        self.assertNotIn("AwaitWrite", phases)
         self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
     @turn(1)
