@@ -9,6 +9,8 @@
 #define NARROW 60u /* below: one fact a line instead of columns */
 #define WIDTH_MIN 20u
 #define NAME_MAX_COLUMNS 44u
+#define KEY_LEAST 16u     /* columns of a key, however narrow the screen */
+#define STACKED_MARGIN 5u /* "  KEY is" */
 
 struct key_table key_table_begin(unsigned width, bool color)
 {
@@ -62,6 +64,22 @@ static char *cut(const char *text, size_t max)
 		at += len > 0 ? len : 1;
 	}
 	return xasprintf("%.*s…", (int)(at - text), text);
+}
+
+/* The same, but what is in the middle goes: of a key ID the end tells it from others (arn:aws:kms:...:key/...). New string. */
+static char *cut_middle(const char *text, size_t max)
+{
+	size_t all = columns(text), tail = max / 2, at = 0;
+	if (all <= max)
+		return xstrdup(text);
+	_cleanup_free_ char *head = cut(text, max - tail);
+	const char *end = text;
+	while (at++ < all - tail) {
+		uint32_t point;
+		size_t len = utf8_next(end, strlen(end), &point);
+		end += len > 0 ? len : 1;
+	}
+	return xasprintf("%s%s", head, end);
 }
 
 static void put_tone(struct key_table *table, enum tone tone, const char *text)
@@ -170,19 +188,65 @@ static size_t widest(const struct key_table *table, size_t member, size_t least,
 	return wide < most ? wide : most;
 }
 
+/* ---- keys that do not fit ---- */
+
+/* The first row of this key. */
+static size_t first_row(const struct key_table *table, size_t row)
+{
+	size_t i = 0;
+	while (strcmp(table->rows[i].key, table->rows[row].key) != 0)
+		i++;
+	return i;
+}
+
+/* At most `max` columns; of two keys that are cut to the same words the second has " (2)" behind it. New string. */
+static char *key_label(const struct key_table *table, size_t row, size_t max)
+{
+	const char *key = table->rows[row].key;
+	char *label = cut_middle(key, max);
+	size_t before = 0, alike = 0, mine = first_row(table, row);
+	for (size_t i = 0; columns(key) > max && i < table->row_count; i++) {
+		_cleanup_free_ char *other = cut_middle(table->rows[i].key, max);
+		if (i == mine || first_row(table, i) != i || strcmp(other, label) != 0)
+			continue;
+		alike++;
+		before += i < mine;
+	}
+	if (alike == 0)
+		return label;
+	free(label);
+	_cleanup_free_ char *shorter = cut_middle(key, max - 4);
+	return xasprintf("%s (%zu)", shorter, before + 1);
+}
+
+/* Each of them whole, to be copied. */
+static void write_cut_keys(struct key_table *table, size_t max)
+{
+	bool any = false;
+	for (size_t i = 0; i < table->row_count; i++) {
+		if (columns(table->rows[i].key) <= max || first_row(table, i) != i)
+			continue;
+		_cleanup_free_ char *label = key_label(table, i, max);
+		_cleanup_free_ char *line = xasprintf("%s  %s is\n", any ? "" : "\n", label);
+		put(table, line, strlen(line));
+		any = true;
+		key_table_wrapped(table, TONE_PLAIN, "    ", table->rows[i].key);
+	}
+}
+
 static void write_columns(struct key_table *table, const char *title)
 {
 	size_t objects = widest(table, offsetof(struct key_row, objects), 7, 40),
 	       size = widest(table, offsetof(struct key_row, size), 4, 40);
 	size_t note = widest(table, offsetof(struct key_row, note), 0, 40),
 	       names = table->width > objects + size + note + 8 ? table->width - objects - size - note - 8 : 0;
-	size_t key = widest(table, offsetof(struct key_row, key), 3, NAME_MAX_COLUMNS);
+	size_t key = widest(table, offsetof(struct key_row, key), 3, SIZE_MAX);
 	size_t resource = widest(table, offsetof(struct key_row, resource), columns(title), NAME_MAX_COLUMNS);
 	/* The key names the finding; a resource's name is known from its beginning. */
 	if (resource + key > names)
 		resource = names > key + 14 ? names - key : 14;
 	if (resource + key > names)
-		key = names > resource + 16 ? names - resource : 16;
+		key = names > resource + KEY_LEAST ? names - resource : KEY_LEAST;
 	put_left(table, TONE_BOLD, title, resource + 2);
 	put_left(table, TONE_BOLD, "KEY", key + 2);
 	pad(table, 7, objects);
@@ -192,7 +256,7 @@ static void write_columns(struct key_table *table, const char *title)
 	put(table, "\n", 1);
 	for (size_t i = 0; i < table->row_count; i++) {
 		const struct key_row *row = &table->rows[i];
-		_cleanup_free_ char *name = cut(row->resource, resource), *label = cut(row->key, key);
+		_cleanup_free_ char *name = cut(row->resource, resource), *label = key_label(table, i, key);
 		put_left(table, TONE_PLAIN, name, resource + 2);
 		put_left(table, TONE_PLAIN, label, key + 2);
 		put_right(table, row->objects, objects);
@@ -203,6 +267,7 @@ static void write_columns(struct key_table *table, const char *title)
 		}
 		put(table, "\n", 1);
 	}
+	write_cut_keys(table, key);
 }
 
 static void write_stacked(struct key_table *table)
@@ -210,7 +275,7 @@ static void write_stacked(struct key_table *table)
 	for (size_t i = 0; i < table->row_count; i++) {
 		const struct key_row *row = &table->rows[i];
 		_cleanup_free_ char *name = cut(row->resource, table->width),
-				    *label = cut(row->key, table->width > 4 ? table->width - 2 : 2);
+				    *label = key_label(table, i, table->width - STACKED_MARGIN);
 		if (row->resource[0]) {
 			put_tone(table, TONE_BOLD, name);
 			put(table, "\n", 1);
@@ -227,6 +292,7 @@ static void write_stacked(struct key_table *table)
 		}
 		put(table, "\n", 1);
 	}
+	write_cut_keys(table, table->width - STACKED_MARGIN);
 }
 
 void key_table_write_rows(struct key_table *table, const char *resource)
