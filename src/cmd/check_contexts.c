@@ -11,7 +11,6 @@
 #include "engine/check_row.h"
 
 #define FLEET_JSON_MAX (16u << 20)
-#define CELL_MAX 40 /* of a table */
 #define CELL_BYTES_MAX 512
 
 struct rows {
@@ -105,6 +104,18 @@ enum { COLUMNS = 9 };
 static const char *const heads[COLUMNS] = {"CONTEXT",   "VERSION",    "WRITE PROVIDER", "EVIDENCE", "ENCRYPTED",
 					   "UNDER KMS", "OLDEST KEY", "FAILED",         "WARNINGS"};
 
+/* "40 d"; "40 d or more", where a key was there before the first census; "40 d to 52 d", between two of them. New string. */
+static char *age_text(const struct check_row *row)
+{
+	if (!row->age_known)
+		return xstrdup("unknown");
+	_cleanup_free_ char *least = text_human_duration(row->oldest_key), *most = NULL;
+	if (row->oldest_key_at_most == UINT64_MAX)
+		return xasprintf("%s or more", least);
+	most = text_human_duration(row->oldest_key_at_most);
+	return text_equal(least, most) ? steal(least) : xasprintf("%s to %s", least, most);
+}
+
 static void cells_of(const struct check_row *row, char *cells[static COLUMNS])
 {
 	bool reached = row->why == NULL;
@@ -114,7 +125,7 @@ static void cells_of(const struct check_row *row, char *cells[static COLUMNS])
 	cells[3] = xstrdup(reached ? row->evidence : "not reached");
 	cells[4] = share_text(row, row->encrypted);
 	cells[5] = share_text(row, row->under_kms);
-	cells[6] = row->age_known ? text_human_duration(row->oldest_key) : xstrdup("unknown");
+	cells[6] = age_text(row);
 	cells[7] = reached ? xasprintf("%u", row->failed) : xstrdup("unknown");
 	cells[8] = reached ? xasprintf("%u", row->warnings) : xstrdup("unknown");
 }
@@ -124,8 +135,7 @@ static void print_cells(const struct check_row *row, const size_t *widths)
 	char *cells[COLUMNS];
 	cells_of(row, cells);
 	for (size_t c = 0; c < COLUMNS; c++) {
-		printf("%-*.*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, CELL_MAX, cells[c],
-		       c + 1 < COLUMNS ? "  " : "\n");
+		printf("%-*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, cells[c], c + 1 < COLUMNS ? "  " : "\n");
 		free(cells[c]);
 	}
 }
@@ -138,7 +148,7 @@ static void find_widths(const struct rows *rows, size_t widths[static COLUMNS])
 		char *cells[COLUMNS];
 		cells_of(&rows->items[i], cells);
 		for (size_t c = 0; c < COLUMNS; c++) {
-			size_t len = strlen(cells[c]) < CELL_MAX ? strlen(cells[c]) : CELL_MAX;
+			size_t len = strlen(cells[c]);
 			widths[c] = len > widths[c] ? len : widths[c];
 			free(cells[c]);
 		}
@@ -210,6 +220,15 @@ static void print_csv(const struct rows *rows)
 	}
 }
 
+static void write_seconds(struct json_writer *w, const char *key, bool known, uint64_t ns)
+{
+	json_key(w, key);
+	if (known)
+		json_u64(w, ns / NS_PER_S);
+	else
+		json_null(w);
+}
+
 static void write_row(struct json_writer *w, const struct check_row *row)
 {
 	json_object_begin(w);
@@ -230,11 +249,11 @@ static void write_row(struct json_writer *w, const struct check_row *row)
 	} else {
 		json_null(w);
 	}
-	json_key(w, "oldestKeySeconds");
-	if (row->age_known)
-		json_u64(w, row->oldest_key / NS_PER_S);
-	else
-		json_null(w);
+	write_seconds(w, "oldestKeySeconds", row->age_known && row->oldest_key == row->oldest_key_at_most,
+		      row->oldest_key);
+	write_seconds(w, "oldestKeySecondsAtLeast", row->age_known, row->oldest_key);
+	write_seconds(w, "oldestKeySecondsAtMost", row->age_known && row->oldest_key_at_most != UINT64_MAX,
+		      row->oldest_key_at_most);
 	json_member_strings(w, "kmsKeyIDHashes", &row->key_ids);
 	json_member_u64(w, "failed", row->failed);
 	json_member_u64(w, "warnings", row->warnings);
@@ -273,9 +292,9 @@ static void print_json(const struct rows *rows)
 /* What is of one cluster, or of this machine, says nothing of many. */
 static int check_options(const struct options *o, struct error **err)
 {
-	static const char *const taken[] = {"--contexts",         "--kubeconfig",       "--output",
-					    "--require-provider", "--require-resource", "--expect-key-id",
-					    "--max-key-age"};
+	static const char *const taken[] = {
+		"--contexts", "--kubeconfig",       "--output",           "--user",          "--as",
+		"--as-group", "--require-provider", "--require-resource", "--expect-key-id", "--max-key-age"};
 	const char *other = options_given_beside(o, taken, ELEMENTS(taken));
 	return other ? error_set(err, ERROR_USAGE, "%s does not go with --contexts", other) : 0;
 }

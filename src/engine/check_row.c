@@ -88,20 +88,39 @@ static void fill_shares(struct check_row *row, const struct check_facts *f)
 	}
 }
 
+/* How old a key is, at least and at most; false where nothing tells. */
+static bool age_of(const struct check_facts *f, const struct config_key *key, uint64_t *ret_least, uint64_t *ret_most)
+{
+	uint64_t made = 0, first = 0, before = 0;
+	if (key_name_time(key->name, &made)) {
+		*ret_least = *ret_most = f->wall_now > made ? f->wall_now - made : 0;
+		return made <= f->wall_now;
+	}
+	_cleanup_free_ char *label = config_key_label(key);
+	/* A KMS provider's name says nothing of the key behind it. */
+	if (key->type == PROVIDER_KMS || !key_seen_since(&f->keys_seen, label, &first, &before) || first > f->wall_now)
+		return false;
+	*ret_least = f->wall_now - first;
+	*ret_most = before ? f->wall_now - before : UINT64_MAX;
+	return true;
+}
+
+/* The oldest is no younger than any whose age is known, and of any age where that of one is not. */
 static void fill_age(struct check_row *row, const struct check_facts *f)
 {
-	bool all = f->shape != NULL;
+	row->oldest_key_at_most = f->shape ? 0 : UINT64_MAX;
 	for (size_t r = 0; f->shape && r < f->shape->rule_count; r++) {
 		const struct config_key *key = &f->shape->rules[r].keys[0];
-		uint64_t made = 0;
+		uint64_t least = 0, most = UINT64_MAX;
 		if (key->type == PROVIDER_IDENTITY)
 			continue;
-		if (!key_name_time(key->name, &made) || made > f->wall_now)
-			all = false;
-		else if (f->wall_now - made > row->oldest_key)
-			row->oldest_key = f->wall_now - made;
+		if (age_of(f, key, &least, &most))
+			row->age_known = true;
+		else
+			most = UINT64_MAX;
+		row->oldest_key = least > row->oldest_key ? least : row->oldest_key;
+		row->oldest_key_at_most = most > row->oldest_key_at_most ? most : row->oldest_key_at_most;
 	}
-	row->age_known = all && row->oldest_key > 0;
 }
 
 void check_row_fill(struct check_row *row, const struct check_facts *f, const struct check_report *report)

@@ -9,9 +9,11 @@ struct check_row {
 	const char *evidence; /* strongest first: "census" (by agents), "agents", "metrics", "none" */
 	bool counted;         /* by a census of the agents, at `revision` */
 	uint64_t revision, values, encrypted, under_kms;
-	bool age_known;
-	uint64_t oldest_key;    /* age of the oldest write key, ns */
-	struct strings key_ids; /* of KMS, hashes */
+	/* Age of the oldest write key: by the time in a key's name, or between two censuses of KeyRotations. */
+	bool age_known;              /* oldest_key is; else it is of any age */
+	uint64_t oldest_key;         /* ns, at least */
+	uint64_t oldest_key_at_most; /* ns; UINT64_MAX: nothing tells that it is not older */
+	struct strings key_ids;      /* of KMS, hashes */
 	unsigned failed, warnings;
 };
 /* Takes what is known out of the facts; strings are new. `report` is theirs. */

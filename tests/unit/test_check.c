@@ -312,14 +312,65 @@ static void test_row_shares(void **state)
 	take_away(&g);
 }
 
+static void see(struct check_facts *f, uint64_t days_ago, const char *key)
+{
+	struct key_seen *seen = &f->keys_seen;
+	seen->items = xreallocarray(seen->items, seen->count + 1, sizeof(*seen->items));
+	seen->items[seen->count] = (struct key_census){.at = NOW - days_ago * DAY, .whole = true};
+	strings_add(&seen->items[seen->count++].keys, key);
+}
+
+/* A key that somebody else named is as old as something between two censuses. */
+static void test_row_age(void **state)
+{
+	struct given g = {0};
+	(void)state;
+	give_health(&g);
+	struct check_row named = row_of(&g, "named");
+	assert_true(named.age_known);
+	assert_int_equal(named.oldest_key, named.oldest_key_at_most);
+	give_config(&g, CONFIG("secrets", LOCAL("secretbox", "key1")));
+	struct check_row never_seen = row_of(&g, "never seen");
+	assert_false(never_seen.age_known);
+	see(&g.facts, 30, "secretbox/key1");
+	struct check_row first = row_of(&g, "the first census saw it");
+	assert_true(first.age_known);
+	assert_int_equal(first.oldest_key / DAY, 30);
+	assert_true(first.oldest_key_at_most == UINT64_MAX);
+	see(&g.facts, 40, "secretbox/key0");
+	struct check_row between = row_of(&g, "between two");
+	assert_int_equal(between.oldest_key / DAY, 30);
+	assert_int_equal(between.oldest_key_at_most / DAY, 40);
+	/* The oldest of several is no younger than any of them. */
+	give_config(&g, CONFIG("secrets", LOCAL("secretbox", "key1")) "- resources: [configmaps]\n  providers:\n" LOCAL(
+				"secretbox", NEW_KEY) "- resources: [pods]\n  providers:\n" PLAIN);
+	struct check_row two = row_of(&g, "and a young one");
+	assert_int_equal(two.oldest_key / DAY, 30);
+	assert_int_equal(two.oldest_key_at_most / DAY, 40);
+	give_config(&g, CONFIG("secrets",
+			       LOCAL("secretbox", "key1")) "- resources: [configmaps]\n  providers:\n" KMS("v2"));
+	struct check_row kms_too = row_of(&g, "and one of a KMS");
+	assert_int_equal(kms_too.oldest_key / DAY, 30);
+	assert_true(kms_too.oldest_key_at_most == UINT64_MAX);
+	see(&g.facts, 20, "kms/vault"); /* a provider's name, whatever key is behind it */
+	give_config(&g, CONFIG("secrets", KMS("v2")));
+	struct check_row kms_alone = row_of(&g, "a KMS");
+	assert_false(kms_alone.age_known);
+	give_config(&g, CONFIG("secrets", LOCAL("secretbox", "rekey-20991201T0900Z-3f9a1c")));
+	struct check_row to_come = row_of(&g, "made in days to come");
+	assert_false(to_come.age_known);
+	struct check_row *all[] = {&named, &never_seen, &first, &between, &two, &kms_too, &kms_alone, &to_come};
+	for (size_t i = 0; i < ELEMENTS(all); i++)
+		check_row_free(all[i]);
+	take_away(&g);
+}
+
 int main(void)
 {
 	json_install_hooks();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_known),
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_row_shares),
+		cmocka_unit_test(test_nothing_known), cmocka_unit_test(test_table),   cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_row_shares),    cmocka_unit_test(test_row_age),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	return failed + RUN_ROWS(test_row, rows);
