@@ -78,15 +78,38 @@ static enum directive complete_command(const struct command *command, char *cons
 	return offer_arguments(out, begun, command);
 }
 
+/* Before the command stands the command, or what kubectl lets stand there: how the API is reached, and the output. */
+static enum directive complete_first(const struct command *commands, size_t count, char *const *words,
+				     size_t word_count, FILE *out)
+{
+	const char *begun = word_count ? words[word_count - 1] : "";
+	const char *before = word_count > 1 ? words[word_count - 2] : "";
+	struct option_text option;
+	if (before[0] == '-' && find_option(~0u, before, strlen(before), &option) && option.value)
+		return offer_values(out, begun, "", &option);
+	if (begun[0] == '-') {
+		offer_options(out, begun, OPTIONS_OUTPUT | OPTIONS_API);
+		return DIRECTIVE_NOTHING_ELSE;
+	}
+	for (size_t i = 0; i < count; i++)
+		offer(out, begun, commands[i].name, commands[i].summary);
+	return DIRECTIVE_NOTHING_ELSE;
+}
+
 void complete(const struct command *commands, size_t count, char *const *words, size_t word_count, FILE *out)
 {
 	enum directive directive = DIRECTIVE_NOTHING_ELSE;
-	const char *begun = word_count == 1 ? words[0] : "";
-	for (size_t i = 0; i < count; i++) {
-		if (word_count <= 1)
-			offer(out, begun, commands[i].name, commands[i].summary);
-		else if (text_equal(commands[i].name, words[0]))
-			directive = complete_command(&commands[i], words + 1, word_count - 1, out);
+	size_t typed = word_count ? word_count - 1 : 0, at = options_first_word(words, typed), rest_count = 0;
+	if (at == typed) {
+		directive = complete_first(commands, count, words, word_count, out);
+	} else {
+		_cleanup_free_ char **rest = xcalloc(word_count, sizeof(*rest));
+		for (size_t i = 0; i < word_count; i++)
+			if (i != at)
+				rest[rest_count++] = words[i];
+		for (size_t i = 0; i < count; i++)
+			if (text_equal(commands[i].name, words[at]))
+				directive = complete_command(&commands[i], rest, rest_count, out);
 	}
 	fprintf(out, ":%d\n", directive);
 }

@@ -24,7 +24,8 @@
 
 static const struct command commands[] = {
 	{"status", "[NAME]", "what everything is encrypted with, and where a rotation stands", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_NO_ETCD, cmd_status},
+	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_NO_ETCD | OPTIONS_KINDS,
+	 cmd_status},
 	{"census", "[RESOURCE/NAME -n NAMESPACE]", "read every value in etcd and count per key", "Changes nothing.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SELECT | OPTIONS_BACKUP | OPTIONS_OPEN | OPTIONS_NO_ETCD | OPTIONS_PACE,
 	 cmd_census},
@@ -43,7 +44,7 @@ static const struct command commands[] = {
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",
 	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_FOLLOW | OPTIONS_CONFIRM | OPTIONS_POD |
-		 OPTIONS_NO_ETCD,
+		 OPTIONS_NO_ETCD | OPTIONS_KINDS,
 	 cmd_rotate},
 	{"pause", "[NAME]", "let a rotation of several API servers take no further step", "Changes the KeyRotation.",
 	 OPTIONS_OUTPUT | OPTIONS_API, cmd_pause},
@@ -233,18 +234,34 @@ int main(int argc, char **argv, char **environment)
 		return 2;
 	}
 	context.screen = find_screen();
-	bool help =
-		argc < 2 || text_equal(argv[1], "--help") || text_equal(argv[1], "-h") || text_equal(argv[1], "help");
-	if (help) {
+	size_t at = options_first_word(argv + 1, (size_t)argc - 1) + 1; /* of the command */
+	bool asks_help = argc >= 2 && (text_equal(argv[1], "--help") || text_equal(argv[1], "-h"));
+	bool help = at < (size_t)argc && text_equal(argv[at], "help");
+	if (argc < 2 || (asks_help && at >= (size_t)argc) || (help && at + 1 >= (size_t)argc)) {
 		print_help(context.invoked_as);
 		return argc < 2 ? 64 : 0;
 	}
-	const struct command *command = find_command(text_equal(argv[1], "--version") ? "version" : argv[1]);
+	if (help)
+		at++;
+	const char *name = at < (size_t)argc ? argv[at] : argv[1];
+	const struct command *command = find_command(text_equal(name, "--version") ? "version" : name);
 	if (!command) {
-		fprintf(stderr, "error: %s is no command; see %s --help\n", argv[1], context.invoked_as);
+		fprintf(stderr, "error: %s is no command; see %s --help\n", name, context.invoked_as);
 		return 64;
 	}
-	int status = run(&context, command, argc - 2, argv + 2);
+	if (help) {
+		print_command_help(context.invoked_as, command);
+		return 0;
+	}
+	/* What stands before the command stands behind it. */
+	_cleanup_free_ char **words = xcalloc((size_t)argc, sizeof(*words));
+	size_t count = 0;
+	for (size_t i = 1; i < (size_t)argc; i++)
+		if (i != at)
+			words[count++] = argv[i];
+	if (at >= (size_t)argc) /* --version */
+		count = 0;
+	int status = run(&context, command, (int)count, words);
 	options_free(&context.options);
 	free(context.outcome);
 	screen_free(&context.screen);

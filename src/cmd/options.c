@@ -29,6 +29,12 @@ static const struct option table[] = {
 	{"--kubeconfig", NULL, KIND_TEXT, FIELD(kubeconfig), OPTIONS_API, "FILE",
 	 "kubeconfig (default: as kubectl, then /etc/kubernetes/admin.conf)"},
 	{"--context", NULL, KIND_TEXT, FIELD(context), OPTIONS_API, "NAME", "context of the kubeconfig"},
+	{"--cluster", NULL, KIND_TEXT, FIELD(cluster), OPTIONS_API, "NAME",
+	 "cluster of the kubeconfig, instead of the context's"},
+	{"--user", NULL, KIND_TEXT, FIELD(user), OPTIONS_API, "NAME",
+	 "user of the kubeconfig, instead of the context's"},
+	{"--as", NULL, KIND_TEXT, FIELD(as), OPTIONS_API, "USER", "user to impersonate"},
+	{"--as-group", NULL, KIND_LIST, FIELD(as_groups), OPTIONS_API, "GROUP", "group to impersonate; repeatable"},
 	{"--server", "-s", KIND_TEXT, FIELD(server), OPTIONS_API, "URL",
 	 "address of the API server, instead of the kubeconfig's"},
 	{"--apiserver-request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
@@ -67,6 +73,8 @@ static const struct option table[] = {
 	 "most 100)"},
 	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_SELECT, "R[.GROUP]",
 	 "a resource; repeatable (default: all that are encrypted)"},
+	{"--resource", NULL, KIND_LIST, FIELD(resources), OPTIONS_KINDS, "R[.GROUP]",
+	 "--no-etcd: a resource; repeatable (default: all that the servers' counters show to be encrypted)"},
 	{"--namespace", "-n", KIND_LIST, FIELD(namespaces), OPTIONS_SELECT, "NAMESPACE",
 	 "a namespace; repeatable (default: all)"},
 	{"--all-namespaces", "-A", KIND_FLAG, FIELD(all_namespaces), OPTIONS_SELECT, NULL,
@@ -306,6 +314,11 @@ static int check(struct options *o, unsigned groups, struct error **err)
 		rc = error_set(err, ERROR_USAGE, "--out goes with --target manual");
 	if (rc == 0 && o->out_seal && !o->out)
 		rc = error_set(err, ERROR_USAGE, "--out-seal goes with --target manual --out DIR");
+	if (rc == 0 && (groups & OPTIONS_KINDS) && o->resources.count > 0 && !o->no_etcd)
+		rc = error_set(
+			err, ERROR_USAGE,
+			"--resource goes with --no-etcd: with etcd everything that is encrypted is counted, for a key "
+			"leaves when nothing needs it");
 	if (rc == 0)
 		rc = check_one_of("--require-provider", o->require_provider,
 				  (const char *const[]){"aescbc", "aesgcm", "secretbox", "kms", NULL}, err);
@@ -355,6 +368,16 @@ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, s
 	return check(ret, groups, err);
 }
 
+size_t options_first_word(char *const *words, size_t count)
+{
+	size_t i = 0;
+	while (i < count && words[i][0] == '-' && words[i][1] != '\0' && !text_equal(words[i], "--")) {
+		const struct option *option = find(words[i], strlen(words[i]), ~0u);
+		i += option && option->kind != KIND_FLAG ? 2 : 1; /* --name=value and -nvalue are found by no name */
+	}
+	return i < count ? i : count;
+}
+
 void options_free(struct options *options)
 {
 	strings_free(&options->etcd_endpoints);
@@ -365,6 +388,7 @@ void options_free(struct options *options)
 	strings_free(&options->drop_keys);
 	strings_free(&options->require_resources);
 	strings_free(&options->cloudtrails);
+	strings_free(&options->as_groups);
 	strings_free(&options->given);
 	free(options->arguments);
 }

@@ -30,6 +30,7 @@ enum option_group {
 	OPTIONS_POD = 1 << 21,     /* what is left of a container that ended */
 	OPTIONS_NO_ETCD = 1 << 22, /* nothing but the API can be reached */
 	OPTIONS_PACE = 1 << 23,    /* how fast and how long objects are read one by one */
+	OPTIONS_KINDS = 1 << 24,   /* which resources, where that may be said without etcd alone */
 	OPTIONS_NONE = 1 << 30,    /* none but --help, which all have */
 };
 
@@ -40,6 +41,8 @@ struct options {
 	bool json, help, yes;
 	const char *output;
 	const char *kubeconfig, *context, *server, *request_timeout_text;
+	const char *cluster, *user, *as;
+	struct strings as_groups;
 	struct strings etcd_endpoints, foreign_prefixes, apiservers;
 	const char *node_name, *trust_key;
 	const char *etcd_cacert, *etcd_cert, *etcd_key, *etcd_prefix;
@@ -79,6 +82,9 @@ struct options {
  * what is wrong. */
 _must_check_ int options_parse(int argc, char **argv, unsigned groups, struct options *ret, struct error **err);
 void options_free(struct options *options);
+/* Where the first word is that is no option of any command, nor the value of one: kubectl lets options stand before a command.
+ * `count` where there is none. */
+size_t options_first_word(char *const *words, size_t count);
 /* Whether it was said: "--qps". */
 bool options_given(const struct options *options, const char *name);
 /* The first one that was said and is none of `names`; NULL. */

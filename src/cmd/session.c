@@ -33,6 +33,10 @@ struct kubeconfig_options session_kubeconfig(const struct command_context *conte
 		.fallback_path = DEFAULT_KUBECONFIG,
 		.context = o->context,
 		.server = o->server,
+		.cluster = o->cluster,
+		.user = o->user,
+		.as = o->as,
+		.as_groups = &o->as_groups,
 		.environment = context->environment,
 		.interactive = isatty(STDIN_FILENO),
 	};

@@ -296,8 +296,6 @@ static int refuse_user(const struct kubeconfig_user *user, struct error **err)
 		error_set_hint(err, "use a client certificate, a token or an exec plugin");
 	} else if (user->impersonate_extra) {
 		rc = error_set(err, ERROR_INPUT, "as-user-extra is not supported");
-	} else if (user->impersonate == NULL && (user->impersonate_uid != NULL || user->impersonate_groups.count > 0)) {
-		rc = error_set(err, ERROR_INPUT, "as-uid and as-groups need as");
 	}
 	return rc;
 }
@@ -314,17 +312,25 @@ static int add_header(struct kube_access *access, const char *name, const char *
 	return 0;
 }
 
-static int impersonate(struct kube_access *access, const struct kubeconfig_user *user, struct error **err)
+/* What is said on the command line goes before the file, word by word, as in client-go. */
+static int impersonate(struct kube_access *access, const struct kubeconfig_user *user,
+		       const struct kubeconfig_options *options, struct error **err)
 {
+	const struct strings *groups = options->as_groups != NULL && options->as_groups->count > 0
+					       ? options->as_groups
+					       : &user->impersonate_groups;
+	const char *name = options->as != NULL ? options->as : user->impersonate;
 	int rc = 0;
 	size_t i;
 
-	if (user->impersonate != NULL)
-		rc = add_header(access, "Impersonate-User", user->impersonate, err);
+	if (name == NULL && (user->impersonate_uid != NULL || groups->count > 0))
+		return error_set(err, ERROR_INPUT, "as-uid and as-groups need as");
+	if (name != NULL)
+		rc = add_header(access, "Impersonate-User", name, err);
 	if (rc == 0 && user->impersonate_uid != NULL)
 		rc = add_header(access, "Impersonate-Uid", user->impersonate_uid, err);
-	for (i = 0; i < user->impersonate_groups.count && rc == 0; i++)
-		rc = add_header(access, "Impersonate-Group", user->impersonate_groups.items[i], err);
+	for (i = 0; i < groups->count && rc == 0; i++)
+		rc = add_header(access, "Impersonate-Group", groups->items[i], err);
 	return rc;
 }
 
@@ -356,7 +362,7 @@ static int load_user(struct kube_access *access, const struct kubeconfig_user *u
 	int rc = refuse_user(user, err);
 
 	if (rc == 0)
-		rc = impersonate(access, user, err);
+		rc = impersonate(access, user, options, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "%s", label);
 	return credentials_new(&credentials, &access->credentials, err);
@@ -369,22 +375,24 @@ static int load_merged(const struct merged *merged, const struct kubeconfig_opti
 	const struct kubeconfig_context *context = NULL;
 	const struct kubeconfig_cluster *cluster;
 	const struct kubeconfig_user *user = &nobody;
-	const char *context_path = NULL, *cluster_path = NULL, *user_path;
+	const char *context_path = NULL, *cluster_path = NULL, *user_path, *cluster_name, *user_name;
 	_cleanup_free_ char *label = NULL;
 	int rc = choose_context(merged, options->context, &context, &context_path, err);
 
 	if (rc < 0 || context == NULL)
 		return rc;
-	cluster = find_cluster(merged, context->cluster, &cluster_path);
+	cluster_name = options->cluster != NULL ? options->cluster : context->cluster;
+	cluster = find_cluster(merged, cluster_name, &cluster_path);
 	if (cluster == NULL)
 		return error_set(err, ERROR_INPUT, "%s: context \"%s\": no cluster \"%s\"", context_path, context->name,
-				 context->cluster);
+				 cluster_name);
 	user_path = context_path;
-	if (context->user != NULL)
-		user = find_user(merged, context->user, &user_path);
+	user_name = options->user != NULL ? options->user : context->user;
+	if (user_name != NULL)
+		user = find_user(merged, user_name, &user_path);
 	if (user == NULL)
 		return error_set(err, ERROR_INPUT, "%s: context \"%s\": no user \"%s\"", context_path, context->name,
-				 context->user);
+				 user_name);
 	access->source = all_paths(merged);
 	access->namespace_ = xstrdup(context->namespace_ ? context->namespace_ : "default");
 	access->label = xasprintf("%s: cluster \"%s\"", cluster_path, cluster->name);
@@ -426,6 +434,8 @@ static int load_in_cluster(const struct kubeconfig_options *options, struct kube
 	access->source = xstrdup("in-cluster");
 	access->label = xstrdup("in-cluster");
 	rc = load_cluster(access, &cluster, options->server, err);
+	if (rc == 0)
+		rc = impersonate(access, &(const struct kubeconfig_user){0}, options, err);
 	if (rc < 0)
 		return error_wrap(err, rc, "in-cluster");
 	if (file_read(namespace_, NAMESPACE_CAP, &name, NULL) == 0 && secret_len(name) > 0)

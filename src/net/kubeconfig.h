@@ -15,6 +15,9 @@ struct kubeconfig_options {
 		fallback_path; /* tried after the above where it exists: /etc/kubernetes/admin.conf on a control-plane node */
 	const char *context; /* --context; NULL: current-context */
 	const char *server;  /* --server: overrides the cluster's address */
+	/* Instead of what the context names, and of what the user says; NULL: as there. */
+	const char *cluster, *user, *as;
+	const struct strings *as_groups;
 	/* For exec plugins, and HTTPS_PROXY and NO_PROXY where the kubeconfig has no proxy-url; borrowed: it must outlive the
 	 * access. NULL: neither. */
 	char *const *environment;

@@ -71,6 +71,19 @@ static void test_values(void **state)
 	EXPECT(":4\n", "rotate", "--nonsense=x");
 }
 
+/* kubectl lets options stand before the command. */
+static void test_before_the_command(void **state)
+{
+	(void)state;
+	EXPECT("rotate\tto a new key\nresume\tgo on\nreplay\tagain\n:4\n", "--context", "prod", "r");
+	EXPECT("rotate\tto a new key\nresume\tgo on\nreplay\tagain\n:4\n", "--context=prod", "r");
+	EXPECT("--context\tcontext of the kubeconfig\n:4\n", "--conte");
+	EXPECT(":0\n", "--kubeconfig", "");
+	EXPECT(":4\n", "--context", "");
+	EXPECT("next\ta step\ndrop\ta step\n:4\n", "--context", "prod", "gate", "");
+	EXPECT("json\tprint one JSON document instead of text\n:4\n", "-o", "json", "gate", "-o", "");
+}
+
 static void test_arguments(void **state)
 {
 	(void)state;
@@ -89,6 +102,7 @@ int main(void)
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_arguments),
+		cmocka_unit_test(test_before_the_command),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -372,6 +372,49 @@ static void test_impersonation_header(void **state)
 	net_server_stop(&server);
 }
 
+/* --as, --as-group, --cluster and --user go before what the kubeconfig says. */
+static void test_said_beside_the_kubeconfig(void **state)
+{
+	struct net_server server = net_server_start("http", NULL);
+	_cleanup_(loop_freep) struct loop *loop = new_loop();
+	_cleanup_strings_ groups = {0};
+	_cleanup_free_ char *config = xasprintf(
+		"clusters: [{name: c, cluster: {server: 'https://c'}}, {name: d, cluster: {server: '%s'}}]\n" CONTEXT
+		"users: [{name: u, user: {token: t}}, {name: v, user: {token: w, as: jane, as-groups: [a]}}]\n",
+		server.url);
+	struct kubeconfig_options said = {
+		.explicit_path = in_folder("config"), .cluster = "d", .user = "v", .as = "bob", .as_groups = &groups};
+	struct kube_access *access = NULL;
+	struct error *err = NULL;
+
+	(void)state;
+	strings_add(&groups, "x");
+	strings_add(&groups, "y");
+	put_file(in_folder("config"), config);
+	access = load(&said);
+	struct http_client *client = new_client(access, loop, NULL);
+	_cleanup_free_ char *text = fetch_text(client, "/echo", 200);
+	assert_non_null(strstr(text, "[\"impersonate-user\", \"bob\"], [\"impersonate-group\", \"x\"], "
+				     "[\"impersonate-group\", \"y\"]"));
+	assert_non_null(strstr(text, "Bearer w"));
+	http_client_free(client);
+	kube_access_free(access);
+	said.user = "nobody";
+	assert_int_equal(kube_access_load(&said, &access, &err), -ERROR_INPUT);
+	assert_non_null(strstr(error_message(err), "context \"x\": no user \"nobody\""));
+	error_clear(&err);
+	said.user = NULL;
+	said.as = NULL;
+	assert_int_equal(kube_access_load(&said, &access, &err), -ERROR_INPUT);
+	assert_non_null(strstr(error_message(err), "as-groups need as"));
+	error_clear(&err);
+	said.cluster = "none";
+	assert_int_equal(kube_access_load(&said, &access, &err), -ERROR_INPUT);
+	assert_non_null(strstr(error_message(err), "context \"x\": no cluster \"none\""));
+	error_clear(&err);
+	net_server_stop(&server);
+}
+
 /* Counts its runs in a file; the token is the number. */
 #define COUNTING_PLUGIN                                                                               \
 	"#!/bin/sh\n"                                                                                 \
@@ -576,6 +619,7 @@ int main(void)
 		cmocka_unit_test(test_pipe),
 		folder_test(test_tokens),
 		folder_test(test_impersonation_header),
+		folder_test(test_said_beside_the_kubeconfig),
 		folder_test(test_exec_plugin),
 		folder_test(test_exec_plugin_fails),
 		folder_test(test_certificates),

@@ -49,6 +49,44 @@ static void test_refused(void **state)
 	refused("--all-namespaces=maybe", "--all-namespaces takes no value");
 }
 
+static void first_word(size_t wanted, char *const *words)
+{
+	size_t count = 0;
+	while (words[count])
+		count++;
+	assert_int_equal(options_first_word(words, count), wanted);
+}
+
+static void test_first_word(void **state)
+{
+	(void)state;
+	first_word(0, (char *[]){"status", "-o", "json", NULL});
+	first_word(2, (char *[]){"--context", "prod", "status", NULL});
+	first_word(1, (char *[]){"--context=prod", "status", NULL});
+	first_word(3, (char *[]){"-nteam", "-s", "https://a", "status", NULL});
+	first_word(1, (char *[]){"--yes", "rotate", NULL}); /* a flag takes no value */
+	first_word(1, (char *[]){"--nonsense", "rotate", NULL});
+	first_word(2, (char *[]){"--yes", "--context", NULL}); /* none */
+	first_word(2, (char *[]){"--context", "prod", NULL});
+	first_word(0, (char *[]){NULL});
+}
+
+static void test_resources_without_etcd(void **state)
+{
+	struct options o;
+	_cleanup_error_ error = NULL;
+	char *with[] = {"--resource", "secrets", "--no-etcd"}, *alone[] = {"--resource=secrets"};
+	(void)state;
+	assert_int_equal(options_parse(3, with, OPTIONS_KINDS | OPTIONS_NO_ETCD, &o, NULL), 0);
+	assert_int_equal(o.resources.count, 1);
+	options_free(&o);
+	assert_int_equal(options_parse(1, alone, OPTIONS_KINDS | OPTIONS_NO_ETCD, &o, &error), -ERROR_USAGE);
+	assert_true(text_starts(error_message(error), "--resource goes with --no-etcd: "));
+	options_free(&o);
+	assert_int_equal(options_parse(1, alone, OPTIONS_SELECT | OPTIONS_NO_ETCD, &o, NULL), 0);
+	options_free(&o);
+}
+
 /* Who names two means both: the last one alone would be half an answer. */
 static void test_said_twice(void **state)
 {
@@ -93,6 +131,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_first_word),
+		cmocka_unit_test(test_resources_without_etcd),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_said_twice),
 		cmocka_unit_test(test_one_after_another),
