@@ -11,7 +11,6 @@
 #define OTHERS_MAX 10
 #define EVENTS_SHOWN 100
 #define FIRST_REPORT (2 * FLEET_INTERVAL + NS_PER_S) /* whoever reports was seen to by then */
-#define LEASE_SILENCE (15 * NS_PER_S)                /* LOCK_DURATION_S: others take it then */
 
 /* --- small things --- */
 
@@ -103,20 +102,10 @@ static void write_data(struct json_writer *w, const struct dashboard_scene *scen
 	json_object_end(w);
 }
 
-/* Since when its Lease was not seen to change. */
-static uint64_t lease_silence(const struct dashboard_scene *scene)
-{
-	const struct dashboard_store *store = scene->store;
-	return scene->now - (store->renewed_seen_at ? store->renewed_seen_at : store->lease_seen_at);
-}
-
 static bool nobody_leads(const struct dashboard_scene *scene)
 {
 	const struct dashboard_store *store = scene->store;
-	const struct dashboard_source *lease = &store->sources[DASHBOARD_LEASE];
-	if (!lease->synced)
-		return false;
-	return !store->renewed || text_empty(store->holder) || lease_silence(scene) > LEASE_SILENCE;
+	return store->sources[DASHBOARD_LEASE].synced && leader_missing(&store->leader, scene->now);
 }
 
 static char *controller_words(const struct dashboard_scene *scene)
@@ -128,16 +117,7 @@ static char *controller_words(const struct dashboard_scene *scene)
 	if (!lease->synced)
 		return xasprintf("whether one leads is not known%s%s", lease->problem ? ": " : "",
 				 lease->problem ? lease->problem : "");
-	if (!store->renewed)
-		return xstrdup("none has ever led here");
-	if (text_empty(store->holder))
-		return xstrdup("none leads now");
-	_cleanup_free_ char *age = text_human_duration(lease_silence(scene) / NS_PER_S * NS_PER_S);
-	if (nobody_leads(scene))
-		return xasprintf(
-			"none leads now: %s has not renewed its Lease for %s, and what is shown is what it left",
-			store->holder, age);
-	return xasprintf("%s leads", store->holder);
+	return leader_words(&store->leader, scene->now);
 }
 
 /* --- the rotation --- */
@@ -231,7 +211,7 @@ static void write_quarantine(struct json_writer *w, const struct key_rotation *r
 	json_object_end(w);
 }
 
-static void write_progress(struct json_writer *w, const struct key_rotation *rotation)
+static void write_progress(struct json_writer *w, const struct key_rotation *rotation, bool told)
 {
 	json_key(w, "progress");
 	if (rotation->status.progress.total == 0) {
@@ -241,10 +221,11 @@ static void write_progress(struct json_writer *w, const struct key_rotation *rot
 	json_object_begin(w);
 	json_member_u64(w, "total", rotation->status.progress.total);
 	json_member_u64(w, "done", rotation->status.progress.done);
-	json_member_u64(w, "perSecond", rotation->status.progress.per_second);
-	json_member_u64(w, "etaSeconds", rotation->status.progress.eta_seconds);
+	/* Those of a controller that is gone are of then, not of now. */
+	json_member_u64(w, "perSecond", told ? rotation->status.progress.per_second : 0);
+	json_member_u64(w, "etaSeconds", told ? rotation->status.progress.eta_seconds : 0);
 	member_words(w, "namespace", rotation->status.progress.namespace_);
-	member_made(w, "words", rotation_progress_words(rotation));
+	member_made(w, "words", rotation_progress_words(rotation, told));
 	json_object_end(w);
 }
 
@@ -277,7 +258,7 @@ static void write_rotation(struct json_writer *w, const struct fleet_view *view)
 	member_words(w, "completed", status->completed_at);
 	member_number(w, "step", status->step);
 	write_stations(w, rotation);
-	write_progress(w, rotation);
+	write_progress(w, rotation, view->told);
 	write_conditions(w, rotation);
 	write_quarantine(w, rotation);
 	member_list(w, "proof", &status->evidence);
@@ -420,7 +401,13 @@ void dashboard_model_write(const struct dashboard_scene *scene, struct json_writ
 {
 	const struct dashboard_store *store = scene->store;
 	const struct key_rotation *rotation = rotations_to_show(&store->rotations, store->name);
-	struct fleet_view view = {.rotation = rotation, .all = &store->rotations, .invoked_as = scene->invoked_as};
+	struct fleet_view view = {.rotation = rotation,
+				  .all = &store->rotations,
+				  .invoked_as = scene->invoked_as,
+				  .leader = store->sources[DASHBOARD_LEASE].synced && !scene->replay ? &store->leader
+												     : NULL,
+				  .told = scene->replay || !nobody_leads(scene),
+				  .now = scene->now};
 	_cleanup_free_ bool *reports = reports_of(scene);
 	_cleanup_free_ struct viewed_server *servers =
 		fleet_view_servers(rotation, &store->fleet, reports, &view.server_count);
@@ -429,7 +416,7 @@ void dashboard_model_write(const struct dashboard_scene *scene, struct json_writ
 	view.servers = servers;
 	clock_format(scene->wall, 0, at);
 	if (!scene->replay)
-		dashboard_todo(&view, nobody_leads(scene), &todo);
+		dashboard_todo(&view, &todo);
 	json_object_begin(w);
 	json_member_string(w, "kind", "Dashboard");
 	json_member_u64(w, "version", 1);

@@ -71,8 +71,7 @@ void dashboard_store_free(struct dashboard_store *store)
 	events_free(&store->events);
 	events_free(&store->notes);
 	forget_namespaces(store);
-	free(store->holder);
-	free(store->renewed);
+	leader_free(&store->leader);
 	free(store->shown);
 	free(store->phase);
 	*store = (struct dashboard_store){0};
@@ -274,20 +273,6 @@ static void put_event(struct dashboard_store *store, const cJSON *object)
 		   DASHBOARD_EVENTS_MAX);
 }
 
-static void put_lease(struct dashboard_store *store, const cJSON *object, uint64_t now)
-{
-	const cJSON *spec = json_at(object, "spec", NULL);
-	_cleanup_free_ char *renewed = words_at(spec, "renewTime");
-	if (!store->renewed)
-		store->lease_seen_at = now;
-	else if (!text_equal(store->renewed, renewed))
-		store->renewed_seen_at = now;
-	free(store->holder);
-	free(store->renewed);
-	store->holder = words_at(spec, "holderIdentity");
-	store->renewed = steal(renewed);
-}
-
 void dashboard_store_put(struct dashboard_store *store, enum dashboard_kind kind, const cJSON *object, uint64_t now,
 			 uint64_t wall)
 {
@@ -302,7 +287,7 @@ void dashboard_store_put(struct dashboard_store *store, enum dashboard_kind kind
 	else if (kind == DASHBOARD_EVENT)
 		put_event(store, object);
 	else
-		put_lease(store, object, now);
+		leader_put(&store->leader, object, now);
 	if (source->listing && name && kind != DASHBOARD_EVENT)
 		strings_add(&source->listed, name);
 	if (rc < 0 || source->broken) {
@@ -325,13 +310,6 @@ static void remove_server(struct fleet *fleet, size_t at)
 	memmove(&fleet->servers[at], &fleet->servers[at + 1], (--fleet->count - at) * sizeof(*fleet->servers));
 }
 
-static void forget_lease(struct dashboard_store *store)
-{
-	free(steal(store->holder));
-	free(steal(store->renewed));
-	store->renewed_seen_at = 0;
-}
-
 /* Events of long ago are gone from the API server, not from the log. */
 void dashboard_store_remove(struct dashboard_store *store, enum dashboard_kind kind, const char *name)
 {
@@ -342,7 +320,7 @@ void dashboard_store_remove(struct dashboard_store *store, enum dashboard_kind k
 		if (text_equal(store->fleet.servers[i].last->meta.name, name))
 			remove_server(&store->fleet, i);
 	if (kind == DASHBOARD_LEASE)
-		forget_lease(store);
+		leader_put(&store->leader, NULL, 0); /* of none there is no time */
 }
 
 void dashboard_store_relist(struct dashboard_store *store, enum dashboard_kind kind)
@@ -362,7 +340,7 @@ void dashboard_store_synced(struct dashboard_store *store, enum dashboard_kind k
 		if (!strings_has(&source->listed, store->fleet.servers[i].last->meta.name))
 			remove_server(&store->fleet, i);
 	if (kind == DASHBOARD_LEASE && source->listed.count == 0)
-		forget_lease(store);
+		leader_put(&store->leader, NULL, now);
 	dashboard_store_watch(store, kind, true, NULL, now);
 	source->listing = false;
 	strings_free(&source->listed);
@@ -375,6 +353,8 @@ void dashboard_store_watch(struct dashboard_store *store, enum dashboard_kind ki
 	source->synced = synced;
 	if (synced)
 		source->synced_at = now;
+	if (synced && kind == DASHBOARD_LEASE)
+		store->leader.asked = true;
 	free(source->problem);
 	source->problem = problem ? text_printable(problem, strlen(problem), WORDS_MAX) : NULL;
 }

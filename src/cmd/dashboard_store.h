@@ -4,6 +4,7 @@
  * Bounded: ROTATIONS, KEY_SERVERS_MAX, EVENTS, NAMESPACES and NOTES below; of more, what came last stays. */
 #pragma once
 #include <cjson/cJSON.h>
+#include "cmd/leader.h"
 #include "cmd/rotations.h"
 
 #define DASHBOARD_ROTATIONS_MAX 1000
@@ -48,11 +49,7 @@ struct dashboard_store {
 	struct key_server *counted;
 	struct dashboard_events events; /* of the API server */
 	struct dashboard_events notes;  /* what was seen to pass, where there are no events */
-	/* the controllers' Lease */
-	char *holder;             /* "" nobody; NULL: not known */
-	char *renewed;            /* as its holder wrote it */
-	uint64_t renewed_seen_at; /* monotonic ns: when another time was seen; 0: never but the first */
-	uint64_t lease_seen_at;   /* when it was seen first */
+	struct leader leader;           /* of the controllers */
 	/* of the KeyRotation that is shown */
 	const char *name; /* the one that was asked for; NULL: any */
 	char *shown, *phase;

@@ -102,7 +102,7 @@ static void add_server(const struct fleet_view *view, const struct viewed_server
 				   name));
 }
 
-void dashboard_todo(const struct fleet_view *view, bool nobody_leads, struct strings *ret)
+void dashboard_todo(const struct fleet_view *view, struct strings *ret)
 {
 	const struct key_rotation *rotation = view->rotation;
 	bool over = rotation && rotation_is_over(rotation);
@@ -110,12 +110,11 @@ void dashboard_todo(const struct fleet_view *view, bool nobody_leads, struct str
 		add_blocked(rotation, ret);
 	else if (rotation && rotation->status.quarantined.count > 0)
 		strings_add(ret, "Mend or delete the objects under Quarantine; they are tried again with each sweep.");
-	if (rotation && !over && (nobody_leads || text_empty(rotation->status.phase)))
-		strings_add(
-			ret,
-			"See that a controller runs (kubectl -n kube-system get pods): without one nothing goes on.");
+	if (rotation && !over && (text_empty(rotation->status.phase) || fleet_view_nobody_leads(view)))
+		strings_add(ret, FLEET_VIEW_START);
 	for (size_t i = 0; i < view->server_count && !over; i++)
 		add_server(view, &view->servers[i], ret);
 	_cleanup_free_ char *next = fleet_view_next(view);
-	strings_add(ret, next ? next : "Nothing.");
+	if (!next || !strings_has(ret, next))
+		strings_add(ret, next ? next : "Nothing.");
 }

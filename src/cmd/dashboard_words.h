@@ -4,5 +4,5 @@
 
 /* Of a phase, as KeyRotation.status.phase has it (NULL and "": none yet). Static. */
 const char *dashboard_doing(const char *phase);
-/* A sentence each, the most pressing first; at least one. `nobody_leads`: no controller was seen to do so. */
-void dashboard_todo(const struct fleet_view *view, bool nobody_leads, struct strings *ret);
+/* A sentence each, the most pressing first; at least one. */
+void dashboard_todo(const struct fleet_view *view, struct strings *ret);

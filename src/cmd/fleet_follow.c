@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cmd/fleet_view.h"
 #include "cmd/rotating.h"
 #include "engine/key_rotation_fetch.h"
 
 #define LOOK_INTERVAL NS_PER_S
 #define BLOCKED_LOOKS 3 /* in a row: what one look shows may have passed by the next */
 #define WORDS_MAX 900
+#define PROGRESS_AGE (15 * NS_PER_S) /* a controller tells each 2 s; so long it may lead another one's life */
 
 /* What was shown of a server last. */
 struct shown {
@@ -23,6 +25,8 @@ struct follower {
 	struct fleet fleet;
 	char *phase; /* shown last */
 	uint64_t phase_since;
+	struct leader leader;
+	uint64_t told_at; /* when progress was seen to change */
 	unsigned blocked;
 	struct shown *shown;
 	size_t shown_count;
@@ -34,6 +38,7 @@ static void follower_close(struct follower *f)
 {
 	key_rotation_free(f->rotation);
 	fleet_free(&f->fleet);
+	leader_free(&f->leader);
 	for (size_t i = 0; i < f->shown_count; i++) {
 		free(f->shown[i].name);
 		free(f->shown[i].line);
@@ -146,11 +151,23 @@ static void show_servers(struct follower *f, uint64_t now)
 	}
 }
 
+/* "; none leads now: ..." behind what a controller said last. New string. */
+static char *beside(const struct follower *f, uint64_t now)
+{
+	if (!leader_missing(&f->leader, now) && !leader_late(&f->leader, now))
+		return xstrdup("");
+	_cleanup_free_ char *words = leader_words(&f->leader, now);
+	return xasprintf(" (controller: %s)", words);
+}
+
 static void show_running(struct follower *f, uint64_t now, bool changed)
 {
 	const struct key_rotation_status *status = &f->rotation->status;
+	_cleanup_free_ char *controller = beside(f, now);
+	bool old = now > f->told_at + PROGRESS_AGE || *controller;
 	/* All of it: of a sweep that ended, and another one has not begun. */
-	if (text_equal(status->phase, phase_name(PHASE_REENCRYPT)) && status->progress.done < status->progress.total) {
+	if (text_equal(status->phase, phase_name(PHASE_REENCRYPT)) && status->progress.done < status->progress.total &&
+	    !old) {
 		const struct sweep_progress progress = {.total = status->progress.total,
 							.done = status->progress.done,
 							.per_second = status->progress.per_second,
@@ -161,7 +178,10 @@ static void show_running(struct follower *f, uint64_t now, bool changed)
 		return;
 	}
 	_cleanup_free_ char *text = why(f->rotation);
-	screen_running(&f->context->screen, now, changed, "  %-15s %s", f->phase, text);
+	_cleanup_free_ char *progress = old ? rotation_progress_words(f->rotation, false) : NULL;
+	bool sweeps = progress && text_equal(status->phase, phase_name(PHASE_REENCRYPT));
+	screen_running(&f->context->screen, now, changed, "  %-15s %s%s%s%s", f->phase, text, sweeps ? ": " : "",
+		       sweeps ? progress : "", controller);
 }
 
 static void show(struct follower *f)
@@ -182,6 +202,29 @@ static bool may_pass(int rc)
 	       rc == -ERROR_DEADLINE;
 }
 
+/* That it is not known is said once. */
+static int look_for_leader(struct follower *f, struct kube *kube, struct error **err)
+{
+	bool was_refused = f->leader.refused;
+	int rc = leader_look(&f->leader, kube, err);
+	if (rc < 0 || was_refused || !f->leader.refused)
+		return rc;
+	_cleanup_free_ char *words = leader_words(&f->leader, clock_monotonic());
+	_cleanup_free_ char *note = xasprintf("of controllers: %s", words);
+	rotating_show_note(f->context, note);
+	return 0;
+}
+
+static void note_progress(struct follower *f, const struct key_rotation *read, uint64_t now)
+{
+	const struct key_rotation_status *before = f->rotation ? &f->rotation->status : NULL, *status = &read->status;
+	if (!before || before->progress.done != status->progress.done ||
+	    before->progress.total != status->progress.total ||
+	    before->progress.per_second != status->progress.per_second ||
+	    before->progress.eta_seconds != status->progress.eta_seconds || !text_equal(before->phase, status->phase))
+		f->told_at = now;
+}
+
 static int look(struct follower *f, struct error **err)
 {
 	struct kube *kube = &f->session->cluster->kube;
@@ -189,10 +232,13 @@ static int look(struct follower *f, struct error **err)
 	struct key_rotation *rotation = NULL;
 	int rc = key_rotation_fetch(kube, f->name, 0, &rotation, &failed);
 	if (rc == 0) {
+		note_progress(f, rotation, clock_monotonic());
 		key_rotation_free(f->rotation);
 		f->rotation = rotation;
 		rc = fleet_read(&f->fleet, kube, &failed);
 	}
+	if (rc == 0)
+		rc = look_for_leader(f, kube, &failed);
 	if (rc == 0) {
 		show(f);
 		return 0;

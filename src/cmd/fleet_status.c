@@ -30,29 +30,99 @@ static void compare(const struct fleet *before, const struct fleet *now, bool *r
 	}
 }
 
-int fleet_status_look(struct session *session, struct fleet *fleet, bool **ret, struct error **err)
+/* What is seen of a cluster in the few seconds that `status` takes. */
+struct sight {
+	struct fleet fleet;
+	bool *reports; /* of each of the fleet */
+	struct leader leader;
+	struct rotations rotations; /* as they are at the end */
+	bool told;                  /* of the one that is shown progress changed meanwhile */
+};
+
+static void sight_free(struct sight *sight)
+{
+	fleet_free(&sight->fleet);
+	free(sight->reports);
+	leader_free(&sight->leader);
+	rotations_free(&sight->rotations);
+}
+
+static bool progress_differs(const struct key_rotation *before, const struct key_rotation *now)
+{
+	const struct key_rotation_status *a = &before->status, *b = &now->status;
+	return a->progress.done != b->progress.done || a->progress.total != b->progress.total ||
+	       a->progress.per_second != b->progress.per_second || a->progress.eta_seconds != b->progress.eta_seconds ||
+	       !text_equal(a->phase, b->phase);
+}
+
+/* Whether something of it would be shown as present: what a sweep that goes on told last. */
+static bool shows_speed(const struct key_rotation *rotation)
+{
+	return rotation && !rotation_is_over(rotation) &&
+	       rotation->status.progress.done < rotation->status.progress.total;
+}
+
+/* Reads the rotations anew, and whether `name`'s, or the one that is looked for, was told of since `first`. */
+static int look_at_rotations(struct session *session, const char *name, const struct rotations *first,
+			     struct sight *sight, struct error **err)
+{
+	struct rotations now = {0};
+	int rc = rotations_read(&session->cluster->kube, &now, err);
+	if (rc < 0) {
+		rotations_free(&now);
+		return rc;
+	}
+	rotations_free(&sight->rotations);
+	sight->rotations = now;
+	const struct key_rotation *before = rotations_to_show(first, name), *shown = rotations_to_show(&now, name);
+	if (before && shown && text_equal(before->meta.uid, shown->meta.uid))
+		sight->told = sight->told || progress_differs(before, shown);
+	return 0;
+}
+
+/* Nothing more can be learned by waiting. */
+static bool all_seen(const struct sight *sight, const char *name)
+{
+	const struct key_rotation *shown = rotations_to_show(&sight->rotations, name);
+	bool goes_on = shown && !rotation_is_over(shown);
+	uint64_t now = clock_monotonic();
+	bool leader_known = !goes_on || !sight->leader.asked || leader_missing(&sight->leader, now) ||
+			    leader_renews(&sight->leader, now);
+	return all_true(sight->reports, sight->fleet.count) && leader_known && (sight->told || !shows_speed(shown));
+}
+
+static int look_once(struct session *session, const char *name, const struct fleet *first,
+		     const struct rotations *first_rotations, struct sight *sight, struct error **err)
 {
 	struct kube *kube = &session->cluster->kube;
+	int rc = fleet_read(&sight->fleet, kube, err);
+	if (rc == 0)
+		rc = look_at_rotations(session, name, first_rotations, sight, err);
+	if (rc == 0)
+		rc = leader_look(&sight->leader, kube, err);
+	if (rc < 0)
+		return rc;
+	free(sight->reports);
+	sight->reports = xcalloc(sight->fleet.count + 1, sizeof(*sight->reports));
+	compare(first, &sight->fleet, sight->reports);
+	return 0;
+}
+
+static int look(struct session *session, const char *name, const struct rotations *first_rotations, struct sight *sight,
+		struct error **err)
+{
 	struct fleet first = {0};
-	_cleanup_free_ bool *reports = NULL;
 	const bool never = false;
-	int rc = fleet_read(&first, kube, err);
+	int rc = fleet_read(&first, &session->cluster->kube, err);
 	uint64_t until = clock_monotonic() + REPORT_WAIT;
 	while (rc == 0) {
-		rc = fleet_read(fleet, kube, err);
-		if (rc < 0)
-			break;
-		free(reports);
-		reports = xcalloc(fleet->count + 1, sizeof(*reports));
-		compare(&first, fleet, reports);
-		if (all_true(reports, fleet->count) || clock_monotonic() >= until)
+		rc = look_once(session, name, &first, first_rotations, sight, err);
+		if (rc < 0 || all_seen(sight, name) || clock_monotonic() >= until)
 			break;
 		rc = loop_run_until(session->cluster->loop, &never, clock_monotonic() + LOOK_INTERVAL, err);
 		rc = error_forgive(err, rc, ERROR_DEADLINE);
 	}
 	fleet_free(&first);
-	if (rc == 0)
-		*ret = steal(reports);
 	return rc;
 }
 
@@ -88,21 +158,26 @@ static int show(struct command_context *context, const struct fleet_view *view, 
 int fleet_status(struct command_context *context, struct session *session, struct error **err)
 {
 	const char *name = context->options.argument_count ? context->options.arguments[0] : NULL;
-	_cleanup_(rotations_free) struct rotations rotations = {0};
-	_cleanup_(fleet_free) struct fleet fleet = {0};
-	_cleanup_free_ bool *reports = NULL;
-	int rc = rotations_read(&session->cluster->kube, &rotations, err);
+	_cleanup_(rotations_free) struct rotations first = {0};
+	_cleanup_(sight_free) struct sight sight = {0};
+	int rc = rotations_read(&session->cluster->kube, &first, err);
 	if (rc < 0)
 		return rc;
-	struct fleet_view view = {
-		.rotation = rotations_to_show(&rotations, name), .all = &rotations, .invoked_as = context->invoked_as};
-	if (name && !view.rotation)
+	if (name && !rotations_to_show(&first, name))
 		return error_set(err, ERROR_NOT_FOUND, "there is no KeyRotation %s", name);
-	rc = fleet_status_look(session, &fleet, &reports, err);
+	rc = look(session, name, &first, &sight, err);
 	if (rc < 0)
 		return rc;
+	struct fleet_view view = {.rotation = rotations_to_show(&sight.rotations, name),
+				  .all = &sight.rotations,
+				  .invoked_as = context->invoked_as,
+				  .leader = &sight.leader,
+				  .now = clock_monotonic(),
+				  .told = sight.told};
+	if (name && !view.rotation)
+		return error_set(err, ERROR_NOT_FOUND, "KeyRotation %s was deleted", name);
 	_cleanup_free_ struct viewed_server *servers =
-		fleet_view_servers(view.rotation, &fleet, reports, &view.server_count);
+		fleet_view_servers(view.rotation, &sight.fleet, sight.reports, &view.server_count);
 	view.servers = servers;
 	return show(context, &view, err);
 }

@@ -139,7 +139,7 @@ static void print_path(FILE *out, const struct key_rotation *rotation)
 	rotating_print_path(out, path, rotation->status.step);
 }
 
-char *rotation_progress_words(const struct key_rotation *rotation)
+char *rotation_progress_words(const struct key_rotation *rotation, bool told)
 {
 	_cleanup_free_ char *done = text_human_count(rotation->status.progress.done);
 	_cleanup_free_ char *total = text_human_count(rotation->status.progress.total);
@@ -150,15 +150,16 @@ char *rotation_progress_words(const struct key_rotation *rotation)
 	bool over = rotation_is_over(rotation), at_work = !over && rotation->status.progress.namespace_;
 	bool goes_on = !over && rotation->status.progress.done < rotation->status.progress.total;
 	_cleanup_free_ char *speed =
-		xasprintf(", %llu/s, %s left", (unsigned long long)rotation->status.progress.per_second,
-			  rotation->status.progress.eta_seconds ? left : "?");
+		told ? xasprintf(", %llu/s, %s left", (unsigned long long)rotation->status.progress.per_second,
+				 rotation->status.progress.eta_seconds ? left : "?")
+		     : xstrdup(", and nothing newer is told");
 	return xasprintf("%s of %s%s%s%s", done, total, goes_on ? speed : "", at_work ? ", namespace " : "",
 			 at_work ? at : "");
 }
 
-static void print_progress(FILE *out, const struct key_rotation *rotation)
+static void print_progress(FILE *out, const struct key_rotation *rotation, bool told)
 {
-	_cleanup_free_ char *words = rotation_progress_words(rotation);
+	_cleanup_free_ char *words = rotation_progress_words(rotation, told);
 	if (words)
 		fprintf(out, "rewritten  %s\n", words);
 }
@@ -208,12 +209,21 @@ static void print_phase(FILE *out, const struct key_rotation *rotation)
 		rotation->status.completed_at ? completed : "");
 }
 
-static void print_rotation(FILE *out, const struct key_rotation *rotation)
+static void print_leader(FILE *out, const struct fleet_view *view)
 {
+	_cleanup_free_ char *words = view->leader ? leader_words(view->leader, view->now) : NULL;
+	if (words && !rotation_is_over(view->rotation))
+		fprintf(out, "controller %s\n", words);
+}
+
+static void print_rotation(FILE *out, const struct fleet_view *view)
+{
+	const struct key_rotation *rotation = view->rotation;
 	print_head(out, rotation);
 	print_path(out, rotation);
 	print_phase(out, rotation);
-	print_progress(out, rotation);
+	print_leader(out, view);
+	print_progress(out, rotation, view->told);
 	print_conditions(out, rotation);
 	print_quarantine(out, rotation);
 	for (size_t i = 0; i < rotation->status.evidence.count; i++) {
@@ -301,6 +311,12 @@ static void print_others(FILE *out, const struct fleet_view *view)
 		fprintf(out, "  and %zu more: kubectl get keyrotations\n", others - shown);
 }
 
+bool fleet_view_nobody_leads(const struct fleet_view *view)
+{
+	return view->rotation && !rotation_is_over(view->rotation) && view->leader &&
+	       leader_missing(view->leader, view->now);
+}
+
 char *fleet_view_next(const struct fleet_view *view)
 {
 	const struct key_rotation *rotation = view->rotation;
@@ -311,6 +327,8 @@ char *fleet_view_next(const struct fleet_view *view)
 	if (rotation->spec.paused || rotation_is_late(rotation))
 		return xasprintf("It takes no further step. Go on: %s resume %s", view->invoked_as,
 				 rotation->meta.name);
+	if (fleet_view_nobody_leads(view))
+		return xstrdup(FLEET_VIEW_START);
 	if (key_rotation_goes_back(rotation))
 		return xstrdup("It goes back by itself, and may be left alone: the new key leaves, and the old one "
 			       "stays.");
@@ -328,7 +346,7 @@ static void print_next(FILE *out, const struct fleet_view *view)
 void fleet_view_print(FILE *out, const struct fleet_view *view)
 {
 	if (view->rotation) {
-		print_rotation(out, view->rotation);
+		print_rotation(out, view);
 		fputc('\n', out);
 	}
 	print_servers(out, view);
@@ -408,6 +426,25 @@ static void write_others(struct json_writer *w, const struct fleet_view *view)
 	json_array_end(w);
 }
 
+/* `leads`: true where it was seen to renew its Lease, false where none does, null where that is not known. */
+static void write_leader(struct json_writer *w, const struct fleet_view *view)
+{
+	const struct leader *leader = view->leader;
+	_cleanup_free_ char *words = leader ? leader_words(leader, view->now) : NULL;
+	json_key(w, "controller");
+	json_object_begin(w);
+	json_key(w, "leads");
+	if (leader && leader_renews(leader, view->now))
+		json_bool(w, true);
+	else if (leader && leader_missing(leader, view->now))
+		json_bool(w, false);
+	else
+		json_null(w);
+	json_member_string(w, "words", words);
+	json_member_bool(w, "progressIsCurrent", view->told);
+	json_object_end(w);
+}
+
 int fleet_view_write_json(const struct fleet_view *view, struct json_writer *w, struct error **err)
 {
 	json_object_begin(w);
@@ -426,6 +463,7 @@ int fleet_view_write_json(const struct fleet_view *view, struct json_writer *w, 
 	}
 	json_array_end(w);
 	write_others(w, view);
+	write_leader(w, view);
 	json_object_end(w);
 	return 0;
 }
@@ -450,6 +488,11 @@ char *fleet_view_finding(const struct fleet_view *view)
 			continue;
 		_cleanup_free_ char *words = trouble_words(server);
 		return xasprintf("%s: %s", server->name, words);
+	}
+	if (rotation && !rotation_is_over(rotation) && view->leader &&
+	    (leader_missing(view->leader, view->now) || leader_late(view->leader, view->now))) {
+		_cleanup_free_ char *words = leader_words(view->leader, view->now);
+		return xasprintf("KeyRotation %s goes on by a controller alone: %s", rotation->meta.name, words);
 	}
 	return fleet_view_kms_finding(view);
 }

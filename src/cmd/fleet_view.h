@@ -2,7 +2,10 @@
  * not say. Pure: objects in, text or JSON out; words of others are made printable. */
 #pragma once
 #include <stdio.h>
+#include "cmd/leader.h"
 #include "cmd/rotations.h"
+
+#define FLEET_VIEW_START "See that a controller runs (kubectl -n kube-system get pods): without one nothing goes on."
 
 struct viewed_server {
 	const char *name;
@@ -17,6 +20,9 @@ struct fleet_view {
 	size_t server_count;
 	const struct rotations *all;
 	const char *invoked_as;
+	const struct leader *leader; /* NULL: nothing is known of controllers, and nothing said */
+	uint64_t now;                /* monotonic ns, for it */
+	bool told;                   /* progress is of now: a controller was seen to tell of it, or may be thought to */
 };
 /* The servers of both, in the order of their names: to be freed, lends everything. `reports` (of fleet->count bools) says
  * whose agent reports. */
@@ -32,8 +38,11 @@ char *viewed_server_words(const struct viewed_server *server);
  * All objects of a server count: the rules may differ. New string. */
 char *viewed_server_canary(const struct viewed_server *finder, const char *written_through);
 bool fleet_view_any_canary(const struct fleet_view *view);
-/* "1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a"; NULL where nothing is known to be rewritten. New string. */
-char *rotation_progress_words(const struct key_rotation *rotation);
+/* It is known that no controller leads, while a rotation needs one. */
+bool fleet_view_nobody_leads(const struct fleet_view *view);
+/* "1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a"; NULL where nothing is known to be rewritten. Speed and time are
+ * left out where nobody tells of them any more. New string. */
+char *rotation_progress_words(const struct key_rotation *rotation, bool told);
 /* What a person may do: pause it, let it go on, ask for one. NULL for one that is over. New string. */
 char *fleet_view_next(const struct fleet_view *view);
 /* Something that a person should look at; NULL where nothing is. New string. */

@@ -15,7 +15,7 @@ import subprocess
 import time
 import unittest
 
-from fleet import GROUP, ROTATIONS, SERVERS
+from fleet import GROUP, ROTATIONS, SERVERS, take_away
 from lib import Cluster, Rule, configuration, kube_rekey, new_key, parts, populate, snapshot_hash, wait_until
 from shipped import ACCOUNTS, PEOPLE, RBAC, Right, Shipped, shipped_rights, without
 
@@ -197,9 +197,9 @@ class Rights(unittest.TestCase):
         self.stop_all()
         self.fleet = Shipped(self, self.cluster)
         for name in self.rotations():
-            self.api.delete(ROTATIONS, None, name)
+            take_away(self.api, ROTATIONS, name)
         # A server of which no agent tells stops every rotation.
-        self.api.request("DELETE", f"/apis/{SERVERS}/cp-9")
+        take_away(self.api, SERVERS, "cp-9")
         self.began = time.time()
 
     @contextlib.contextmanager
@@ -223,9 +223,14 @@ class Rights(unittest.TestCase):
         resource, _, subresource = right.resource.partition("/")
         asked = {"nonResourceAttributes": {"verb": right.verb, "path": right.resource}} if right.resource.startswith("/") else {
             "resourceAttributes": {"verb": right.verb, "group": right.group, "resource": resource, "subresource": subresource,
-                                   "namespace": right.namespace, "name": NAMED.get(resource if right.namespace else "", "")}}
+                                   "namespace": right.namespace, "name": self.name_of(right)}}
         return self.api.create("authorization.k8s.io/v1/subjectaccessreviews", None, {
             "spec": {"user": user, "groups": [], **asked}})["status"]["allowed"]
+
+    @staticmethod
+    def name_of(right):
+        """Where the right is for one object alone."""
+        return NAMED.get(right.resource, "") if right.namespace or (right.verb, right.resource) == ("get", "leases") else ""
 
     def either(self, right):
         """It and what is taken away with it."""
@@ -252,7 +257,7 @@ class Rights(unittest.TestCase):
             self.api.request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
         if right.verb == "create" and right.resource == "keyservers":
             for item in self.api.list(SERVERS):
-                self.api.delete(SERVERS, None, item["metadata"]["name"])
+                take_away(self.api, SERVERS, item["metadata"]["name"])
         mode = "patch" if right.verb == "patch" and right.resource in ("secrets", "configmaps") else "replace"
         with self.taken(right):
             fleet.start_agent(0)
@@ -293,7 +298,7 @@ class Rights(unittest.TestCase):
         if part == "rotate":
             if verb == "patch":
                 self.assertEqual(self.fleet.job("--no-wait").wait(20).code, 0)
-            return lambda: self.fleet.job("--deadline=5h").wait(20)
+            return lambda: self.fleet.job("--deadline=3s" if plural == "leases" else "--deadline=5h").wait(20)
         if part == "person:forget":
             self.lost()
             return lambda: self.fleet.plugin("forget", "forget", "cp-9", "--yes")
@@ -301,6 +306,8 @@ class Rights(unittest.TestCase):
         self.api.request("POST", f"/apis/{SERVERS}", {"apiVersion": GROUP, "kind": "KeyServer", "metadata": {"name": "cp-9"}})
         if verb != "create":
             self.api.create(ROTATIONS, None, json.loads(self.asked("extra", paused=True)))
+        if plural == "leases":
+            return lambda: self.fleet.plugin(role, "status")
         name = "extra" if plural == "keyrotations" else "cp-9"
         item = json.dumps({**json.loads(self.asked("extra")), "spec": {**json.loads(self.asked("extra"))["spec"], "qps": 7}})
         words = {"get": ["get", plural, name], "list": ["get", plural], "watch": ["get", plural, "--watch-only", "--request-timeout=5s"],
@@ -323,7 +330,6 @@ OPEN = {
 EITHER = {("agent", "events"): [("", "events"), ("events.k8s.io", "events")]}
 # What is said, where it is not the server's answer.
 SAID = {("agent", "events"): r"is not an etcd behind [^\n]*none of its resources is stored there"}
-# Where a right is for one object alone.
 NAMED = {"leases": "kube-rekey", "endpointslices": "kubernetes"}
 
 

@@ -134,8 +134,12 @@ static void test_what_is_said_of_a_rotation(void **state)
 	assert_string_equal(json_text_at(rotation, "from"), "aescbc/key1");
 	assert_string_equal(json_text_at(rotation, "to"), "secretbox/rekey-20261122T1103Z-3f9a1c");
 	assert_string_equal(json_text_at(rotation, "why"), "1,204 of 10,412 objects ü?");
+	/* Nobody leads: what was told is of then. */
 	assert_string_equal(json_text_at(json_at(rotation, "progress", NULL), "words"),
-			    "1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a");
+			    "1,204 of 10,412, and nothing newer is told, namespace team-a");
+	uint64_t speed = 1;
+	assert_true(json_u64_at(json_at(rotation, "progress", NULL), "perSecond", &speed));
+	assert_int_equal(speed, 0);
 	_cleanup_free_ char *stations = all_of(rotation, "stations");
 	assert_has(stations,
 		   "{\"number\":0,\"state\":\"done\",\"rules\":[{\"resources\":[\"secrets\",\"configmaps\"],"
@@ -255,6 +259,9 @@ static void test_who_leads(void **state)
 	open_bench(&b);
 	put_text(&b, DASHBOARD_LEASE, LEASE("ctl-1\u202e", "2026-11-22T11:03:20.000000Z"));
 	assert_string_equal(text_of(page_of(&b), NULL, "controller"), "ctl-1? leads");
+	put_rotation(&b, "Reencrypt", 1, "team-a", 1204);
+	assert_string_equal(json_text_at(json_at(page_of(&b), "rotation", "progress", NULL), "words"),
+			    "1,204 of 10,412, 50/s, 3 min 5 s left, namespace team-a");
 	b.scene.now += 16 * NS_PER_S;
 	assert_string_equal(
 		text_of(page_of(&b), NULL, "controller"),

@@ -27,7 +27,8 @@ static void open_scene(struct scene *s, bool reports)
 	s->listed.last = s->server;
 	s->fleet = (struct fleet){.servers = &s->listed, .count = 1};
 	s->all = (struct rotations){.items = &s->rotation, .count = 1};
-	s->view = (struct fleet_view){.rotation = s->rotation, .all = &s->all, .invoked_as = "kubectl rekey"};
+	s->view = (struct fleet_view){
+		.rotation = s->rotation, .all = &s->all, .invoked_as = "kubectl rekey", .told = true};
 	s->servers = fleet_view_servers(s->rotation, &s->fleet, &reports, &s->view.server_count);
 	s->view.servers = s->servers;
 }
@@ -227,6 +228,47 @@ static void test_findings(void **state)
 	close_scene(&s);
 }
 
+/* What a controller left is not shown as if one were at work. */
+static void test_no_controller(void **state)
+{
+	struct scene s;
+	struct leader leader = {0};
+	(void)state;
+	open_scene(&s, true);
+	s.rotation->status.quarantined.count = 0;
+	s.rotation->spec.paused = false;
+	s.view.leader = &leader;
+	leader_unknown(&leader, "forbidden");
+	_cleanup_free_ char *unknown = printed(&s);
+	assert_says(unknown, "controller whether one leads is not known: forbidden\n");
+	assert_says(unknown, "50/s, 3 min 5 s left");
+	assert_says(unknown, "It goes on by itself");
+	assert_null(fleet_view_finding(&s.view));
+	leader_put(&leader, NULL, 1);
+	s.view.told = false;
+	_cleanup_free_ char *none = printed(&s), *finding = fleet_view_finding(&s.view);
+	assert_says(none, "controller none has ever led here\n");
+	assert_says(none, "rewritten  1,204 of 10,412, and nothing newer is told, namespace team-a\n");
+	assert_null(strstr(none, "50/s"));
+	assert_null(strstr(none, "It goes on by itself"));
+	assert_says(none, "\n" FLEET_VIEW_START "\n");
+	assert_string_equal(finding,
+			    "KeyRotation rekey-20261122 goes on by a controller alone: none has ever led here");
+	struct json_writer w = JSON_WRITER_INIT(1u << 20);
+	struct error *err = NULL;
+	assert_ok(fleet_view_write_json(&s.view, &w, &err), err);
+	assert_says(json_text(&w), "\"controller\":{\"leads\":false,\"words\":\"none has ever led here\","
+				   "\"progressIsCurrent\":false}");
+	json_writer_free(&w);
+	/* One that is over needs none. */
+	s.rotation->status.outcome = xstrdup("Done");
+	_cleanup_free_ char *over = printed(&s);
+	assert_null(strstr(over, "controller "));
+	assert_null(fleet_view_finding(&s.view));
+	leader_free(&leader);
+	close_scene(&s);
+}
+
 /* A line a plugin; and one that is not well, or differs between servers, is a finding. */
 static void test_kms(void **state)
 {
@@ -318,6 +360,7 @@ int main(void)
 		cmocka_unit_test(test_canaries),           cmocka_unit_test(test_json),
 		cmocka_unit_test(test_findings),           cmocka_unit_test(test_none),
 		cmocka_unit_test(test_which_is_under_way), cmocka_unit_test(test_kms),
+		cmocka_unit_test(test_no_controller),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL);
