@@ -27,6 +27,16 @@ def stop(running):
     running.wait(20)
 
 
+def take_away(api, resource, name):
+    """A KeyRotation or a KeyServer, even of a rotation under way: that it is meant is said first (running-policy.yaml)."""
+    for item in api.list(ROTATIONS):
+        api.request("PATCH", f"/apis/{ROTATIONS}/{item['metadata']['name']}",
+                    b'{"metadata": {"annotations": {"kube-rekey.dev/unguarded": "true"}}}',
+                    {"Content-Type": "application/merge-patch+json"})
+    # The API server looks at what it watches, which comes a moment later.
+    wait_until(lambda: api.request("DELETE", f"/apis/{resource}/{name}").status in (200, 404), 20, f"{name} is taken away")
+
+
 class Fleet:
     """Agents and controllers of one test cluster. As people start them, with the shipped rights and the test bed's short
     times."""

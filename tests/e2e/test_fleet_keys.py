@@ -8,7 +8,7 @@ import os
 import subprocess
 import unittest
 
-from fleet import GROUP, ROTATIONS, FleetCase
+from fleet import GROUP, ROTATIONS, FleetCase, take_away
 from lib import kube_rekey, snapshot_hash, start_kube_rekey, turn, wait_until
 from lib.certificates import Authority
 from rotating import Writers
@@ -98,12 +98,12 @@ class Keys(FleetCase):
             degraded = next(each for each in status["conditions"] if each["type"] == "Degraded")
             self.assertEqual((degraded["status"], degraded["reason"]), ("True", "Refused"), degraded)
             self.assertNotIn("steps", status)
-            self.api.delete(ROTATIONS, None, name)
+            take_away(self.api, ROTATIONS, name)
         # What only a census tells.
         self.fleet.rotate("ours", foreignPrefixes=[OURS])
         self.fleet.wait_for("ours", lambda status: "of this API server are stored under" in str(
             status.get("conditions")), 120, "it is no foreign prefix")
-        self.api.delete(ROTATIONS, None, "ours")
+        take_away(self.api, ROTATIONS, "ours")
         self.assertEqual([server.read_config() for server in self.cluster.servers], files)
 
     @turn(0)

@@ -4,7 +4,7 @@ nothing needs it, and everything reads from cold servers."""
 
 import unittest
 
-from fleet import ROTATIONS, Fleet
+from fleet import ROTATIONS, Fleet, take_away
 from lib import Cluster, Rule, configuration, populate, snapshot_hash
 from test_fleet_kms import Plugins
 
@@ -51,7 +51,7 @@ class Journey(unittest.TestCase):
         status = self.fleet.wait_for(name, lambda status: words in str(status.get("conditions")), 60, words)
         self.assertEqual(status["phase"], "Blocked")
         self.assertEqual([server.read_config() for server in self.cluster.servers], configs)
-        self.api.delete(ROTATIONS, None, name)
+        take_away(self.api, ROTATIONS, name)
 
     def test_it(self):
         self.expect(PLAIN, PLAIN)

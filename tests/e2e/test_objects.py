@@ -8,6 +8,7 @@ import unittest
 
 import yaml
 
+from fleet import take_away
 from lib import ApiError, Cluster, kube_rekey, parts, wait_until
 from lib.tool import link_tool
 
@@ -545,6 +546,53 @@ class Rights(Applied):
         self.assertIn("an agent writes the status of a KeyServer and nothing else", order().json()["message"])
         self.assertIn("nothing else", api.request("POST", f"/apis/{ROTATIONS}", rotation("by-agent", {"provider": "same"})).json()["message"])
 
+    # What is not deleted by accident
+
+    def deleting(self, path):
+        """As if it were deleted."""
+        return self.api.request("DELETE", path + "?dryRun=All")
+
+    def test_what_a_rotation_stands_on(self):
+        """It is kept while the rotation is under way, but from whoever says that it is meant."""
+        for name in ("stands", "beside"):
+            self.api.create(ROTATIONS, None, rotation(name, {"provider": "same"}))
+        self.api.create(SERVERS, None, key_server("stood-upon"))
+        self.api.namespace("team-c")
+        keys = [{"provider": "aescbc", "name": "key1", "fingerprint": "0123456789ab"}]
+        rules = {"steps": [{"rules": [{"resources": ["secrets"], "keys": keys}]}], "step": 0}
+        itself, other = f"/apis/{ROTATIONS}/stands", f"/apis/{ROTATIONS}/beside"
+        roles = "/apis/rbac.authorization.k8s.io/v1"
+        below = [f"/apis/{SERVERS}/stood-upon", *(f"/apis/{DEFINITIONS}/{each}.kube-rekey.dev" for each in ("keyrotations", "keyservers")),
+                 "/apis/apps/v1/namespaces/kube-system/deployments/kube-rekey-controller", "/api/v1/namespaces/kube-rekey",
+                 "/api/v1/namespaces/kube-system/serviceaccounts/kube-rekey-agent", f"{roles}/clusterroles/kube-rekey-controller",
+                 f"{roles}/clusterrolebindings/kube-rekey-controller"]
+
+        def kept(whether, *paths):
+            for path in paths:
+                answer = self.deleting(path)
+                with self.subTest(path):
+                    self.assertEqual(answer.status, 422 if whether else 200, answer.body)
+                    if whether:
+                        self.assertIn("KeyRotation stands is under way, and stands on this", answer.json()["message"])
+
+        def annotated(value):
+            self.api.patch(ROTATIONS, None, "stands", {"metadata": {"annotations": {"kube-rekey.dev/unguarded": value}}})
+        kept(False, itself, other, *below)  # nothing is begun
+        self.api.call("PATCH", f"{itself}/status", json.dumps({"status": rules}).encode(), {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.deleting(itself).status == 422, 30, "it is kept")
+        kept(True, itself, *below)
+        kept(False, other, "/api/v1/namespaces/team-c")
+        self.api.patch(ROTATIONS, None, "stands", {"spec": {"paused": True}})  # changed it may be
+        annotated("true")
+        wait_until(lambda: self.deleting(itself).status == 200, 30, "it is meant")
+        kept(False, *below)
+        annotated(None)
+        wait_until(lambda: self.deleting(itself).status == 422, 30, "it is kept again")
+        kept(True, *below)
+        self.api.call("PATCH", f"{itself}/status", b'{"status": {"outcome": "Done"}}', {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.deleting(itself).status == 200, 30, "it is over")
+        kept(False, itself, *below)
+
     # A share of the server
 
     def test_flows(self):
@@ -589,6 +637,30 @@ class Rights(Applied):
         done = kube_rekey(["reencrypt", "-n", "team-b", "--qps", "0", "--kubeconfig", config])
         self.assertEqual(done.code, 0, done)
         self.assertGreaterEqual(requests() - before, 20)
+
+
+class Uninstalled(Applied):
+    """The last of them."""
+
+    def test_all_of_it(self):
+        """By one command; where a rotation is under way it says so, and takes nothing of that away."""
+        for item in self.api.list(ROTATIONS):
+            take_away(self.api, ROTATIONS, item["metadata"]["name"])
+        self.api.create(ROTATIONS, None, rotation("last", {"provider": "same"}))
+        keys = [{"provider": "aescbc", "name": "key1", "fingerprint": "0123456789ab"}]
+        self.api.call("PATCH", f"/apis/{ROTATIONS}/last/status", json.dumps({"status": {
+            "steps": [{"rules": [{"resources": ["secrets"], "keys": keys}]}], "step": 0}}).encode(),
+            {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.api.request("DELETE", f"/apis/{ROTATIONS}/last?dryRun=All").status == 422, 30, "it is kept")
+        refused = self.kubectl("delete", "--dry-run=server", "-k", MANIFESTS)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("KeyRotation last is under way, and stands on this", refused.stderr)
+        self.api.call("PATCH", f"/apis/{ROTATIONS}/last/status", b'{"status": {"outcome": "Done"}}',
+                      {"Content-Type": "application/merge-patch+json"})
+        wait_until(lambda: self.api.request("DELETE", f"/apis/{ROTATIONS}/last?dryRun=All").status == 200, 30, "it is over")
+        done = self.kubectl("delete", "--wait=false", "-k", MANIFESTS)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        wait_until(lambda: self.api.request("GET", f"/apis/{ROTATIONS}").status == 404, 60, "the definitions are gone")
 
 
 class Older(unittest.TestCase):
