@@ -3,12 +3,16 @@
 UPDATE=1 writes the document anew.
 """
 
+import json
 import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import unittest
+
+import yaml
 
 from lib.product import binary
 
@@ -16,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 LIMITS = ROOT / "docs" / "limits.md"
+FIELDS = ROOT / "docs" / "fields.md"
+DEFINITIONS = ROOT / "manifests" / "base" / "crds"
 BEGIN, END = "<!-- help -->\n", "<!-- /help -->"
 # A test by its name, a test that ctest knows by another one, a folder of tests or a script.
 GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scripts)/[\w/-]+)`")
@@ -124,7 +130,68 @@ def help_of_all():
     return "".join(f"### {name}\n\n```\n{said(name, '--help')}```\n\n" for name in commands())
 
 
+def type_of(schema):
+    """What a person may write there: "integer, 0 to 64, default 8"."""
+    words = ["list" if schema["type"] == "array" else schema["type"]]
+    if "enum" in schema:
+        words = [" or ".join(f"`{each}`" for each in schema["enum"])]
+    if "minimum" in schema:
+        words.append(f"{schema['minimum']:,} to {schema['maximum']:,}")
+    if "maxItems" in schema:
+        words.append(f"{schema['maxItems']:,} at most")
+    if "maxLength" in schema and "enum" not in schema:
+        words.append(f"{schema['maxLength']:,} characters at most")
+    if "default" in schema:
+        words.append(f"default `{json.dumps(schema['default']).strip(chr(34))}`")
+    return ", ".join(words)
+
+
+def rows_of(where, schema):
+    if not where.endswith("[]"):
+        text = " ".join(schema["description"].split()).replace("|", "\\|")
+        yield f"| `{where}` | {type_of(schema)} | {text} |"
+    if schema["type"] == "array" and schema["items"]["type"] in ("object", "array"):
+        yield from rows_of(where + "[]", schema["items"])
+    for name, child in schema.get("properties", {}).items():
+        yield from rows_of(f"{where}.{name}", child)
+
+
+def fields_of_all():
+    text = ("# Fields\n\nOf our two custom resources, out of their definitions (`manifests/base/crds`, which are compared with the program's own tables); "
+            "the same by `kubectl explain keyrotation.spec`.\nWhat they are for: [reference](reference.md#custom-resources-rights-and-shares).\n")
+    for path in sorted(DEFINITIONS.glob("*.yaml")):
+        spec = yaml.safe_load(path.read_text())["spec"]
+        schema = spec["versions"][0]["schema"]["openAPIV3Schema"]
+        text += f"\n## {spec['names']['kind']}\n\n{' '.join(schema['description'].split())}\n\n| field | type | |\n|---|---|---|\n"
+        for part in ("spec", "status"):
+            text += "".join(row + "\n" for row in rows_of(part, schema["properties"][part]))
+    return text
+
+
 class Reference(unittest.TestCase):
+    def test_every_field_is_there(self):
+        """docs/fields.md has each field of each definition, by the definition's own words."""
+        wanted = fields_of_all()
+        if os.environ.get("UPDATE"):
+            FIELDS.write_text(wanted)
+        self.assertEqual(FIELDS.read_text(), wanted, "run it again with UPDATE=1")
+
+    def test_every_metric_is_there(self):
+        """The tables of the reference name each metric that the program has, and no other."""
+        had = set(re.findall(r"\bkube_rekey_\w+", source_of("src/serve")))
+        tables = "\n".join(re.findall(r"^\| metric of .*?(?=\n\n)", REFERENCE.read_text(), re.MULTILINE | re.DOTALL))
+        self.assertEqual(set(re.findall(r"\bkube_rekey_\w+", tables)), had)
+
+    def test_every_exit_code_is_there(self):
+        """The table of the reference has each code that the program ends with, and no other; so does the README's line."""
+        table = re.search(r"codes\[\] = \{(.*?)\n\};", source_of("src/base"), re.DOTALL)[1]
+        had = {int(code) for code in re.findall(r"\{[^{}]*?(\d+)\s*\}", table)} | {128 + signal.SIGINT}
+        listed = REFERENCE.read_text().split("## Exit codes", 1)[1].split("\n\n", 2)[1]
+        codes = {int(code) for row in listed.splitlines()[2:] for code in re.findall(r"\d+", row.split("|")[1])}
+        self.assertEqual(codes, had)
+        line = re.search(r"^Exit codes: (.*?)\. Every", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+        self.assertEqual({int(code) for code in re.findall(r"\b\d+\b", line)}, had)
+
     def test_help_is_in_the_reference(self):
         """docs/reference.md has each command's --help as it is."""
         text = REFERENCE.read_text()
