@@ -95,13 +95,16 @@ static int choose(struct scene *scene, const struct strings *asked, struct error
 
 /* What can be said beside --no-etcd: all else is about etcd, files, or a part of a resource. */
 static const char *const fitting[] = {
-	"--no-etcd",        "--output",      "--kubeconfig",
-	"--context",        "--server",      "--apiserver-request-timeout",
-	"--cluster",        "--user",        "--as",
-	"--as-group",       "--resource",    "--qps",
-	"--mode",           "--concurrency", "--deadline",
-	"--all-namespaces", "--yes",         "--settle",
-	"--follow-kms",
+	"--no-etcd",    "--output",
+	"--kubeconfig", "--context",
+	"--server",     "--apiserver-request-timeout",
+	"--cluster",    "--user",
+	"--as",         "--as-group",
+	"--resource",   "--qps",
+	"--mode",       "--concurrency",
+	"--deadline",   "--all-namespaces",
+	"--yes",        "--settle",
+	"--follow-kms", "--termination-log",
 };
 
 static int scene_open(struct command_context *context, unsigned lanes, struct scene *ret, struct error **err)

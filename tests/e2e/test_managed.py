@@ -6,13 +6,14 @@ the file's bytes), where a managed cluster takes a minute.
 
 import hashlib
 import itertools
+import subprocess
 import tempfile
 import threading
 import time
 import unittest
 
 from fleet import SERVERS, Fleet, stop
-from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, path_of, start_kube_rekey, wait_until, new_key)
+from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, parts, path_of, start_kube_rekey, wait_until, new_key)
 from lib.cluster import LIMITED_TOKEN
 
 OBJECTS = 40
@@ -297,6 +298,32 @@ class OneServer(Managed):
         self.assertIn("how many API servers have to follow is not known", refused.err)
         waiting = self.ask("rotate", "--follow-kms", "--yes", "--deadline", "3s", code=4)
         self.assertIn("waits for the KMS to name another key", waiting.err)
+
+    def test_follow_by_a_job_of_ones_own(self):
+        """With the rights of the overlay `managed` and no more, as docs/managed.md says of a Job for this."""
+        text = subprocess.run([parts.binary("kubectl"), "kustomize", f"{parts.ROOT}/manifests/overlays/managed"], capture_output=True,
+                              text=True, check=True).stdout
+        with open(self.cluster.path("managed.yaml"), "w", encoding="utf-8") as file:
+            file.write(text)
+        subprocess.run([parts.binary("kubectl"), "--kubeconfig", self.cluster.kubeconfig(), "apply", "-f", self.cluster.path("managed.yaml")],
+                       check=True, capture_output=True)
+        token = self.api.call("POST", "/api/v1/namespaces/kube-system/serviceaccounts/kube-rekey-reencrypt/token",
+                              {"spec": {}}).json()["status"]["token"]
+        log = self.cluster.path("termination-log")
+        begun = self.begin("rotate", "--follow-kms", "--yes", "--resource=secrets", "--deadline=10m", "--settle", "2s", "--qps", "0",
+                           f"--termination-log={log}", token=token)
+        old = self.census()["keys"][0]["keyIDHash"]
+        self.move("key-by-a-job", "by-a-job")
+        done = begun.wait()
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("every object of secrets is under kms/vault ", done.out)
+        # Others may have been left out, so of the cluster as a whole nothing is said.
+        self.assertRegex(done.out, rf"Objects of secrets need kms/vault {old[:19]} no longer\. Others of this cluster may")
+        self.assertEqual(self.census()["stale"], 0)
+        refused = self.ask("rotate", "--follow-kms", "--yes", "--resource=nonsense", code=2)
+        self.assertIn("no resource nonsense", refused.err)
+        self.assertEqual(kube_rekey(["rotate", "--yes", "--resource", "secrets"]).code, 64)
+        self.assertEqual(self.ask("status", "--resource", "secrets", "-o", "json").json()["kind"], "Status")
 
     def test_z_a_controller_has_nobody_to_order(self):
         """What docs/managed.md says of one: every KeyRotation waits, and nothing is changed."""
