@@ -603,6 +603,12 @@ class Agents(CheckCase):
                 "after": {"at": ago(seen), "revision": 9, "groups": [{**group, "name": "key1"}]}}}).encode(),
                 {"Content-Type": "application/merge-patch+json"})
         kept(40, 30)
+        flags = [*self.api_alone(), "--contexts", "te*"]
+        (row,) = kube_rekey(["check", *flags, "-o", "json"]).json()["clusters"]
+        self.assertIsNone(row["oldestKeySeconds"])
+        self.assertAlmostEqual(row["oldestKeySecondsAtLeast"], 30 * 86400, delta=600)
+        self.assertAlmostEqual(row["oldestKeySecondsAtMost"], 40 * 86400, delta=600)
+        self.assertRegex(kube_rekey(["check", *flags]).out, r"(?m)^\S+ .* 30 d to 40 d ")
         self.assertEqual(self.check(*asked, base=self.api_alone())["max-key-age"]["status"], "passed")
         kept(100, 30)
         self.expect({"max-key-age": FAILED}, *asked, base=self.api_alone(), says="its age is unknown, from ")

@@ -1,6 +1,7 @@
 """The dashboard in a real Chromium: what the page says is what the objects say; who may see it; for whom it is readable."""
 
 import base64
+import datetime
 import http.client
 import json
 import os
@@ -12,7 +13,7 @@ import time
 import unittest
 import urllib.parse
 
-from fleet import GROUP, ROTATIONS, SERVERS, Fleet
+from fleet import GROUP, ROTATIONS, SERVERS, Fleet, take_away
 from lib import ApiError, Cluster, bulk_secrets, kube_rekey, parts, populate, start_kube_rekey, wait_until
 from lib.browser import Browser
 
@@ -103,7 +104,7 @@ class Shown(unittest.TestCase):
     def make_rotation(self, name="shown", **spec):
         made = self.api.create(ROTATIONS, None, {
             "apiVersion": GROUP, "kind": "KeyRotation", "metadata": {"name": name}, "spec": {"provider": "secretbox", **spec}})
-        self.addCleanup(self.api.delete, ROTATIONS, None, name)
+        self.addCleanup(take_away, self.api, ROTATIONS, name)
         return made
 
     def put_rotation(self, phase, step, message="", name="shown", **more):
@@ -123,14 +124,23 @@ class Shown(unittest.TestCase):
         for i in (1, 2, 3):
             name = f"cp-{i}"
             self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer", "metadata": {"name": name}})
-            self.addCleanup(self.api.delete, SERVERS, None, name)
+            self.addCleanup(take_away, self.api, SERVERS, name)
         self.beats = 0
         self.uid = uid
         self.put_servers()
 
+    def lead(self):
+        """As a controller renews its Lease."""
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "kube-rekey"}, "spec": {
+            "holderIdentity": "stand-in", "leaseDurationSeconds": 15,
+            "renewTime": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}}
+        self.api.call("PATCH", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey?fieldManager=test&force=true",
+                      json.dumps(lease).encode(), {"Content-Type": "application/apply-patch+yaml"})
+
     def put_servers(self, more=None):
-        """Reports, one after the other, of all; `more` by name, None for one whose agent is silent."""
+        """Reports, one after the other, of all; `more` by name, None for one whose agent is silent. A controller leads."""
         self.beats += 1
+        self.lead()
         for i in (1, 2, 3):
             name = f"cp-{i}"
             mine = (more or {}).get(name, {})

@@ -1,12 +1,13 @@
 """The commands of a person for rotations of several API servers: rotate, status, pause, resume, abort, forget."""
 
+import datetime
 import json
 import signal
 import subprocess
 import time
 import unittest
 
-from fleet import GROUP, MANIFESTS, ROTATIONS, SERVERS, Fleet
+from fleet import GROUP, MANIFESTS, ROTATIONS, SERVERS, Fleet, take_away
 from lib import Cluster, Terminal, kube_rekey, parts, populate, start_kube_rekey, wait_until
 
 LEASES = "coordination.k8s.io/v1/leases"
@@ -32,7 +33,7 @@ class Objects(unittest.TestCase):
     def setUp(self):
         for resource in (ROTATIONS, SERVERS):
             for item in self.api.list(resource):
-                self.api.delete(resource, None, item["metadata"]["name"])
+                take_away(self.api, resource, item["metadata"]["name"])
 
     def run_it(self, *words, code=0, config=None):
         result = kube_rekey([*words, "--kubeconfig", config or self.config])
@@ -201,6 +202,53 @@ class Objects(unittest.TestCase):
         self.assertEqual([(s["name"], s["reporting"]) for s in seen["servers"]], [("cp-1", True), ("cp-2", False)])
         self.assertEqual([o["name"] for o in seen["others"]], ["second"])
         self.assertIn("there is no KeyRotation third", told("third", code=2).err)
+
+    def lead(self):
+        """As a controller renews its Lease."""
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "kube-rekey"},
+                 "spec": {"holderIdentity": "ctl-1", "leaseDurationSeconds": 15, "renewTime": now}}
+        self.api.call("PATCH", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey?fieldManager=test&force=true",
+                      json.dumps(lease).encode(), {"Content-Type": "application/apply-patch+yaml"})
+
+    def test_what_a_controller_left(self):
+        """Its speed is not shown as present once nobody tells of it; and whether one leads is seen, not believed."""
+        self.addCleanup(self.api.request, "DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
+        progress = {"total": 900, "done": 100, "perSecond": 50, "etaSeconds": 16, "namespace": "team-a"}
+        self.rotation("left", phase="Reencrypt", step=2, steps=STEPS, progress=progress)
+        self.server("cp-1")
+        beats, done = iter(range(2, 10000)), iter(range(101, 900))
+
+        def told(leads, tells, code):
+            running = start_kube_rekey(["status", "--kubeconfig", self.config])
+            while running.running():
+                self.put(SERVERS, "cp-1", {"beat": next(beats)})
+                if leads:
+                    self.lead()
+                if tells:
+                    self.put(ROTATIONS, "left", {"progress": {**progress, "done": next(done)}})
+                time.sleep(0.1)
+            result = running.wait()
+            self.assertEqual(result.code, code, result)
+            return result.out + result.err
+        said = told(leads=False, tells=False, code=1)
+        for words in ("controller none has ever led here", "100 of 900, and nothing newer is told, namespace team-a",
+                      "See that a controller runs", "KeyRotation left goes on by a controller alone: none has ever led here"):
+            self.assertIn(words, said)
+        self.assertNotIn("50/s", said)
+        said = told(leads=True, tells=True, code=0)
+        for words in ("controller ctl-1 leads\n", " of 900, 50/s, 16 s left, namespace team-a", "It goes on by itself"):
+            self.assertIn(words, said)
+        said = told(leads=True, tells=False, code=0)  # it leads, and has told nothing for seven seconds
+        self.assertIn("controller ctl-1 leads\n", said)
+        self.assertIn(" of 900, and nothing newer is told", said)
+        said = told(leads=False, tells=False, code=1)
+        self.assertRegex(said, "controller ctl-1 leads by its Lease, which was not seen to be renewed for [67] s")
+        following = start_kube_rekey(["rotate", "--yes", "--name", "left", "--kubeconfig", self.config])
+        wait_until(lambda: "none leads now: ctl-1 has not renewed its Lease for" in following.err, 60, "it is said to be gone")
+        self.assertIn(" of 900, and nothing newer is told", following.err)
+        following.signal(signal.SIGTERM)
+        self.assertEqual(following.wait(20).code, 143)
 
     def test_pause_and_resume(self):
         self.assertIn("no KeyRotation is under way", self.run_it("pause", code=2).err)
