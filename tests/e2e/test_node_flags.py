@@ -12,7 +12,7 @@ import subprocess
 import sys
 import unittest
 
-from lib import Cluster, kube_rekey, populate, processes
+from lib import Cluster, kube_rekey, parts, populate, processes, snapshot_hash
 from lib.product import Result, binary
 
 # The machine's own files stay where they are, but for /etc/kubernetes.
@@ -127,6 +127,22 @@ class OnTheNode(unittest.TestCase):
         self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/secrets/")), [f"aescbc:{name}"])
         (kept,) = os.listdir(os.path.join(self.node, "lib", "kube-rekey", "retired"))
         self.assertIn(old[0][0], kept)
+
+    def test_the_first_five_minutes(self):
+        """README.md's first four commands, as they stand there, on a node where nothing was prepared; none changes anything."""
+        with open(os.path.join(parts.ROOT, "README.md"), encoding="utf-8") as file:
+            block = re.search(r"<!-- five minutes -->\n```\n(.*?)```", file.read(), re.DOTALL)[1]
+        commands = [line.split("#")[0].split() for line in block.splitlines()]
+        self.assertEqual([command[1] for command in commands], ["status", "check", "census", "plan"])
+        self.write_manifest()
+        before = self.server.read_config(), snapshot_hash(self.cluster.api), sorted(os.listdir(os.path.dirname(self.server.config)))
+        for program, *words in commands:
+            self.assertEqual(program, "kube-rekey")
+            with self.subTest(words):
+                self.on_node(" ".join(words))
+        self.assertEqual((self.server.read_config(), snapshot_hash(self.cluster.api),
+                          sorted(os.listdir(os.path.dirname(self.server.config)))), before)
+        self.assertEqual(os.listdir(os.path.join(self.node, "lib")), [])
 
     def test_by_process(self):
         """Its command line alone."""
