@@ -47,6 +47,21 @@ class Installed(unittest.TestCase):
         self.assertIn("Usage: kubectl rekey COMMAND", run(kubectl, "rekey", "--help"))
         self.assertIn(f"{prefix}/bin/kubectl-rekey", run(kubectl, "plugin", "list"))
 
+    def test_flags_as_kubectl_takes_them(self):
+        """Before the command as well as behind it; "help COMMAND" is its --help."""
+        kubectl = parts.binary("kubectl")
+        helped = run(kubectl, "rekey", "status", "--help")
+        for words in (["help", "status"], ["-h", "status"], ["--context", "prod", "status", "-h"], ["-ojson", "--as=jane", "status", "--help"]):
+            self.assertEqual(run(kubectl, "rekey", *words), helped, words)
+        for option in ("--context", "--cluster", "--user", "--as", "--as-group", "--kubeconfig", "--server"):
+            self.assertIn(f"{option} ", helped)
+        self.assertEqual(run(kubectl, "rekey", "--version"), run(kubectl, "rekey", "version"))
+        for words, said in ((["--context", "prod"], "error: --context is no command"), (["help", "nonsense"], "error: nonsense is no command"),
+                            (["--nonsense", "status"], "error: --nonsense: unknown option")):
+            done = subprocess.run([prefix / "bin" / "kubectl-rekey", *words], capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(done.returncode, 64, done)
+            self.assertIn(said, done.stderr)
+
     def test_manifests_and_documents(self):
         for name in ("share/kube-rekey/manifests/base/kustomization.yaml", "share/doc/kube-rekey/SECURITY.md",
                      "share/doc/kube-rekey/docs/reference.md", "share/doc/kube-rekey/copyright"):
