@@ -4,6 +4,7 @@
 #include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/controller.h"
+#include "engine/throttle.h"
 
 static void say(void *arg, const char *text)
 {
@@ -34,9 +35,11 @@ static int open_clients(struct cluster *cluster, const struct strings *urls, str
 	int rc = kube_access_client(cluster->access, cluster->loop, NULL, 2, &ret->leases.http, err);
 	ret->leases.loop = cluster->loop;
 	ret->leases.name = cluster->kube.name;
+	/* A sweep goes through one of them, with so many writes at once. */
 	for (size_t i = 0; rc == 0 && i < urls->count; i++) {
 		struct kube *kube = &ret->kubes[i];
-		rc = kube_access_client(cluster->access, cluster->loop, urls->items[i], 4, &kube->http, err);
+		rc = kube_access_client(cluster->access, cluster->loop, urls->items[i], THROTTLE_CONCURRENCY_MAX + 4,
+					&kube->http, err);
 		kube->loop = cluster->loop;
 		kube->name = urls->items[i];
 		ret->servers[i] = kube;
@@ -105,8 +108,6 @@ int cmd_controller(struct command_context *context, struct error **err)
 					 ", where every rotation looks "
 					 "for it, so that no two go on at once",
 					 o->namespaces.items[i]);
-	/* So many writes of a sweep at once have connections of their own. */
-	context->options.concurrency = 64;
 	int rc = session_open_patiently(context, SESSION_API, &session, err);
 	if (rc == 0)
 		rc = web_start(session.cluster->loop, &web, err);

@@ -313,13 +313,14 @@ static int leave_late(struct agent *agent, struct error **err)
 
 /* --- looking --- */
 
+/* Who is about to take a step looks at once: a server that has just joined counts. */
 static void find_identity(struct agent *agent)
 {
 	struct kube *kube = agent_api(agent);
 	struct kube_identities identities = {0};
 	const char *id_hash = agent->node->look.seen_id_hash;
 	uint64_t now = clock_monotonic();
-	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK)
+	if (agent->identity_asked && now < agent->identity_asked + IDENTITY_ASK && !agent->at_work)
 		return;
 	agent->identity_asked = now;
 	if (kube_identities_fetch(kube, &identities, NULL) < 0)

@@ -94,6 +94,9 @@ static void forget_rotation(struct controller *c)
 		free(c->servers[i].loaded_hash);
 		free(c->servers[i].named_put);
 		free(c->servers[i].named);
+		free(c->servers[i].swept_with.file);
+		free(c->servers[i].swept_with.loaded);
+		free(c->servers[i].swept_with.version);
 		object_release(&key_server_spec_record, &c->servers[i].sent);
 	}
 	free(c->servers);
@@ -106,7 +109,7 @@ static void forget_rotation(struct controller *c)
 }
 
 /* Then all is begun anew, as another leader would: under an epoch of its own. */
-static bool directs_forgotten(const struct controller *c)
+bool controller_directs_forgotten(const struct controller *c)
 {
 	const struct key_rotation_status *status = &c->rotation->status;
 	for (size_t i = 0; i < c->server_count; i++)
@@ -147,7 +150,7 @@ static int choose_rotation(struct controller *c, struct error **err)
 		clock_format(clock_wall(), 0, now);
 		c->rotation->status.started_at = xstrdup(now);
 	}
-	if (!c->rotation || !text_equal(c->rotation->meta.uid, c->fence_rotation) || directs_forgotten(c))
+	if (!c->rotation || !text_equal(c->rotation->meta.uid, c->fence_rotation) || controller_directs_forgotten(c))
 		take_up(c);
 	if (c->rotation)
 		controller_tell_queued(c, &queue);
@@ -372,6 +375,7 @@ static void controller_close(struct controller *c)
 	c->seen.census = (struct census_observation){0};
 	observation_free_contents(&c->seen);
 	census_observation_free(&c->census.seen);
+	server_set_free(&c->hosts);
 	free(c->set_why);
 	free(c->trouble);
 	free(c->noted);

@@ -5,7 +5,6 @@
 
 #include "engine/fleet_room.h"
 #include "engine/read_back.h"
-#include "engine/sweep.h"
 
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
 #define TURN_TIME (3 * NS_PER_S / 2) /* from a sweep's last object to its result in the status: up to 2.5 s in bench/ */
@@ -631,7 +630,8 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 		return;
 	c->told_at = clock_monotonic();
 	_cleanup_free_ char *full = no_room(c);
-	controller_trouble(c, full);
+	if (!c->sweep_waits)
+		controller_trouble(c, full);
 	controller_tell_sweep(c, sweep_held(c));
 	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
 		return;
@@ -659,11 +659,12 @@ static struct throttle_options speed_asked(const struct key_rotation_spec *spec)
 
 static enum sweep_wish wish(void *arg, struct throttle_options *speed)
 {
-	const struct controller *c = arg;
+	struct controller *c = arg;
 	*speed = speed_asked(&c->rotation->spec);
 	if (c->superseded || (c->gives_up_sweep && c->rotation->spec.aborted) || !controller_leads(c))
 		return SWEEP_GIVE_UP;
-	return sweep_held(c) ? SWEEP_HOLD : SWEEP_GO_ON;
+	enum sweep_wish wish = controller_sweep_wish(c);
+	return wish == SWEEP_GO_ON && sweep_held(c) ? SWEEP_HOLD : wish;
 }
 
 /* What is under way may change the object that is told of next; and so may anybody: what the sweep came to is told on
@@ -732,8 +733,9 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 	const struct key_rotation_spec *spec = &c->rotation->spec;
 	size_t count = 0;
 	bool known = false;
+	struct kube *kube = controller_sweeps_through(c);
 	int rc = refresh_resources(c, &known, err);
-	if (rc < 0 || !known)
+	if (rc < 0 || !known || !kube)
 		return rc;
 	_cleanup_free_ const struct kube_resource **resources =
 		sweep_resources(c->path->steps[d->step], &c->options->cluster->resources, &count);
@@ -744,7 +746,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		skip_above[i] = controller_skip_above(c, d, resources[i]->resource);
 	const struct sweep_options options = {
 		.loop = c->options->cluster->loop,
-		.kube = &c->options->cluster->kube,
+		.kube = kube,
 		.resources = resources,
 		.resource_count = count,
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
@@ -762,6 +764,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 	c->superseded = false;
 	c->sweeping = d;
 	c->gives_up_sweep = !spec->aborted;
+	controller_sweep_begins(c);
 	rc = sweep_run(&options, &result, &failed);
 	c->sweeping = NULL;
 	fleet_read_cancel(steal(c->reading));
@@ -778,7 +781,9 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		take_progress(c, result);
 	}
 	sweep_result_free(result);
-	controller_trouble(c, rc < 0 ? error_message(failed) : NULL);
+	/* One that was given up: the next look tells why. */
+	c->due = rc == -ERROR_CONFLICT ? 0 : c->due;
+	controller_trouble(c, rc < 0 && rc != -ERROR_CONFLICT ? error_message(failed) : NULL);
 	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 }
 

@@ -2,8 +2,9 @@
  * and does, controller_tell.c writes KeyRotation.status, controller_path.c works out where the rotation goes,
  * controller_abort.c turns it back, controller_hold.c keeps it where a person wants it, controller_queue.c which one goes on,
  * controller_evidence.c keeps what was proved, controller_drift.c looks while nothing is rotated,
- * controller_event.c tells events, controller_kms.c holds KMS plugins against one another, controller_show.c shows
- * monitoring how it is. */
+ * controller_event.c tells events, controller_kms.c holds KMS plugins against one another, controller_skip.c and
+ * controller_sweep.c say what a sweep may leave alone and whether it may go on, controller_show.c shows monitoring how it
+ * is. */
 #pragma once
 #include <stdio.h>
 #include "client/kube/custom.h"
@@ -16,6 +17,8 @@
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
 #include "engine/look.h"
+#include "engine/server_set.h"
+#include "engine/sweep.h"
 #include "engine/wake.h"
 #include "kube-rekey/next_action.h"
 
@@ -40,6 +43,11 @@ struct directed {
 	int canary_step;
 	uint64_t canary_at, canary_process;
 	uint64_t written_at, written_process;
+	/* what its agent reported as the sweep that goes on began */
+	struct {
+		char *file, *loaded, *version; /* hashes; "": not told */
+		uint64_t process;
+	} swept_with;
 };
 
 /* The /metrics of one address. */
@@ -111,6 +119,8 @@ struct controller {
 	struct directed *servers;
 	size_t server_count;
 	struct observation seen;
+	struct server_set hosts; /* Nodes alone */
+	uint64_t hosts_asked;
 	char *set_why; /* why the set is not sure; NULL */
 	uint64_t endpoints_asked;
 	/* what was done by this process */
@@ -134,6 +144,7 @@ struct controller {
 	enum hold hold;
 	const struct decision *sweeping; /* the one that a sweep carries out; NULL: there is none */
 	bool gives_up_sweep;             /* an abort that is asked for from now on ends the sweep */
+	bool sweep_waits;                /* for a server that is not seen */
 	bool refused;                    /* what is asked cannot be carried out: the trouble says why */
 	uint64_t keys_asked_at;          /* when new keys were last ordered */
 	uint64_t told_at;
@@ -270,6 +281,14 @@ void controller_forget_settled_canaries(struct controller *controller);
 /* Revision above which objects of a resource ("secrets") need no rewriting; 0: there is none. */
 uint64_t controller_skip_above(const struct controller *controller, const struct decision *decision,
 			       const char *resource);
+/* A sweep begins: by what the agents report now. */
+void controller_sweep_begins(struct controller *controller);
+/* The one server through which a sweep lists and writes, for another one may be of another version; NULL: none was seen. */
+struct kube *controller_sweeps_through(const struct controller *controller);
+/* Whether it may go on, by what they report meanwhile. */
+enum sweep_wish controller_sweep_wish(struct controller *controller);
+/* Whether one of those that are directed was forgotten meanwhile. */
+bool controller_directs_forgotten(const struct controller *controller);
 bool controller_leads(const struct controller *controller);
 /* Before controller->rotation's status says `phase`, too. `words`: the decision for people. Waits for nothing. */
 void controller_event(struct controller *controller, const struct decision *decision, const char *phase,

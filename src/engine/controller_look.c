@@ -11,6 +11,7 @@
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
 #define ENDPOINTS_INTERVAL (10 * NS_PER_S)
+#define NODES_INTERVAL (10 * NS_PER_S)
 
 static bool has_all(const struct strings *these, const struct strings *those)
 {
@@ -116,6 +117,27 @@ static unsigned rescues(const struct controller *c)
 	return (unsigned)count;
 }
 
+/* One that was stopped in order took its Lease with it, perhaps before anybody looked: its Node is still there. */
+static void find_nodes(struct controller *c)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	const struct strings nobody = {0};
+	_cleanup_strings_ names = {0}, troubles = {0};
+	uint64_t now = clock_monotonic();
+	if (c->hosts_asked == 0 || now >= c->hosts_asked + NODES_INTERVAL) {
+		c->hosts_asked = now;
+		server_set_look_at_nodes(&c->hosts, &c->options->cluster->kube, &troubles);
+	}
+	for (size_t i = 0; i < troubles.count; i++)
+		controller_note(c, "%s", troubles.items[i]);
+	for (size_t i = 0; i < status->server_count; i++)
+		strings_add(&names, status->servers[i].name);
+	size_t known = names.count;
+	server_set_grow(&c->hosts, &nobody, &names);
+	for (size_t i = known; i < names.count; i++)
+		grow_set(c, names.items[i], NULL);
+}
+
 static void find_servers(struct controller *c, const struct kube_identities *identities)
 {
 	for (size_t i = 0; i < identities->count; i++) {
@@ -127,6 +149,7 @@ static void find_servers(struct controller *c, const struct kube_identities *ide
 	}
 	for (size_t i = 0; i < c->fleet.count; i++)
 		grow_set(c, c->fleet.servers[i].last->meta.name, c->fleet.servers[i].last->status.identity);
+	find_nodes(c);
 	follow_set(c);
 }
 
@@ -243,6 +266,28 @@ static void scrape(const struct controller *c, struct kube *kube, struct scraped
 	ret->refused = rc == -ERROR_AUTH;
 }
 
+static bool has_lease(const struct kube_identities *identities, const struct kube_identity *lease)
+{
+	for (size_t i = 0; i < identities->count; i++)
+		if (text_equal(identities->items[i].lease_name, lease->lease_name) &&
+		    text_equal(kube_identity_name(&identities->items[i]), kube_identity_name(lease)))
+			return true;
+	return false;
+}
+
+/* Scrapes take a while, and a server that joined meanwhile would not be in the set. One whose Lease went meanwhile stays in. */
+static int read_leases_again(struct controller *c, const struct kube_identities *before, struct error **err)
+{
+	struct kube_identities now = {0};
+	int rc = kube_identities_fetch(&c->options->cluster->kube, &now, err);
+	for (size_t i = 0; rc == 0 && i < now.count; i++)
+		if (!has_lease(before, &now.items[i]))
+			set_unsure(c, xasprintf("%s joined while the servers were looked at",
+						kube_identity_name(&now.items[i])));
+	kube_identities_free(&now);
+	return rc;
+}
+
 static void scrape_all(struct controller *c, const struct kube_identities *identities)
 {
 	for (size_t i = 0; i < c->options->server_count; i++) {
@@ -252,9 +297,14 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 		if (scraped->good)
 			take_metrics(c, c->options->servers[i], scraped, identities);
 	}
-	if (c->options->server_count != c->server_count)
-		set_unsure(c, xasprintf("%zu addresses are given, and the cluster has %zu API servers",
-					c->options->server_count, c->server_count));
+	if (c->options->server_count == c->server_count)
+		return;
+	_cleanup_strings_ names = {0};
+	for (size_t i = 0; i < c->server_count; i++)
+		strings_add(&names, c->servers[i].name);
+	_cleanup_free_ char *all = strings_join(&names, ", ");
+	set_unsure(c, xasprintf("%zu addresses are given, and the cluster has %zu API servers (%s)",
+				c->options->server_count, c->server_count, all));
 }
 
 /* --- the agents' reports --- */
@@ -575,6 +625,8 @@ int controller_look(struct controller *c, struct error **err)
 		/* Again: scrapes take a while, and a report is known to be no older than the list before the one that it is in. */
 		rc = fleet_read(&c->fleet, &c->options->cluster->kube, err);
 	}
+	if (rc == 0)
+		rc = read_leases_again(c, &identities, err);
 	kube_identities_free(&identities);
 	if (rc < 0)
 		return rc;

@@ -233,6 +233,9 @@ void controller_tell_sweep(struct controller *c, enum hold hold)
 {
 	const struct decision *sweep = c->sweeping;
 	uint64_t now = clock_monotonic();
+	/* What hinders is told again and again: an event is for what lasts. */
+	if (hold == c->hold && !c->trouble && !key_rotation_holds(c->rotation, "Degraded"))
+		return;
 	c->hold = hold;
 	_cleanup_free_ char *words = words_of(c, sweep, now);
 	controller_event(c, sweep, phase_of(c, sweep), words, now);

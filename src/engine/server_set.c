@@ -22,14 +22,25 @@ static void tell(struct server_set *set, enum server_source source, const char *
 	strings_add(ret_troubles, text);
 }
 
+static int look_at_nodes(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
+{
+	_cleanup_error_ failed = NULL;
+	int rc = kube_control_planes_fetch(kube, &set->nodes, &failed);
+	if (rc < 0)
+		tell(set, SERVERS_OF_NODES, "control-plane Nodes", failed, ret_troubles);
+	set->nodes_read = set->nodes_read || rc == 0;
+	return rc;
+}
+
+void server_set_look_at_nodes(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
+{
+	(void)!look_at_nodes(set, kube, ret_troubles);
+}
+
 static int look_at_hosts(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
 {
-	_cleanup_error_ no_nodes = NULL;
 	_cleanup_error_ no_pods = NULL;
-	int rc = kube_control_planes_fetch(kube, &set->nodes, &no_nodes);
-	if (rc < 0)
-		tell(set, SERVERS_OF_NODES, "control-plane Nodes", no_nodes, ret_troubles);
-	set->nodes_read = set->nodes_read || rc == 0;
+	int rc = look_at_nodes(set, kube, ret_troubles);
 	/* A pod names its Node alone. What else that is called may come with the next answer, and until then it would
 	 * pass for another server. */
 	if (rc < 0 && rc != -ERROR_AUTH && !set->nodes_read)

@@ -19,6 +19,8 @@ struct server_set {
 /* Asks all sources once. What one does not answer stays as it was; `ret_troubles` gets a sentence the first time that
  * a source fails. A cluster without the EndpointSlice is fine. Waits. */
 void server_set_look(struct server_set *set, struct kube *kube, struct strings *ret_troubles);
+/* The same of Nodes alone. */
+void server_set_look_at_nodes(struct server_set *set, struct kube *kube, struct strings *ret_troubles);
 /* Adds to `servers` (names by identity Leases, and by earlier calls) each server that none of them is: a host by its
  * Node's name, an address where there are more of them than servers that still count. A host is one of `servers` when it
  * is called like it, upper case and domain aside; two hosts are never the same one. Whether it grew. */

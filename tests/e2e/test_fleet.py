@@ -253,6 +253,39 @@ class Three(FleetCase):
         self.expect_rotated("seventh", before, old)
 
     @turn(1)
+    def test_7_servers_during_the_sweep(self):
+        """One that nobody sees is waited for, and the sweep goes on from there; where an older file is put back, which reads
+        nothing of what was rewritten, that is seen at once, and not when the sweep is through."""
+        bulk_secrets(self.cluster, 300, namespaces=2)
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        server, first = self.cluster.servers[1], self.cluster.servers[1].read_config()
+        self.fleet.start()
+        self.fleet.rotate("seventh-b", qps=10)
+
+        def done():
+            return self.fleet.rotation("seventh-b").get("status", {}).get("progress", {}).get("done", 0)
+        self.fleet.wait_for("seventh-b", lambda _: done() >= 20, 180, "the sweep is under way")
+        agent = self.fleet.agents[server.hostname]
+        agent.signal(signal.SIGSTOP)
+        status = self.fleet.wait_for("seventh-b", lambda status: f"rewriting waits for {server.hostname}: " in str(
+            status["conditions"]), 30, "it is waited for")
+        conditions = {each["type"]: each["status"] for each in status["conditions"]}
+        self.assertEqual((conditions["Converged"], conditions["Degraded"]), ("False", "True"))
+        time.sleep(3)
+        held = done()
+        time.sleep(4)
+        self.assertEqual(done(), held)
+        agent.signal(signal.SIGCONT)
+        status = self.fleet.wait_for("seventh-b", lambda _: done() > held, 30, "it goes on")
+        self.assertNotIn("rewriting waits", str(status["conditions"]))
+        self.assertLess(held, 250)
+        server.write_config(first)
+        wait_until(lambda: len(self.keys()[1]) == 2, 20, "the new key is put back in the middle of the sweep", 0.3)
+        self.assertIn(f"rewriting is begun anew: {server.hostname}: its file is another one", self.fleet.said())
+        self.api.patch(ROTATIONS, None, "seventh-b", {"spec": {"qps": 0}})
+        self.expect_rotated("seventh-b", before, old)
+
+    @turn(1)
     def test_8_a_census_is_lost(self):
         """An agent that is started anew between the census and the drop has none: another one is ordered."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]

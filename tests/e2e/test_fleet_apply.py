@@ -12,7 +12,7 @@ import unittest
 
 from fleet import ROTATIONS, SERVERS, FleetCase, stop
 from kubelet import PATIENCE, Kubelet
-from lib import (ApiError, Gone, Rule, configuration, new_key, snapshot_hash, turn, versions,
+from lib import (ApiError, Gone, Rule, bulk_secrets, configuration, new_key, snapshot_hash, turn, versions,
                  wait_until)
 
 
@@ -157,6 +157,26 @@ class OlderServers(FleetCase):
         self.expect_rotated("older", before, old)
         for server in self.cluster.servers:
             self.assertEqual(server.reloads()["failure"], 0)
+
+    def test_an_upgrade_during_the_sweep(self):
+        """As soon as one of them is away nothing more is rewritten, and neither while it is of another version: the others
+        would drop fields that they do not know."""
+        bulk_secrets(self.cluster, 200, namespaces=2)
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start()
+        self.fleet.rotate("upgraded", qps=10)
+
+        def stale():
+            return self.cluster.etcd.prefix_counts("/registry/secrets/").get(f"aescbc:{old}", 0)
+        self.fleet.wait_for("upgraded", lambda status: status.get("progress", {}).get("done", 0) >= 20, 180, "it sweeps")
+        self.server_of_version(2, "1.36")
+        left = stale()
+        self.assertGreater(left, 20)
+        self.fleet.wait_for("upgraded", lambda status: "different versions" in str(status.get("conditions")), 60, "it waits")
+        self.assertGreaterEqual(stale(), left - 1)
+        self.server_of_version(2, "1.33")
+        self.api.patch(ROTATIONS, None, "upgraded", {"spec": {"qps": 0}})
+        self.expect_rotated("upgraded", before, old)
 
 
 @turn(1)
