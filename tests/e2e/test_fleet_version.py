@@ -6,7 +6,7 @@ import time
 import unittest
 from unittest import mock
 
-from fleet import SERVERS, FleetCase
+from fleet import SERVERS, FleetCase, stop
 from lib import snapshot_hash
 from lib.product import binary
 
@@ -61,6 +61,30 @@ class Versions(FleetCase):
         self.fleet.agents[odd].kill()
         self.fleet.start_agent(1)
         self.expect_rotated("versions", before, old)
+
+    def test_z_stopped_in_order(self):
+        """One that was stopped before any controller looked took its Lease with it, and is in no KeyServer: its Node names it,
+        and nothing is done without it."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        first, stopped = self.cluster.servers
+        for item in self.api.list(SERVERS):
+            self.api.delete(SERVERS, None, item["metadata"]["name"])
+        for server in self.cluster.servers:
+            self.api.create("nodes", None, {"metadata": {"name": server.hostname, "labels": {
+                "node-role.kubernetes.io/control-plane": ""}}})
+        stopped.stop()
+        self.fleet.start_agent(0)
+        self.fleet.start_controller(urls=[first.url])
+        self.fleet.rotate("stopped")
+        status = self.fleet.wait_for("stopped", lambda status: stopped.hostname in str(status.get("conditions")), 60, "it is named")
+        self.assertEqual([each["name"] for each in status["servers"]], [first.hostname, stopped.hostname])
+        time.sleep(5)
+        self.assertEqual([list(each) for each in self.keys()], [[old], [old]])
+        stop(self.fleet.controllers[0])
+        stopped.start().wait_ready()
+        self.fleet.start_agent(1)
+        self.fleet.start_controller()
+        self.expect_rotated("stopped", before, old)
 
 
 if __name__ == "__main__":
