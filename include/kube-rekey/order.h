@@ -45,6 +45,7 @@ struct order {
 	int from_step, to_step;
 	const char *expect_hash; /* what is in the file before; there is no order on a file without one */
 	bool rescue;             /* WRITE_STEP that is not the next one: it puts keys back, or a refused file */
+	bool settled; /* CENSUS for a step in which a key leaves: begun when nothing older can land any more */
 	bool aborted;
 	/* WRITE_STEP in which a key leaves, and RETIRE: good for so long (ns) after the agent published the report with this
 	 * number, which the controller had read when it looked (rule 3d; durations alone, since clocks differ). */
@@ -73,6 +74,9 @@ struct peer_sight {
 	bool same_plugins;
 	/* the fingerprints of all keys that both have under one name, and of the trust key, are equal */
 	bool same_keys;
+	/* For so long (ns) before its report, which was written after `reported_after`, its agent had seen no silence; 0: it had,
+	 * or that is not known. */
+	uint64_t quiet_for, reported_after;
 };
 
 struct agent_sight {
@@ -99,7 +103,11 @@ struct agent_sight {
 	/* The census that this very process took; NULL: none. Orders to take one go to every agent, so that none drops a
 	 * key on another's word. */
 	const struct census_observation *census;
+	bool census_settled;   /* order_settled said so as it began */
 	uint64_t etcd_back_at; /* as in observation.h, by this process */
+	uint64_t quiet_since;  /* likewise */
+	/* ns; a person's word, or the longest request timeout of all servers, at least 15 s: never what a controller says */
+	uint64_t settle_time;
 };
 
 enum ruling {
@@ -150,6 +158,7 @@ enum ruling {
 	X(PEER_DOWN, "another API server is not ready: they restart one at a time") \
 	X(TOO_OLD, "what the order rests upon is older than 60 s, or from before this agent's start") \
 	X(NO_CENSUS, "this agent has taken no census since all servers run this step") \
+	X(NOT_SETTLED, "older writes may still land, by what this agent has seen since all servers run this step") \
 	X(STILL_NEEDED, "values in etcd need a key that would leave") \
 	X(HISTORY, "etcd still serves revisions that need a key that would leave") \
 	X(ALLOWED, "the order is allowed") \
@@ -186,9 +195,14 @@ struct verdict {
  * that only gains read keys, or that goes back to what its server runs without losing one, needs no more; one that changes
  * a write key needs a fresh order, a server that has loaded the file, and peers that run this step or the next with the
  * same keys; one in which a key leaves, and RETIRE, need moreover every peer's acknowledgement, a report of less than
- * 60 s, and this agent's own census. */
+ * 60 s, and this agent's own census, begun when order_settled. */
 struct verdict order_judge(const struct path *path, const struct order *order, const struct agent_state *state,
 			   const struct agent_sight *sight, uint64_t now);
+
+/* Rule 3a by an agent's own watch and by what the others report of theirs: since all servers run the step of this node's file,
+ * nobody has been silent for the settle time, each as its own agent sees it. Asked as a census begins: what is silent later
+ * holds nothing up that is older. */
+bool order_settled(const struct agent_sight *sight, uint64_t now);
 
 /* What an agent does from its own state when no API server has served it orders for ALONE_AFTER (each server may lack
  * the key that the orders themselves are under). It only ever adds a read key, to a file that is as we left it: the next
@@ -293,7 +307,8 @@ enum order_check {
 	CHECK_ACKNOWLEDGED = 1 << 7,
 	CHECK_AGE = 1 << 8,
 	CHECK_CENSUS = 1 << 9, /* and history */
-	CHECKS_ALL = (1 << 10) - 1,
+	CHECK_SETTLED = 1 << 10,
+	CHECKS_ALL = (1 << 11) - 1,
 };
 struct verdict order_judge_under(const struct path *path, const struct order *order, const struct agent_state *state,
 				 const struct agent_sight *sight, uint64_t now, unsigned checks);

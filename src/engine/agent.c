@@ -481,6 +481,7 @@ static struct order order_of(const struct key_server_spec *spec)
 			      .to_step = spec->step,
 			      .expect_hash = spec->expect_hash,
 			      .rescue = spec->rescue,
+			      .settled = spec->settled,
 			      .aborted = spec->aborted,
 			      .beat = spec->beat,
 			      .good_for = spec->good_for_milliseconds * NS_PER_MS};
@@ -502,6 +503,15 @@ static void find_keys(const struct agent *agent, bool *ret)
 		ret[i] = agent_has_keys(agent, i);
 }
 
+/* By a person's word, or by the servers' own flags: a controller's is none. */
+static uint64_t settle_time(const struct agent *agent)
+{
+	if (agent->rotation && agent->rotation->spec.settle_seconds > 0)
+		return agent->rotation->spec.settle_seconds * NS_PER_S;
+	return fleet_settle_time(&agent->fleet, agent->node->cluster->request_timeout,
+				 agent->node->seen.members_behind_balancer);
+}
+
 static struct verdict judge(struct agent *agent, const struct key_server_spec *spec)
 {
 	const struct rotation *node = agent->node;
@@ -521,7 +531,10 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 				    .beat_at = published_at(agent, spec->beat),
 				    .peers = peers,
 				    .census = node->census_seen.finished ? &node->census_seen : NULL,
-				    .etcd_back_at = node->seen.etcd_back_at};
+				    .census_settled = agent_census_settled(agent),
+				    .etcd_back_at = node->seen.etcd_back_at,
+				    .quiet_since = node->seen.quiet_since,
+				    .settle_time = settle_time(agent)};
 	find_keys(agent, has_keys);
 	if (order.epoch > state.epoch && !text_equal(order.rotation, state.rotation))
 		sight.rotation_over = rotation_over(agent);
@@ -529,6 +542,7 @@ static struct verdict judge(struct agent *agent, const struct key_server_spec *s
 				    ? find_peers(agent, peers, &sight.peer_count, &sight.plugins_well)
 				    : FACT_UNKNOWN;
 	struct verdict verdict = order_judge(node->journal->path, &order, &state, &sight, clock_monotonic());
+	agent->settled = order_settled(&sight, clock_monotonic());
 	for (size_t i = 0; i < sight.peer_count; i++)
 		server_observation_free(&peers[i].seen);
 	return verdict;

@@ -68,9 +68,21 @@ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct er
 	return agent_disk_save(agent->options->state_directory, &agent->disk, err);
 }
 
+bool agent_census_settled(const struct agent *agent)
+{
+	const struct census_observation *seen = &agent->node->census_seen;
+	return seen->finished > 0 && seen->begun == agent->settled_census;
+}
+
+/* What is settled is still so at a later revision, where etcd compacts faster than it can be read. Members that are others than
+ * those that were watched are found as it begins. */
 static int census(struct agent *agent, const struct key_server_spec *spec, struct error **err)
 {
-	int rc = rotation_census_now(agent->node, err);
+	struct rotation *node = agent->node;
+	node->settled_ended = agent->settled ? clock_monotonic() : 0;
+	int rc = rotation_census_now(node, err);
+	agent->settled_census = node->settled_ended ? node->census_seen.begun : 0;
+	node->settled_ended = 0;
 	if (rc < 0)
 		return rc;
 	agent->told->status.census.epoch = spec->epoch;

@@ -37,6 +37,8 @@ struct agent {
 	bool awaits;                   /* the order waits for something */
 	enum ground alone;             /* what it made of being alone the last time */
 	bool at_work;                  /* an order is in hand: reported before it is judged */
+	bool settled;                  /* as the last order was judged; see order_settled */
+	uint64_t settled_census;       /* when the last census began that began so; 0: none did */
 	bool heard_ask;                /* spec.askCensus was read once; then: */
 	uint64_t census_asked;         /* the last one that was answered, or tried, or found there */
 	/* what is reported */
@@ -74,6 +76,8 @@ void agent_know_servers(struct agent *agent);
 void agent_forget_servers(struct agent *agent);
 /* Opens what of the KeyRotation is not at hand yet. What does not open is told once. */
 void agent_take_keys(struct agent *agent);
+/* Whether the census at hand began when all was settled. */
+bool agent_census_settled(const struct agent *agent);
 /* The bytes of all local keys of a step are at hand. */
 bool agent_has_keys(const struct agent *agent, size_t step);
 /* Makes the new keys that the KeyRotation asks for and puts them, sealed, where the report finds them. */

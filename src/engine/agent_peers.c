@@ -2,6 +2,7 @@
  * against the identity Leases, which each server renews itself, and against the reports of all agents. */
 #include "engine/agent_peers.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "engine/fleet_kms.h"
 
@@ -35,6 +36,11 @@ static bool same_plugins(const struct agent_peers *in, const struct fleet_server
 	return true;
 }
 
+static uint64_t quiet_for(const struct key_server_status *status)
+{
+	return status->quiet_milliseconds < UINT64_MAX / NS_PER_MS ? status->quiet_milliseconds * NS_PER_MS : 0;
+}
+
 static void see(const struct agent_peers *in, const char *name, struct peer_sight *ret)
 {
 	const struct fleet_server *server = fleet_find(in->fleet, name);
@@ -44,6 +50,10 @@ static void see(const struct agent_peers *in, const char *name, struct peer_sigh
 				   .at_work = server && server->last->status.at_work,
 				   .same_plugins = server && same_plugins(in, server),
 				   .same_keys = server && same_keys(in, &server->last->status)};
+	if (fleet_is_fresh(server, in->now)) {
+		ret->quiet_for = quiet_for(&server->last->status);
+		ret->reported_after = server->landed_after;
+	}
 	fleet_observe(server, name, in->uid, in->rotation->back_from != STEP_NONE, in->now, &ret->seen);
 	fleet_bound_steps(&ret->seen, key_rotation_steps(in->rotation));
 }

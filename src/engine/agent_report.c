@@ -161,6 +161,7 @@ static void tell_census(const struct agent *agent, uint64_t now, struct key_serv
 	ret->census.epoch = agent->told->status.census.epoch;
 	ret->census.sequence = agent->told->status.census.sequence;
 	ret->census.asked = agent->told->status.census.asked;
+	ret->census.unsettled = !agent_census_settled(agent);
 	agent_tell_census(census, now, ret);
 }
 

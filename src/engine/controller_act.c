@@ -53,6 +53,7 @@ static void remember(struct directed *server, const struct key_server_spec *spec
 						.step = spec->step,
 						.from_step = spec->from_step,
 						.rescue = spec->rescue,
+						.settled = spec->settled,
 						.aborted = spec->aborted,
 						.beat = spec->beat};
 	server->sent.incarnation = spec->incarnation ? xstrdup(spec->incarnation) : NULL;
@@ -119,6 +120,7 @@ static bool is_under_way(const struct controller *c, size_t index, const struct 
 				     .to_step = sent->step,
 				     .expect_hash = sent->expect_hash,
 				     .rescue = sent->rescue,
+				     .settled = sent->settled,
 				     .aborted = sent->aborted};
 	return order->action != ORDER_FIND_CANARY && text_equal(sent->action, order_action_name(order->action)) &&
 	       order_is_out(&before, order, agent);
@@ -138,6 +140,7 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 				       .from_step = order.from_step,
 				       .expect_hash = hash,
 				       .rescue = order.rescue,
+				       .settled = order.settled,
 				       .aborted = order.aborted,
 				       .beat = order.beat,
 				       .good_for_milliseconds = order.good_for / NS_PER_MS};
@@ -301,8 +304,10 @@ static int census(struct controller *c, const struct decision *d, struct error *
 	for (size_t i = 0; i < c->server_count && c->census.sequence; i++)
 		waits = waits || (c->census.epoch == c->fence.epoch &&
 				  controller_awaits(c, i, ORDER_CENSUS, c->census.epoch, c->census.sequence));
-	if (waits)
+	if (waits) {
+		controller_tell_results(c);
 		return 0;
+	}
 	uint64_t now = clock_monotonic();
 	int rc = order(c, d, &sent, err);
 	if (rc < 0 || !sent)

@@ -44,14 +44,28 @@ static bool put(struct strings *evidence, const char *words, const char *line)
 	return true;
 }
 
+/* New string. */
+static char *shorter_than_the_rule(const struct controller *c)
+{
+	uint64_t rule = controller_settle_rule(c);
+	if (c->seen.settle_time >= rule)
+		return xstrdup("");
+	_cleanup_free_ char *asked = text_human_duration(c->seen.settle_time), *wanted = text_human_duration(rule);
+	return xasprintf(
+		" (weaker: settled for %s only, as %s says; the rule is the servers' request timeout and at least "
+		"15 s: %s)",
+		asked, c->rotation->spec.settle_seconds > 0 ? "spec.settleSeconds" : "--settle", wanted);
+}
+
 static bool take_settling(struct controller *c)
 {
 	if (!c->path || c->settled_ended == 0 || c->settled_ended < c->settled_began)
 		return false;
 	_cleanup_free_ char *time = text_human_duration(c->settled_ended - c->settled_began);
+	_cleanup_free_ char *less = shorter_than_the_rule(c);
 	_cleanup_free_ char *line = xasprintf(
-		"%s " SILENCE "%s%s", time, canary_possible(c->path) ? ", a canary of each server at the end" : "",
-		c->seen.members_behind_balancer ? " (weaker: etcd was watched through a balancer)" : "");
+		"%s " SILENCE "%s%s%s", time, canary_possible(c->path) ? ", a canary of each server at the end" : "",
+		c->seen.members_behind_balancer ? " (weaker: etcd was watched through a balancer)" : "", less);
 	return put(&c->rotation->status.evidence, SILENCE, line);
 }
 

@@ -216,6 +216,8 @@ void controller_kms_take_canaries(struct controller *controller);
 void controller_kms_tell_left(struct controller *controller);
 /* Reads who leads what, and the agents' reports; then fills controller->seen. */
 _must_check_ int controller_look(struct controller *controller, struct error **err);
+/* For how long nothing may be silent, where nobody says it otherwise. */
+uint64_t controller_settle_rule(const struct controller *controller);
 /* Whether the API servers have other addresses than were given, now and then, where something does not fit. */
 bool controller_servers_moved(struct controller *controller);
 /* Where nothing is rotated: each server has its KeyServer, so that its agent reports. */

@@ -546,6 +546,7 @@ static void observe_census(struct controller *c, uint64_t now)
 									   : "not taken");
 		}
 		whole.compacted = whole.compacted && good && status->census.compacted;
+		whole.unsettled = whole.unsettled || (good && status->census.unsettled);
 		whole.does_not_open = good && status->census.does_not_open > whole.does_not_open
 					      ? status->census.does_not_open
 					      : whole.does_not_open;
@@ -556,6 +557,8 @@ static void observe_census(struct controller *c, uint64_t now)
 		controller_take_groups(fullest, &whole);
 		whole.revision = fullest->census.revision;
 	}
+	if (!taken) /* what an agent waited with it for is over */
+		controller_trouble(c, NULL);
 	uint64_t interval = compaction_interval(c);
 	whole.finished = taken ? c->census.seen.finished : now;
 	whole.compaction_expected = interval ? whole.finished + 2 * interval + 60 * NS_PER_S : 0;
@@ -566,21 +569,16 @@ not_yet: /* the one before stands */
 	census_observation_free(&whole);
 }
 
+uint64_t controller_settle_rule(const struct controller *c)
+{
+	return fleet_settle_time(&c->fleet, c->options->cluster->request_timeout, c->seen.members_behind_balancer);
+}
+
 static uint64_t settle_time(const struct controller *c)
 {
-	const uint64_t least = 15 * NS_PER_S, balancer = 15 * 60 * NS_PER_S;
-	uint64_t time = c->options->cluster->request_timeout;
-	for (size_t i = 0; i < c->server_count; i++) {
-		const struct key_server_status *status = controller_status(c, i);
-		uint64_t own = status ? status->request_timeout_milliseconds * MS : 0;
-		time = own > time ? own : time;
-	}
 	if (c->rotation->spec.settle_seconds > 0)
 		return c->rotation->spec.settle_seconds * NS_PER_S;
-	if (c->options->has_settle)
-		return c->options->settle;
-	time = time > least ? time : least;
-	return c->seen.members_behind_balancer && time < balancer ? balancer : time;
+	return c->options->has_settle ? c->options->settle : controller_settle_rule(c);
 }
 
 /* Who reports, and who leads what. */

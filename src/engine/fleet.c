@@ -7,6 +7,8 @@
 #include "client/kube/custom.h"
 
 #define MS UINT64_C(1000000)
+#define SETTLE_LEAST UINT64_C(15000000000)     /* ns */
+#define SETTLE_BALANCER UINT64_C(900000000000) /* ns */
 #define MEMBER_LOOK UINT64_C(5000000000) /* ns: an agent whose etcd was not silent has asked each member within this */
 
 static void server_free(struct fleet_server *server)
@@ -294,6 +296,18 @@ bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, u
 	return status->epoch == epoch && status->done.sequence == sequence && text_equal(status->done.result, "ok") &&
 	       status->etcd_age_milliseconds > 0 && status->etcd_age_milliseconds <= begun &&
 	       status->observed_age_milliseconds > 0 && status->observed_age_milliseconds <= begun;
+}
+
+uint64_t fleet_settle_time(const struct fleet *fleet, uint64_t request_timeout, bool behind_balancer)
+{
+	uint64_t time = behind_balancer ? SETTLE_BALANCER : SETTLE_LEAST;
+	time = request_timeout > time ? request_timeout : time;
+	for (size_t i = 0; i < fleet->count; i++) {
+		uint64_t milliseconds = fleet->servers[i].last->status.request_timeout_milliseconds;
+		if (milliseconds < UINT64_MAX / MS && milliseconds * MS > time)
+			time = milliseconds * MS;
+	}
+	return time;
 }
 
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,

@@ -33,6 +33,7 @@ struct key_server_spec {
 	bool rescue; /* write-step that puts keys back */
 	int from_step;
 	bool aborted;
+	bool settled;
 	uint64_t beat, good_for_milliseconds; /* as in order.h */
 	uint64_t census_revision;             /* compact */
 	struct key_server_canary *canaries;
@@ -117,7 +118,7 @@ struct key_server_status {
 	struct {
 		uint64_t revision, epoch, sequence; /* epoch and sequence: of the order that it answers */
 		uint64_t asked;                     /* ask_census that it answers; 0: none */
-		bool complete, compacted;
+		bool complete, compacted, unsettled;
 		char *why;
 		uint64_t does_not_open, finished_age_milliseconds;
 		struct key_server_group *groups;

@@ -89,6 +89,9 @@ static struct order make_order(const struct path *path, const struct observation
 			      .to_step = STEP_NONE,
 			      .rescue = decision->phase == PHASE_RESCUE,
 			      .aborted = fence->aborted};
+	/* One that is to say what is wrong waits for nothing. */
+	order.settled = decision->action == ACTION_CENSUS &&
+			(decision->reason == REASON_SETTLED_CENSUS || decision->reason == REASON_FINAL_CENSUS);
 	if (decision->action == ACTION_RETIRE)
 		order.from_step = order.to_step = (int)path->count - 1;
 	if (decision->action == ACTION_RESTART)
@@ -166,9 +169,9 @@ void order_address(struct order *order, const struct server_observation *server,
 static bool same_words(const struct order *a, const struct order *b)
 {
 	return a->epoch == b->epoch && a->action == b->action && a->from_step == b->from_step &&
-	       a->to_step == b->to_step && a->rescue == b->rescue && a->aborted == b->aborted &&
-	       text_equal(a->rotation, b->rotation) && text_equal(a->incarnation, b->incarnation) &&
-	       text_equal(a->expect_hash, b->expect_hash);
+	       a->to_step == b->to_step && a->rescue == b->rescue && a->settled == b->settled &&
+	       a->aborted == b->aborted && text_equal(a->rotation, b->rotation) &&
+	       text_equal(a->incarnation, b->incarnation) && text_equal(a->expect_hash, b->expect_hash);
 }
 
 bool order_is_out(const struct order *out, const struct order *wanted, const struct agent_report *agent)

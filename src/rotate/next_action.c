@@ -698,7 +698,8 @@ static bool needs_leaving_key(const struct view *v, const struct census_group *g
 static bool census_too_early(const struct view *v, enum reason reason)
 {
 	uint64_t after = census_must_begin_after(v);
-	if (v->seen->census.begun >= after && v->seen->census.begun > v->seen->etcd_back_at)
+	if (v->seen->census.begun >= after && v->seen->census.begun > v->seen->etcd_back_at &&
+	    !v->seen->census.unsettled)
 		return false;
 	return act(v, ACTION_CENSUS, PHASE_VERIFY, reason);
 }

@@ -353,16 +353,40 @@ static bool needs_a_leaving_key(const struct judge *j, const struct census_group
 }
 
 /* Since when all servers run the step that is left, by this agent's own looks and the reports that it read. */
-static uint64_t converged_since(const struct judge *j)
+static uint64_t converged_since(const struct agent_sight *sight)
 {
-	const struct server_observation *own = j->sight->own;
+	const struct server_observation *own = sight->own;
 	uint64_t since = own->loaded_since;
-	for (size_t i = 0; i < j->sight->peer_count; i++) {
-		const struct server_observation *peer = &j->sight->peers[i].seen;
+	for (size_t i = 0; i < sight->peer_count; i++) {
+		const struct server_observation *peer = &sight->peers[i].seen;
 		if (peer->file_step == own->file_step)
 			since = later(since, peer->loaded_since);
 	}
 	return since;
+}
+
+static bool peer_settled(const struct agent_sight *sight, const struct peer_sight *peer, uint64_t end)
+{
+	bool runs_it = peer->seen.file_step != sight->own->file_step || peer->seen.loaded_since > 0;
+	return runs_it && peer->quiet_for >= sight->settle_time && peer->reported_after >= end;
+}
+
+bool order_settled(const struct agent_sight *sight, uint64_t now)
+{
+	uint64_t end = converged_since(sight) + sight->settle_time;
+	if (sight->own->loaded_since == 0 || sight->peers_known != FACT_KNOWN || sight->quiet_since == 0 ||
+	    now < later(end, sight->quiet_since + sight->settle_time))
+		return false;
+	for (size_t i = 0; i < sight->peer_count; i++)
+		if (!peer_settled(sight, &sight->peers[i], end))
+			return false;
+	return true;
+}
+
+static bool census_too_early(const struct judge *j)
+{
+	return on(j, CHECK_SETTLED) && j->order->settled && !order_settled(j->sight, j->now) &&
+	       wait_for(j, GROUND_NOT_SETTLED);
 }
 
 static bool census_in_the_way(const struct judge *j)
@@ -370,9 +394,11 @@ static bool census_in_the_way(const struct judge *j)
 	const struct census_observation *census = j->sight->census;
 	if (!on(j, CHECK_CENSUS))
 		return false;
-	if (!census || !census->complete || census->begun < converged_since(j) ||
+	if (!census || !census->complete || census->begun < converged_since(j->sight) ||
 	    census->begun <= j->sight->etcd_back_at)
 		return wait_for(j, GROUND_NO_CENSUS);
+	if (on(j, CHECK_SETTLED) && !j->sight->census_settled)
+		return wait_for(j, GROUND_NOT_SETTLED);
 	for (size_t g = 0; g < census->group_count; g++)
 		if (counts(&census->groups[g]) && needs_a_leaving_key(j, &census->groups[g])) {
 			j->verdict->group = (int)g;
@@ -400,6 +426,8 @@ static void judge(struct judge *j)
 	if (on_file && (other_file(j) || wrong_step(j) || not_safe(j)))
 		return;
 	if (j->order->action == ORDER_RESTART && (other_file(j) || no_restart(j)))
+		return;
+	if (census_too_early(j))
 		return;
 	if (j->order->action == ORDER_WRITE_STEP)
 		j->verdict->to_step = j->order->to_step;

@@ -78,6 +78,7 @@ static const struct field census_fields[] = {
 	F(revision, "revision", U64),
 	F(does_not_open, "doesNotOpen", U64),
 	F(compacted, "compacted", BOOL),
+	F(unsettled, "unsettled", BOOL),
 	F(compaction_expected, "compactionExpected", U64),
 	F(why, "why", TEXT),
 };

@@ -611,6 +611,14 @@ static size_t observe_values(uint8_t keys, struct census_group *groups)
 	return n;
 }
 
+static bool any_unsettled(const struct model_state *s)
+{
+	for (size_t i = 0; i < scenario->servers; i++)
+		if (s->servers[i].has_census == 1)
+			return true;
+	return false;
+}
+
 static struct census_observation observe_census(const struct model_state *s, struct census_group *groups)
 {
 	return (struct census_observation){.begun = ns(s->census_at),
@@ -619,6 +627,7 @@ static struct census_observation observe_census(const struct model_state *s, str
 					   .groups = groups,
 					   .group_count = observe_values(s->census_values, groups),
 					   .compacted = s->compacted,
+					   .unsettled = any_unsettled(s),
 					   .compaction_expected = UINT64_MAX};
 }
 
@@ -714,13 +723,17 @@ static void act_sweep(struct model_state *s, enum shape at, const struct model_s
 	s->values = key;
 }
 
-static void act_census(struct model_state *s)
+/* Agents wait with one for a drop until nothing is on its way. */
+static void act_census(struct model_state *s, bool for_a_drop)
 {
+	bool settled = !s->in_flight || (scenario->checks & CHECK_SETTLED);
+	if (for_a_drop && !settled)
+		return;
 	s->census_at = ++s->now;
 	s->census_values = s->after_census = s->values;
 	s->compacted = 0;
 	for (size_t i = 0; i < scenario->servers; i++)
-		s->servers[i].has_census = 1;
+		s->servers[i].has_census = settled ? 2 : 1;
 	if (!scenario->history)
 		compact(s);
 }
@@ -759,10 +772,10 @@ static struct model_order order_to(const struct order *order, struct way way, co
 }
 
 /* What agents do without looking at files: all at once. */
-static bool act_by_agents(struct model_state *s, const struct decision *d)
+static bool act_by_agents(struct model_state *s, const struct decision *d, const struct order *order)
 {
 	if (d->action == ACTION_CENSUS)
-		act_census(s);
+		act_census(s, order->settled);
 	else if (d->action == ACTION_CANARY)
 		act_canary(s, d->phase == PHASE_SETTLE);
 	else if (d->action == ACTION_COMPACT)
@@ -941,7 +954,7 @@ static bool look(struct model_state *s, const uint8_t *turn, bool stops, bool ke
 	remember(s, way, &dispatch.fence);
 	send_all(s, way, &dispatch, turn, kept);
 	if (dispatch.kind == DISPATCH_SEND)
-		act_by_agents(s, &d);
+		act_by_agents(s, &d, &dispatch.order);
 	if (dispatch.kind == DISPATCH_NOTHING)
 		act_ourselves(s, way, &d, turn);
 	return true;
@@ -1042,6 +1055,7 @@ static void look_as_agent(const struct model_state *s, size_t i, struct way way,
 		.read_at = fresh ? ns(s->now) : 0,
 		.beat_at = order && order->flags & FLAG_AGED ? 0 : ns(s->now),
 		.census = s->servers[i].has_census ? &ret->census : NULL,
+		.census_settled = s->servers[i].has_census == 2,
 		.etcd_back_at = ns(s->back_at),
 	};
 	look_at_peers(s, i, way, glance, ret);
@@ -1239,8 +1253,7 @@ static bool forge(struct model_state *s, size_t i, unsigned how)
 	struct model_server *server = &s->servers[i];
 	enum shape to = (enum shape)(how & 3);
 	bool lies = how & 64;
-	bool drops = to == SHAPE_B || (to == SHAPE_A && !(how & 4)); /* settling is on the controller's word */
-	if ((drops && !(how & 4)) || (lies && (how & 56)) || !spend(s, BUDGET_FORGE))
+	if ((lies && (how & 56)) || !spend(s, BUDGET_FORGE))
 		return false;
 	uint8_t highest = s->claimed;
 	for (size_t a = 0; a < scenario->servers; a++)

@@ -10,7 +10,7 @@
  * the controller looks at them in every order, so which is which does not matter.
  *
  * A look, the decision and what the controller does itself (sweep, canary, ordering a census) are one step, and settling
- * needs that no write is on its way: what happens in between, and time, are model.h's. */
+ * needs that no write is on its way, for the controller as for each agent: what happens in between, and time, are model.h's. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,7 +44,7 @@ struct model_server {
 	uint8_t rescued; /* alone */
 	uint8_t retired; /* which key */
 	/* the agent's memory */
-	uint8_t has_census;
+	uint8_t has_census; /* 2: it began when nothing was on its way */
 	struct model_order hand;
 	/* in the API, and in the agent's cache */
 	struct model_order spec, late;

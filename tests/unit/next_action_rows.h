@@ -626,6 +626,12 @@ static const struct row rows[] = {
 	/* Rule 3b: the census. */
 	{"the census is from before settling ended => again", KEY, 2, {census_before_settling_ended},
 	 DO(CENSUS, VERIFY, SETTLED_CENSUS, .step = 2)},
+	{"by an agent it began before settling ended => again", KEY, 2, {an_agent_had_not_settled},
+	 DO(CENSUS, VERIFY, SETTLED_CENSUS, .step = 2)},
+	{"by an agent it began before settling ended, and no key leaves => fine", KEY, 1, {an_agent_had_not_settled},
+	 WRITE(PROMOTE, STEP, 1, 2)},
+	{"by an agent it began before settling ended, behind the drop => again", KEY, 3, {an_agent_had_not_settled},
+	 DO(CENSUS, VERIFY, FINAL_CENSUS, .step = 3)},
 	{"the census began as settling ended => fine", KEY, 2, {census_as_settling_ended},
 	 WRITE(DROP_OLD_KEY, STEP, 2, 3, .valid_until = GOOD_UNTIL)},
 	{"etcd went back after the census => again", KEY, 2, {etcd_went_back},

@@ -235,6 +235,31 @@ static const struct row rows[] = {
 	{"history needs the key", KEY, 2, {not_compacted}, WAIT(HISTORY)},
 	{"history needs the key, whatever the hash", KEY, 2, {secrets_under_b, not_compacted}, WAIT(HISTORY)},
 	{"history was seen to before the drop", KEY, 3, {not_compacted}, VERDICT(CARRY_OUT, ALLOWED)},
+
+	/* Silence, by its own watch and the others'. */
+	{"a census that began too early", KEY, 2, {census_before_settling}, WAIT(NOT_SETTLED)},
+	{"a census that began too early, before retiring", KEY, 3, {census_before_settling}, WAIT(NOT_SETTLED)},
+	{"a census that began too early, and no key leaves", KEY, 1, {census_before_settling}, DO(2)},
+	{"one is silent after the census", KEY, 2, {silent_now}, DO(3)},
+	{"a census for a drop", KEY, 2, {of_a_census_for_a_drop}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, somebody is silent", KEY, 2, {of_a_census_for_a_drop, silent_now}, WAIT(NOT_SETTLED)},
+	{"for another reason, somebody is silent", KEY, 2, {of_a_census, silent_now}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, silence just long enough ago", KEY, 2, {of_a_census_for_a_drop, quiet_for_a_minute}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, silence a moment later", KEY, 2, {of_a_census_for_a_drop, quiet_for_less}, WAIT(NOT_SETTLED)},
+	{"for a drop, it does not run its file", KEY, 2, {of_a_census_for_a_drop, not_without_a_break}, WAIT(NOT_SETTLED)},
+	{"for a drop, loaded just before", KEY, 2, {of_a_census_for_a_drop, loaded_a_minute_before_the_reports}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, loaded a moment later", KEY, 2, {of_a_census_for_a_drop, loaded_a_moment_later}, WAIT(NOT_SETTLED)},
+	{"for a drop, alone, loaded just before", KEY, 2, {of_a_census_for_a_drop, no_peers, loaded_a_minute_ago}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, alone, loaded a moment later", KEY, 2, {of_a_census_for_a_drop, no_peers, loaded_less_than_a_minute_ago}, WAIT(NOT_SETTLED)},
+	{"for a drop, the others are unknown", KEY, 2, {of_a_census_for_a_drop, peers_unknown}, WAIT(NOT_SETTLED)},
+	{"for a drop, another loaded it just before", KEY, 2, {of_a_census_for_a_drop, peer_loaded_a_minute_before_the_reports}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, another loaded it a moment later", KEY, 2, {of_a_census_for_a_drop, peer_loaded_a_moment_later}, WAIT(NOT_SETTLED)},
+	{"for a drop, another has not loaded it", KEY, 2, {of_a_census_for_a_drop, peer_not_without_a_break}, WAIT(NOT_SETTLED)},
+	{"for a drop, another has the next file, not loaded", KEY, 2, {of_a_census_for_a_drop, peer_at_step_3, peer_not_without_a_break}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, another saw silence just long enough ago", KEY, 2, {of_a_census_for_a_drop, peer_quiet_for_a_minute}, VERDICT(CARRY_OUT, ALLOWED)},
+	{"for a drop, another saw it a moment later", KEY, 2, {of_a_census_for_a_drop, peer_quiet_for_less}, WAIT(NOT_SETTLED)},
+	{"for a drop, when another reported is not known", KEY, 2, {of_a_census_for_a_drop, when_a_peer_reported_is_not_known}, WAIT(NOT_SETTLED)},
+	{"for a drop that was done before", KEY, 2, {of_a_census_for_a_drop, silent_now, sequence_done}, NOTHING(DONE_BEFORE)},
 };
 
 #define HELP(ground, to, ...) VERDICT(CARRY_OUT, ground, .to_step = to, __VA_ARGS__)

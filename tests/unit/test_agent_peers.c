@@ -45,10 +45,13 @@ static void goes_well(struct scene *s)
 							       .path_of = text("r1"),
 							       .epoch = 5,
 							       .trust_key = text("t"),
+							       .quiet_milliseconds = 90000,
 							       .keys = &s->keys[i],
 							       .key_count = 1}};
-		s->reports[i] = (struct fleet_server){
-			.last = &s->servers[i], .looked_at = NOW - 2 * S, .beat_read_at = NOW - S};
+		s->reports[i] = (struct fleet_server){.last = &s->servers[i],
+						      .looked_at = NOW - 2 * S,
+						      .landed_after = NOW - 3 * S,
+						      .beat_read_at = NOW - S};
 	}
 	s->rotation = (struct key_rotation_status){.servers = s->set, .server_count = 3};
 	s->identities = (struct kube_identities){.items = s->leases, .count = 3};
@@ -236,10 +239,41 @@ static void plugins_must_name_one_key(void **state)
 	assert_false(plugins_are_the_same(b_never_told));
 }
 
+CHANGE(b_told_of_silence, s->servers[1].status.quiet_milliseconds = 0)
+CHANGE(b_told_nonsense, s->servers[1].status.quiet_milliseconds = UINT64_MAX)
+
+/* Of b: as its report says it, and after the list that did not have that yet; nothing of an old report. */
+static void silence_is_as_others_report_it(void **state)
+{
+	static const struct {
+		change *but;
+		uint64_t quiet_for, reported_after;
+	} told[] = {
+		{NULL, 90 * S, NOW - 3 * S},         {b_told_10_s_ago, 90 * S, NOW - 3 * S},
+		{b_told_of_silence, 0, NOW - 3 * S}, {b_told_nonsense, 0, NOW - 3 * S},
+		{b_told_longer_ago, 0, 0},           {when_b_told_is_not_known, 0, 0},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(told); i++) {
+		struct scene scene;
+		struct peer_sight peers[4];
+		size_t count = 0;
+		goes_well(&scene);
+		if (told[i].but)
+			told[i].but(&scene);
+		agent_find_peers(&scene.in, peers, &count);
+		assert_int_equal(peers[0].quiet_for, told[i].quiet_for);
+		assert_int_equal(peers[0].reported_after, told[i].reported_after);
+		for (size_t p = 0; p < count; p++)
+			server_observation_free(&peers[p].seen);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {cmocka_unit_test(keys_of_one_name_must_be_one),
-						  cmocka_unit_test(plugins_must_name_one_key)};
+						  cmocka_unit_test(plugins_must_name_one_key),
+						  cmocka_unit_test(silence_is_as_others_report_it)};
 	int failed = RUN_ROWS(finds, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 	return failed ? 1 : 0;
 }

@@ -322,6 +322,7 @@ CHANGE(loaded_10_s_ago,
 
 CHANGE(file_loaded_10_s_ago, s->servers[0].loaded_since = s->servers[0].canary_at = NOW - 10 * S)
 CHANGE(not_compacted, s->seen.census.compacted = false)
+CHANGE(an_agent_had_not_settled, s->seen.census.unsettled = true)
 CHANGE(asked_to_compact, s->seen.compact = true)
 CHANGE(compaction_soon, s->seen.census.compaction_expected = NOW + S / 4)
 CHANGE(compaction_now, s->seen.census.compaction_expected = NOW)

@@ -82,8 +82,12 @@ static void goes_well(struct scene *s, int at)
 		.incarnation = "i1", .rotation = "r1", .epoch = 5, .sequence = 3, .written_step = at};
 	server_goes_well(&s->own, at);
 	for (size_t i = 0; i < PEERS; i++) {
-		s->peers[i] =
-			(struct peer_sight){.rotation = "r1", .epoch = 5, .same_keys = true, .same_plugins = true};
+		s->peers[i] = (struct peer_sight){.rotation = "r1",
+						  .epoch = 5,
+						  .same_keys = true,
+						  .same_plugins = true,
+						  .quiet_for = 1000 * S,
+						  .reported_after = NOW - 2 * S};
 		server_goes_well(&s->peers[i].seen, at);
 	}
 	s->census = (struct census_observation){.begun = NOW - 40 * S,
@@ -100,7 +104,10 @@ static void goes_well(struct scene *s, int at)
 					.peers_known = FACT_KNOWN,
 					.peers = s->peers,
 					.peer_count = PEERS,
-					.census = &s->census};
+					.census = &s->census,
+					.census_settled = true,
+					.quiet_since = NOW - 1000 * S,
+					.settle_time = 60 * S};
 }
 
 /* --- in what a situation differs --- */
@@ -114,6 +121,7 @@ static void goes_well(struct scene *s, int at)
 CHANGE(no_order, s->order.rotation = NULL)
 CHANGE(of_nothing, s->order.action = ORDER_NONE)
 CHANGE(of_a_census, s->order.action = ORDER_CENSUS)
+CHANGE(of_a_census_for_a_drop, s->order.action = ORDER_CENSUS; s->order.settled = true)
 CHANGE(of_a_canary, s->order.action = ORDER_FIND_CANARY)
 CHANGE(of_compacting, s->order.action = ORDER_COMPACT)
 CHANGE(for_another_incarnation, s->order.incarnation = "i0")
@@ -234,6 +242,20 @@ CHANGE(peer_loaded_after_the_census, s->peers[1].seen.loaded_since = NOW - 39 * 
 CHANGE(etcd_went_back, s->sight.etcd_back_at = NOW - 40 * S)
 CHANGE(etcd_went_back_before, s->sight.etcd_back_at = NOW - 41 * S)
 CHANGE(not_compacted, s->census.compacted = false)
+
+CHANGE(census_before_settling, s->sight.census_settled = false)
+CHANGE(silent_now, s->sight.quiet_since = 0)
+CHANGE(quiet_for_a_minute, s->sight.quiet_since = NOW - 60 * S)
+CHANGE(quiet_for_less, s->sight.quiet_since = NOW - 60 * S + 1)
+CHANGE(loaded_a_minute_before_the_reports, s->own.loaded_since = NOW - 62 * S)
+CHANGE(loaded_a_moment_later, s->own.loaded_since = NOW - 62 * S + 1)
+CHANGE(peer_loaded_a_minute_before_the_reports, s->peers[1].seen.loaded_since = NOW - 62 * S)
+CHANGE(peer_loaded_a_moment_later, s->peers[1].seen.loaded_since = NOW - 62 * S + 1)
+CHANGE(loaded_a_minute_ago, s->own.loaded_since = NOW - 60 * S)
+CHANGE(loaded_less_than_a_minute_ago, s->own.loaded_since = NOW - 60 * S + 1)
+CHANGE(peer_quiet_for_a_minute, s->peers[0].quiet_for = 60 * S)
+CHANGE(peer_quiet_for_less, s->peers[0].quiet_for = 60 * S - 1)
+CHANGE(when_a_peer_reported_is_not_known, s->peers[1].reported_after = 0)
 
 static struct census_group *found(struct scene *s, const char *resource, const char *key)
 {
@@ -645,6 +667,27 @@ static void an_order_that_touches_no_file_names_none(void **state)
 	assert_int_equal(got.order.good_for, 0);
 }
 
+/* One that tells what is wrong must not wait for silence. */
+static void a_census_for_a_drop_is_told_apart(void **state)
+{
+	(void)state;
+	struct leader l;
+	struct path *path = route_path(KEY);
+	leads_well(&l, 2);
+	decides_on_a_census(&l);
+	for (enum reason reason = 0; reason <= REASON_TOLD; reason++) {
+		l.decision.reason = reason;
+		const struct dispatch got =
+			order_from_decision(path, &l.seen, &l.decision, &l.fence, l.agents, l.claimed);
+		assert_int_equal(got.order.settled, reason == REASON_SETTLED_CENSUS || reason == REASON_FINAL_CENSUS);
+	}
+	l.decision = (struct decision){.action = ACTION_CANARY, .reason = REASON_FINAL_CENSUS, .server = -1};
+	const struct dispatch got = order_from_decision(path, &l.seen, &l.decision, &l.fence, l.agents, l.claimed);
+	assert_int_equal(got.kind, DISPATCH_SEND);
+	assert_false(got.order.settled);
+	path_free(path);
+}
+
 static void withdrawing_carries_the_epoch(void **state)
 {
 	(void)state;
@@ -690,6 +733,7 @@ static void an_order_is_not_sent_twice_unless_it_was_carried_out(void **state)
 	OTHER(to_step, 3);
 	OTHER(expect_hash, "h2");
 	OTHER(rescue, true);
+	OTHER(settled, true);
 	OTHER(aborted, true);
 	struct agent_report done = agent;
 	done.sequence = 4;
@@ -803,6 +847,13 @@ static const struct off offs[] = {
 	{"ACKNOWLEDGED", CHECK_ACKNOWLEDGED, 2, {peer_behind}, GROUND_NOT_ACKNOWLEDGED, GROUND_ALLOWED},
 	{"AGE", CHECK_AGE, 2, {beat_of_another_process}, GROUND_TOO_OLD, GROUND_ALLOWED},
 	{"CENSUS", CHECK_CENSUS, 2, {no_census}, GROUND_NO_CENSUS, GROUND_ALLOWED},
+	{"SETTLED", CHECK_SETTLED, 2, {census_before_settling}, GROUND_NOT_SETTLED, GROUND_ALLOWED},
+	{"SETTLED: a census",
+	 CHECK_SETTLED,
+	 2,
+	 {of_a_census_for_a_drop, silent_now},
+	 GROUND_NOT_SETTLED,
+	 GROUND_ALLOWED},
 };
 
 static void can_be_switched_off(void **state)
@@ -831,6 +882,7 @@ int main(void)
 		cmocka_unit_test(an_order_to_retire_is_addressed),
 		cmocka_unit_test(an_order_to_restart_is_addressed),
 		cmocka_unit_test(an_order_that_touches_no_file_names_none),
+		cmocka_unit_test(a_census_for_a_drop_is_told_apart),
 		cmocka_unit_test(withdrawing_carries_the_epoch),
 		cmocka_unit_test(an_order_is_not_sent_twice_unless_it_was_carried_out),
 	};

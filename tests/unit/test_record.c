@@ -77,6 +77,7 @@ static struct observation full_observation(void)
 		.group_count = 1,
 		.does_not_open = 15,
 		.compacted = true,
+		.unsettled = true,
 		.compaction_expected = 16,
 		.why = text("page 3"),
 	};
