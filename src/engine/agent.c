@@ -654,6 +654,9 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 				   ground_text(verdict.ground));
 		}
 		tell_done(agent, spec, "refused", ground_text(verdict.ground));
+		/* What others did not see is looked for again, by all. */
+		if (verdict.ground == GROUND_STILL_NEEDED)
+			forget_census(agent->node);
 		break;
 	case RULING_WAIT:
 		if (verdict.ground == GROUND_NO_CENSUS)

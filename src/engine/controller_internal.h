@@ -247,6 +247,7 @@ _must_check_ int controller_tell(struct controller *controller, const struct dec
 _must_check_ int controller_watch_drift(struct controller *controller, struct error **err);
 void controller_leave_drift(struct controller *controller); /* a rotation goes on: what was found is of the past */
 void controller_drift_free(struct controller *controller);
+/* Adds what a report's census found; of what is there already the greater number counts. */
 void controller_take_groups(const struct key_server_status *status, struct census_observation *ret);
 /* What was proved, into the status; whether that is new. And at the end of the rotation, for good: with it, and never before
  * it, which keys of a KMS nothing needs any more. */

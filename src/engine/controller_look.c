@@ -474,23 +474,51 @@ char *controller_members(const struct controller *c)
 	return text;
 }
 
+static struct census_group group_of(const struct key_server_group *told)
+{
+	struct census_group group = {.resource = told->resource ? xstrdup(told->resource) : NULL,
+				     .kms_version = (unsigned)told->kms_version,
+				     .name = xstrdup(told->name ? told->name : ""),
+				     .key_id = told->key_id ? xstrdup(told->key_id) : NULL,
+				     .values = told->values,
+				     .unknown = told->unknown,
+				     .foreign = told->foreign,
+				     .expected = told->expected,
+				     .example = told->example ? xstrdup(told->example) : NULL};
+	if (!told->provider || !provider_from_name(told->provider, &group.type))
+		group.unknown = true;
+	return group;
+}
+
+static bool same_group(const struct census_group *a, const struct census_group *b)
+{
+	return a->type == b->type && a->kms_version == b->kms_version && a->unknown == b->unknown &&
+	       a->foreign == b->foreign && a->expected == b->expected && text_equal(a->resource, b->resource) &&
+	       text_equal(a->name, b->name) && text_equal(a->key_id, b->key_id);
+}
+
+static void take_group(struct census_observation *census, struct census_group *group)
+{
+	for (size_t i = 0; i < census->group_count; i++) {
+		struct census_group *known = &census->groups[i];
+		if (!same_group(known, group))
+			continue;
+		known->values = group->values > known->values ? group->values : known->values;
+		free(group->resource);
+		free(group->name);
+		free(group->key_id);
+		free(group->example);
+		return;
+	}
+	census->groups = xreallocarray(census->groups, census->group_count + 1, sizeof(*census->groups));
+	census->groups[census->group_count++] = *group;
+}
+
 void controller_take_groups(const struct key_server_status *status, struct census_observation *ret)
 {
-	ret->groups = xcalloc(status->census.group_count + 1, sizeof(*ret->groups));
 	for (size_t i = 0; i < status->census.group_count; i++) {
-		const struct key_server_group *group = &status->census.groups[i];
-		struct census_group *to = &ret->groups[ret->group_count++];
-		*to = (struct census_group){.resource = group->resource ? xstrdup(group->resource) : NULL,
-					    .kms_version = (unsigned)group->kms_version,
-					    .name = xstrdup(group->name ? group->name : ""),
-					    .key_id = group->key_id ? xstrdup(group->key_id) : NULL,
-					    .values = group->values,
-					    .unknown = group->unknown,
-					    .foreign = group->foreign,
-					    .expected = group->expected,
-					    .example = group->example ? xstrdup(group->example) : NULL};
-		if (!group->provider || !provider_from_name(group->provider, &to->type))
-			to->unknown = true;
+		struct census_group group = group_of(&status->census.groups[i]);
+		take_group(ret, &group);
 	}
 }
 
@@ -521,7 +549,8 @@ static uint64_t compaction_interval(const struct controller *c)
 	return longest;
 }
 
-/* One that all agents took by the last order: what any of them doubts is in doubt. One that an agent no longer has, since
+/* One that all agents took by the last order: what any of them doubts is in doubt, and what any of them found is there, for each
+ * reads at a revision of its own. One that an agent no longer has, since
  * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
 static void observe_census(struct controller *c, uint64_t now)
 {
@@ -552,11 +581,10 @@ static void observe_census(struct controller *c, uint64_t now)
 					      : whole.does_not_open;
 		if (good && (!fullest || (status->census.complete && !fullest->census.complete)))
 			fullest = status;
+		if (good)
+			controller_take_groups(status, &whole);
 	}
-	if (fullest) {
-		controller_take_groups(fullest, &whole);
-		whole.revision = fullest->census.revision;
-	}
+	whole.revision = fullest ? fullest->census.revision : 0;
 	if (!taken) /* what an agent waited with it for is over */
 		controller_trouble(c, NULL);
 	uint64_t interval = compaction_interval(c);
