@@ -216,6 +216,7 @@ class OneServer(Ordinary):
         leave()
         unreadable_value = "/registry/secrets/default/lost"
         etcd.put(unreadable_value, b"k8s:enc:aescbc:v1:gone:" + os.urandom(64))
+        self.addCleanup(etcd.delete, unreadable_value)
         before = self.server.read_config()
         self.operator.rotate(code=3)
         self.assertEqual(self.server.read_config(), before)
