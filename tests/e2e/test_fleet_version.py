@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from fleet import SERVERS, FleetCase, stop
-from lib import snapshot_hash
+from lib import snapshot_hash, wait_until
 from lib.product import binary
 
 VERSION = subprocess.run([binary(), "version"], capture_output=True, text=True, check=True).stdout.split()[-1]
@@ -85,6 +85,24 @@ class Versions(FleetCase):
         self.fleet.start_agent(1)
         self.fleet.start_controller()
         self.expect_rotated("stopped", before, old)
+
+    def test_z_agents_settle_for_themselves(self):
+        """A controller that says after a second that everything is settled is not believed: no key leaves before each agent has
+        seen it, for as long as the rule is; and the evidence says what was short."""
+        before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        self.fleet.start_agent(0)
+        self.fleet.start_agent(1)
+        self.fleet.start_controller("--settle", "1s")
+        self.fleet.rotate("hasty", settleSeconds=None)
+        self.fleet.wait_for("hasty", lambda status: status.get("step") == 2, 120, "the new key writes")
+        began = time.monotonic()
+        self.fleet.wait_for("hasty", lambda status: "order census waits: older writes may still land" in str(status["conditions"]),
+                            60, "agents wait")
+        self.assertEqual([old in each for each in self.keys()], [True, True])
+        wait_until(lambda: any(old not in each for each in self.keys()), 60, "the old key leaves")
+        self.assertGreater(time.monotonic() - began, 11)
+        status = self.expect_rotated("hasty", before, old)
+        self.assertIn("(weaker: settled for 1 s only, as --settle says; the rule is ", str(status["evidence"]))
 
 
 if __name__ == "__main__":
