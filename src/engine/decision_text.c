@@ -121,9 +121,10 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 		return xasprintf("%s%s%s", reason_text(d->reason), seen->servers_why ? ": " : "",
 				 seen->servers_why ? seen->servers_why : "");
 	case REASON_MEMBER_SILENT:
-		return xasprintf("etcd member %s does not answer (%s); %s when it does", seen->members[d->member].name,
+		return xasprintf("etcd member %s does not answer (%s); %s", seen->members[d->member].name,
 				 seen->members[d->member].why ? seen->members[d->member].why : "no answer within 5 s",
-				 d->phase == PHASE_SETTLE ? "settling begins again" : "it goes on");
+				 d->phase == PHASE_SETTLE ? "settling begins again when it does"
+							  : "it goes on when it does");
 	case REASON_MEMBERS_UNKNOWN:
 		return xasprintf("%s%s%s", reason_text(d->reason), seen->members_why ? ": " : "",
 				 seen->members_why ? seen->members_why : "");
