@@ -85,9 +85,11 @@ struct census_observation {
 	uint64_t revision; /* of the (first) etcd */
 	struct census_group *groups;
 	size_t group_count;
-	uint64_t does_not_open; /* values that the target's own key bytes do not open, where bytes were at hand */
-	bool compacted;         /* a Range at R-1 of every etcd answers `compacted` */
-	bool unsettled;         /* an agent that took it had not seen for itself that nothing older could land */
+	uint64_t does_not_open;      /* values that the target's own key bytes do not open, where bytes were at hand */
+	uint64_t opened, not_opened; /* for people; not_opened: encrypted ones for which there was no key at hand */
+	char *why_not_opened;        /* of the first of these; NULL */
+	bool compacted;              /* a Range at R-1 of every etcd answers `compacted` */
+	bool unsettled;              /* an agent that took it had not seen for itself that nothing older could land */
 	/* when the servers' own compaction should have passed R; 0: never (switched off) */
 	uint64_t compaction_expected;
 	char *why; /* why it is not complete */

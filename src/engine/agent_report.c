@@ -147,6 +147,9 @@ void agent_tell_census(const struct census_observation *census, uint64_t now, st
 				 "tell what is still needed",
 				 census->group_count, KEY_SERVER_GROUPS_MAX);
 	ret->census.does_not_open = census->does_not_open;
+	ret->census.opened = census->opened;
+	ret->census.not_opened = census->not_opened;
+	ret->census.why_not_opened = xstrdup_or_null(census->why_not_opened);
 	ret->census.finished_age_milliseconds = age(census->finished, now);
 	ret->census.groups = xcalloc(census->group_count + 1, sizeof(*ret->census.groups));
 	for (size_t i = 0; i < census->group_count && i < KEY_SERVER_GROUPS_MAX; i++)

@@ -416,6 +416,33 @@ static void check_proofs(struct census *census)
 			forbidden, first);
 }
 
+static bool is_brought(const struct path *path, const struct config_rule *rule, const struct census_key *key)
+{
+	const struct config_key *plugin = rule ? config_rule_find(rule, key->provider, key->name) : NULL;
+	return plugin && path_brings_kms(path, path->count - 1, plugin);
+}
+
+/* What a rotation brings, or follows, is known to be a key only once its plugin has decrypted by it: API servers ask for
+ * nothing that they have at hand, until they start. What a plugin refuses is counted elsewhere. */
+static void check_opened(struct census_scan *scan)
+{
+	struct census *census = scan->census;
+	const struct path *path = scan->options->path;
+	for (size_t r = 0; path && scan->opener && r < census->resource_count; r++) {
+		const struct census_resource *resource = &census->resources[r];
+		for (size_t k = 0; k < resource->key_count; k++) {
+			const struct census_key *key = &resource->keys[k];
+			if (key->kms_version != 2 || !key->write_key ||
+			    !(census->by_key_id || is_brought(path, scan->rules[r], key)))
+				continue;
+			struct census_key_sum sum = census_key_sum(resource->keys, resource->key_count, key);
+			_cleanup_free_ char *closed = census_closed_text(resource->keys, resource->key_count, k);
+			if (closed && sum.not_opened > sum.refused)
+				census_doubt(census, "%s: %s", resource->entry->resource->resource, closed);
+		}
+	}
+}
+
 static int scan_with_restarts(struct census_scan *scan, struct error **err)
 {
 	struct census *census = scan->census;
@@ -475,6 +502,7 @@ static int take(struct census_scan *scan, struct error **err)
 	if (rc < 0)
 		return rc;
 	check_afterwards(scan, before);
+	check_opened(scan);
 	return 0;
 }
 

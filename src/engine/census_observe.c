@@ -60,6 +60,12 @@ static const char *unknown_outside(const struct census *census)
 	return NULL;
 }
 
+static char *why_not_opened(const struct census *census)
+{
+	_cleanup_error_ why = NULL;
+	return census_opened(census, &why) < 0 ? xstrdup(error_message(why)) : NULL;
+}
+
 void census_observe(const struct census *census, struct census_observation *ret)
 {
 	struct census_observation seen = {
@@ -70,6 +76,9 @@ void census_observe(const struct census *census, struct census_observation *ret)
 		/* What a plugin does not decrypt any more, servers read until they reload their file, as each step of a
 		 * rotation makes them; following a KMS changes no file, and rewrites such values. */
 		.does_not_open = census->does_not_open + (census->by_key_id ? census->refused_writes : census->refused),
+		.opened = census->opened,
+		.not_opened = census->not_opened,
+		.why_not_opened = why_not_opened(census),
 	};
 	if (census->why)
 		seen.why = xstrdup(census->why);

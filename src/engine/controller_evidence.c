@@ -2,6 +2,7 @@
 #include "engine/controller_internal.h"
 
 #define SILENCE "without silence of a server or an etcd member"
+#define OPENED "values opened with their keys by the agent of each API server"
 
 /* Whether a new key may write somewhere already. A file that is not known may be any. */
 static bool promoted(const struct controller *c)
@@ -17,18 +18,6 @@ static bool promoted(const struct controller *c)
 	return key_rotation_goes_back(c->rotation);
 }
 
-static bool take_census(struct controller *c)
-{
-	struct key_rotation_status *status = &c->rotation->status;
-	const struct census_observation *seen = &c->census.seen;
-	if (!c->path || !seen->complete || seen->finished == 0 || status->after.revision == seen->revision)
-		return false;
-	if (!status->before.at && !promoted(c))
-		key_rotation_take_values(&status->before, seen, clock_wall());
-	key_rotation_take_values(&status->after, seen, clock_wall());
-	return true;
-}
-
 /* In place of another sentence with the same words. */
 static bool put(struct strings *evidence, const char *words, const char *line)
 {
@@ -41,6 +30,32 @@ static bool put(struct strings *evidence, const char *words, const char *line)
 		}
 	if (evidence->count < KEY_ROTATION_EVIDENCE_MAX)
 		strings_add(evidence, line);
+	return true;
+}
+
+/* Of the agent that opened least. */
+static void tell_opened(struct key_rotation_status *status, const struct census_observation *seen)
+{
+	if (seen->opened + seen->not_opened == 0)
+		return; /* nothing is encrypted, or agents of before do not tell */
+	_cleanup_free_ char *opened = text_human_count(seen->opened), *closed = text_human_count(seen->not_opened);
+	_cleanup_free_ char *line =
+		xasprintf("%s " OPENED ", last at revision %llu; %s %s not%s%s", opened,
+			  (unsigned long long)seen->revision, closed, seen->not_opened == 1 ? "was" : "were",
+			  seen->why_not_opened ? ": " : "", seen->why_not_opened ? seen->why_not_opened : "");
+	put(&status->evidence, OPENED, line);
+}
+
+static bool take_census(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	const struct census_observation *seen = &c->census.seen;
+	if (!c->path || !seen->complete || seen->finished == 0 || status->after.revision == seen->revision)
+		return false;
+	if (!status->before.at && !promoted(c))
+		key_rotation_take_values(&status->before, seen, clock_wall());
+	key_rotation_take_values(&status->after, seen, clock_wall());
+	tell_opened(status, seen);
 	return true;
 }
 

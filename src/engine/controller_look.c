@@ -555,7 +555,7 @@ static uint64_t compaction_interval(const struct controller *c)
 static void observe_census(struct controller *c, uint64_t now)
 {
 	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};
-	const struct key_server_status *fullest = NULL;
+	const struct key_server_status *fullest = NULL, *opener = NULL; /* opener: who opened least */
 	bool taken = c->census.seen.begun == whole.begun;
 	if (c->census.sequence == 0)
 		return;
@@ -583,6 +583,13 @@ static void observe_census(struct controller *c, uint64_t now)
 			fullest = status;
 		if (good)
 			controller_take_groups(status, &whole);
+		if (good && (!opener || status->census.not_opened > opener->census.not_opened))
+			opener = status;
+	}
+	if (opener) {
+		whole.opened = opener->census.opened;
+		whole.not_opened = opener->census.not_opened;
+		whole.why_not_opened = xstrdup_or_null(opener->census.why_not_opened);
 	}
 	whole.revision = fullest ? fullest->census.revision : 0;
 	if (!taken) /* what an agent waited with it for is over */

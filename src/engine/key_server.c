@@ -103,6 +103,9 @@ static const struct object_field census_fields[] = {
 	OBJECT_BOOL(STATUS, census.compacted, "compacted"),
 	OBJECT_BOOL(STATUS, census.unsettled, "unsettled"),
 	OBJECT_NUMBER(STATUS, census.does_not_open, "doesNotOpen", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, census.opened, "opened", OBJECT_NUMBER_MAX, 0),
+	OBJECT_NUMBER(STATUS, census.not_opened, "notOpened", OBJECT_NUMBER_MAX, 0),
+	OBJECT_WORDS(STATUS, census.why_not_opened, "whyNotOpened", KEY_WORDS_MAX),
 	OBJECT_NUMBER(STATUS, census.finished_age_milliseconds, "finishedAgeMilliseconds", OBJECT_NUMBER_MAX, 0),
 	OBJECT_LIST(STATUS, census.groups, census.group_count, "groups", KEY_SERVER_GROUPS_MAX, &group_record),
 };

@@ -120,7 +120,8 @@ struct key_server_status {
 		uint64_t asked;                     /* ask_census that it answers; 0: none */
 		bool complete, compacted, unsettled;
 		char *why;
-		uint64_t does_not_open, finished_age_milliseconds;
+		uint64_t does_not_open, opened, not_opened, finished_age_milliseconds;
+		char *why_not_opened;
 		struct key_server_group *groups;
 		size_t group_count;
 	} census;

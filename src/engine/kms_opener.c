@@ -16,7 +16,8 @@
 
 struct dek {
 	const struct config_key *plugin;
-	struct buf request;   /* what was asked, without its uid */
+	struct buf request; /* what was asked, without its uid */
+	char *key_id;
 	struct secret *bytes; /* NULL: not given */
 	bool refused;         /* else without bytes nothing is known */
 	char *why;
@@ -28,6 +29,7 @@ struct kms_opener {
 	struct kms_object object; /* of the value at hand */
 	struct buf request;
 	const struct config_key *plugin; /* of the request that is to be asked */
+	char *key_id;                    /* likewise */
 	uint64_t calls;
 };
 
@@ -46,9 +48,11 @@ void kms_opener_free(struct kms_opener *opener)
 	for (size_t i = 0; i < opener->count; i++) {
 		buf_free(&opener->deks[i].request);
 		secret_free(opener->deks[i].bytes);
+		free(opener->deks[i].key_id);
 		free(opener->deks[i].why);
 	}
 	free(opener->deks);
+	free(opener->key_id);
 	buf_free(&opener->request);
 	free(opener);
 }
@@ -100,6 +104,8 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 		return closed(ret_why, "more data encryption keys than are asked for");
 	if (!dek) {
 		opener->plugin = plugin;
+		free(opener->key_id);
+		opener->key_id = xstrndup((const char *)opener->object.key_id.at, opener->object.key_id.len);
 		return KMS_ASK;
 	}
 	*ret_why = dek->why;
@@ -111,12 +117,12 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 
 /* ---- asking ---- */
 
-/* A key of the same plugin that was not given, after which nobody tries again and again. */
+/* A key of the same plugin and key ID that was not given, after which nobody tries again and again. */
 static const struct dek *given_up(const struct kms_opener *opener, bool refused)
 {
 	for (size_t i = 0; i < opener->count; i++) {
 		const struct dek *dek = &opener->deks[i];
-		if (!dek->bytes && dek->refused == refused &&
+		if (!dek->bytes && dek->refused == refused && text_equal(dek->key_id, opener->key_id) &&
 		    text_equal(dek->plugin->kms_endpoint, opener->plugin->kms_endpoint))
 			return dek;
 	}
@@ -181,6 +187,7 @@ int kms_opener_ask(struct kms_opener *opener, struct error **err)
 		return rc;
 	}
 	opener->deks = xreallocarray(opener->deks, opener->count + 1, sizeof(*opener->deks));
+	dek.key_id = xstrdup(opener->key_id);
 	opener->last = opener->count;
 	opener->deks[opener->count++] = dek;
 	return 0;

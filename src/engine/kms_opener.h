@@ -1,7 +1,7 @@
 /* Values under KMS v2 opened: each data encryption key is decrypted once by its plugin, each value with it here.
  *
- * A call of a plugin may cost money and quota: nothing is asked twice, and of a plugin that does not answer nothing is asked
- * any more. Decrypted keys live as long as the opener. */
+ * A call of a plugin may cost money and quota: nothing is asked twice, and where a plugin does not answer for one key ID
+ * nothing is asked under that any more: another KMS key may be well all the same. Decrypted keys live as long as the opener. */
 #pragma once
 #include "format/etcd_range.h"
 #include "kube-rekey/encryption_config.h"

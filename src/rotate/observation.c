@@ -32,6 +32,7 @@ void census_observation_free(struct census_observation *census)
 		free_group(&census->groups[i]);
 	free(census->groups);
 	free(census->why);
+	free(census->why_not_opened);
 	*census = (struct census_observation){0};
 }
 

@@ -77,6 +77,9 @@ static const struct field census_fields[] = {
 	F(complete, "complete", BOOL),
 	F(revision, "revision", U64),
 	F(does_not_open, "doesNotOpen", U64),
+	F(opened, "opened", U64),
+	F(not_opened, "notOpened", U64),
+	F(why_not_opened, "whyNotOpened", TEXT),
 	F(compacted, "compacted", BOOL),
 	F(unsettled, "unsettled", BOOL),
 	F(compaction_expected, "compactionExpected", U64),
@@ -127,9 +130,9 @@ static const struct field decision_fields[] = {
 _Static_assert(sizeof(struct server_observation) == 160, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
 _Static_assert(sizeof(struct census_group) == 56, "group_fields");
-_Static_assert(sizeof(struct census_observation) == 80, "census_fields");
+_Static_assert(sizeof(struct census_observation) == 104, "census_fields");
 _Static_assert(sizeof(struct sweep_observation) == 48, "sweep_fields");
-_Static_assert(sizeof(struct observation) == 312, "observation_fields");
+_Static_assert(sizeof(struct observation) == 336, "observation_fields");
 _Static_assert(sizeof(struct decision) == 64, "decision_fields");
 #endif
 

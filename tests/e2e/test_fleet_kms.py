@@ -89,6 +89,12 @@ class Kms(unittest.TestCase):
         status = self.fleet.wait_done("first")
         self.assertEqual(self.stored(), {"kms-v2:vault"})
         self.assertNotIn("sealedKeys", status)
+        # Each agent asked its own plugin to decrypt.
+        self.assertRegex(str(status["evidence"]), r"[1-9]\d* values opened with their keys by the agent of each API server, "
+                                                  r"last at revision \d+; 0 were not")
+        census = self.api.get(SERVERS, None, "apiserver-0")["status"]["census"]
+        self.assertGreater(census["opened"], 0)
+        self.assertNotIn("whyNotOpened", census)
         self.assertEqual(snapshot_hash(self.api), before)
         self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)

@@ -232,6 +232,34 @@ class Rotate(unittest.TestCase):
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
+    def test_nothing_of_the_new_key_opens(self):
+        """It encrypts and does not decrypt: the server asks for nothing, since it has at hand what it wrote, and would never
+        start again. No key leaves before every value under the new one was opened."""
+        before = snapshot_hash(self.cluster.api)
+        self.plugin.tell(decryptSeconds=30)
+        begun = self.begin("first", "--provider", "kms", "--kms-name", "vault", "--kms-endpoint", self.plugin.endpoint,
+                           "--kms-timeout", "1s", "--old-key", "destroy")
+        self.wait_for("first", "CENSUS_INCOMPLETE")
+        self.assertIn("aescbc:", self.server.read_config())
+        self.plugin.tell(decryptSeconds=0)
+        done = begun.wait(120)
+        self.assertEqual(done.code, 0, done)
+        self.assertRegex("\n".join(done.json()["evidence"]), "0 unreadable; [1-9][0-9]* opened with")
+        self.assertNotIn("aescbc:", self.server.read_config())
+        # What a key leaves behind need not open, as long as its server has it at hand: it is rewritten.
+        self.plugin.rotate("key-2", "m2")
+        self.plugin.tell(decryptSeconds=30)
+        begun = self.begin("second", "--follow-kms")
+        self.wait_for("second", "CENSUS_INCOMPLETE")
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+        self.plugin.tell(slowKeyID="key-1")
+        done = begun.wait(120)
+        self.assertEqual(done.code, 0, done)
+        self.plugin.tell(decryptSeconds=0, slowKeyID="")
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
     def under(self):
         """Key IDs that a census finds."""
         done = kube_rekey(["census", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
@@ -296,6 +324,7 @@ class OlderServer(Rotate):
 
     VERSION = "1.33"
     test_there_and_back = test_another_plugin = test_new_deks = test_rules = test_follow_what_moved_before = None
+    test_nothing_of_the_new_key_opens = None
 
 
 class CameAndWent(Rotate):
@@ -304,6 +333,7 @@ class CameAndWent(Rotate):
     COMPACTION = "30s"
     test_there_and_back = test_another_plugin = test_new_deks = test_rules = None
     test_follow = test_follow_what_moved_before = None
+    test_nothing_of_the_new_key_opens = None
 
     def flags(self, *more):
         return [flag for flag in super().flags(*more) if flag != "--compact"]

@@ -22,6 +22,9 @@ static struct key_server *tell(size_t count, const char *why)
 						  .finished = 20 * S,
 						  .complete = why == NULL,
 						  .revision = 7,
+						  .opened = 30,
+						  .not_opened = 2,
+						  .why_not_opened = text("no answer"),
 						  .groups = groups,
 						  .group_count = count,
 						  .why = text(why)};
@@ -39,6 +42,9 @@ static void as_many_groups_as_there_is_room_for_are_told(void **state)
 	assert_int_equal(told->status.census.group_count, KEY_SERVER_GROUPS_MAX);
 	assert_int_equal(told->status.census.groups[KEY_SERVER_GROUPS_MAX - 1].values, KEY_SERVER_GROUPS_MAX);
 	assert_int_equal(told->status.census.finished_age_milliseconds, 5000);
+	assert_int_equal(told->status.census.opened, 30);
+	assert_int_equal(told->status.census.not_opened, 2);
+	assert_string_equal(told->status.census.why_not_opened, "no answer");
 }
 
 static void with_more_it_is_not_complete_and_says_why(void **state)

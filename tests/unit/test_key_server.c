@@ -53,6 +53,9 @@ static void test_fields(void **state)
 	assert_int_equal(status->etcd_size_age_milliseconds, 800);
 	assert_true(status->census.complete);
 	assert_int_equal(status->census.groups[0].values, 900);
+	assert_int_equal(status->census.opened, 880);
+	assert_int_equal(status->census.not_opened, 20);
+	assert_string_equal(status->census.why_not_opened, "secrets: no answer");
 	assert_int_equal(status->canaries[0].step, 2);
 }
 

@@ -33,6 +33,9 @@ type State struct {
 	FailEncrypt string  `json:"failEncrypt"`
 	FailDecrypt string  `json:"failDecrypt"`
 	Seconds     float64 `json:"seconds"`
+	// How long Decrypt takes besides; with SlowKeyID, of what is under that key ID alone.
+	DecryptSeconds float64 `json:"decryptSeconds"`
+	SlowKeyID      string  `json:"slowKeyID"`
 }
 
 type plugin struct {
@@ -41,17 +44,21 @@ type plugin struct {
 	counts map[string]int // "encrypt KEYID", "decrypt KEYID", "status"
 }
 
+func pause(ctx context.Context, seconds float64) error {
+	select {
+	case <-time.After(time.Duration(seconds * float64(time.Second))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (p *plugin) begin(ctx context.Context, what string) (State, error) {
 	p.mutex.Lock()
 	state := p.state
 	p.counts[what]++
 	p.mutex.Unlock()
-	select {
-	case <-time.After(time.Duration(state.Seconds * float64(time.Second))):
-		return state, nil
-	case <-ctx.Done():
-		return state, ctx.Err()
-	}
+	return state, pause(ctx, state.Seconds)
 }
 
 func (p *plugin) Status(ctx context.Context) (*service.StatusResponse, error) {
@@ -106,6 +113,9 @@ func (p *plugin) Encrypt(ctx context.Context, uid string, data []byte) (*service
 
 func (p *plugin) Decrypt(ctx context.Context, uid string, request *service.DecryptRequest) ([]byte, error) {
 	state, err := p.begin(ctx, "decrypt "+request.KeyID)
+	if err == nil && (state.SlowKeyID == "" || state.SlowKeyID == request.KeyID) {
+		err = pause(ctx, state.DecryptSeconds)
+	}
 	if err == nil && state.FailDecrypt != "" {
 		err = errors.New(state.FailDecrypt)
 	}
