@@ -25,7 +25,7 @@ static uint64_t time_at(uint64_t objects, uint64_t qps)
 
 /* Everything under rules that change is rewritten once. */
 static struct estimate estimate(const struct command_context *context, const struct session *session,
-				const struct rotation *rotation)
+				const struct rotation *rotation, uint64_t servers)
 {
 	const struct path *path = rotation_path(rotation);
 	const struct census *census = rotation_census(rotation);
@@ -40,7 +40,7 @@ static struct estimate estimate(const struct command_context *context, const str
 	}
 	for (size_t i = 0; i + 1 < path->count; i++)
 		e.drops = e.drops || path_drops(path, i);
-	e.kms = kms_calls_of(path, census, (unsigned)context->options.concurrency);
+	e.kms = kms_calls_of(path, census, (unsigned)context->options.concurrency, servers);
 	e.sweep_ns = time_at(e.objects, context->options.qps);
 	e.sweep_twice_ns = time_at(e.objects, context->options.qps * 2);
 	if (e.drops && !context->options.compact)
@@ -83,6 +83,7 @@ static void write_json(const struct rotation *rotation, const struct estimate *e
 	json_member_u64(&w, "decryptToOpen", e->kms.opening);
 	json_member_u64(&w, "dekSources", e->kms.dek_sources);
 	json_member_bool(&w, "dekSourcesMore", e->kms.more);
+	json_member_u64(&w, "v1Values", e->kms.v1_values);
 	json_object_end(&w);
 	json_object_end(&w);
 	const char *text = json_text(&w);
@@ -134,6 +135,9 @@ static void print_warnings(const struct command_context *context, const struct r
 		       (unsigned long long)e->kms.encrypt, (unsigned long long)e->kms.decrypt,
 		       (unsigned long long)e->kms.opening, (unsigned long long)e->kms.dek_sources,
 		       e->kms.more ? " and more" : "");
+	if (e->kms.v1_values > 0)
+		printf("Of KMS v1 besides, an Encrypt by each write and up to a Decrypt by each read of %llu values.\n",
+		       (unsigned long long)e->kms.v1_values);
 	printf("Needs about %s in etcd until the next compaction and defragmentation.\n", space);
 	if (e->drops && *old_keys) {
 		printf("Afterwards %s is %s.\n", old_keys,
@@ -189,7 +193,7 @@ int cmd_plan(struct command_context *context, struct error **err)
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
-	struct estimate e = estimate(context, &session, rotation);
+	struct estimate e = estimate(context, &session, rotation, seen->server_count);
 	if (context->options.json)
 		write_json(rotation, &e, &decision);
 	else
