@@ -42,6 +42,7 @@ static void write_json(const struct sweep_result *result, const char *outcome)
 	json_member_string(&w, "kind", "ReencryptReport");
 	json_member_u64(&w, "version", 1);
 	json_member_string(&w, "outcome", outcome);
+	json_member_string(&w, "strength", "etcd");
 	sweep_show_json(&w, result);
 	json_object_end(&w);
 	const char *text = json_text(&w);

@@ -130,5 +130,7 @@ struct rotation_report *key_rotation_report(const struct key_rotation *rotation,
 	take_values(&report->after, &status->after);
 	report->revision = status->after.revision;
 	tell_remains(report, rotation);
+	if (text_equal(report->outcome, "Done"))
+		rotation_report_name_old_keys(report, rotation->spec.follow_kms);
 	return report;
 }

@@ -232,10 +232,12 @@ int no_etcd_status(struct command_context *context, struct error **err)
 		return rc;
 	if (context->options.json) {
 		struct json_writer w = JSON_WRITER_INIT(NO_ETCD_JSON_MAX);
+		const struct strings proof = {(char *[]){(char *)"metrics"}, scene.servers.metrics_why ? 0 : 1};
 		json_object_begin(&w);
 		json_member_string(&w, "kind", "Status");
 		json_member_u64(&w, "version", 1);
 		json_member_string(&w, "strength", "api");
+		json_member_strings(&w, "evidence", &proof);
 		no_etcd_write_servers(&w, &scene.servers);
 		no_etcd_write_keys(&w, &scene.servers, scene.resources, scene.count);
 		json_member_strings(&w, "leftOut", &scene.left_out);

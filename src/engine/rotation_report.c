@@ -183,6 +183,34 @@ void rotation_report_add_server(struct rotation_report *report, const char *name
 					 .forgotten = forgotten};
 }
 
+static bool is_replaced(const struct rotation_report *report, const struct rotation_key_id *key)
+{
+	for (size_t i = 0; i < report->key_id_count && key->objects == 0; i++)
+		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].name, key->name))
+			return true;
+	return false;
+}
+
+void rotation_report_name_old_keys(struct rotation_report *report, bool follows)
+{
+	struct strings named = {0};
+	_cleanup_strings_ told = {0};
+	for (size_t i = 0; i < report->key_id_count; i++) {
+		const struct rotation_key_id *key = &report->key_ids[i];
+		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
+		if (follows ? !is_replaced(report, key) : !strings_has(&report->old_keys, label))
+			continue;
+		_cleanup_free_ char *whole = xasprintf("%s %s", label, key->key_id);
+		strings_add(&named, whole);
+		strings_add(&told, label);
+	}
+	for (size_t i = 0; i < report->old_keys.count; i++)
+		if (!strings_has(&told, report->old_keys.items[i]))
+			strings_add(&named, report->old_keys.items[i]);
+	strings_free(&report->old_keys);
+	report->old_keys = named;
+}
+
 static void tell_server(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
@@ -309,8 +337,10 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 	tell_server(r);
 	tell_settling(r);
 	tell_gaps(r);
-	if (text_equal(outcome, "Done"))
+	if (text_equal(outcome, "Done")) {
 		tell_remains(r);
+		rotation_report_name_old_keys(report, path_follows_kms(r->journal->path));
+	}
 	tell_only_copy(r);
 }
 

@@ -30,8 +30,9 @@ struct rotation_report {
 	char *outcome;                       /* "Done", "Blocked", "Interrupted", "Deadline", "Refused", "Failed";
 					      * several servers: "Aborted"; "Running" */
 	char *rotation, *started, *finished; /* RFC 3339; finished: of one that runs, when this was made */
-	struct strings old_keys, new_keys;   /* labels */
-	struct rotation_key_id *key_ids;     /* that a census of this process has seen */
+	/* labels; in the end of keys of a KMS v2 provider each key ID: "kms/vault key-1" */
+	struct strings old_keys, new_keys;
+	struct rotation_key_id *key_ids; /* that a census of this process has seen */
 	size_t key_id_count;
 	uint64_t without_key_id; /* values under KMS v1 */
 	char *named_key_id;      /* of the first KMS that was followed, when the report ended; NULL: none was */
@@ -56,6 +57,8 @@ struct rotation_report {
 
 void rotation_report_add_server(struct rotation_report *report, const char *name, const char *loaded_hash,
 				bool forgotten);
+/* By what the report says of key IDs. `follows`: no provider leaves, and of each that has another key now all others did. */
+void rotation_report_name_old_keys(struct rotation_report *report, bool follows);
 void rotation_report_free(struct rotation_report *report);
 void rotation_report_freep(struct rotation_report **report);
 void rotation_report_write_json(const struct rotation_report *report, struct json_writer *w);

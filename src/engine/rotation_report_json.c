@@ -220,7 +220,7 @@ static const struct object_field report_fields[] = {
 	OBJECT_TEXT(REPORT, rotation, "rotation", KEY_NAME_MAX),
 	OBJECT_TEXT(REPORT, started, "started", 64),
 	OBJECT_TEXT(REPORT, finished, "finished", 64),
-	OBJECT_TEXTS(REPORT, old_keys, "oldKeys", 256, KEY_WORDS_MAX),
+	OBJECT_TEXTS(REPORT, old_keys, "oldKeys", 256, 2 * KEY_WORDS_MAX),
 	OBJECT_TEXTS(REPORT, new_keys, "newKeys", 256, KEY_WORDS_MAX),
 	OBJECT_LIST(REPORT, key_ids, key_id_count, "keyIDs", ROTATION_KEY_IDS_MAX, &key_id_record),
 	OBJECT_NUMBER(REPORT, revision, "revision", OBJECT_NUMBER_MAX, 0),

@@ -49,6 +49,16 @@ static void add_quarantine(struct buf *out, const struct rotation_report *report
 	}
 }
 
+/* Of a KMS that was followed the configuration names the same provider as before. */
+static const char *what_became_of_old(const struct rotation_report *report)
+{
+	const char *label = report->old_keys.count > 0 ? report->old_keys.items[0] : "";
+	_cleanup_free_ char *provider = xstrndup(label, strcspn(label, " "));
+	return *label == '\0'                             ? ""
+	       : strings_has(&report->new_keys, provider) ? " is needed for nothing any more"
+							  : " left the configuration";
+}
+
 static void add_outcome(struct buf *out, const struct rotation_report *report)
 {
 	_cleanup_free_ char *time = text_human_duration(report->ns), *objects = text_human_count(report->objects);
@@ -57,7 +67,7 @@ static void add_outcome(struct buf *out, const struct rotation_report *report)
 	_cleanup_free_ char *words =
 		text_equal(report->outcome, "Done")
 			? xasprintf(" %s objects%s%s%s%s%s.", objects, *new_keys ? "; new key " : "", new_keys,
-				    *old_keys ? "; " : "", old_keys, *old_keys ? " left the configuration" : "")
+				    *old_keys ? "; " : "", old_keys, what_became_of_old(report))
 			: xstrdup("");
 	_cleanup_free_ char *line = xasprintf("%s in %s.%s", report->outcome, time, words);
 	_cleanup_free_ char *text = text_printable(line, strlen(line), WORDS_MAX);

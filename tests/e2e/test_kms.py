@@ -186,6 +186,7 @@ class Rotate(unittest.TestCase):
             self.assertEqual(report["newKey"], {"provider": "kms", "name": "cloud", "keyID": "arn:1"})
             self.assertEqual([(key["name"], key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
                              [("vault", "key-1", False), ("cloud", "arn:1", True)])
+            self.assertEqual(report["oldKeys"], ["kms/vault key-1"])
             self.assertRegex("\n".join(report["remains"]), "needs kms/vault, key ID key-1, for nothing at revision")
             self.assertEqual(self.stored(), ["kms-v2:cloud"])
             self.plugin.kill()
@@ -201,7 +202,7 @@ class Rotate(unittest.TestCase):
         self.rotate("--provider", "secretbox", code=3)
         report = self.rotate("-o", "json", "--renew-dek").json()
         self.assertRegex(report["newKey"]["name"], r"^vault-\d{8}T\d{4}Z$")
-        self.assertEqual(report["oldKeys"], ["kms/vault"])
+        self.assertEqual(report["oldKeys"], ["kms/vault key-1"])
         self.assertRegex("\n".join(report["remains"]), "key ID key-1 stays in use, as kms/vault-.*for nothing")
         self.assertEqual(self.stored(), ["kms-v2:" + report["newKey"]["name"]])
         self.plugin.destroy("m1")
@@ -286,7 +287,8 @@ class Rotate(unittest.TestCase):
         done = begun.wait(180)
         self.assertEqual(done.code, 0, done)
         report = done.json()
-        self.assertEqual((report["outcome"], report["newKey"]["keyID"], report["oldKeys"]), ("Done", "key-2", []))
+        self.assertEqual((report["outcome"], report["newKey"]["keyID"], report["oldKeys"]),
+                         ("Done", "key-2", [f"kms/{report['newKey']['name']} key-1"]))
         self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
                          [("key-1", False), ("key-2", True)])
         self.assertRegex("\n".join(report["remains"]), r"needs kms/vault-\S+, key ID key-1, for nothing at revision")

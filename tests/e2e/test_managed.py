@@ -393,6 +393,7 @@ class TwoServers(Managed):
 
     def test_both_are_reached(self):
         document = self.ask("status", "-o", "json").json()
+        self.assertEqual((document["strength"], document["evidence"]), ("api", ["metrics"]))
         self.assertEqual({each["name"]: each["reached"] for each in document["servers"]},
                          {"apiserver-0": True, "apiserver-1": True})
         report = self.reencrypt()

@@ -68,7 +68,7 @@ class SweepCase(unittest.TestCase):
 
     def counts(self, result, resource="secrets"):
         report = result.json()
-        self.assertEqual(report["kind"], "ReencryptReport")
+        self.assertEqual((report["kind"], report["strength"]), ("ReencryptReport", "etcd"))
         return next(r for r in report["resources"] if r["resource"] == resource)
 
     def keys_of(self, prefix):

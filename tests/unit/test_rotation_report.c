@@ -43,6 +43,51 @@ static void read_as_it_was_written(void **state)
 	assert_int_equal(report->phases[1].phase, PHASE_SETTLE);
 }
 
+/* Which key IDs there were, how many values are under them, which labels left: and what is told of that. */
+static void old_keys_are_named_by_key_id(void **state)
+{
+	struct {
+		struct rotation_key_id ids[3];
+		const char *left[2], *told, *shown;
+		bool follows;
+	} rows[] = {
+		{{{0}}, {"aescbc/a", "kms/b"}, "aescbc/a, kms/b", "aescbc/a, kms/b left the configuration", false},
+		{{{(char[]){"b"}, (char[]){"1"}, 0},
+		  {(char[]){"b"}, (char[]){"2"}, 0},
+		  {(char[]){"c"}, (char[]){"3"}, 9}},
+		 {"kms/b", "aescbc/a"},
+		 "kms/b 1, kms/b 2, aescbc/a",
+		 "kms/b 1, kms/b 2, aescbc/a left the configuration",
+		 false},
+		{{{(char[]){"c"}, (char[]){"1"}, 0}, {(char[]){"c"}, (char[]){"2"}, 4}},
+		 {NULL},
+		 "kms/c 1",
+		 "kms/c 1 is needed for nothing any more",
+		 true},
+		{{{(char[]){"c"}, (char[]){"1"}, 0}, {(char[]){"b"}, (char[]){"2"}, 4}},
+		 {NULL},
+		 "",
+		 "new key kms/c.",
+		 true},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct rotation_report report = {.outcome = (char[]){"Done"}, .key_ids = rows[i].ids};
+		while (report.key_id_count < 3 && rows[i].ids[report.key_id_count].name)
+			report.key_id_count++;
+		for (size_t k = 0; k < ELEMENTS(rows[i].left) && rows[i].left[k]; k++)
+			strings_add(&report.old_keys, rows[i].left[k]);
+		strings_add(&report.new_keys, "kms/c");
+		rotation_report_name_old_keys(&report, rows[i].follows);
+		_cleanup_free_ char *told = strings_join(&report.old_keys, ", ");
+		_cleanup_free_ char *text = rotation_report_text(&report, false);
+		assert_string_equal(told, rows[i].told);
+		assert_non_null(strstr(text, rows[i].shown));
+		strings_free(&report.old_keys);
+		strings_free(&report.new_keys);
+	}
+}
+
 static void shown_to_people(void **state)
 {
 	static const char *const wanted[] = {
@@ -169,9 +214,9 @@ static void without_a_strength(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(read_as_it_was_written),    cmocka_unit_test(shown_to_people),
-		cmocka_unit_test(nothing_steers_a_terminal), cmocka_unit_test(paths_that_were_no_text),
-		cmocka_unit_test(without_a_strength),
+		cmocka_unit_test(read_as_it_was_written),  cmocka_unit_test(old_keys_are_named_by_key_id),
+		cmocka_unit_test(shown_to_people),         cmocka_unit_test(nothing_steers_a_terminal),
+		cmocka_unit_test(paths_that_were_no_text), cmocka_unit_test(without_a_strength),
 	};
 	json_install_hooks();
 	return RUN_ROWS(no_report, bad) + cmocka_run_group_tests(tests, NULL, NULL);
