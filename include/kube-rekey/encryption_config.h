@@ -64,6 +64,7 @@ bool config_shape_equal(const struct config_shape *a, const struct config_shape 
 /* What became of the keys of `was`, for people: "it lacks secretbox/new, and has aescbc/other, aescbc/key1 as another key
  * than before"; where none differs, "the same keys, in another order or for other resources". New string. */
 char *config_shape_difference(const struct config_shape *was, const struct config_shape *is);
+bool config_shape_has_kms(const struct config_shape *shape);
 /* NULL where the rule has no such key. */
 struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name);
 /* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group",

@@ -102,7 +102,9 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 		.deadline = session_deadline(context, &session),
 		.etcds = session.cluster->etcds,
 		.etcd_count = session.cluster->etcd_count,
+		.watch_kms = session.config && config_shape_has_kms(encryption_config_shape(session.config)),
 		.on_progress = rotating_show_sweep,
+		.on_note = rotating_show_note,
 		.arg = context,
 	};
 	rc = sweep_run(&options, &result, err);

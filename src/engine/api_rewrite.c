@@ -252,6 +252,7 @@ static int pass(struct run *r, enum sweep_mode mode, const char *mark, struct sw
 					.mark = mark,
 					.speed = r->o->speed,
 					.deadline = r->o->deadline,
+					.watch_kms = true,
 					.on_progress = r->o->on_sweep,
 					.on_note = r->o->on_note,
 					.arg = r->o->arg};

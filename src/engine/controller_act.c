@@ -757,6 +757,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.mode = text_equal(spec->mode, "patch") ? SWEEP_PATCH : SWEEP_REPLACE,
 		.speed = speed_asked(spec),
 		.skip_above = skip_above,
+		.watch_kms = config_shape_has_kms(c->path->steps[d->step]),
 		.web = c->options->web,
 		.no_room = no_room,
 		.wish = wish,

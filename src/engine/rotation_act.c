@@ -444,6 +444,11 @@ static void show_sweep(void *arg, const struct sweep_progress *progress)
 		r->options.on_sweep(r->options.arg, progress);
 }
 
+static void note_sweep(void *arg, const char *text)
+{
+	rotation_note(arg, "%s", text);
+}
+
 static int reencrypt(struct rotation *r, const struct decision *d, struct error **err)
 {
 	size_t count = 0;
@@ -466,9 +471,11 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		.deadline = r->options.deadline,
 		.etcds = r->cluster->etcds,
 		.etcd_count = r->cluster->etcd_count,
+		.watch_kms = config_shape_has_kms(shape),
 		.expected = expected,
 		.wish = while_the_file_stands,
 		.on_progress = show_sweep,
+		.on_note = note_sweep,
 		.arg = r,
 	};
 	if (d->named_only && r->stale_complete && r->stale_count > 0) {

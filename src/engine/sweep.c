@@ -101,8 +101,9 @@ static void ask_whether_wanted(struct sweep *sweep)
 {
 	const struct sweep_options *o = sweep->options;
 	const struct throttle_options *now = &sweep->throttle.options;
-	struct throttle_options speed = *now;
-	enum sweep_wish wish = o->wish != NULL ? o->wish(o->arg, &speed) : SWEEP_GO_ON;
+	enum sweep_wish wish = o->wish != NULL ? o->wish(o->arg, &sweep->wanted) : SWEEP_GO_ON;
+	struct throttle_options speed = sweep->wanted;
+	kms_pace_slow(&sweep->kms, &speed);
 	bool other = speed.qps != now->qps || speed.concurrency != now->concurrency;
 
 	if (wish == SWEEP_GIVE_UP)
@@ -138,6 +139,7 @@ static void look_up(struct sweep *sweep)
 		stop_away(sweep);
 	} else {
 		sweep_quota_check(sweep);
+		sweep_kms_check(sweep);
 		sweep_watch_check(sweep, now);
 	}
 }
@@ -191,6 +193,7 @@ int sweep_run(const struct sweep_options *options, struct sweep_result **ret, st
 	sweep_queue_init(&sweep.ready);
 	sweep_queue_init(&sweep.later);
 	throttle_init(&sweep.throttle, &options->speed, now);
+	sweep.wanted = sweep.throttle.options;
 	sweep_list_init(&sweep);
 	sweep_quota_init(&sweep);
 	sweep_progress_init(&sweep);

@@ -104,6 +104,9 @@ struct sweep_options {
 	/* The same of etcds that are not reached from here: why there is no room, as others tell, or NULL (new string). Asked
 	 * every 100 ms; NULL: nobody tells. */
 	char *(*no_room)(void *arg);
+	/* A KMS v2 plugin is asked for keys: where its calls come to take longer than at the beginning, by the server's metrics,
+	 * the speed is halved, and again every 10 s. */
+	bool watch_kms;
 	/* Objects expected of each resource, for progress; NULL: the sweep asks for itself where that takes few requests. */
 	const uint64_t *expected;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */

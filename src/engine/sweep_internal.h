@@ -2,12 +2,13 @@
  *
  * sweep.c: the top, which waits and stops. sweep_list.c: pages into the queue. sweep_write.c: the queue into
  * requests, one object's life.
- * sweep_judge.c: what an answer means. sweep_quota.c: etcd's quota. sweep_progress.c: for people. sweep_result.c:
+ * sweep_judge.c: what an answer means. sweep_quota.c: etcd's quota. sweep_kms.c: how slow a KMS is. sweep_progress.c: for people. sweep_result.c:
  * what became of it all. sweep_tally.c: how many there are, with what sweep_watch.c hears of others.
  * Everything happens in call-backs of the loop (sweep_pump is called by each); the top only looks at the clock. */
 #pragma once
 #include "base/clock.h"
 #include "base/text.h"
+#include "engine/kms_pace.h"
 #include "engine/sweep.h"
 #include "engine/sweep_judge.h"
 #include "engine/sweep_tally.h"
@@ -99,7 +100,11 @@ struct sweep {
 	bool full;                  /* etcd is: wait */
 	bool on_hold;               /* by whoever ordered it: wait */
 	struct sweep_quota *quotas; /* one per etcd */
-	char *waiting;              /* for people; NULL */
+	struct kms_pace kms;
+	uint64_t kms_due;               /* next look at it */
+	bool kms_hidden;                /* nobody may look */
+	struct throttle_options wanted; /* by whoever ordered it; a slow KMS gets less */
+	char *waiting;                  /* for people; NULL */
 	uint64_t waiting_until;
 	struct sweep_rate rate,
 		pace;  /* of the last 16 s, for people; of the last 2 minutes, for the time that is left */
@@ -160,6 +165,8 @@ void sweep_quota_init(struct sweep *sweep);
 void sweep_quota_free(struct sweep *sweep);
 /* Looks at the Status of every member of those etcds for which it is due, and asks who else knows. Waits: for the top. */
 void sweep_quota_check(struct sweep *sweep);
+/* --- sweep_kms.c --- */
+void sweep_kms_check(struct sweep *sweep);
 
 /* --- sweep_progress.c --- */
 void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last);

@@ -14,6 +14,8 @@
 #define OLD_FAILURES CONTROLLER "automatic_reload_failures_total"        /* likewise */
 #define RELOAD_TIME CONTROLLER "automatic_reload_last_timestamp_seconds" /* since 1.28 */
 #define NAMED ENVELOPE "key_id_hash_status_last_timestamp_seconds"
+#define KMS_SECONDS ENVELOPE "kms_operations_latency_seconds_sum"
+#define KMS_CALLS ENVELOPE "kms_operations_latency_seconds_count"
 #define TRANSFORMATIONS "apiserver_storage_transformation_operations_total"
 
 const char *const apiserver_metric_names[] = {
@@ -25,15 +27,17 @@ const char *const apiserver_metric_names[] = {
 	RELOAD_TIME,
 	TRANSFORMATIONS,
 	NAMED,
+	KMS_SECONDS,
+	KMS_CALLS,
 	/* for whoever reads the samples themselves */
 	ENVELOPE "key_id_hash_total",
 	ENVELOPE "key_id_hash_last_timestamp_seconds",
-	ENVELOPE "kms_operations_latency_seconds_sum",
-	ENVELOPE "kms_operations_latency_seconds_count",
 	"apiserver_storage_objects",
 	"apiserver_resource_objects",
 	NULL,
 };
+
+#define KMS_SECONDS_MAX 1e9
 
 /* A sample as a count; false for what counts nothing (negative, NaN, beyond what a double counts exactly). */
 static bool count_of(double value, uint64_t *ret)
@@ -91,7 +95,7 @@ static void add_named(struct apiserver_metrics *metrics, const struct prometheus
 static void collect_sample(struct apiserver_metrics *metrics, const struct prometheus_sample *sample,
 			   struct strings *loaded)
 {
-	uint64_t milliseconds;
+	uint64_t milliseconds, calls;
 	if (text_equal(sample->name, PROCESS_START)) {
 		metrics->has_process_start = count_of(sample->value * 1000.0, &milliseconds);
 		metrics->process_start = metrics->has_process_start ? sample->value : 0;
@@ -102,6 +106,10 @@ static void collect_sample(struct apiserver_metrics *metrics, const struct prome
 		collect_by_status(metrics, sample);
 	} else if (text_equal(sample->name, NAMED)) {
 		add_named(metrics, sample);
+	} else if (text_equal(sample->name, KMS_SECONDS) && sample->value > 0 && sample->value < KMS_SECONDS_MAX) {
+		metrics->kms_seconds += sample->value;
+	} else if (text_equal(sample->name, KMS_CALLS) && count_of(sample->value, &calls)) {
+		metrics->kms_calls += calls;
 	}
 }
 

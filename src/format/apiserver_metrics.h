@@ -28,6 +28,8 @@ struct apiserver_metrics {
 	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
 	struct apiserver_named *named;                   /* by KMS v2 plugins, in the order of the text */
 	size_t named_count;
+	double kms_seconds; /* in calls of KMS plugins, of all kinds, and how many those were */
+	uint64_t kms_calls;
 	bool contradictory; /* the same series twice with different values, or two loaded hashes */
 };
 /* The names to hand to prometheus_reader_new: those below, and the KMS and object counts for whoever reads samples. */

@@ -159,6 +159,15 @@ bool config_shape_same(const struct config_shape *a, const struct config_shape *
 	return shape_equal(a, b, config_key_same);
 }
 
+bool config_shape_has_kms(const struct config_shape *shape)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (shape->rules[r].keys[k].type == PROVIDER_KMS)
+				return true;
+	return false;
+}
+
 static bool has_key(const struct config_shape *shape, const struct config_key *key)
 {
 	for (size_t i = 0; i < shape->rule_count; i++)

@@ -86,6 +86,20 @@ class Status(unittest.TestCase):
         self.assertRegex(found["flaw"], "KMS plugin at unix:///.*vault.sock: .*timed out after 3[0-9]{3} milliseconds")
         self.assertLess(time.monotonic() - before, 20)
 
+    def test_slow(self):
+        """What a KMS is asked for takes longer than before: objects are rewritten at less than the speed that was asked for."""
+        common = ["reencrypt", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
+                  *self.cluster.etcd.flags()]
+        begun = start_kube_rekey([*common, "--qps", "1"])
+        self.addCleanup(begun.kill)
+        # The server begins with a seed of its own, and asks for the one of before.
+        self.plugin.tell(seconds=0.5)
+        time.sleep(3)
+        self.server.apply_config(self.text + "# again\n")
+        done = begun.wait(120)
+        self.assertEqual(done.code, 0, done)
+        self.assertRegex(done.err, r"note: calls of the KMS take \d+ ms, and took \d+ ms before: rewriting at 1/2 of the speed")
+
     def test_gone(self):
         self.plugin.kill()
         self.addCleanup(self.plugin.start)

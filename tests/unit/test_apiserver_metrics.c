@@ -13,6 +13,9 @@
 #define NAMED(provider, hash, t)                                                                          \
 	"apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds{apiserver_id_hash=\"" ID \
 	"\",key_id_hash=\"" hash "\",provider_name=\"" provider "\"} " t "\n"
+#define KMS(part, method, n)                                                 \
+	"apiserver_envelope_encryption_kms_operations_latency_seconds_" part \
+	"{grpc_status_code=\"OK\",method_name=\"" method "\",provider_name=\"vault\"} " n "\n"
 #define START "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.79537354906e+09\n"
 #define MOVED(type, prefix, status, n)                                                            \
 	"apiserver_storage_transformation_operations_total{resource=\"secrets\",status=\"" status \
@@ -148,7 +151,25 @@ static void counts_writes(void **state)
 	apiserver_metrics_free(NULL);
 }
 
+static void test_calls_of_a_kms(void **state)
+{
+	static const char text[] = KMS("sum", "Status", "1.5") KMS("count", "Status", "3") KMS("sum", "Encrypt", "0.25")
+		KMS("count", "Encrypt", "1") KMS("sum", "Decrypt", "+Inf") KMS("count", "Decrypt", "NaN");
+	_cleanup_(prometheus_reader_freep) struct prometheus_reader *reader =
+		prometheus_reader_new(apiserver_metric_names);
+	struct apiserver_metrics metrics = {0};
+	(void)state;
+	assert_int_equal(prometheus_feed(reader, text, strlen(text), NULL), 0);
+	assert_int_equal(prometheus_finish(reader, NULL), 0);
+	apiserver_metrics_collect(reader, &metrics);
+	assert_true(metrics.kms_seconds > 1.74 && metrics.kms_seconds < 1.76);
+	assert_int_equal(metrics.kms_calls, 4);
+	apiserver_metrics_free(&metrics);
+}
+
 int main(void)
 {
-	return RUN_ROWS(collects, rows) + RUN_ROWS(counts_writes, writes);
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_calls_of_a_kms)};
+	int failed = RUN_ROWS(collects, rows) + RUN_ROWS(counts_writes, writes);
+	return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,6 +53,8 @@ _must_check_ int kube_ready(struct kube *kube, struct error **err);
 /* /metrics. `ret_reader` (may be NULL) gets the reader for more questions. */
 _must_check_ int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader,
 			     struct error **err);
+_must_check_ int kube_scrape_within(struct kube *kube, uint64_t timeout, struct apiserver_metrics *ret,
+				    struct error **err);
 
 struct kube_identity {
 	char *lease_name, *hostname, *id_hash, *uid, *peer_address; /* "" where absent; uid: the Lease's */

@@ -288,8 +288,8 @@ static void on_scraped(void *arg, struct http_result *result)
 	scrape->done = true;
 }
 
-int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader,
-		struct error **err)
+static int scrape_within(struct kube *kube, uint64_t timeout, struct apiserver_metrics *ret,
+			 struct prometheus_reader **ret_reader, struct error **err)
 {
 	_cleanup_(prometheus_reader_freep) struct prometheus_reader *reader =
 		prometheus_reader_new(apiserver_metric_names);
@@ -301,6 +301,7 @@ int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometh
 							     .path = "/metrics",
 							     .accept = "text/plain;version=0.0.4",
 							     .max_body = KUBE_ERROR_BODY_MAX,
+							     .timeout = timeout,
 							     .on_data = on_metrics,
 							     .on_done = on_scraped,
 							     .arg = &scrape});
@@ -319,4 +320,15 @@ int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometh
 	if (ret_reader != NULL)
 		*ret_reader = steal(reader);
 	return 0;
+}
+
+int kube_scrape(struct kube *kube, struct apiserver_metrics *ret, struct prometheus_reader **ret_reader,
+		struct error **err)
+{
+	return scrape_within(kube, 0, ret, ret_reader, err);
+}
+
+int kube_scrape_within(struct kube *kube, uint64_t timeout, struct apiserver_metrics *ret, struct error **err)
+{
+	return scrape_within(kube, timeout, ret, NULL, err);
 }
