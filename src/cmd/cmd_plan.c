@@ -138,6 +138,9 @@ static void print_warnings(const struct command_context *context, const struct r
 	if (e->kms.v1_values > 0)
 		printf("Of KMS v1 besides, an Encrypt by each write and up to a Decrypt by each read of %llu values.\n",
 		       (unsigned long long)e->kms.v1_values);
+	_cleanup_free_ char *plain = rotating_plaintext_text(rotation_path(rotation));
+	if (plain)
+		printf("%s\n", plain);
 	printf("Needs about %s in etcd until the next compaction and defragmentation.\n", space);
 	if (e->drops && *old_keys) {
 		printf("Afterwards %s is %s.\n", old_keys,

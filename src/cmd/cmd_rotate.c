@@ -70,6 +70,9 @@ static int confirm(struct command_context *context, struct loop *loop, const str
 	const struct journal *journal = rotation_journal(rotation);
 	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "),
 			    *new_keys = strings_join(&journal->new_keys, ", ");
+	_cleanup_free_ char *plain = rotating_plaintext_text(rotation_path(rotation));
+	if (plain)
+		screen_line(&context->screen, "%s", plain);
 	if (context->options.yes)
 		return 0;
 	rotating_print_path(stderr, rotation_path(rotation), rotation_position(rotation));

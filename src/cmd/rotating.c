@@ -110,6 +110,23 @@ void rotating_print_path(FILE *out, const struct path *path, int here)
 		print_step(out, path->steps[i], i, (int)i == here);
 }
 
+/* A path gives up no resource in silence: what was encrypted has a rule in its last step, too. */
+char *rotating_plaintext_text(const struct path *path)
+{
+	const struct config_shape *first = path->steps[0], *last = path->steps[path->count - 1];
+	_cleanup_strings_ resources = {0};
+	for (size_t r = 0; r < last->rule_count; r++)
+		for (size_t i = 0;
+		     last->rules[r].keys[0].type == PROVIDER_IDENTITY && i < last->rules[r].resource_count; i++) {
+			const struct config_rule *before = config_shape_rule(first, last->rules[r].resources[i]);
+			if (before && before->keys[0].type != PROVIDER_IDENTITY)
+				strings_add(&resources, last->rules[r].resources[i]);
+		}
+	_cleanup_free_ char *names = strings_join(&resources, ", ");
+	return *names ? xasprintf("Afterwards %s will be in etcd, and in each backup of it, in PLAINTEXT.", names)
+		      : NULL;
+}
+
 void rotating_print_report(struct command_context *context, const struct rotation_report *report, int rc)
 {
 	free(context->outcome);

@@ -13,6 +13,8 @@ void rotating_show_census(void *arg, uint64_t done, uint64_t total);
 void rotating_show_note(void *arg, const char *text);
 /* "0  [aescbc/key1, plaintext]" for each step; `here` is marked. */
 void rotating_print_path(FILE *out, const struct path *path, int here);
+/* Resources that are encrypted now and will not be, in a sentence; new string, NULL: none. */
+char *rotating_plaintext_text(const struct path *path);
 /* At the end, however it came to it: rc is what the run returned. */
 void rotating_print_report(struct command_context *context, const struct rotation_report *report, int rc);
 /* "Go on? [y/N]" to whoever sits there. -ERROR_REFUSED where it is not yes, -ERROR_INTERRUPTED. */

@@ -254,9 +254,11 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 						   (unsigned long long)report->without_key_id)
 				       : xstrdup("");
 	if (other && strings_has(new_keys, other_label))
-		return xasprintf("key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
-				 "under; what it had before, this cluster's etcd needs for nothing at revision %llu%s",
-				 id, other_label, report->started, (unsigned long long)report->revision, silent);
+		return xasprintf(
+			"key ID %s stays in use, as %s: of its material only what the DEKs drawn since %s are "
+			"under; what its KMS no longer encrypted with by then, this cluster's etcd needs for "
+			"nothing at revision %llu%s. That the material had changed before, nobody here can see",
+			id, other_label, report->started, (unsigned long long)report->revision, silent);
 	if (other)
 		return xasprintf("key ID %s is still needed: values are under it as %s", id, other_label);
 	return xasprintf(
