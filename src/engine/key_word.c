@@ -1,5 +1,6 @@
 #include "engine/key_word.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "engine/old_keys.h"
@@ -18,10 +19,69 @@ struct key_word key_word(const char *text)
 	return (struct key_word){.text = text, .by_name = is_name(text)};
 }
 
+/* --- key IDs of AWS: its plugin names the key as its command line does, by ARN, bare ID or alias --- */
+
+/* "key/1234...", "alias/app" of an ARN; any other text as it is. */
+static const char *in_account(const char *id)
+{
+	const char *colon = text_starts(id, "arn:") ? strrchr(id, ':') : NULL;
+	return colon ? colon + 1 : id;
+}
+
+/* "1234..." of "key/1234...", which is how an ARN has it; an alias stays one. */
+static const char *bare(const char *id)
+{
+	const char *resource = in_account(id);
+	return resource != id && text_starts(resource, "key/") ? resource + strlen("key/") : resource;
+}
+
+static bool is_alias(const char *id)
+{
+	return text_starts(in_account(id), "alias/");
+}
+
+static bool is_uuid(const char *id)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	for (size_t i = 0; form[i]; i++)
+		if (form[i] == '-' ? id[i] != '-' : !isxdigit((unsigned char)id[i]))
+			return false;
+	return id[sizeof(form) - 1] == '\0';
+}
+
+static bool is_of_aws(const char *id)
+{
+	return text_starts(id, "arn:") || text_starts(id, "mrk-") || is_alias(id) || is_uuid(id);
+}
+
+static bool same_id(const char *a, const char *b)
+{
+	bool both = text_starts(a, "arn:") && text_starts(b, "arn:");
+	return text_equal(a, b) || (!both && text_equal(bare(a), bare(b)));
+}
+
+bool key_word_is_id(const struct key_word *word, const char *key_id)
+{
+	return !word->by_name && same_id(word->text, key_id);
+}
+
+bool key_word_may_be_id(const struct key_word *word, const char *key_id)
+{
+	return !word->by_name && !same_id(word->text, key_id) && is_of_aws(word->text) && is_of_aws(key_id) &&
+	       (is_alias(word->text) || is_alias(key_id));
+}
+
+bool key_word_has_names(const struct key_word *word)
+{
+	return !word->by_name && is_of_aws(word->text);
+}
+
+/* --- keys of values --- */
+
 bool key_word_means(const struct key_word *word, const struct census_key *key)
 {
 	if (!word->by_name)
-		return key->provider == PROVIDER_KMS && text_equal(key->key_id, word->text);
+		return key->provider == PROVIDER_KMS && key_word_is_id(word, key->key_id);
 	const struct config_key as_configured = {.type = key->provider, .name = key->name};
 	_cleanup_free_ char *label = config_key_label(&as_configured);
 	return text_equal(label, word->text);
@@ -29,7 +89,9 @@ bool key_word_means(const struct key_word *word, const struct census_key *key)
 
 bool key_word_unclear(const struct key_word *word, const struct census_key *key)
 {
-	return !word->by_name && key->provider == PROVIDER_KMS && text_empty(key->key_id);
+	if (word->by_name || key->provider != PROVIDER_KMS)
+		return false;
+	return text_empty(key->key_id) || key_word_may_be_id(word, key->key_id);
 }
 
 int key_word_check(const struct key_word *word, const struct strings *found, struct error **err)

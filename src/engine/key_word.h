@@ -8,8 +8,14 @@ struct key_word {
 };
 struct key_word key_word(const char *text);
 bool key_word_means(const struct key_word *word, const struct census_key *key);
-/* Whether nobody can tell: a key ID was named, and values under KMS v1 name none. */
+/* Whether nobody can tell: a key ID was named, and values under KMS v1 name none, or one of both is an alias of AWS. */
 bool key_word_unclear(const struct key_word *word, const struct census_key *key);
+/* Whether a key ID is the one that was named; of a key of AWS, too, which is an ARN for one and a bare ID for another. */
+bool key_word_is_id(const struct key_word *word, const char *key_id);
+/* Whether it may be another name of the same key: an alias of AWS, of which only AWS knows what it leads to. */
+bool key_word_may_be_id(const struct key_word *word, const char *key_id);
+/* Whether the key may have other names than the one that was said. */
+bool key_word_has_names(const struct key_word *word);
 /* -ERROR_USAGE where a key ID was named that is half of one of `found` (labels of keys, as census_key_label has them): "key1"
  * alone, or a label with its key ID, would be a key ID that nobody has. */
 _must_check_ int key_word_check(const struct key_word *word, const struct strings *found, struct error **err);

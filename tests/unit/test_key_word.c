@@ -37,6 +37,50 @@ static void row(void **state)
 	}
 }
 
+#define UUID "1234abcd-12ab-34cd-56ef-1234567890ab"
+#define ACCOUNT "arn:aws:kms:eu-1:111:"
+
+enum sameness { OTHER, SAME, MAYBE };
+/* What a person says, and what a plugin names. */
+static const struct {
+	const char *name, *named;
+	enum sameness sameness;
+} ids[] = {
+	{ACCOUNT "key/" UUID, UUID, SAME},
+	{UUID, ACCOUNT "key/" UUID, SAME},
+	{ACCOUNT "key/mrk-12", "mrk-12", SAME},
+	{ACCOUNT "alias/app", "alias/app", SAME},
+	{ACCOUNT "key/" UUID, ACCOUNT "key/" UUID, SAME},
+	{ACCOUNT "key/" UUID, "arn:aws:kms:us-1:111:key/" UUID, OTHER}, /* another region's */
+	{ACCOUNT "key/" UUID, "00000000-12ab-34cd-56ef-1234567890ab", OTHER},
+	{ACCOUNT "key/" UUID, "key-1", OTHER},
+	{ACCOUNT "key/" UUID, "key/" UUID, OTHER}, /* no name of AWS */
+	{ACCOUNT "key/" UUID, "alias/app", MAYBE},
+	{ACCOUNT "key/" UUID, ACCOUNT "alias/app", MAYBE},
+	{UUID, "alias/app", MAYBE},
+	{"mrk-12", "alias/app", MAYBE},
+	{"alias/app", UUID, MAYBE},
+	{"alias/app", "alias/other", MAYBE}, /* two aliases may lead to one key */
+	{"key-1", "alias/app", OTHER},       /* of another KMS */
+	{"alias/app", "key-1", OTHER},
+	{UUID "0", "alias/app", OTHER},
+	{"1234abcd-12ab-34cd-56ef-1234567890a", "alias/app", OTHER},
+	{"kms/vault", "alias/app", OTHER},
+};
+
+static void id(void **state)
+{
+	const __typeof__(ids[0]) *it = *state;
+	struct key_word word = key_word(it->name);
+	const struct census_key key = {
+		.provider = PROVIDER_KMS, .kms_version = 2, .name = vault, .key_id = (char *)(uintptr_t)it->named};
+	assert_int_equal(key_word_is_id(&word, it->named), it->sameness == SAME);
+	assert_int_equal(key_word_may_be_id(&word, it->named), it->sameness == MAYBE);
+	assert_int_equal(key_word_unclear(&word, &key), it->sameness == MAYBE);
+	if (!word.by_name)
+		assert_int_equal(key_word_means(&word, &key), it->sameness == SAME);
+}
+
 /* Half of what was found is a mistake, not a key that nobody needs. */
 static void test_halves(void **state)
 {
@@ -63,6 +107,6 @@ static void test_halves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_halves)};
-	int failed = RUN_ROWS(row, rows);
+	int failed = RUN_ROWS(row, rows) + RUN_ROWS(id, ids);
 	return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
