@@ -8,13 +8,14 @@
 
 #include "base/json_writer.h"
 #include "cmd/present.h"
-#include "engine/kms_look.h"
 #include "engine/key_word.h"
+#include "engine/key_writers.h"
 #include "engine/same_etcd.h"
 #include "engine/snapshot.h"
 
 #define NEEDS_JSON_MAX (16u << 20)
 #define EXAMPLE_MAX 256 /* bytes of a path that are shown */
+#define UNKNOWN_MAX 1024
 
 /* One cluster or one backup. */
 struct source {
@@ -23,20 +24,23 @@ struct source {
 	uint64_t revision;
 	uint64_t newest, history; /* values that need the key; of a cluster's history nothing is known */
 	uint64_t nameless;        /* under KMS v1, where a key ID is asked for */
+	uint64_t unclear;         /* under a key ID that may be another name of the key */
 	char *example;
-	char *unknown; /* why it could not be asked; NULL */
+	char *unknown;        /* why it could not be asked; NULL */
+	char *writes_unknown; /* of a cluster: whom nobody can tell of, whether it writes with the key; NULL */
 };
 struct needs {
 	struct key_word key;
 	struct source *sources;
 	size_t count;
-	struct strings found; /* labels of all keys that were found */
-	const char *writes;   /* why it is needed though nothing may be stored under it yet; NULL */
+	struct strings found;   /* labels of all keys that were found */
+	struct strings key_ids; /* of values in clusters */
+	char *writes;           /* why it is needed though nothing may be stored under it yet; NULL */
 	bool cluster_asked;
 	struct error *first_unknown;
 };
 
-/* Values under KMS v1 name no key ID: which of them need one cannot be told. */
+/* Values under KMS v1 name no key ID: which of them need one cannot be told, nor where one is an alias. */
 static uint64_t count(struct needs *needs, const struct census_key *keys, size_t key_count, struct source *source)
 {
 	uint64_t values = 0;
@@ -45,7 +49,7 @@ static uint64_t count(struct needs *needs, const struct census_key *keys, size_t
 		if (!strings_has(&needs->found, label))
 			strings_add(&needs->found, label);
 		if (key_word_unclear(&needs->key, &keys[i]))
-			source->nameless += keys[i].objects;
+			*(text_empty(keys[i].key_id) ? &source->nameless : &source->unclear) += keys[i].objects;
 		if (!key_word_means(&needs->key, &keys[i]))
 			continue;
 		values += keys[i].objects;
@@ -63,14 +67,32 @@ static struct source *add(struct needs *needs, const char *name)
 	return source;
 }
 
-static int judge(const struct source *source, uint64_t unclear, struct error **err)
+/* The first one decides, where nobody needs the key. */
+static void keep_unknown(struct needs *needs, struct error **unknown)
 {
-	if (unclear > 0)
+	if (!needs->first_unknown)
+		needs->first_unknown = steal(*unknown);
+}
+
+static int judge(struct needs *needs, const struct source *source, uint64_t formless, struct error **err)
+{
+	if (source->unclear > 0) {
+		_cleanup_error_ unknown = NULL;
+		(void)error_set(
+			&unknown, ERROR_REFUSED,
+			"%s: %llu values are under a key ID that may be another name of it: what an alias leads "
+			"to only AWS knows",
+			source->name, (unsigned long long)source->unclear);
+		error_set_hint(&unknown,
+			       "aws kms describe-key --key-id alias/NAME tells it; then ask by that name, too");
+		keep_unknown(needs, &unknown);
+	}
+	if (formless > 0)
 		return error_set(
 			err, ERROR_FINDING,
 			"%s: %llu values are of no known form, or lie where nobody looks: what they need is not "
 			"known",
-			source->name, (unsigned long long)unclear);
+			source->name, (unsigned long long)formless);
 	if (source->nameless == 0)
 		return 0;
 	int rc = error_set(err, ERROR_FINDING, "%s: %llu values are under KMS v1, which names no key ID", source->name,
@@ -81,32 +103,46 @@ static int judge(const struct source *source, uint64_t unclear, struct error **e
 
 /* --- a cluster --- */
 
-/* What the next write is under, whatever is stored. */
-static int ask_configuration(const struct session *session, struct needs *needs, struct error **err)
+static void add_ids(const struct census_key *keys, size_t count, struct strings *ret)
 {
-	const struct config_shape *shape = session->config ? encryption_config_shape(session->config) : NULL;
-	struct kms_look *looks = NULL;
-	size_t count = 0;
-	for (size_t r = 0; shape && r < shape->rule_count; r++) {
-		_cleanup_free_ char *label = config_key_label(&shape->rules[r].keys[0]);
-		if (needs->key.by_name && text_equal(label, needs->key.text))
-			needs->writes = "the configuration writes with it";
+	for (size_t i = 0; i < count; i++)
+		if (keys[i].provider == PROVIDER_KMS && !text_empty(keys[i].key_id) &&
+		    !strings_has(ret, keys[i].key_id))
+			strings_add(ret, keys[i].key_id);
+}
+
+static void collect_ids(struct needs *needs, const struct census *census)
+{
+	for (size_t i = 0; i < census->resource_count; i++)
+		add_ids(census->resources[i].keys, census->resources[i].key_count, &needs->key_ids);
+	add_ids(census->outside_keys, census->outside_key_count, &needs->key_ids);
+}
+
+/* What the next write is under, whatever is stored. `own`: whether what was found on this machine is of this cluster. */
+static int ask_writers(struct command_context *context, const struct session *session, bool own, struct needs *needs,
+		       struct source *source, struct error **err)
+{
+	struct key_writers writers = {0};
+	const struct key_writers_sources sources = {
+		.cluster = session->cluster,
+		.config_path = own ? session->config_path : NULL,
+		.shape = own && session->config ? encryption_config_shape(session->config) : NULL,
+		.servers = &context->options.apiservers,
+		.key_ids = &needs->key_ids};
+	int rc = key_writers_ask(&needs->key, &sources, &writers, err);
+	if (rc == 0 && writers.writes && !needs->writes)
+		needs->writes = steal(writers.writes);
+	if (rc == 0 && writers.unknown) {
+		_cleanup_error_ unknown = NULL;
+		source->writes_unknown = text_printable(writers.unknown, strlen(writers.unknown), UNKNOWN_MAX);
+		(void)error_set(&unknown, ERROR_REFUSED, "%s: %s", source->name, source->writes_unknown);
+		keep_unknown(needs, &unknown);
 	}
-	if (!shape || needs->key.by_name)
-		return 0;
-	int rc = kms_look(session->cluster->loop, shape, &looks, &count, err);
-	for (size_t i = 0; rc == 0 && i < count; i++) {
-		if (looks[i].flaw)
-			rc = error_set(err, ERROR_FINDING, "kms/%s: %s: which key it encrypts with is not known",
-				       looks[i].name, looks[i].flaw);
-		else if (text_equal(looks[i].status.key_id, needs->key.text))
-			needs->writes = "a KMS plugin encrypts with it";
-	}
-	kms_look_free(looks, count);
+	key_writers_free(&writers);
 	return rc;
 }
 
-static int ask_session(struct command_context *context, const struct session *session, const char *name,
+static int ask_session(struct command_context *context, const struct session *session, const char *name, bool own,
 		       struct needs *needs, struct error **err)
 {
 	_cleanup_(census_freep) struct census *census = NULL;
@@ -126,16 +162,16 @@ static int ask_session(struct command_context *context, const struct session *se
 		source->newest += count(needs, census->resources[i].keys, census->resources[i].key_count, source);
 	source->newest += count(needs, census->outside_keys, census->outside_key_count, source);
 	source->newest += count(needs, census->foreign_keys, census->foreign_key_count, source);
-	return judge(source, census->unknown + census->outside_unknown, err);
+	collect_ids(needs, census);
+	rc = judge(needs, source, census->unknown + census->outside_unknown, err);
+	return rc == 0 ? ask_writers(context, session, own, needs, source, err) : rc;
 }
 
 static int ask_cluster(struct command_context *context, struct needs *needs, struct error **err)
 {
 	_cleanup_session_ session = {0};
 	int rc = session_open(context, SESSION_ETCD, &session, err);
-	if (rc == 0)
-		rc = ask_configuration(&session, needs, err);
-	return rc == 0 ? ask_session(context, &session, session.cluster->kube.name, needs, err) : rc;
+	return rc == 0 ? ask_session(context, &session, session.cluster->kube.name, true, needs, err) : rc;
 }
 
 /* --- clusters by their contexts --- */
@@ -162,7 +198,7 @@ static int ask_beside(struct command_context *context, const char *name, char *e
 	if (rc < 0)
 		return rc;
 	*ret_proved = true;
-	return ask_session(context, &session, name, needs, err);
+	return ask_session(context, &session, name, false, needs, err);
 }
 
 /* Only an etcd tells what is stored: an API server shows no key of what it reads. */
@@ -204,13 +240,11 @@ static int ask_contexts(struct command_context *context, struct needs *needs, st
 			*err = steal(failed);
 			return rc;
 		}
-		/* The first one that could not be asked decides, where nobody needs the key. */
 		_cleanup_free_ char *words = text_printable(error_message(failed), strlen(error_message(failed)), 1024);
 		struct source *last = needs->count > 0 ? &needs->sources[needs->count - 1] : NULL;
 		bool counted = last && text_equal(last->name, names.items[i]);
 		(counted ? last : add(needs, names.items[i]))->unknown = steal(words);
-		if (!needs->first_unknown)
-			needs->first_unknown = steal(failed);
+		keep_unknown(needs, &failed);
 		rc = 0;
 	}
 	context->options.context = NULL;
@@ -232,7 +266,7 @@ static int ask_backup(struct command_context *context, struct needs *needs, cons
 	source->revision = census->revision;
 	source->newest = count(needs, census->newest, census->newest_count, source);
 	source->history = count(needs, census->history, census->history_count, source);
-	return judge(source,
+	return judge(needs, source,
 		     census->unknown + census->history_unknown + census->outside_encrypted + census->too_many_keys,
 		     err);
 }
@@ -298,7 +332,10 @@ static void write_json(const struct needs *needs, bool needed)
 		if (source->backup)
 			json_member_u64(&w, "history", source->history);
 		json_member_string(&w, "example", source->example);
+		json_member_u64(&w, "unclear", source->nameless + source->unclear);
 		json_member_string(&w, "unknown", source->unknown);
+		if (!source->backup)
+			json_member_string(&w, "writesUnknown", source->writes_unknown);
 		json_object_end(&w);
 	}
 	json_array_end(&w);
@@ -309,7 +346,7 @@ static void write_json(const struct needs *needs, bool needed)
 	json_writer_free(&w);
 }
 
-static void print(const struct needs *needs, bool contexts)
+static void print(const struct needs *needs)
 {
 	for (size_t i = 0; i < needs->count; i++) {
 		const struct source *source = &needs->sources[i];
@@ -323,15 +360,13 @@ static void print(const struct needs *needs, bool contexts)
 		       (unsigned long long)source->revision, values, needs->key.text,
 		       source->backup ? ", and in history " : "", source->backup ? history : "",
 		       source->example ? " (" : "", source->example ? source->example : "", source->example ? ")" : "");
+		if (source->writes_unknown)
+			printf("%s: NOT KNOWN whether it is written with: %s\n", source->name, source->writes_unknown);
 	}
 	/* A name with a typing error is needed by nobody. */
 	_cleanup_free_ char *found = strings_join(&needs->found, ", ");
 	printf("Keys that were found: %s.%s\n", *found ? found : "none",
 	       needs->cluster_asked ? "" : " No cluster was asked.");
-	if (contexts)
-		printf("Which key each cluster writes with is not asked by context: --encryption-config on its "
-		       "control-plane "
-		       "node tells.\n");
 }
 
 static int verdict(struct command_context *context, struct needs *needs, struct error **err)
@@ -342,7 +377,7 @@ static int verdict(struct command_context *context, struct needs *needs, struct 
 	if (context->options.json)
 		write_json(needs, who > 0 || needs->writes);
 	else
-		print(needs, context->options.contexts);
+		print(needs);
 	fflush(stdout);
 	context->printed_document = true;
 	if (who == 0 && needs->writes)
@@ -370,8 +405,8 @@ static bool cluster_is_asked(const struct options *options)
 /* What a file or a node says is of one cluster. */
 static int check_contexts(const struct options *options, struct error **err)
 {
-	static const char *const of_one[] = {"--context", "--cluster", "--server", "--encryption-config",
-					     "--apiserver-manifest"};
+	static const char *const of_one[] = {"--context", "--cluster", "--server", "--encryption-config", "--apiserver-manifest",
+					     "--apiserver"};
 	for (size_t i = 0; options->contexts && i < ELEMENTS(of_one); i++)
 		if (options_given(options, of_one[i]))
 			return error_set(err, ERROR_USAGE, "%s is of one cluster: it does not go with --contexts",
@@ -400,9 +435,12 @@ int cmd_needs(struct command_context *context, struct error **err)
 		free(needs.sources[i].name);
 		free(needs.sources[i].example);
 		free(needs.sources[i].unknown);
+		free(needs.sources[i].writes_unknown);
 	}
 	free(needs.sources);
 	strings_free(&needs.found);
+	strings_free(&needs.key_ids);
+	free(needs.writes);
 	error_free(needs.first_unknown);
 	return rc;
 }

@@ -32,14 +32,16 @@ static const struct command commands[] = {
 	{"needs", "KEY",
 	 "whether a cluster or a backup still needs a key (aescbc/key1, kms/vault, or a KMS's key ID): before it is "
 	 "destroyed",
-	 "Changes nothing. Exit code 1 where it is needed.", ALL_OF_A_CLUSTER | OPTIONS_BACKUPS, cmd_needs},
+	 "Changes nothing. Exit code 1 where it is needed.", ALL_OF_A_CLUSTER | OPTIONS_FLEET | OPTIONS_BACKUPS,
+	 cmd_needs},
 	{"check", "",
 	 "the preflight: servers, configuration, values, KMS, etcd, permissions; what is wrong, and what to do",
 	 "Changes nothing. Reads every Secret and ConfigMap. Exit code 1 where a check failed; warnings do not change "
 	 "it.",
 	 ALL_OF_A_CLUSTER | OPTIONS_FLEET | OPTIONS_CHECK, cmd_check},
 	{"plan", "", "the path of a rotation, its objects and its time", "Changes nothing.",
-	 ALL_OF_A_CLUSTER | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_WITHOUT, cmd_plan},
+	 ALL_OF_A_CLUSTER | OPTIONS_FLEET | OPTIONS_SPEED | OPTIONS_ROTATE | OPTIONS_CONFIRM | OPTIONS_WITHOUT,
+	 cmd_plan},
 	{"rotate", "", "take the cluster to a new key, prove it, and drop the old one",
 	 "Changes the EncryptionConfiguration, rewrites objects unchanged, keeps the old key beside. Safe to "
 	 "interrupt: the same command goes on. Where agents are: creates a KeyRotation and follows it.",

@@ -7,7 +7,7 @@
 #include "base/json_writer.h"
 #include "cmd/present.h"
 #include "engine/key_word.h"
-#include "engine/kms_look.h"
+#include "engine/key_writers.h"
 
 #define WITHOUT_JSON_MAX (64u << 20)
 #define NAMED_MAX 10000u /* of one resource; all are counted */
@@ -24,10 +24,10 @@ struct without {
 	struct lost *lost;
 	size_t count;
 	struct strings found; /* labels of all keys */
+	struct strings key_ids;
 	uint64_t objects, elsewhere, unclear;
-	bool kms;           /* the key is a KMS's */
-	const char *writes; /* what would be refused to write; NULL */
-	char *unknown;      /* a KMS plugin that may encrypt with it, and could not be asked; NULL */
+	bool kms;                   /* the key is a KMS's */
+	struct key_writers writers; /* what would be refused to write */
 };
 
 static void without_free(struct without *w)
@@ -36,7 +36,8 @@ static void without_free(struct without *w)
 		strings_free(&w->lost[i].names);
 	free(w->lost);
 	strings_free(&w->found);
-	free(w->unknown);
+	strings_free(&w->key_ids);
+	key_writers_free(&w->writers);
 }
 
 static struct lost *lost_of(struct without *w, const struct map_entry *entry)
@@ -71,6 +72,8 @@ static uint64_t count(struct without *w, const struct census_key *keys, size_t k
 		_cleanup_free_ char *label = census_key_label(&keys[i]);
 		if (!strings_has(&w->found, label))
 			strings_add(&w->found, label);
+		if (!text_empty(keys[i].key_id) && !strings_has(&w->key_ids, keys[i].key_id))
+			strings_add(&w->key_ids, keys[i].key_id);
 		w->unclear += key_word_unclear(&w->key, &keys[i]) ? keys[i].objects : 0;
 		if (!key_word_means(&w->key, &keys[i]))
 			continue;
@@ -98,26 +101,16 @@ static void take_census(struct without *w, const struct census *census)
 }
 
 /* Whether new objects are under it, whatever is stored. */
-static int ask_writes(struct without *w, const struct session *session, struct error **err)
+static int ask_writers(struct without *w, const struct command_context *context, const struct session *session,
+		       struct error **err)
 {
-	const struct config_shape *shape = session->config ? encryption_config_shape(session->config) : NULL;
-	struct kms_look *looks = NULL;
-	size_t count = 0;
-	for (size_t r = 0; shape && w->key.by_name && r < shape->rule_count; r++) {
-		_cleanup_free_ char *label = config_key_label(&shape->rules[r].keys[0]);
-		if (text_equal(label, w->key.text))
-			w->writes = "it is a write key of the configuration";
-	}
-	int rc = shape && !w->key.by_name ? kms_look(session->cluster->loop, shape, &looks, &count, err) : 0;
-	for (size_t i = 0; i < count; i++) {
-		if (!looks[i].flaw && text_equal(looks[i].status.key_id, w->key.text))
-			w->writes = "a KMS plugin encrypts with it";
-		if (looks[i].flaw && !w->unknown)
-			w->unknown = xasprintf("kms/%s: %s: which key it encrypts with is not known", looks[i].name,
-					       looks[i].flaw);
-	}
-	kms_look_free(looks, count);
-	return rc;
+	const struct key_writers_sources sources = {.cluster = session->cluster,
+						    .config_path = session->config_path,
+						    .shape = session->config ? encryption_config_shape(session->config)
+									     : NULL,
+						    .servers = &context->options.apiservers,
+						    .key_ids = &w->key_ids};
+	return key_writers_ask(&w->key, &sources, &w->writers, err);
 }
 
 /* --- telling --- */
@@ -158,9 +151,11 @@ static void print(const struct without *w)
 		printf("%s values that no API of this server serves are under it (kube-rekey census names them)\n",
 		       values);
 	}
-	if (w->writes)
-		printf("Nothing new could be written: %s.\n", w->writes);
-	if (w->objects + w->elsewhere > 0 || w->writes) {
+	if (w->writers.writes)
+		printf("Nothing new could be written: %s.\n", w->writers.writes);
+	if (w->writers.unknown)
+		printf("NOT KNOWN whether it is written with: %s\n", w->writers.unknown);
+	if (w->objects + w->elsewhere > 0 || w->writers.writes) {
 		_cleanup_strings_ words = {0};
 		noticed(w, &words);
 		printf("Without it:\n");
@@ -183,8 +178,8 @@ static void write_json(const struct without *without, uint64_t revision)
 	json_member_u64(&w, "revision", revision);
 	json_member_u64(&w, "objects", without->objects);
 	json_member_u64(&w, "elsewhere", without->elsewhere);
-	json_member_string(&w, "writes", without->writes ? without->writes : "");
-	json_member_string(&w, "unknown", without->unknown);
+	json_member_string(&w, "writes", without->writers.writes ? without->writers.writes : "");
+	json_member_string(&w, "unknown", without->writers.unknown);
 	json_member_strings(&w, "found", &without->found);
 	json_key(&w, "resources");
 	json_array_begin(&w);
@@ -213,11 +208,12 @@ static int verdict(const struct without *w, struct error **err)
 		return error_set(err, ERROR_REFUSED,
 				 "%llu values name no key that could be told: what they need is not known",
 				 (unsigned long long)w->unclear);
-	if (w->objects + w->elsewhere == 0 && !w->writes)
-		return w->unknown ? error_set(err, ERROR_REFUSED, "%s", w->unknown) : 0;
+	const struct key_writers *writers = &w->writers;
+	if (w->objects + w->elsewhere == 0 && !writers->writes)
+		return writers->unknown ? error_set(err, ERROR_REFUSED, "%s", writers->unknown) : 0;
 	return error_set(err, ERROR_FINDING, "%llu values would be lost with %s%s%s",
-			 (unsigned long long)(w->objects + w->elsewhere), w->key.text, w->writes ? ", and " : "",
-			 w->writes ? w->writes : "");
+			 (unsigned long long)(w->objects + w->elsewhere), w->key.text, writers->writes ? ", and " : "",
+			 writers->writes ? writers->writes : "");
 }
 
 static int check_options(const struct options *o, struct error **err)
@@ -236,8 +232,6 @@ int plan_without(struct command_context *context, struct error **err)
 	int rc = check_options(&context->options, err);
 	if (rc == 0)
 		rc = session_open(context, SESSION_ETCD, &session, err);
-	if (rc == 0)
-		rc = ask_writes(&w, &session, err);
 	if (rc < 0)
 		return rc;
 	struct census_options options = present_census_options(context, &session);
@@ -252,6 +246,9 @@ int plan_without(struct command_context *context, struct error **err)
 		return error_set(err, ERROR_REFUSED, "the census is not complete: %s",
 				 census->why ? census->why : "unknown");
 	take_census(&w, census);
+	rc = ask_writers(&w, context, &session, err);
+	if (rc < 0)
+		return rc;
 	if (context->options.json)
 		write_json(&w, census->revision);
 	else

@@ -205,6 +205,7 @@ static void scrape_free(struct check_scrape *scrape)
 	free(scrape->ready_why);
 	free(scrape->version);
 	apiserver_metrics_free(&scrape->metrics);
+	storage_metrics_free(&scrape->storage);
 	strings_free(&scrape->writes_with);
 	free(scrape->writes);
 }

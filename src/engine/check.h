@@ -11,6 +11,7 @@
 #include "engine/server_set.h"
 #include "engine/trust_key_search.h"
 #include "format/apiserver_metrics.h"
+#include "format/storage_metrics.h"
 
 struct journal;
 struct snapshot_census;
@@ -27,7 +28,8 @@ struct check_scrape {
 	struct apiserver_metrics metrics;
 	struct strings writes_with; /* prefixes of what it has stored since its start: "k8s:enc:aescbc:v1:", "key1:" */
 	uint64_t *writes;           /* of each of them */
-	double kms_seconds;         /* in calls to KMS plugins */
+	struct storage_metrics storage; /* which keys it wrote with, and which ones its plugins named */
+	double kms_seconds;             /* in calls to KMS plugins */
 	uint64_t kms_calls;
 };
 /* A KMS v2 provider, as seen in one place. */

@@ -107,6 +107,7 @@ static int ask(struct check_facts *f, struct kube *kube, struct check_scrape *sc
 	if (rc == 0) {
 		name_scrape(f, scrape);
 		check_take_samples(f, scrape, reader);
+		storage_metrics_collect(reader, &scrape->storage);
 	}
 	rc = check_keep_why(rc, &failed, &scrape->why, err);
 	return rc == 0 ? ask_ready(kube, scrape, err) : rc;

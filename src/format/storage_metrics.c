@@ -374,9 +374,10 @@ bool storage_wrote_since(const struct storage_metrics *metrics, const char *reso
 	return wrote;
 }
 
-static enum storage_evidence kms_write_key(const struct storage_metrics *metrics, const char *provider,
-					   struct storage_key *ret)
+enum storage_evidence storage_kms_write_key(const struct storage_metrics *metrics, const char *provider,
+					    struct storage_key *ret)
 {
+	*ret = (struct storage_key){0};
 	const struct storage_key_id *wrote = NULL, *named = NULL;
 	size_t names = 0;
 	for (size_t i = 0; i < metrics->key_id_count; i++) {
@@ -405,7 +406,7 @@ enum storage_evidence storage_write_key(const struct storage_metrics *metrics, c
 	_cleanup_free_ char *kms = prefix ? kms_name(prefix, KMS2) : NULL;
 	*ret = (struct storage_key){0};
 	if (kms)
-		return kms_write_key(metrics, kms, ret);
+		return storage_kms_write_key(metrics, kms, ret);
 	struct storage_keys keys = {0};
 	storage_keys_of(metrics, resource, STORAGE_WRITTEN, &keys);
 	/* Counters do not tell which of several keys was last. */

@@ -67,6 +67,9 @@ enum storage_evidence {
  * STORAGE_UNSEEN, and the key that the KMS names for STORAGE_MOVING. */
 enum storage_evidence storage_write_key(const struct storage_metrics *metrics, const char *resource, const char *prefix,
 					struct storage_key *ret);
+/* The same of all that a KMS v2 provider writes, by its name. */
+enum storage_evidence storage_kms_write_key(const struct storage_metrics *metrics, const char *provider,
+					    struct storage_key *ret);
 /* Whether values of `resource` were written under this key after `since` (seconds since 1970), as far as counters tell: only
  * of a KMS v2 key do they keep a time, and that one is of all resources of its provider. So false where another resource may
  * have been the one that was written. */

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+import types
 import unittest
 
 import yaml
 
-from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key
+from fleet import Fleet, stop
+from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, start_kube_rekey, wait_until
+from test_fleet_kms import Plugins
 
 SECRETS = 5
 
@@ -72,7 +75,11 @@ class Needs(unittest.TestCase):
         west, east = done.json()["sources"]
         self.assertEqual((east["values"], west["values"], done.json()["known"]), (SECRETS, 0, True))
         self.assertIn("context west: none of the 1 etcds", west["unknown"])
-        done = self.needs("aescbc/key1", "--contexts", "west", flags=self.endpoints(self.west), code=0)
+        # Nothing is under it, and what the servers write with is not seen from a desk; but which keys their plugins name is.
+        done = self.needs("aescbc/key1", "--contexts", "west", flags=self.endpoints(self.west), code=3)
+        self.assertEqual((done.json()["needed"], done.json()["known"]), (False, False))
+        self.assertIn("the configuration of apiserver-0 is not known", done.json()["sources"][0]["writesUnknown"])
+        done = self.needs("key-0", "--contexts", "west,east", flags=self.endpoints(self.west, self.east), code=0)
         self.assertEqual((done.json()["needed"], done.json()["known"]), (False, True))
 
     def test_not_known(self):
@@ -98,7 +105,7 @@ class Needs(unittest.TestCase):
         self.assertEqual([source["values"] for source in done.json()["sources"]], [SECRETS, 1])
 
     def test_usage(self):
-        for more in (["--context", "west"], ["--encryption-config", "x"], ["--server", "https://x"]):
+        for more in (["--context", "west"], ["--encryption-config", "x"], ["--server", "https://x"], ["--apiserver", "https://x"]):
             self.needs("aescbc/a", "--contexts", "east", *more, code=64)
 
     def test_without_key(self):
@@ -111,12 +118,12 @@ class Needs(unittest.TestCase):
         document = self.without("aescbc/key1", self.east, code=1).json()
         self.assertIn("default/c", document["resources"][0]["names"])
         self.assertFalse(any("KMS" in line for line in document["noticed"]))
+        config = self.east.servers[0].config
         document = self.without("aescbc/gone", self.east, code=0).json()
         self.assertEqual((document["objects"], document["resources"], document["writes"]), (0, [], ""))
         # Nothing is under it yet, but everything new would be.
         self.plugin.tell(keyID="key-9")
         self.addCleanup(self.plugin.tell, keyID="key-1")
-        config = self.east.servers[0].config
         document = self.without("key-9", self.east, "--encryption-config", config, code=1).json()
         self.assertEqual((document["objects"], document["writes"]), (0, "a KMS plugin encrypts with it"))
         # A plugin that is not well may encrypt with any key: no zero; but what is found is found.
@@ -133,6 +140,114 @@ class Needs(unittest.TestCase):
                            *self.east.etcd.flags()])
         self.assertIn(f"secrets: {SECRETS} objects are under kms/vault: default/s-0, default/s-1", text.out)
         self.assertIn("it never becomes ready", text.out)
+
+
+class Servers(unittest.TestCase):
+    """Two API servers, each with a plugin of its own: what one of them would write with counts, though no value is under it."""
+
+    @classmethod
+    def setUpClass(cls):
+        at = types.SimpleNamespace(name="vault", endpoint="unix:///proc/self/cwd/vault.sock")
+        cls.cluster = Cluster(servers=2, encryption=configuration(Rule(["secrets"], [("kms", at), "identity"])), compaction="0")
+        cls.plugins = cls.enterClassContext(Plugins(cls.cluster, "vault"))
+        cls.enterClassContext(cls.cluster)
+        cls.config = cls.cluster.servers[0].config
+
+    def setUp(self):
+        for plugin in self.plugins.each:
+            plugin.tell(keyID="key-1", material="m1", healthz="ok")
+
+    def needs(self, key, *more, code=None, here=True):
+        """Beside the first server; or from a desk."""
+        flags = ["--encryption-config", self.config] if here else []
+        every = [word for server in self.cluster.servers for word in ("--apiserver", server.url)]
+        done = start_kube_rekey(["needs", key, "--kubeconfig", self.cluster.kubeconfig(), *self.cluster.etcd.flags(), *flags,
+                                 *(more or every), "-o", "json"], under=("env", "-C", self.cluster.servers[0].folder)).wait(60)
+        if code is not None:
+            self.assertEqual(done.code, code, done)
+        return done
+
+    def put(self, number, name):
+        """A Secret through one of them; the key ID that it is under."""
+        api = self.cluster.servers[number].admin
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {"a": "YQ=="}}
+        api.request("DELETE", f"/api/v1/namespaces/default/secrets/{name}")
+        api.create("secrets", "default", secret)
+        value, _ = self.cluster.etcd.at().get(f"/registry/secrets/default/{name}")
+        return next(key for key in (b"key-1", b"key-2", b"key-3") if key in value).decode()
+
+    def move(self, number, key_id, name):
+        self.plugins.each[number].rotate(key_id, "m-" + key_id)
+
+        def adopted():
+            self.cluster.servers[number].admin.request("GET", "/readyz/kms-providers")
+            return self.put(number, name) == key_id
+        wait_until(adopted, 100, f"server {number} adopts {key_id}", 2)
+
+    def test_an_idle_server_of_another_key(self):
+        """All is written anew through the first one. The second one's plugin was forgotten: it goes on with the key of before."""
+        self.put(0, "one")
+        self.move(0, "key-2", "one")
+        done = self.needs("key-1", code=1)
+        self.assertEqual(done.json()["sources"][0]["values"], 0)
+        self.assertIn("key-1 is still needed: the KMS plugin kms/vault of apiserver-1 named it last", done.err)
+        self.needs("key-1", code=1, here=False)
+        without = kube_rekey(["plan", "--without-key", "key-1", "--kubeconfig", self.cluster.kubeconfig(), "--apiserver",
+                              self.cluster.servers[1].url, "-o", "json", *self.cluster.etcd.flags()])
+        self.assertEqual((without.code, without.json()["objects"]), (1, 0), without)
+        # Who was not asked is no zero.
+        done = self.needs("key-1", "--apiserver", self.cluster.servers[0].url, code=3)
+        self.assertIn("apiserver-1 was not asked", done.json()["sources"][0]["writesUnknown"])
+        self.assertFalse(done.json()["known"])
+        # It is told of the new key, and has not been seen to write with it.
+        self.put(1, "two")
+        self.plugins.each[1].tell(failEncrypt="permission denied")
+        self.addCleanup(self.plugins.each[1].tell, failEncrypt="")
+        self.plugins.each[1].rotate("key-2", "m-key-2")
+        self.put(0, "two")
+
+        def named():
+            self.cluster.servers[1].admin.request("GET", "/readyz/kms-providers")
+            return self.needs("key-1").code == 3
+        wait_until(named, 60, "it is told", 2)
+        self.assertIn("apiserver-1 was told of it by kms/vault", self.needs("key-1", code=3).json()["sources"][0]["writesUnknown"])
+        self.plugins.each[1].tell(failEncrypt="")
+        self.move(1, "key-2", "two")
+        self.assertEqual(self.needs("key-1", code=0).json()["known"], True)
+
+    def test_local_keys(self):
+        """Of keys in a file: each server shows which file it runs."""
+        self.needs("aescbc/gone", code=0)
+        other = self.cluster.servers[1]
+        text = other.read_config()
+        other.apply_config(text + "# another one\n")
+        self.addCleanup(other.apply_config, text)
+        done = self.needs("aescbc/gone", code=3)
+        self.assertIn("the configuration of apiserver-1 is not known", done.json()["sources"][0]["writesUnknown"])
+
+    def test_z_agents(self):
+        """By what agents report from the nodes."""
+        fleet = Fleet(self, self.cluster)
+        fleet.install()
+        for number, server in enumerate(self.cluster.servers):
+            fleet.start_agent(number, under=("env", "-C", server.folder))
+        fleet.start_controller()
+
+        def said(code, words):
+            def look():
+                self.cluster.servers[1].admin.request("GET", "/readyz/kms-providers")
+                done = self.needs("key-3", here=False)
+                return done.code == code and words in done.out + done.err
+            wait_until(look, 120, words, 2)
+        said(0, '"known":true')
+        self.plugins.each[1].tell(healthz="sealed")
+        said(3, "kms/vault on apiserver-1: healthz is sealed, not ok: which key it encrypts with is not known")
+        self.plugins.each[1].rotate("key-3", "m3")
+        self.plugins.each[1].tell(healthz="ok")
+        said(1, "key-3 is still needed: ")
+        self.plugins.each[1].tell(keyID="key-1", material="m1")
+        stop(fleet.agents["apiserver-1"])
+        said(3, "the agent on apiserver-1 has not reported for")
 
 
 if __name__ == "__main__":

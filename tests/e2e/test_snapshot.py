@@ -207,7 +207,7 @@ class Backup(unittest.TestCase):
         """The cluster and a folder of backups in one answer: by name, by key ID, and by what nobody has."""
         folder = self.enterContext(tempfile.TemporaryDirectory(prefix="needs-", dir="/tmp"))
         backup = written(folder, "monday.db", self.first)
-        live = ["--kubeconfig", self.cluster.kubeconfig(), *self.cluster.etcd.flags()]
+        live = ["--kubeconfig", self.cluster.kubeconfig(), *self.cluster.etcd.flags(), "--encryption-config", self.config]
 
         def needs(key, *more):
             done = kube_rekey(["needs", key, "--snapshots", folder, "-o", "json", *more])
@@ -230,10 +230,10 @@ class Backup(unittest.TestCase):
         self.plugin.tell(keyID="key-9")
         self.addCleanup(self.plugin.tell, keyID="key-1")
         for key in ("key-9", "secretbox/box1"):
-            done = kube_rekey(["needs", key, *live, "--encryption-config", self.config])
+            done = kube_rekey(["needs", key, *live])
             self.assertEqual(done.code, 1, done)
         self.assertIn("key-9 is still needed: a KMS plugin encrypts with it",
-                      kube_rekey(["needs", "key-9", *live, "--encryption-config", self.config]).err)
+                      kube_rekey(["needs", "key-9", *live]).err)
         for wrong in (["needs"], ["needs", "a", "b"], ["needs", "a", "--snapshot", backup],
                       ["needs", "key1", "--snapshots", folder], ["needs", "vault", "--snapshots", folder],
                       ["needs", "kms v2/vault key ID key-1", "--snapshots", folder]):

@@ -1,0 +1,298 @@
+#include "engine/key_writers.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "engine/check_gather_internal.h"
+#include "engine/fleet_kms.h"
+#include "engine/kms_look.h"
+
+#define SHOWN 128 /* bytes of a key ID, for people */
+
+/* One question, and what it comes to. */
+struct asked {
+	const struct key_word *key;
+	const struct strings *key_ids; /* known ones, by which a hash is told */
+	struct key_writers *ret;
+};
+
+/* The first one stays. */
+static void __attribute__((format(printf, 2, 3))) say(char **where, const char *fmt, ...)
+{
+	va_list args;
+	if (*where)
+		return;
+	va_start(args, fmt);
+	*where = xvasprintf(fmt, args);
+	va_end(args);
+}
+
+/* --- a configuration --- */
+
+/* `of`: " of cp-2", and "" for this machine's. */
+static void take_rules(struct asked *a, const struct config_shape *shape, const char *of)
+{
+	for (size_t r = 0; r < shape->rule_count; r++) {
+		const struct config_key *write_key = &shape->rules[r].keys[0];
+		_cleanup_free_ char *label = config_key_label(write_key);
+		if (a->key->by_name && text_equal(label, a->key->text))
+			say(&a->ret->writes, "the configuration%s writes with it", of);
+		if (!a->key->by_name && write_key->type == PROVIDER_KMS && write_key->kms_version == 1)
+			say(&a->ret->unknown, "%s%s is of version 1, which names no key ID", label, of);
+	}
+}
+
+/* The names of KMS v2 providers, whatever they are there for: a server asks all of them at its start. */
+static void add_providers(const struct config_shape *shape, struct strings *ret)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
+			const struct config_key *key = &shape->rules[r].keys[k];
+			if (key->type == PROVIDER_KMS && key->kms_version == 2 && !strings_has(ret, key->name))
+				strings_add(ret, key->name);
+		}
+}
+
+/* --- plugins --- */
+
+/* `on`: " on cp-2", and "" for this machine's. `flaw`: why it names none; NULL. */
+static void take_plugin(struct asked *a, const char *name, const char *on, const char *key_id, const char *flaw)
+{
+	_cleanup_free_ char *id = text_printable_or(key_id, SHOWN, "");
+	if (flaw || !key_id)
+		say(&a->ret->unknown, "kms/%s%s: %s: which key it encrypts with is not known", name, on,
+		    flaw ? flaw : "it names none");
+	else if (key_word_is_id(a->key, key_id))
+		say(&a->ret->writes, "a KMS plugin%s encrypts with it", on);
+	else if (key_word_may_be_id(a->key, key_id))
+		say(&a->ret->unknown, "kms/%s%s encrypts with %s: whether that is the same key only AWS knows", name,
+		    on, id);
+}
+
+static void take_looks(struct asked *a, const struct kms_look *looks, size_t count)
+{
+	for (size_t i = 0; !a->key->by_name && i < count; i++)
+		take_plugin(a, looks[i].name, "", looks[i].status.key_id, looks[i].flaw);
+}
+
+/* --- an agent's report --- */
+
+static void take_report(struct asked *a, const char *server, const struct key_server_status *status)
+{
+	_cleanup_free_ char *of = xasprintf(" of %s", server), *on = xasprintf(" on %s", server);
+	_cleanup_strings_ providers = {0};
+	if (!status->configuration || !status->loaded_is_file)
+		say(&a->ret->unknown, "that %s runs its file is not known", server);
+	if (status->configuration) {
+		take_rules(a, status->configuration, of);
+		add_providers(status->configuration, &providers);
+	}
+	for (size_t i = 0; !a->key->by_name && i < providers.count; i++) {
+		const struct key_server_kms *kms = fleet_kms_find(status, providers.items[i]);
+		bool well = kms && text_equal(kms->healthz, "ok");
+		take_plugin(a, providers.items[i], on, well ? kms->key_id : NULL,
+			    well   ? NULL
+			    : !kms ? "its agent has not told what it says"
+				   : kms->healthz);
+	}
+}
+
+/* --- what an API server counts --- */
+
+enum meaning { IS_OTHER, IS_KEY, MAY_BE_KEY };
+
+/* Metrics have the hashes of key IDs alone. */
+static enum meaning meaning_of(const struct asked *a, const char *hash)
+{
+	_cleanup_free_ char *own = text_sha256_tagged(a->key->text, strlen(a->key->text));
+	if (text_equal(own, hash))
+		return IS_KEY;
+	for (size_t i = 0; i < a->key_ids->count; i++) {
+		const char *id = a->key_ids->items[i];
+		_cleanup_free_ char *known = text_sha256_tagged(id, strlen(id));
+		if (text_equal(known, hash))
+			return key_word_is_id(a->key, id)       ? IS_KEY
+			       : key_word_may_be_id(a->key, id) ? MAY_BE_KEY
+								: IS_OTHER;
+	}
+	return key_word_has_names(a->key) ? MAY_BE_KEY : IS_OTHER;
+}
+
+/* A server that was told of another key goes on with the one before until it has adopted that, which a write shows. */
+static void take_before(struct asked *a, const char *server, const struct storage_metrics *metrics, const char *name)
+{
+	size_t seen = 0;
+	for (size_t i = 0; i < metrics->key_id_count; i++) {
+		if (!text_equal(metrics->key_ids[i].provider, name))
+			continue;
+		seen++;
+		if (meaning_of(a, metrics->key_ids[i].hash) != IS_OTHER)
+			say(&a->ret->unknown,
+			    "%s was told of it by kms/%s, or used it, and was not seen to write with a later key since",
+			    server, name);
+	}
+	if (seen == 0)
+		say(&a->ret->unknown, "%s shows no key ID of kms/%s", server, name);
+}
+
+static void take_provider(struct asked *a, const char *server, const struct storage_metrics *metrics, const char *name)
+{
+	struct storage_key named = {0};
+	enum storage_evidence evidence = storage_kms_write_key(metrics, name, &named);
+	enum meaning meaning = named.hash ? meaning_of(a, named.hash) : IS_OTHER;
+	if (meaning == IS_KEY)
+		say(&a->ret->writes, "the KMS plugin kms/%s of %s named it last", name, server);
+	else if (meaning == MAY_BE_KEY)
+		say(&a->ret->unknown, "kms/%s of %s names a key ID (%.19s) that may be another name of it", name,
+		    server, named.hash);
+	if (evidence == STORAGE_MOVING || evidence == STORAGE_UNSEEN)
+		take_before(a, server, metrics, name);
+	storage_key_free(&named);
+}
+
+static void take_counts(struct asked *a, const char *server, const struct storage_metrics *metrics,
+			const struct config_shape *shape)
+{
+	_cleanup_strings_ providers = {0};
+	if (shape)
+		add_providers(shape, &providers);
+	/* Its configuration is not known: each that it ever showed may be in it. */
+	for (size_t i = 0; !shape && i < metrics->key_id_count; i++)
+		if (!strings_has(&providers, metrics->key_ids[i].provider))
+			strings_add(&providers, metrics->key_ids[i].provider);
+	if (!shape && providers.count == 0 && a->key_ids->count > 0)
+		say(&a->ret->unknown, "%s shows no key ID", server);
+	for (size_t i = 0; i < providers.count; i++)
+		take_provider(a, server, metrics, providers.items[i]);
+}
+
+/* --- the API servers --- */
+
+/* Whether it runs the file of this machine. Before 1.34 none shows that, and one that is alone can have no other. */
+static bool runs_file(const struct check_facts *f, const char *server, const char *file_hash, bool alone)
+{
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		const struct apiserver_metrics *metrics = &f->scrapes[i].metrics;
+		if (text_equal(f->scrapes[i].name, server) && metrics->loaded_hash_count > 0)
+			return metrics->loaded_hash_count == 1 && text_equal(metrics->loaded_hashes[0], file_hash);
+	}
+	return alone;
+}
+
+static void take_scrapes(struct asked *a, const struct check_facts *f, const char *server,
+			 const struct config_shape *shape)
+{
+	bool asked = false;
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		const struct check_scrape *scrape = &f->scrapes[i];
+		if (!text_equal(scrape->name, server) || scrape->why)
+			continue;
+		asked = true;
+		take_counts(a, server, &scrape->storage, shape);
+	}
+	if (!asked)
+		say(&a->ret->unknown,
+		    "%s was not asked which key it writes with: it does not answer, or no address of it is known "
+		    "(--apiserver URL)",
+		    server);
+}
+
+static void take_server(struct asked *a, const struct key_writers_sources *in, const char *file_hash,
+			const struct check_facts *f, const char *server, bool alone)
+{
+	const struct fleet_server *reports = fleet_find(&f->fleet, server);
+	const struct key_server_status *status = reports ? &reports->last->status : NULL;
+	const struct config_shape *shape = status && status->loaded_is_file                      ? status->configuration
+					   : in->shape && runs_file(f, server, file_hash, alone) ? in->shape
+												 : NULL;
+	if (status)
+		take_report(a, server, status);
+	else if (f->fleet.count > 0)
+		say(&a->ret->unknown, "no agent reports from %s", server);
+	else if (a->key->by_name && !shape)
+		say(&a->ret->unknown, "the configuration of %s is not known: no agent reports it, and %s", server,
+		    in->shape ? "it was not seen to run the file of this machine"
+			      : "none is at hand here (--encryption-config FILE names that of this machine's server)");
+	if (!a->key->by_name)
+		take_scrapes(a, f, server, shape);
+}
+
+/* By their Leases and agents, and by what else shows that one may come back. */
+static void name_servers(const struct check_facts *f, struct strings *ret)
+{
+	const struct strings nobody = {0};
+	for (size_t i = 0; i < f->identities.count; i++)
+		strings_add(ret, kube_identity_name(&f->identities.items[i]));
+	for (size_t i = 0; i < f->fleet.count; i++)
+		strings_add(ret, f->fleet.servers[i].last->meta.name);
+	strings_sort_unique(ret);
+	server_set_grow(&f->set, &nobody, ret);
+}
+
+static void add_ids(const struct check_facts *f, const struct kms_look *looks, size_t look_count, struct strings *ret)
+{
+	for (size_t i = 0; i < look_count; i++)
+		if (looks[i].status.key_id)
+			strings_add(ret, looks[i].status.key_id);
+	for (size_t i = 0; i < f->fleet.count; i++)
+		for (size_t k = 0; k < f->fleet.servers[i].last->status.kms_count; k++)
+			if (f->fleet.servers[i].last->status.kms[k].key_id)
+				strings_add(ret, f->fleet.servers[i].last->status.kms[k].key_id);
+}
+
+void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
+		       const struct kms_look *looks, size_t look_count, const struct check_facts *f,
+		       struct key_writers *ret)
+{
+	_cleanup_strings_ servers = {0}, ids = {0};
+	struct asked a = {.key = key, .key_ids = &ids, .ret = ret};
+	for (size_t i = 0; i < in->key_ids->count; i++)
+		strings_add(&ids, in->key_ids->items[i]);
+	add_ids(f, looks, look_count, &ids);
+	name_servers(f, &servers);
+	if (in->shape)
+		take_rules(&a, in->shape, "");
+	take_looks(&a, looks, look_count);
+	if (f->identities_why || servers.count == 0)
+		say(&ret->unknown, "which API servers there are is not known: %s",
+		    f->identities_why ? f->identities_why : "no identity Lease names one");
+	if (f->silent_agents.count > 0)
+		say(&ret->unknown, "%s", f->silent_agents.items[0]);
+	for (size_t i = 0; i < servers.count; i++)
+		take_server(&a, in, file_hash, f, servers.items[i], servers.count == 1);
+	for (size_t i = 0; !key->by_name && i < f->scrape_count; i++)
+		if (!f->scrapes[i].name)
+			take_counts(&a, f->scrapes[i].url, &f->scrapes[i].storage, NULL);
+}
+
+/* --- asking --- */
+
+int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in, struct key_writers *ret,
+		    struct error **err)
+{
+	const struct check_sources sources = {.cluster = in->cluster, .servers = in->servers, .wall_now = clock_wall()};
+	_cleanup_(check_facts_free) struct check_facts facts = {0};
+	_cleanup_free_ char *file_hash = NULL;
+	struct kms_look *looks = NULL;
+	size_t count = 0;
+	*ret = (struct key_writers){0};
+	if (in->config_path && file_sha256(in->config_path, ENCRYPTION_CONFIG_MAX, &file_hash, NULL) < 0)
+		file_hash = NULL;
+	int rc = in->shape && !key->by_name ? kms_look(in->cluster->loop, in->shape, &looks, &count, err) : 0;
+	if (rc == 0)
+		rc = check_gather_servers(&sources, &facts, err);
+	if (rc == 0)
+		key_writers_judge(key, in, file_hash, looks, count, &facts, ret);
+	kms_look_free(looks, count);
+	return rc;
+}
+
+void key_writers_free(struct key_writers *writers)
+{
+	free(writers->writes);
+	free(writers->unknown);
+	*writers = (struct key_writers){0};
+}

@@ -1,0 +1,31 @@
+/* Which API servers would write with a key next, or ask their KMS for it at their start, whatever is stored: an idle server whose
+ * plugin still names a key goes on with that, though no value is under it yet, or any more. */
+#pragma once
+#include "engine/check.h"
+#include "engine/cluster.h"
+#include "engine/key_word.h"
+
+struct kms_look;
+
+struct key_writers {
+	char *writes;  /* "a KMS plugin on cp-2 encrypts with it"; NULL: nobody was seen to */
+	char *unknown; /* of whom nobody can tell, and why; NULL: all of them were asked */
+};
+struct key_writers_sources {
+	struct cluster *cluster;
+	const char *config_path;          /* of this machine's API server; NULL: not known */
+	const struct config_shape *shape; /* what is in it; NULL */
+	const struct strings *servers;    /* URLs by which each API server is asked; empty: the EndpointSlice's */
+	const struct strings *key_ids;    /* of stored values */
+};
+/* Asks the plugins of this machine, what agents report, and each API server for what it counts. What cannot be had is unknown:
+ * fails only when interrupted, and *ret is to be freed then, too. Waits. */
+_must_check_ int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in,
+				 struct key_writers *ret, struct error **err);
+void key_writers_free(struct key_writers *writers); /* the contents */
+
+/* What was asked, judged; adds to *ret. Pure. `looks`: at the plugins of this machine. `facts`: of the API servers. `file_hash`: of
+ * the file at config_path, NULL: not known. */
+void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
+		       const struct kms_look *looks, size_t look_count, const struct check_facts *facts,
+		       struct key_writers *ret);

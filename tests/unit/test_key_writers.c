@@ -1,0 +1,410 @@
+/* Who writes with a key, whatever is stored: what is said of it, row by row. Two API servers, a and b; each row says what is seen
+ * of b. */
+#include "test_support.h"
+
+#include "base/text.h"
+#include "engine/key_writers.h"
+#include "engine/kms_look.h"
+
+#define UUID "1234abcd-12ab-34cd-56ef-1234567890ab"
+#define ARN "arn:aws:kms:eu-1:111:key/" UUID
+#define FILE_HASH "sha256:f"
+
+static char vault[] = "vault", endpoint[] = "unix:///s", ok[] = "ok", sealed[] = "sealed", secrets[] = "secrets",
+	    key1[] = "key1", old[] = "old";
+static char *resources[] = {secrets};
+static struct config_key vault_key = {.type = PROVIDER_KMS, .kms_version = 2, .name = vault, .kms_endpoint = endpoint};
+static struct config_key local_key = {.type = PROVIDER_AESCBC, .name = key1};
+static struct config_key v1_key = {.type = PROVIDER_KMS, .kms_version = 1, .name = old};
+static struct config_rule vault_rule = {
+	.resources = resources, .resource_count = 1, .keys = &vault_key, .key_count = 1};
+static struct config_rule local_rule = {
+	.resources = resources, .resource_count = 1, .keys = &local_key, .key_count = 1};
+static struct config_rule v1_rule = {.resources = resources, .resource_count = 1, .keys = &v1_key, .key_count = 1};
+static const struct config_shape vault_shape = {.rules = &vault_rule, .rule_count = 1};
+static const struct config_shape local_shape = {.rules = &local_rule, .rule_count = 1};
+static const struct config_shape v1_shape = {.rules = &v1_rule, .rule_count = 1};
+
+/* What a server counts: of the ID named last, and of one before it. */
+struct counts {
+	const char *now, *before; /* NULL: none */
+	bool wrote_now, wrote_before;
+};
+/* What an agent reports; `named` NULL: nothing of its plugin. */
+struct report {
+	bool is, runs_file;
+	const struct config_shape *shape;
+	char *named, *healthz;
+};
+
+static const struct {
+	const char *name;
+	const char *key;
+	const struct config_shape *shape; /* of this machine, a's */
+	const char *named;                /* by the plugin here; NULL: it is not well */
+	bool scraped;                     /* b answers */
+	const char *loaded;               /* by b; NULL: not shown */
+	struct counts counts;             /* b's */
+	struct report report;             /* b's, and a's is well */
+	const char *writes, *unknown;
+} rows[] = {
+	{"nobody", "key-1", &vault_shape, "key-2", true, NULL, {"key-2", NULL, true, false}, {0}, NULL, NULL},
+	{"the plugin here",
+	 "key-2",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {0},
+	 "a KMS plugin encrypts with it",
+	 NULL},
+	{"the plugin here is not well",
+	 "key-1",
+	 &vault_shape,
+	 NULL,
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {0},
+	 NULL,
+	 "kms/vault: sealed: which key it encrypts with is not known"},
+	{"an idle server that was never told of another",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-1", NULL, false, false},
+	 {0},
+	 "the KMS plugin kms/vault of b named it last",
+	 NULL},
+	{"told of another, and not seen to adopt it",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", "key-1", false, true},
+	 {0},
+	 NULL,
+	 "b was told of it by kms/vault, or used it, and was not seen to write with a later key since"},
+	{"told of both, and never seen to write",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", "key-1", false, false},
+	 {0},
+	 NULL,
+	 "b was told of it by kms/vault, or used it, and was not seen to write with a later key since"},
+	{"adopted", "key-1", &vault_shape, "key-2", true, NULL, {"key-2", "key-1", true, true}, {0}, NULL, NULL},
+	{"not asked",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 false,
+	 NULL,
+	 {NULL},
+	 {0},
+	 NULL,
+	 "b was not asked which key it writes with: it does not answer, or no address of it is known (--apiserver "
+	 "URL)"},
+	{"shows nothing", "key-1", &vault_shape, "key-2", true, NULL, {NULL}, {0}, NULL, "b shows no key ID"},
+	{"shows nothing, and has that provider",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 NULL,
+	 "b shows no key ID of kms/vault"},
+	{"shows nothing, and has no such provider",
+	 "key-1",
+	 &local_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 NULL,
+	 NULL},
+	{"version 1",
+	 "key-1",
+	 &v1_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 NULL,
+	 "kms/old is of version 1, which names no key ID"},
+	/* Hashes are all that metrics have. */
+	{"by another name",
+	 UUID,
+	 &vault_shape,
+	 ARN,
+	 true,
+	 NULL,
+	 {ARN, NULL, true, false},
+	 {0},
+	 "a KMS plugin encrypts with it",
+	 NULL},
+	{"an alias here",
+	 ARN,
+	 &vault_shape,
+	 "alias/app",
+	 true,
+	 NULL,
+	 {"alias/app", NULL, true, false},
+	 {0},
+	 NULL,
+	 "kms/vault encrypts with alias/app: whether that is the same key only AWS knows"},
+	{"nobody knows what b names",
+	 ARN,
+	 &vault_shape,
+	 "arn:aws:kms:eu-1:111:key/x",
+	 true,
+	 NULL,
+	 {"alias/app", NULL, true, false},
+	 {0},
+	 NULL,
+	 "kms/vault of b names a key ID (sha256:648bad7cf6dd) that may be another name of it"},
+	/* by agents */
+	{"the plugin there",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {true, true, &vault_shape, (char *)(uintptr_t) "key-1", ok},
+	 "a KMS plugin on b encrypts with it",
+	 NULL},
+	{"the plugin there is not well",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {true, true, &vault_shape, (char *)(uintptr_t) "key-1", sealed},
+	 NULL,
+	 "kms/vault on b: sealed: which key it encrypts with is not known"},
+	{"nothing of the plugin there",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {true, true, &vault_shape, NULL, NULL},
+	 NULL,
+	 "kms/vault on b: its agent has not told what it says: which key it encrypts with is not known"},
+	{"no configuration",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {true, true, NULL, NULL, NULL},
+	 NULL,
+	 "that b runs its file is not known"},
+	{"nobody, by agents",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 true,
+	 NULL,
+	 {"key-2", NULL, true, false},
+	 {true, true, &vault_shape, (char *)(uintptr_t) "key-2", ok},
+	 NULL,
+	 NULL},
+	/* by name */
+	{"the configuration here",
+	 "aescbc/key1",
+	 &local_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 "the configuration writes with it",
+	 NULL},
+	{"all run this file", "aescbc/key2", &local_shape, NULL, true, FILE_HASH, {NULL}, {0}, NULL, NULL},
+	{"another file",
+	 "aescbc/key2",
+	 &local_shape,
+	 NULL,
+	 true,
+	 "sha256:e",
+	 {NULL},
+	 {0},
+	 NULL,
+	 "the configuration of b is not known: no agent reports it, and it was not seen to run the file of this "
+	 "machine"},
+	{"a file that is not shown",
+	 "aescbc/key2",
+	 &local_shape,
+	 NULL,
+	 true,
+	 NULL,
+	 {NULL},
+	 {0},
+	 NULL,
+	 "the configuration of b is not known: no agent reports it, and it was not seen to run the file of this "
+	 "machine"},
+	{"from a desk",
+	 "aescbc/key2",
+	 NULL,
+	 NULL,
+	 true,
+	 "sha256:e",
+	 {NULL},
+	 {0},
+	 NULL,
+	 "the configuration of a is not known: no agent reports it, and none is at hand here (--encryption-config FILE "
+	 "names that of this machine's server)"},
+	{"the configuration there",
+	 "aescbc/key1",
+	 &vault_shape,
+	 NULL,
+	 true,
+	 NULL,
+	 {NULL},
+	 {true, true, &local_shape, NULL, NULL},
+	 "the configuration of b writes with it",
+	 NULL},
+	{"it does not run its file",
+	 "aescbc/key2",
+	 &vault_shape,
+	 NULL,
+	 true,
+	 NULL,
+	 {NULL},
+	 {true, false, &local_shape, NULL, NULL},
+	 NULL,
+	 "that b runs its file is not known"},
+};
+
+static void add_id(struct storage_metrics *metrics, const char *id, bool wrote, double at)
+{
+	metrics->key_ids = xreallocarray(metrics->key_ids, metrics->key_id_count + 1, sizeof(*metrics->key_ids));
+	metrics->key_ids[metrics->key_id_count++] = (struct storage_key_id){
+		.provider = xstrdup(vault),
+		.hash = text_sha256_tagged(id, strlen(id)),
+		.written = wrote,
+		.written_last = wrote ? at : 0,
+		.named_last = at,
+	};
+}
+
+static void add_server(struct check_facts *f, const char *name, const struct counts *counts, const char *loaded)
+{
+	struct kube_identities *leases = &f->identities;
+	leases->items = xreallocarray(leases->items, leases->count + 1, sizeof(*leases->items));
+	leases->items[leases->count++] = (struct kube_identity){.lease_name = xstrdup(name),
+								.hostname = xstrdup(name),
+								.id_hash = xstrdup(name),
+								.uid = xstrdup(""),
+								.peer_address = xstrdup(""),
+								.holder = xstrdup("")};
+	if (!counts)
+		return;
+	f->scrapes = xreallocarray(f->scrapes, f->scrape_count + 1, sizeof(*f->scrapes));
+	struct check_scrape *scrape = &f->scrapes[f->scrape_count++];
+	*scrape = (struct check_scrape){.url = xstrdup("https://x"), .name = xstrdup(name)};
+	if (loaded) {
+		scrape->metrics.loaded_hashes = xcalloc(1, sizeof(char *));
+		scrape->metrics.loaded_hashes[scrape->metrics.loaded_hash_count++] = xstrdup(loaded);
+	}
+	if (counts->before)
+		add_id(&scrape->storage, counts->before, counts->wrote_before, 5);
+	if (counts->now)
+		add_id(&scrape->storage, counts->now, counts->wrote_now, 9);
+}
+
+static void add_report(struct check_facts *f, const char *name, const struct report *report)
+{
+	struct key_server *server = key_server_new(name);
+	server->status.loaded_is_file = report->runs_file;
+	server->status.configuration = report->shape ? config_shape_copy(report->shape) : NULL;
+	if (report->named) {
+		server->status.kms = xcalloc(1, sizeof(*server->status.kms));
+		server->status.kms[server->status.kms_count++] = (struct key_server_kms){
+			.name = xstrdup(vault), .healthz = xstrdup(report->healthz), .key_id = xstrdup(report->named)};
+	}
+	f->fleet.servers = xreallocarray(f->fleet.servers, f->fleet.count + 1, sizeof(*f->fleet.servers));
+	f->fleet.servers[f->fleet.count++] = (struct fleet_server){.last = server};
+}
+
+static bool has_kms(const struct config_shape *shape)
+{
+	return shape == &vault_shape;
+}
+
+static void row(void **state)
+{
+	const __typeof__(rows[0]) *it = *state;
+	struct check_facts facts = {0};
+	struct key_writers writers = {0};
+	struct key_word key = key_word(it->key);
+	char *stored[] = {(char *)(uintptr_t) "key-2"};
+	const struct strings none = {0}, ids = {stored, 1};
+	const struct key_writers_sources in = {
+		.config_path = "/e.yaml", .shape = it->shape, .servers = &none, .key_ids = &ids};
+	struct kms_look look = {
+		.name = vault, .status = {.key_id = (char *)(uintptr_t)it->named}, .flaw = it->named ? NULL : sealed};
+	const struct counts well = {it->named ? it->named : "key-2", NULL, true, false};
+	const struct report same = {true, true, it->shape, (char *)(uintptr_t)(it->named ? it->named : "key-2"), ok};
+	add_server(&facts, "a", &well, it->shape ? FILE_HASH : "sha256:d");
+	add_server(&facts, "b", it->scraped ? &it->counts : NULL, it->loaded);
+	if (it->report.is) {
+		add_report(&facts, "a", &same);
+		add_report(&facts, "b", &it->report);
+	}
+	key_writers_judge(&key, &in, FILE_HASH, &look, has_kms(it->shape), &facts, &writers);
+	if (!text_equal(writers.writes, it->writes) || (!it->writes && !text_equal(writers.unknown, it->unknown)))
+		fail_msg("writes: %s; unknown: %s", writers.writes, writers.unknown);
+	key_writers_free(&writers);
+	check_facts_free(&facts);
+}
+
+/* Who there is must be known. */
+static void test_nobody(void **state)
+{
+	struct key_writers writers = {0};
+	struct key_word key = key_word("key-1");
+	const struct strings none = {0};
+	const struct key_writers_sources in = {.servers = &none, .key_ids = &none};
+	struct check_facts facts = {0};
+	(void)state;
+	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	assert_string_equal(writers.unknown, "which API servers there are is not known: no identity Lease names one");
+	key_writers_free(&writers);
+	add_server(&facts, "a", &(struct counts){"key-2", NULL, true, false}, NULL);
+	strings_add(&facts.silent_agents, "the agent on b has not reported for 2 min");
+	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	assert_string_equal(writers.unknown, "the agent on b has not reported for 2 min");
+	key_writers_free(&writers);
+	/* One that answers, and by no Lease's name. */
+	strings_free(&facts.silent_agents);
+	add_server(&facts, "b", &(struct counts){"key-1", NULL, false, false}, NULL);
+	free(facts.scrapes[1].name);
+	facts.scrapes[1].name = NULL;
+	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	assert_string_equal(writers.writes, "the KMS plugin kms/vault of https://x named it last");
+	assert_non_null(writers.unknown);
+	key_writers_free(&writers);
+	check_facts_free(&facts);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody)};
+	return RUN_ROWS(row, rows) + cmocka_run_group_tests(tests, NULL, NULL);
+}
