@@ -8,6 +8,9 @@
 #include "cmd/rotating.h"
 #include "cmd/session.h"
 #include "cmd/sweep_show.h"
+#include "engine/kms_adopted.h"
+#include "engine/kms_follow.h"
+#include "engine/kms_look.h"
 #include "engine/sweep.h"
 
 #define REENCRYPT_JSON_MAX (16u << 20)
@@ -75,6 +78,34 @@ static int check_server(const struct session *session, struct error **err)
 	return rc;
 }
 
+/* Nor is one current for long that is under a key which the KMS has replaced. */
+static int check_kms(const struct session *session, const struct kube_resource *const *resources, size_t count,
+		     struct error **err)
+{
+	const struct config_shape *shape = session->config ? encryption_config_shape(session->config) : NULL;
+	struct kms_adopted_options options = {
+		.kube = &session->cluster->kube, .shape = shape, .resources = resources, .resource_count = count};
+	_cleanup_error_ failed = NULL;
+	struct kms_look *looks = NULL;
+	if (shape && !kms_writes(shape, NULL))
+		return 0;
+	int rc = shape ? kms_look(session->cluster->loop, shape, &looks, &options.look_count, &failed) : 0;
+	options.looks = looks;
+	if (rc == 0)
+		rc = kms_check_adopted(&options, &failed);
+	kms_look_free(looks, options.look_count);
+	if (rc == 0 || rc == -ERROR_INTERRUPTED || rc == -ERROR_REFUSED) {
+		*err = steal(failed);
+		if (rc == -ERROR_REFUSED)
+			error_set_hint(err, "an API server adopts another key within two minutes; kube-rekey rotate "
+					    "--follow-kms waits for it");
+		return rc;
+	}
+	fprintf(stderr, "note: whether %s writes with the key that its KMS names is not known: %s\n",
+		session->cluster->kube.name, error_message(failed));
+	return 0;
+}
+
 int cmd_reencrypt(struct command_context *context, struct error **err)
 {
 	const struct options *o = &context->options;
@@ -89,6 +120,8 @@ int cmd_reencrypt(struct command_context *context, struct error **err)
 		rc = choose(o, &session, &resources, &count, err);
 	if (rc == 0 && session.config)
 		rc = check_server(&session, err);
+	if (rc == 0)
+		rc = check_kms(&session, resources, count, err);
 	if (rc < 0)
 		return rc;
 	struct sweep_options options = {

@@ -1,6 +1,7 @@
 """KMS v2: what a real plugin says of its key, beside what is stored."""
 
 import contextlib
+import hashlib
 import json
 import signal
 import tempfile
@@ -53,7 +54,11 @@ class Status(unittest.TestCase):
         self.assertIn(f"vault: ok, encrypts with key ID key-1: {SECRETS} values are under it, 0 under other key IDs", text)
         self.plugin.rotate("key-2", "m2")
         code, found = self.kms()
-        self.assertEqual((code, found["keyID"], found["current"], found["other"]), (0, "key-2", 0, SECRETS))
+        # Under another key ID than the KMS names is stale.
+        self.assertEqual((code, found["keyID"], found["current"], found["other"]), (1, "key-2", 0, SECRETS))
+        done = self.status()
+        self.assertIn(f"{SECRETS} values are not under the write key. To rewrite them: kube-rekey reencrypt", done.out)
+        self.assertIn(f"{SECRETS} values are not under the write key", done.err)
 
     def flaw(self):
         code, found = self.kms()
@@ -119,6 +124,41 @@ class Status(unittest.TestCase):
                                       "keyID": "key-1"})
         self.plugin.tell(healthz="sealed")
         wait_until(lambda: reported().get("healthz") == "healthz is sealed, not ok", 40, "it is not well")
+
+    def reencrypt(self, code):
+        done = kube_rekey(["reencrypt", "--qps", "0", "-o", "json", "--encryption-config", self.server.config, "--kubeconfig",
+                           self.cluster.kubeconfig(), *self.cluster.etcd.flags()])
+        self.assertEqual(done.code, code, done)
+        return done
+
+    def test_z_reencrypt(self):
+        """A server that has not adopted the key calls every object current: that is no good news."""
+        def told(key_id):
+            self.api.request("GET", "/readyz/kms-providers")
+            return hashlib.sha256(key_id.encode()).hexdigest() in str(self.server.metrics(
+                "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds"))
+        self.assertEqual(self.reencrypt(0).json()["outcome"], "Done")
+        before = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in self.api.list("secrets", "default")}
+        self.addCleanup(self.plugin.tell, failEncrypt="")
+        self.plugin.tell(failEncrypt="permission denied")
+        self.plugin.rotate("key-3", "m3")
+        self.assertIn("the plugin kms/vault names a key that", self.reencrypt(3).err)
+        wait_until(lambda: told("key-3"), 90, "the server is told", 2)
+        refused = self.reencrypt(3).err
+        self.assertIn("was last seen to write with a key that kms/vault has replaced", refused)
+        self.assertIn("rotate --follow-kms waits for it", refused)
+        self.assertEqual({each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+                          for each in self.api.list("secrets", "default")}, before)
+        self.plugin.tell(failEncrypt="")
+
+        def done():
+            self.api.request("GET", "/readyz/kms-providers")
+            return kube_rekey(["reencrypt", "--qps", "0", "--encryption-config", self.server.config, "--kubeconfig",
+                               self.cluster.kubeconfig(), *self.cluster.etcd.flags()]).code == 0
+        wait_until(done, 120, "the server adopts it", 2)
+        self.assertEqual((self.kms()[0], self.kms()[1]["other"]), (0, 0))
+        self.assertEqual(self.api.list("secrets", "kube-rekey"), [], "the canary is gone")
+        self.assertEqual(self.plugin.state["keyID"], "key-3")
 
 
 class Rotate(unittest.TestCase):
