@@ -16,6 +16,7 @@
 #include "engine/drift.h"
 #include "engine/fleet.h"
 #include "engine/key_rotation.h"
+#include "engine/kms_follow.h"
 #include "engine/look.h"
 #include "engine/server_set.h"
 #include "engine/sweep.h"
@@ -161,6 +162,7 @@ struct controller {
 	uint64_t history_ended_at; /* observation.history_ended_at */
 	uint64_t
 		kms_lacked_at; /* when a plugin last lacked an answer, and what it named meanwhile is not known; 0: none */
+	struct kms_changes kms_changes;
 	uint64_t kms_hurried;     /* when servers were last made to look */
 	uint64_t kms_retired_at;  /* kms_adopted_at as all agents retired what was before */
 	uint64_t canaries_put_at; /* when they were last written */

@@ -101,6 +101,7 @@ static void take_key_id(struct controller *c, const char *name, const char *key_
 		return;
 	if (!text_empty(before)) {
 		controller_note(c, "kms/%s encrypts with another key ID than before: %s", name, key_id);
+		kms_changes_add(&c->kms_changes, clock_monotonic());
 		controller_forget_proofs(c);
 	}
 	kms_set_key_id(shape, name, key_id);
@@ -183,6 +184,8 @@ static void ask(struct controller *c, const struct config_key *key, bool counts)
 		remember(c, key->name, key_id);
 		if (follows(c) && counts)
 			take_key_id(c, key->name, key_id);
+		if (follows(c) && counts && !c->seen.kms_why)
+			c->seen.kms_why = kms_changes_why(&c->kms_changes, clock_monotonic());
 		return;
 	}
 	if (counts && follows(c))
@@ -434,6 +437,20 @@ static bool is_left(const struct controller *c, const struct strings *named, con
 			  : !has_provider(last, key->name);
 }
 
+/* By the plugin of some node, of a provider that stays in the configuration, if only to read. */
+static const char *named_by(const struct controller *c, const char *key_id)
+{
+	const struct config_shape *last = c->path->steps[c->path->count - 1];
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *status = controller_status(c, i);
+		for (size_t k = 0; status && k < status->kms_count; k++)
+			if (text_equal(status->kms[k].healthz, "ok") && text_equal(status->kms[k].key_id, key_id) &&
+			    has_provider(last, status->kms[k].name))
+				return status->kms[k].name;
+	}
+	return NULL;
+}
+
 /* Values under KMS v1; and, where providers are counted and not key IDs, what is under those of somebody else. */
 static bool names_no_key(const struct controller *c, const struct census_group *group)
 {
@@ -470,7 +487,8 @@ void controller_kms_tell_left(struct controller *c)
 	}
 	for (size_t i = 0; census->complete && i < status->key_id_count; i++) {
 		_cleanup_free_ char *line = is_left(c, &named, &status->key_ids[i])
-						    ? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i])
+						    ? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i],
+									     named_by(c, status->key_ids[i].key_id))
 						    : NULL;
 		if (line)
 			strings_add(&status->remains, line);

@@ -154,6 +154,23 @@ bool kms_take_history(const struct config_shape *shape, const struct observation
 	return true;
 }
 
+void kms_changes_add(struct kms_changes *changes, uint64_t now)
+{
+	memmove(changes->at, changes->at + 1, sizeof(changes->at) - sizeof(changes->at[0]));
+	changes->at[KMS_CHANGES - 1] = now;
+}
+
+char *kms_changes_why(const struct kms_changes *changes, uint64_t now)
+{
+	if (changes->at[0] == 0 || now >= changes->at[0] + KMS_CHANGES_TIME)
+		return NULL;
+	_cleanup_free_ char *time = text_human_duration(now - changes->at[0]);
+	return xasprintf("the KMS names another key ID again and again (%d times within %s): two plugins answer at one "
+			 "socket in "
+			 "turn, or somebody changes the key all the time",
+			 KMS_CHANGES, time);
+}
+
 bool kms_hurry_is_due(uint64_t *last, uint64_t now)
 {
 	if (*last && now < *last + HURRY)

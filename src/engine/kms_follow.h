@@ -37,6 +37,15 @@ bool kms_left_behind(const struct config_shape *shape, const struct census_obser
  * a server has written under that meanwhile and nothing that was proved counts; then it is 0. Pure. */
 bool kms_take_history(const struct config_shape *shape, const struct observation *seen, uint64_t now,
 		      uint64_t *history_ended_at);
+/* When plugins came to name another key ID; the last times. */
+#define KMS_CHANGES 4
+#define KMS_CHANGES_TIME (UINT64_C(300) * 1000000000) /* ns: so many within it, and it stays with none */
+struct kms_changes {
+	uint64_t at[KMS_CHANGES];
+};
+void kms_changes_add(struct kms_changes *changes, uint64_t now);
+/* NULL, or that another one is named again and again, so that nothing will ever be proved; new string. */
+char *kms_changes_why(const struct kms_changes *changes, uint64_t now);
 /* Whether API servers may be made to ask their plugins again: they answer from memory for a while. Then *last is `now`. */
 bool kms_hurry_is_due(uint64_t *last, uint64_t now);
 /* Makes one ask at once. Whatever it answers: its canary tells. Waits. */

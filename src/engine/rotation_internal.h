@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "engine/canary.h"
 #include "engine/keys.h"
+#include "engine/kms_follow.h"
 #include "engine/look.h"
 #include "engine/quiet.h"
 #include "engine/read_back.h"
@@ -52,9 +53,11 @@ struct rotation {
 	uint64_t members_asked; /* when the etcds were last asked for their members because one was silent */
 	struct census *census;
 	struct census_observation census_seen; /* begun 0: none */
+	bool tell_key_ids;                     /* of the next one, though no path follows a KMS */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
 	uint64_t kms_asked, kms_hurried, kms_adopted_at, history_ended_at;
+	struct kms_changes kms_changes;
 	char *kms_why;                /* why a plugin's key ID is not known; NULL */
 	char *kms_named;              /* look.named_others before the canary by which the server showed its key; NULL */
 	struct strings kms_named_ids; /* that the plugins of the configuration name, those that only read included */
@@ -141,9 +144,10 @@ void rotation_kms_hurry(struct rotation *rotation);
  * and `finished` of the report are known. */
 void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report);
 void rotation_kms_seen(struct rotation *rotation);
-/* What is left to say of a key ID that no value of this provider is under: new string. */
+/* What is left to say of a key ID that no value of this provider is under: new string. `named_by`: a provider of the configuration
+ * whose plugin names it all the same; NULL. */
 char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
-			     const struct rotation_key_id *key);
+			     const struct rotation_key_id *key, const char *named_by);
 void rotation_kms_tell_left(struct rotation *rotation);
 /* The report, as far as it goes; and what an earlier process of the same rotation kept of it (report_store.h). */
 void rotation_report_begin(struct rotation *rotation);

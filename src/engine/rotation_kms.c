@@ -55,6 +55,7 @@ static void take_key_id(struct rotation *r, const char *name, const char *key_id
 		return;
 	if (before) {
 		rotation_note(r, "kms/%s encrypts with another key ID than before: %s", name, key_id);
+		kms_changes_add(&r->kms_changes, loop_now(r->cluster->loop));
 		begin_again(r);
 		r->journal->kms_moved = true;
 	}
@@ -84,6 +85,8 @@ void rotation_kms_take(struct rotation *r, const struct kms_look *looks, size_t 
 			continue;
 		if (!looks[i].flaw) {
 			take_key_id(r, looks[i].name, looks[i].status.key_id);
+			if (!r->kms_why)
+				r->kms_why = kms_changes_why(&r->kms_changes, loop_now(r->cluster->loop));
 			continue;
 		}
 		if (kms_look_lacks(&looks[i], kms_key_id(r->journal->path->steps[0], looks[i].name)))
@@ -243,7 +246,7 @@ static const char *in_use_as(const struct rotation_report *report, const char *k
 }
 
 char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
-			     const struct rotation_key_id *key)
+			     const struct rotation_key_id *key, const char *named_by)
 {
 	const char *other = in_use_as(report, key->key_id);
 	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
@@ -261,6 +264,11 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 			id, other_label, report->started, (unsigned long long)report->revision, silent);
 	if (other)
 		return xasprintf("key ID %s is still needed: values are under it as %s", id, other_label);
+	if (named_by)
+		return xasprintf(
+			"key ID %s is still needed: kms/%s of the configuration names it, and an API server asks for "
+			"that at its start",
+			id, named_by);
 	return xasprintf(
 		"this cluster's etcd needs %s, key ID %s, for nothing at revision %llu%s; backups made before %s, "
 		"and other clusters that use it, still do",
@@ -278,9 +286,21 @@ static bool is_left(const struct rotation *r, const struct rotation_key_id *key)
 	return strings_has(&r->report->old_keys, label);
 }
 
+/* By a provider that stays in the configuration, if only to read. */
+static const char *named_by(const struct kms_look *looks, size_t count, const char *key_id)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!looks[i].flaw && text_equal(looks[i].status.key_id, key_id))
+			return looks[i].name;
+	return NULL;
+}
+
 void rotation_kms_tell_left(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
+	struct kms_look *looks = NULL;
+	size_t look_count = 0;
+	_cleanup_error_ interrupted = NULL; /* what was asked counts all the same */
 	const char *named = r->journal->path->steps[0]->rules[0].keys[0].kms_key_id;
 	for (size_t i = 0; !named && i < r->journal->path->steps[0]->rule_count; i++)
 		named = r->journal->path->steps[0]->rules[i].keys[0].kms_key_id;
@@ -292,11 +312,17 @@ void rotation_kms_tell_left(struct rotation *r)
 		strings_add(&report->remains, line);
 		return;
 	}
+	/* Beside whoever hands files to others there are none. */
+	if (!r->options.manual && report->key_id_count > 0)
+		(void)!kms_look(r->cluster->loop, r->journal->path->steps[r->journal->path->count - 1], &looks,
+				&look_count, &interrupted);
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
 		if (!is_left(r, key))
 			continue;
-		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key);
+		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key,
+								   named_by(looks, look_count, key->key_id));
 		strings_add(&report->remains, line);
 	}
+	kms_look_free(looks, look_count);
 }

@@ -1,6 +1,7 @@
 /* Which configurations can be followed, and under which key IDs their values are current. */
 #include "test_support.h"
 
+#include "base/clock.h"
 #include "engine/kms_follow.h"
 #include "shape_support.h"
 
@@ -190,9 +191,26 @@ static void test_history(void **state)
 	assert_int_equal(ended, 0);
 }
 
+/* Four within five minutes are one too many, until five minutes after the first of them. */
+static void test_changes(void **state)
+{
+	struct kms_changes changes = {0};
+	(void)state;
+	for (uint64_t i = 1; i <= KMS_CHANGES; i++) {
+		assert_null(kms_changes_why(&changes, 10 * i * NS_PER_S));
+		kms_changes_add(&changes, 10 * i * NS_PER_S);
+	}
+	_cleanup_free_ char *why = kms_changes_why(&changes, 40 * NS_PER_S);
+	assert_string_equal(
+		why, "the KMS names another key ID again and again (4 times within 30 s): two plugins answer at one "
+		     "socket in turn, or somebody changes the key all the time");
+	assert_null(kms_changes_why(&changes, 10 * NS_PER_S + KMS_CHANGES_TIME));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_key_ids), cmocka_unit_test(test_left_behind),
-					   cmocka_unit_test(test_history), cmocka_unit_test(test_named_others)};
+					   cmocka_unit_test(test_history), cmocka_unit_test(test_named_others),
+					   cmocka_unit_test(test_changes)};
 	return RUN_ROWS(can, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

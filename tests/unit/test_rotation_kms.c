@@ -65,6 +65,46 @@ static void test_any_doubt(void **state)
 	close_scene(&s);
 }
 
+/* Two plugins at one socket: it would begin again and again, and is told. */
+static void test_no_key_stays(void **state)
+{
+	struct scene s;
+	(void)state;
+	open_scene(&s);
+	for (unsigned i = 0; i < KMS_CHANGES; i++) {
+		assert_null(s.r.kms_why);
+		s.look.status.key_id = text(i % 2 ? "1" : "2");
+		rotation_kms_take(&s.r, &s.look, 1);
+	}
+	assert_non_null(strstr(s.r.kms_why, "the KMS names another key ID again and again"));
+	close_scene(&s);
+}
+
+/* That no value is under it is not all. */
+static const struct {
+	const char *name;
+	uint64_t others; /* values under the same key ID, by another provider */
+	const char *named_by, *words;
+} left_rows[] = {
+	{"for nothing", 0, NULL,
+	 "this cluster's etcd needs kms/v, key ID 1, for nothing at revision 7; backups made before then, and other "
+	 "clusters "
+	 "that use it, still do"},
+	{"named by one that only reads", 0, "r",
+	 "key ID 1 is still needed: kms/r of the configuration names it, and an API server asks for that at its start"},
+	{"values of another provider", 3, "r", "key ID 1 is still needed: values are under it as kms/w"},
+};
+
+static void left(void **state)
+{
+	const __typeof__(left_rows[0]) *row = *state;
+	struct rotation_key_id keys[] = {{text("v"), text("1"), 0}, {text("w"), text("1"), row->others}};
+	const struct rotation_report report = {
+		.started = text("now"), .finished = text("then"), .key_ids = keys, .key_id_count = 2, .revision = 7};
+	_cleanup_free_ char *words = rotation_kms_left_text(&report, &(struct strings){0}, &keys[0], row->named_by);
+	assert_string_equal(words, row->words);
+}
+
 /* The server tells what its plugin named to it. */
 static void open_told(struct scene *s)
 {
@@ -288,10 +328,15 @@ static void test_what_is_left(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_any_doubt),       cmocka_unit_test(test_another_key_and_back),
-		cmocka_unit_test(test_one_that_reads),  cmocka_unit_test(test_it_came_and_went),
-		cmocka_unit_test(test_an_answer_lacks), cmocka_unit_test(test_the_server_was_told_of_another_key),
-		cmocka_unit_test(test_what_is_left),    cmocka_unit_test(test_a_canary_does_not_do),
+		cmocka_unit_test(test_any_doubt),
+		cmocka_unit_test(test_no_key_stays),
+		cmocka_unit_test(test_another_key_and_back),
+		cmocka_unit_test(test_one_that_reads),
+		cmocka_unit_test(test_it_came_and_went),
+		cmocka_unit_test(test_an_answer_lacks),
+		cmocka_unit_test(test_the_server_was_told_of_another_key),
+		cmocka_unit_test(test_what_is_left),
+		cmocka_unit_test(test_a_canary_does_not_do),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return RUN_ROWS(left, left_rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
