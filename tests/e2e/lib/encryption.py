@@ -34,7 +34,7 @@ def configuration(*rules, comment="made by the test bed"):
                 continue
             kind, keys = provider
             if kind == "kms":
-                lines += ["      - kms:", "          apiVersion: v2", f"          name: {keys.name}",
+                lines += ["      - kms:", f"          apiVersion: v{getattr(keys, 'version', 2)}", f"          name: {keys.name}",
                           f"          endpoint: {keys.endpoint}", "          timeout: 3s"]
                 continue
             lines += [f"      - {kind}:", "          keys:"]

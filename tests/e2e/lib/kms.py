@@ -25,9 +25,9 @@ class Unix(http.client.HTTPConnection):
 class KmsPlugin:
     """Inside `with`. tell() changes what it does; counts() are the calls of each kind so far."""
 
-    def __init__(self, folder, name="kms", abstract=False):
+    def __init__(self, folder, name="kms", abstract=False, version=2):
         os.makedirs(folder, exist_ok=True)
-        self.name = name
+        self.name, self.version = name, version
         self._socket = f"@kube-rekey-{os.getpid()}-{name}" if abstract else os.path.join(folder, name + ".sock")
         self.endpoint = "unix:///" + self._socket.lstrip("/")
         self._control = os.path.join(folder, name + ".control")
@@ -45,7 +45,8 @@ class KmsPlugin:
 
     def start(self):
         self.child = processes.Child("kms-plugin", [
-            parts.binary("kms-plugin"), "-listen", self._socket, "-control", self._control], self._log)
+            parts.binary("kms-plugin"), "-listen", self._socket, "-control", self._control,
+            *(["-v1"] if self.version == 1 else [])], self._log)
         processes.wait_until(self._listens, 20, "the KMS plugin listens")
         self.tell()
 

@@ -1,8 +1,9 @@
-// A KMS v2 plugin that does as it is told: which key it has, which it encrypts with, how well it is, how slow. It counts
+// A KMS v2 plugin (with -v1 one of KMS v1) that does as it is told: which key it has, which it encrypts with, how well it is, how slow. It counts
 // the calls of each kind and key. What it is told is one JSON document, put by HTTP to a second Unix socket.
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -18,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+	"k8s.io/kms/apis/v1beta1"
 	"k8s.io/kms/pkg/service"
 )
 
@@ -37,6 +40,8 @@ type State struct {
 	DecryptSeconds float64 `json:"decryptSeconds"`
 	SlowKeyID      string  `json:"slowKeyID"`
 }
+
+const materialAnnotation = "material.kms.kube-rekey.dev"
 
 type plugin struct {
 	mutex  sync.Mutex
@@ -107,7 +112,7 @@ func (p *plugin) Encrypt(ctx context.Context, uid string, data []byte) (*service
 	return &service.EncryptResponse{
 		Ciphertext:  append(nonce, aead.Seal(nil, nonce, data, nil)...),
 		KeyID:       state.KeyID,
-		Annotations: map[string][]byte{"material.kms.kube-rekey.dev": []byte(state.Material)},
+		Annotations: map[string][]byte{materialAnnotation: []byte(state.Material)},
 	}, nil
 }
 
@@ -122,7 +127,7 @@ func (p *plugin) Decrypt(ctx context.Context, uid string, request *service.Decry
 	if err != nil {
 		return nil, err
 	}
-	name := string(request.Annotations["material.kms.kube-rekey.dev"])
+	name := string(request.Annotations[materialAnnotation])
 	material, known := state.Keys[name]
 	if !known {
 		return nil, fmt.Errorf("the key %q is destroyed", name)
@@ -136,6 +141,41 @@ func (p *plugin) Decrypt(ctx context.Context, uid string, request *service.Decry
 	}
 	nonce, sealed := request.Ciphertext[:aead.NonceSize()], request.Ciphertext[aead.NonceSize():]
 	return aead.Open(nil, nonce, sealed, nil)
+}
+
+// The same by KMS v1, which has neither key IDs nor annotations: the name of the material goes first.
+type first struct {
+	v1beta1.UnimplementedKeyManagementServiceServer
+	plugin *plugin
+}
+
+func (f first) Version(context.Context, *v1beta1.VersionRequest) (*v1beta1.VersionResponse, error) {
+	return &v1beta1.VersionResponse{Version: "v1beta1", RuntimeName: "kms-plugin", RuntimeVersion: "1"}, nil
+}
+
+func (f first) Encrypt(ctx context.Context, request *v1beta1.EncryptRequest) (*v1beta1.EncryptResponse, error) {
+	answer, err := f.plugin.Encrypt(ctx, "", request.Plain)
+	if err != nil {
+		return nil, err
+	}
+	return &v1beta1.EncryptResponse{Cipher: append(append(answer.Annotations[materialAnnotation], 0), answer.Ciphertext...)}, nil
+}
+
+func (f first) Decrypt(ctx context.Context, request *v1beta1.DecryptRequest) (*v1beta1.DecryptResponse, error) {
+	name, sealed, _ := bytes.Cut(request.Cipher, []byte{0})
+	plain, err := f.plugin.Decrypt(ctx, "", &service.DecryptRequest{
+		Ciphertext: sealed, Annotations: map[string][]byte{materialAnnotation: name}})
+	return &v1beta1.DecryptResponse{Plain: plain}, err
+}
+
+func serveFirst(path string, p *plugin) error {
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	v1beta1.RegisterKeyManagementServiceServer(server, first{plugin: p})
+	return server.Serve(listener)
 }
 
 func (p *plugin) control(writer http.ResponseWriter, request *http.Request) {
@@ -156,6 +196,7 @@ func (p *plugin) control(writer http.ResponseWriter, request *http.Request) {
 func main() {
 	listen := flag.String("listen", "", "socket of the plugin: a path, or @name")
 	control := flag.String("control", "", "socket that is told what to do")
+	v1 := flag.Bool("v1", false, "a plugin of KMS v1")
 	flag.Parse()
 	p := &plugin{counts: map[string]int{}, state: State{Version: "v2", Healthz: "not told yet", KeyID: "none"}}
 	told, err := net.Listen("unix", *control)
@@ -163,5 +204,8 @@ func main() {
 		log.Fatal(err)
 	}
 	go func() { log.Fatal(http.Serve(told, http.HandlerFunc(p.control))) }()
+	if *v1 {
+		log.Fatal(serveFirst(*listen, p))
+	}
 	log.Fatal(service.NewGRPCService(*listen, time.Minute, p).ListenAndServe())
 }
