@@ -71,7 +71,7 @@ struct census_group {
 	enum provider_type type;
 	unsigned kms_version; /* 0 but for kms */
 	char *name;
-	char *key_id; /* of kms v2, where the path follows it; NULL */
+	char *key_id; /* of kms v2, where the path follows it or it was asked for; NULL */
 	uint64_t values;
 	bool unknown;  /* no key could be read: truncated, unknown form */
 	bool foreign;  /* under a prefix that a person named as somebody else's */

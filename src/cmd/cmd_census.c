@@ -8,6 +8,7 @@
 #include "cmd/present.h"
 
 #define CENSUS_JSON_MAX (64u << 20)
+#define NOTE_MAX 1024
 
 static int one_object(struct command_context *context, const struct session *session, struct error **err)
 {
@@ -26,8 +27,11 @@ static int one_object(struct command_context *context, const struct session *ses
 								     : kube_access_namespace(session->cluster->access);
 	struct census_options options = present_census_options(context, session);
 	_cleanup_free_ char *line = NULL;
+	_cleanup_(present_kms_free) struct present_kms kms = {0};
 	struct census_key *key = NULL;
-	int rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
+	int rc = present_ask_kms(session, &options, &kms, err);
+	if (rc == 0)
+		rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
 	if (rc < 0)
 		return rc;
 	if (context->options.json) {
@@ -54,17 +58,32 @@ static int one_object(struct command_context *context, const struct session *ses
 	return stale ? error_set(err, ERROR_FINDING, "%s is not under the write key", word) : 0;
 }
 
+static void note_silent(struct census *census, const struct present_kms *kms)
+{
+	for (size_t i = 0; i < kms->count; i++) {
+		_cleanup_free_ char *note = xasprintf("kms/%s: %s: which key ID is the write key's is not known",
+						      kms->looks[i].name, kms->looks[i].flaw ? kms->looks[i].flaw : "");
+		_cleanup_free_ char *clean = text_printable(note, strlen(note), NOTE_MAX);
+		if (kms->looks[i].flaw)
+			strings_add(&census->notes, clean);
+	}
+}
+
 static int whole(struct command_context *context, const struct session *session, struct error **err)
 {
 	struct census_options options = present_census_options(context, session);
 	options.ask_plugins = context->options.open;
+	_cleanup_(present_kms_free) struct present_kms kms = {0};
 	_cleanup_(census_freep) struct census *census = NULL;
-	int rc = census_take(&options, &census, err);
+	int rc = present_ask_kms(session, &options, &kms, err);
+	if (rc == 0)
+		rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
 	if (rc == 0 && context->options.probe)
 		rc = census_probe_lost(census, &session->cluster->kube, err);
 	if (rc < 0)
 		return rc;
+	note_silent(census, &kms);
 	if (context->options.json) {
 		struct json_writer w = JSON_WRITER_INIT(CENSUS_JSON_MAX);
 		census_write_json(census, &w);

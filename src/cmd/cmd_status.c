@@ -6,14 +6,12 @@
 #include "cmd/no_etcd.h"
 #include "cmd/present.h"
 #include "cmd/rotating.h"
-#include "engine/kms_look.h"
 
 #define STATUS_JSON_MAX (64u << 20)
 
 /* What a status is made of: a census, a look at the server and its KMS plugins, and a rotation that was begun. */
 struct status {
-	struct kms_look *kms;
-	size_t kms_count;
+	struct present_kms kms;
 	struct census *census;
 	struct journal *journal; /* of a rotation under way; NULL */
 	struct server_observation server;
@@ -86,8 +84,8 @@ static struct kms_share share_of(const struct census *census, const struct kms_l
 
 static void print_kms(const struct status *status)
 {
-	for (size_t i = 0; i < status->kms_count; i++) {
-		const struct kms_look *look = &status->kms[i];
+	for (size_t i = 0; i < status->kms.count; i++) {
+		const struct kms_look *look = &status->kms.looks[i];
 		if (look->flaw) {
 			printf("kms        %s: %s\n", look->name, look->flaw);
 			continue;
@@ -105,8 +103,8 @@ static void write_kms(struct json_writer *w, const struct status *status)
 {
 	json_key(w, "kms");
 	json_array_begin(w);
-	for (size_t i = 0; i < status->kms_count; i++) {
-		const struct kms_look *look = &status->kms[i];
+	for (size_t i = 0; i < status->kms.count; i++) {
+		const struct kms_look *look = &status->kms.looks[i];
 		struct kms_share share = share_of(status->census, look);
 		json_object_begin(w);
 		json_member_string(w, "name", look->name);
@@ -208,7 +206,7 @@ static void print_text(const struct command_context *context, const struct sessi
 
 static void status_free(struct status *status)
 {
-	kms_look_free(status->kms, status->kms_count);
+	present_kms_free(&status->kms);
 	server_observation_free(&status->server);
 	census_free(status->census);
 	journal_free(status->journal);
@@ -233,12 +231,11 @@ static int status_of_one(struct command_context *context, struct session *sessio
 	_cleanup_free_ char *rotating = rotating_file(context, session);
 	_cleanup_(status_free) struct status status = {0};
 	struct census_options options = present_census_options(context, session);
-	int rc = census_take(&options, &status.census, err);
+	int rc = present_ask_kms(session, &options, &status.kms, err);
+	if (rc == 0)
+		rc = census_take(&options, &status.census, err);
 	if (rc == 0 && session->config)
 		rc = present_look(session, rotating, &status.journal, &status.server, err);
-	if (rc == 0 && session->config)
-		rc = kms_look(session->cluster->loop, encryption_config_shape(session->config), &status.kms,
-			      &status.kms_count, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
@@ -251,10 +248,10 @@ static int status_of_one(struct command_context *context, struct session *sessio
 	rc = census_verdict(status.census, err);
 	if (rc == 0 && session->config)
 		rc = present_verdict(session, &status.server, err);
-	for (size_t i = 0; rc == 0 && i < status.kms_count; i++)
-		if (status.kms[i].flaw)
-			rc = error_set(err, ERROR_FINDING, "KMS provider %s: %s", status.kms[i].name,
-				       status.kms[i].flaw);
+	for (size_t i = 0; rc == 0 && i < status.kms.count; i++)
+		if (status.kms.looks[i].flaw)
+			rc = error_set(err, ERROR_FINDING, "KMS provider %s: %s", status.kms.looks[i].name,
+				       status.kms.looks[i].flaw);
 	return rc;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/kms_follow.h"
 #include "engine/look.h"
 
 static void show_census(void *arg, uint64_t done, uint64_t total)
@@ -31,6 +32,28 @@ struct census_options present_census_options(struct command_context *context, co
 		.on_progress = show_census,
 		.arg = context,
 	};
+}
+
+int present_ask_kms(const struct session *session, struct census_options *options, struct present_kms *ret,
+		    struct error **err)
+{
+	*ret = (struct present_kms){0};
+	if (!session->config)
+		return 0;
+	ret->shape = config_shape_copy(encryption_config_shape(session->config));
+	int rc = kms_look(session->cluster->loop, ret->shape, &ret->looks, &ret->count, err);
+	for (size_t i = 0; i < ret->count; i++)
+		if (!ret->looks[i].flaw)
+			kms_set_key_id(ret->shape, ret->looks[i].name, ret->looks[i].status.key_id);
+	options->shape = ret->shape;
+	return rc;
+}
+
+void present_kms_free(struct present_kms *kms)
+{
+	kms_look_free(kms->looks, kms->count);
+	config_shape_free(kms->shape);
+	*kms = (struct present_kms){0};
 }
 
 /* The name by which everything else calls it: its identity Lease's. Its address where no Lease tells, or several do. */

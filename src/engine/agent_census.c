@@ -45,7 +45,10 @@ int agent_take_asked_census(struct agent *agent, struct error **err)
 		return 0;
 	agent->census_asked = spec->ask_census;
 	loop_call_between(agent->node->cluster->loop, FLEET_INTERVAL, agent_tell_meanwhile, agent);
+	/* Stale is, too, what is under another key ID than the KMS names. */
+	agent->node->tell_key_ids = true;
 	int rc = rotation_census_now(agent->node, &failed);
+	agent->node->tell_key_ids = false;
 	loop_call_between(agent->node->cluster->loop, 0, NULL, NULL);
 	stop_watching(agent->node);
 	if (rc == -ERROR_INTERRUPTED) {

@@ -514,6 +514,7 @@ int census_take(const struct census_options *options, struct census **ret, struc
 	census->shape_known = options->shape != NULL;
 	census->plugins_asked = options->open_with && options->ask_plugins;
 	census->by_key_id = options->path && path_follows_kms(options->path);
+	census->tell_key_ids = census->by_key_id || options->tell_key_ids;
 	census->begun = clock_monotonic();
 	int rc = look_at_etcds(census, options, err);
 	if (rc < 0)

@@ -31,6 +31,8 @@ struct census_options {
 	const struct encryption_config *open_with;
 	/* with `open_with`: values under KMS v2 too, by one Decrypt of the plugin for each data encryption key */
 	bool ask_plugins;
+	/* what is observed (census_observe) is told apart by key ID, as it always is where `path` follows a KMS */
+	bool tell_key_ids;
 	/* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
 	const struct strings *chosen;
 	/* every key of every etcd, outside the map too; else the chosen prefixes */
@@ -63,7 +65,8 @@ struct census_key {
 	unsigned kms_version;
 	/* "" where none; KMS v1 has a DEK of its own for each value: dek_source "" */
 	char *name, *key_id, *dek_source;
-	bool lumped; /* the values under all further DEK sources of this key ID */
+	char *annotations; /* of the values under it, as etcd_value.h has them; "" */
+	bool lumped;       /* the values under all further DEK sources of this key ID */
 	uint64_t objects, bytes;
 	uint64_t oldest_revision, newest_revision; /* mod_revision */
 	bool write_key;                            /* the effective write key of this resource */
@@ -148,7 +151,8 @@ struct census {
 	uint64_t lost_count;
 	uint64_t begun, finished; /* monotonic */
 	bool whole_keyspace, shape_known;
-	bool by_key_id; /* its path follows a KMS */
+	bool by_key_id;    /* its path follows a KMS */
+	bool tell_key_ids; /* what is observed is told apart by them: that, or it was asked for */
 };
 /* Takes a census. 0 also when incomplete (see `complete`, `why`); negative when there is nothing to show:
  * -ERROR_REFUSED (another etcd),

@@ -26,13 +26,13 @@ static struct census_group *group_of(struct census_observation *seen, const char
 	return group;
 }
 
-/* DEK sources of one name are one group, and so are KMS key IDs unless a path follows them: what a configuration names is the
- * provider. */
+/* DEK sources of one name are one group, and so are KMS key IDs unless a path follows them, or somebody asked for them: what a
+ * configuration names is the provider. */
 static void add_keys(const struct census *census, struct census_observation *seen, const char *resource,
 		     const struct census_key *keys, size_t count, bool foreign)
 {
 	for (size_t i = 0; i < count; i++) {
-		bool by_key_id = census->by_key_id && keys[i].provider == PROVIDER_KMS;
+		bool by_key_id = census->tell_key_ids && keys[i].provider == PROVIDER_KMS;
 		group_of(seen, resource, &keys[i], foreign, by_key_id)->values += keys[i].objects;
 	}
 }

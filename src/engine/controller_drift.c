@@ -3,7 +3,7 @@
 #include "engine/controller_internal.h"
 
 #define PATIENCE (15 * 60 * NS_PER_S) /* for an answer, before another agent is asked */
-#define RETRY (60 * NS_PER_S)         /* after a census that is not complete */
+#define RETRY (60 * NS_PER_S)         /* after a census that is not complete, or could not be judged */
 #define SILENT (30 * NS_PER_S)        /* three turns without a new report */
 
 static bool can_answer(const struct fleet_server *server, uint64_t now)
@@ -84,7 +84,7 @@ static void take_times(struct controller *c, uint64_t now)
 		return;
 	if (drift->found.stale > 0 && drift->since == 0)
 		drift->since = told_since(c, now);
-	if (drift->found.stale == 0 && drift->since != 0) {
+	if (drift->found.stale == 0 && !drift->found.unknown && drift->since != 0) {
 		drift->ended++;
 		drift->ended_ns += now - drift->since;
 		drift->since = 0;
@@ -94,10 +94,12 @@ static void take_times(struct controller *c, uint64_t now)
 static int tell(struct controller *c, struct error **err)
 {
 	const struct controller_drift *drift = &c->drift;
-	bool good = drift->seen.complete && drift->found.stale == 0 && drift->found.unreadable == 0;
+	bool good = drift->seen.complete && !drift->found.unknown && drift->found.stale == 0 &&
+		    drift->found.unreadable == 0;
 	const char *reason = !drift->seen.complete         ? "CensusIncomplete"
 			     : drift->found.unreadable > 0 ? "Unreadable"
 			     : drift->found.stale > 0      ? "Stale"
+			     : drift->found.unknown        ? "CensusIncomplete"
 							   : "UnderWriteKeys";
 	_cleanup_free_ char *words = drift->seen.complete ? drift_words(&drift->found)
 							  : xasprintf("not every value could be read: %s",
@@ -122,13 +124,14 @@ static int take(struct controller *c, const struct key_server_status *status, st
 						  .finished = now > age ? now - age : 1,
 						  .why = status->census.why ? xstrdup(status->census.why) : NULL};
 	controller_take_groups(status, &drift->seen);
-	drift_find(&drift->seen, status->configuration, &drift->found);
+	drift_find(&drift->seen, status, &drift->found);
 	take_times(c, now);
 	int rc = tell(c, err);
 	if (rc < 0)
 		return rc; /* in the next turn: the answer is there as long as nobody is asked again */
 	drift->number = 0;
-	drift->next_at = now + (drift->seen.complete ? c->options->census_interval : RETRY);
+	bool judged = drift->seen.complete && !drift->found.unknown;
+	drift->next_at = now + (judged ? c->options->census_interval : RETRY);
 	return 0;
 }
 

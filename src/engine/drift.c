@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "engine/fleet_kms.h"
+#include "engine/kms_follow.h"
 #include "kube-rekey/path.h"
 
 static struct drift_resource *resource_of(struct drift *drift, const char *resource)
@@ -35,9 +37,40 @@ static void take_group(const struct census_group *group, const struct config_sha
 		ret->unreadable += group->values;
 }
 
-void drift_find(const struct census_observation *census, const struct config_shape *shape, struct drift *ret)
+/* Under which key IDs the values of a provider lie is told by an agent of this version, and not by one before. */
+static bool is_told(const struct census_observation *census, const char *name)
 {
+	for (size_t i = 0; i < census->group_count; i++) {
+		const struct census_group *group = &census->groups[i];
+		if (group->type == PROVIDER_KMS && group->kms_version == 2 && text_equal(group->name, name) &&
+		    !group->unknown && !group->key_id)
+			return false;
+	}
+	return true;
+}
+
+/* The key ID that a write key's plugin names, where that is known. */
+static void take_plugin(const struct census_observation *census, const struct key_server_status *status,
+			const struct config_key *write_key, struct config_shape *shape, struct drift *ret)
+{
+	const struct key_server_kms *kms = fleet_kms_find(status, write_key->name);
+	bool well = kms && text_equal(kms->healthz, "ok");
+	bool told = is_told(census, write_key->name);
+	if (told && well && !text_empty(kms->key_id))
+		kms_set_key_id(shape, write_key->name, kms->key_id);
+	else if (!ret->unknown)
+		ret->unknown = !told ? xasprintf("its agent does not tell values of kms/%s by key ID", write_key->name)
+				     : xasprintf("kms/%s: %s: which key it encrypts with is not known", write_key->name,
+						 kms && !well && kms->healthz ? kms->healthz : "no answer");
+}
+
+void drift_find(const struct census_observation *census, const struct key_server_status *status, struct drift *ret)
+{
+	_cleanup_(config_shape_freep) struct config_shape *shape = config_shape_copy(status->configuration);
 	*ret = (struct drift){0};
+	for (size_t r = 0; r < shape->rule_count; r++)
+		if (kms_writes(shape, shape->rules[r].keys[0].name))
+			take_plugin(census, status, &shape->rules[r].keys[0], shape, ret);
 	for (size_t i = 0; i < census->group_count; i++)
 		take_group(&census->groups[i], shape, ret);
 }
@@ -45,6 +78,7 @@ void drift_find(const struct census_observation *census, const struct config_sha
 void drift_free(struct drift *drift)
 {
 	free(drift->resources);
+	free(drift->unknown);
 	*drift = (struct drift){0};
 }
 
@@ -60,6 +94,8 @@ char *drift_words(const struct drift *drift)
 			strings_add(&parts, part);
 	}
 	_cleanup_free_ char *names = strings_join(&parts, ", ");
+	if (drift->stale == 0 && drift->unreadable == 0 && drift->unknown)
+		return xstrdup(drift->unknown);
 	if (drift->stale == 0 && drift->unreadable == 0)
 		return xstrdup("every value is under the write key of its rule");
 	return xasprintf("%s of %s values are not under the write key of their rule%s%s%s%s%s%s", stale, values,

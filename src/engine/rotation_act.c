@@ -379,6 +379,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.path = r->journal->path,
 			.open_with = present.config,
 			.ask_plugins = r->options.open_kms,
+			.tell_key_ids = r->tell_key_ids,
 			.whole_keyspace = true,
 			.foreign_prefixes = &r->foreign_prefixes,
 			.go_on_when_compacted = r->settled_ended != 0,

@@ -10,7 +10,7 @@ import unittest
 import yaml
 
 from fleet import ROTATIONS, SERVERS, Fleet, stop
-from lib import Cluster, FaultProxy, faults, parts, populate, wait_until
+from lib import Cluster, FaultProxy, KmsPlugin, Rule, configuration, faults, parts, populate, wait_until
 from test_fleet_serve import Monitor
 
 FOLDER = os.path.join(parts.ROOT, "manifests", "monitoring")
@@ -236,6 +236,38 @@ class Watched(unittest.TestCase):
             for name in OURS.findall(query):
                 self.assertIn(SUFFIX.sub("", name), printed, where)
         self.assertEqual(self.fleet.api.list(ROTATIONS)[0]["status"]["outcome"], "Done")
+
+
+class KmsWatched(Watched):
+    """Values under another key ID than the KMS names are stale, though their provider is the write key's."""
+
+    test_drift = None
+
+    @classmethod
+    def setUpClass(cls):
+        folder = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="kms-", dir="/tmp"))
+        cls.plugin = cls.enterClassContext(KmsPlugin(folder, "vault"))
+        cls.cluster = cls.enterClassContext(Cluster(
+            encryption=configuration(Rule(["secrets"], [("kms", cls.plugin), "identity"])), request_timeout="3s", compaction="5s"))
+        for number in range(6):
+            cls.cluster.api.create("secrets", "default", {"metadata": {"name": f"s-{number}"}})
+        Fleet(cls, cls.cluster).install()
+
+    def test_another_key_id(self):
+        self.fleet = Fleet(self, self.cluster)
+        self.fleet.start_agent(0)
+        self.fleet.start_controller("--census-interval", CENSUS)
+        self.fleet.rotate("first", provider=None, renewDek=True)
+        self.fleet.wait_done("first")
+        self.wait_current("True", "UnderWriteKeys")
+        self.plugin.rotate("key-2", "m2")
+        self.wait_current("False", "Stale")
+        self.assertRegex(self.current()[2], r"^6 of \d+ values are not under the write key of their rule \(secrets 6\)$")
+        (server,) = self.fleet.api.list(SERVERS)
+        self.assertIn("key-1", {group.get("keyID") for group in server["status"]["census"]["groups"]})
+        self.plugin.tell(healthz="sealed")
+        self.wait_current("False", "CensusIncomplete")
+        self.assertIn("healthz is sealed, not ok: which key it encrypts with is not known", self.current()[2])
 
 
 if __name__ == "__main__":
