@@ -33,6 +33,9 @@ struct etcd_value_info {
 	char key_id[ETCD_VALUE_KEY_ID_MAX + 1]; /* KMS v2 only; printable-checked by whoever prints */
 	/* KMS: first 16 hex digits of SHA-256 over encryptedDEKSource (v2) or the encrypted DEK (v1); else "". */
 	char dek_source[17];
+	/* KMS v2: 16 hex digits that are the same for equal annotations, in whatever order they stand; "" where there are none. A
+	 * plugin may tell by them which material of a key the DEK source is under. */
+	char annotations[17];
 };
 
 /* Incremental: feed the value's bytes in any pieces; only what names the key is kept, so memory does not depend on the

@@ -30,6 +30,7 @@ static void write_generations(struct json_writer *w, const struct census_key *ke
 			continue;
 		json_object_begin(w);
 		json_member_string(w, "fingerprint", keys[i].dek_source);
+		json_member_string(w, "annotations", keys[i].annotations);
 		json_member_bool(w, "lumped", keys[i].lumped);
 		json_member_u64(w, "objects", keys[i].objects);
 		json_member_u64(w, "oldestRevision", keys[i].oldest_revision);

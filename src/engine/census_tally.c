@@ -6,6 +6,7 @@ void census_key_clear(struct census_key *key)
 	free(key->name);
 	free(key->key_id);
 	free(key->dek_source);
+	free(key->annotations);
 	free(key->example);
 	free(key->why_closed);
 }
@@ -95,6 +96,7 @@ static struct census_key *add(struct tally *tally, const struct etcd_value_info 
 		.name = xstrdup(info->name),
 		.key_id = xstrdup(info->key_id),
 		.dek_source = xstrdup(dek_source),
+		.annotations = xstrdup(lumped ? "" : info->annotations),
 		.lumped = lumped,
 		.in_config = true,
 	};

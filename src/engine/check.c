@@ -42,6 +42,7 @@ const struct check checks[] = {
 	{"kms-healthy", "KMS", "plugins answer and are healthy", check_kms_healthy},
 	{"kms-key-id", "KMS", "one key ID everywhere", check_kms_key_id},
 	{"kms-values", "KMS", "values are under the key ID of now", check_kms_values},
+	{"kms-material", "KMS", "one material under each key ID, as far as annotations tell", check_kms_material},
 	{"kms-latency", "KMS", "plugins are quick", check_kms_latency},
 	{"kms-v1", "KMS", "no KMS v1", check_kms_v1},
 

@@ -23,7 +23,9 @@ static int take_census(const struct check_sources *in, struct check_facts *f, st
 		f->census_why = xstrdup(f->etcd_why);
 		return 0;
 	}
-	int rc = census_take(&in->census, &f->census, &failed);
+	struct census_options options = in->census;
+	options.ask_plugins = true; /* those of the configuration that is at hand */
+	int rc = census_take(&options, &f->census, &failed);
 	f->another_etcd = rc == -ERROR_REFUSED;
 	return check_keep_why(rc, &failed, &f->census_why, err);
 }

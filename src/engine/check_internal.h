@@ -38,6 +38,7 @@ CHECK_JUDGE(trust_key_in_secret);
 CHECK_JUDGE(kms_healthy);
 CHECK_JUDGE(kms_key_id);
 CHECK_JUDGE(kms_values);
+CHECK_JUDGE(kms_material);
 CHECK_JUDGE(kms_latency);
 CHECK_JUDGE(kms_v1);
 CHECK_JUDGE(etcd_members);

@@ -125,6 +125,55 @@ CHECK_JUDGE(kms_values)
 			     "kube-rekey rotate --follow-kms rewrites them, before the old key is disabled", NULL);
 }
 
+/* The sets of annotations that values of one key are under; "" is one, too. Of those that are lumped together nothing is known. */
+static void add_annotations(const struct census_resource *resource, const struct census_key *of, struct strings *ret)
+{
+	for (size_t k = 0; k < resource->key_count; k++) {
+		const struct census_key *key = &resource->keys[k];
+		if (key->provider == PROVIDER_KMS && key->kms_version == 2 && !key->lumped &&
+		    text_equal(key->name, of->name) && text_equal(key->key_id, of->key_id) &&
+		    !strings_has(ret, key->annotations))
+			strings_add(ret, key->annotations);
+	}
+}
+
+static void add_materials(const struct check_facts *f, const struct census_key *of, struct strings *seen,
+			  struct strings *bad)
+{
+	_cleanup_strings_ sets = {0};
+	_cleanup_free_ char *label = census_key_label(of);
+	if (strings_has(seen, label))
+		return;
+	strings_add(seen, label);
+	for (size_t i = 0; i < f->census->resource_count; i++)
+		add_annotations(&f->census->resources[i], of, &sets);
+	if (sets.count > 1)
+		check_add(bad, "values under %s have %zu sets of annotations", label, sets.count);
+}
+
+CHECK_JUDGE(kms_material)
+{
+	struct check_result result;
+	struct strings bad = {0};
+	_cleanup_strings_ seen = {0};
+	(void)policy;
+	if (without_kms(f, &result))
+		return result;
+	if (!f->census || !f->census->complete)
+		return check_unknown(check_why_no_census(f));
+	for (size_t i = 0; i < f->census->resource_count; i++)
+		for (size_t k = 0; k < f->census->resources[i].key_count; k++) {
+			const struct census_key *key = &f->census->resources[i].keys[k];
+			if (key->provider == PROVIDER_KMS && key->kms_version == 2)
+				add_materials(f, key, &seen, &bad);
+		}
+	return check_of_list(
+		&bad, CHECK_WARNING,
+		"where the plugin names a version of the key there, the older one is still needed: kube-rekey "
+		"rotate --renew-dek takes everything to the present one",
+		NULL);
+}
+
 CHECK_JUDGE(kms_latency)
 {
 	struct check_result result;

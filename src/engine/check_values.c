@@ -6,6 +6,30 @@
 
 #define NAMED_MAX 3 /* examples in one line */
 
+/* Of those that are lost for this reason: ", for example /registry/secrets/a/b". New string. */
+static char *example_of(const struct census *census, enum lost_reason reason)
+{
+	_cleanup_strings_ names = {0};
+	for (size_t i = 0; i < census->lost_named && names.count < NAMED_MAX; i++)
+		if (census->lost[i].reason == reason)
+			strings_add(&names, census->lost[i].path);
+	_cleanup_free_ char *all = strings_join(&names, ", ");
+	return xasprintf("%s%s", names.count ? ", for example " : "", all);
+}
+
+/* Why encrypted values were not opened; NULL: all of them were. New string. */
+static char *why_closed(const struct census *census)
+{
+	for (size_t r = 0; r < census->resource_count; r++)
+		for (size_t k = 0; k < census->resources[r].key_count; k++) {
+			const struct census_resource *resource = &census->resources[r];
+			_cleanup_free_ char *closed = census_closed_text(resource->keys, resource->key_count, k);
+			if (closed)
+				return xasprintf("%s: %s", resource->entry->resource->resource, closed);
+		}
+	return NULL;
+}
+
 CHECK_JUDGE(values_readable)
 {
 	struct strings bad = {0};
@@ -14,9 +38,19 @@ CHECK_JUDGE(values_readable)
 	if (census) {
 		_cleanup_free_ char *unreadable = text_human_count(census->unreadable),
 				    *unknown = text_human_count(census->unknown + census->outside_unknown),
-				    *closed = text_human_count(census->does_not_open);
+				    *closed = text_human_count(census->does_not_open),
+				    *refused = text_human_count(census->refused),
+				    *without = example_of(census, LOST_NO_KEY),
+				    *destroyed = example_of(census, LOST_REFUSED);
 		if (census->unreadable > 0)
-			check_add(&bad, "%s values are under keys that the configuration does not have", unreadable);
+			check_add(&bad, "%s values are under keys that the configuration does not have%s", unreadable,
+				  without);
+		if (census->refused > 0)
+			check_add(
+				&bad,
+				"%s values are under keys that their KMS plugin does not decrypt%s: an API server that "
+				"restarts never becomes ready",
+				refused, destroyed);
 		if (census->unknown + census->outside_unknown > 0)
 			check_add(&bad, "%s values are of no known form", unknown);
 		if (census->does_not_open > 0)
@@ -25,6 +59,9 @@ CHECK_JUDGE(values_readable)
 	}
 	if (bad.count == 0 && !check_is_counted(f))
 		return check_unknown(check_why_not_counted(f));
+	_cleanup_free_ char *unopened = bad.count == 0 ? why_closed(census) : NULL;
+	if (unopened)
+		return check_unknown(unopened);
 	_cleanup_free_ char *all = census ? text_human_count(census->values) : NULL,
 			    *opened = census ? text_human_count(census->opened) : NULL;
 	_cleanup_free_ char *good = xasprintf("%s values read, %s of them opened with the file's keys", all, opened);

@@ -23,7 +23,7 @@ enum part {
 	PART_UNKNOWN,    /* likewise */
 };
 
-enum { OBJECT_DATA = 1, OBJECT_KEY_ID = 2, OBJECT_DEK_SOURCE = 3, OBJECT_DEK_TYPE = 5 };
+enum { OBJECT_DATA = 1, OBJECT_KEY_ID = 2, OBJECT_DEK_SOURCE = 3, OBJECT_ANNOTATIONS = 4, OBJECT_DEK_TYPE = 5 };
 enum { DEK_TYPE_KEY = 0, DEK_TYPE_SEED = 1 };
 
 #define AES_BLOCK 16u
@@ -59,6 +59,9 @@ struct etcd_value_reader {
 	EVP_MD *sha256;
 	EVP_MD_CTX *dek_hash;
 	uint64_t dek_len; /* bytes hashed; 0: none */
+	EVP_MD_CTX *annotation_hash;
+	uint64_t annotations; /* the sum of all hashes: a map has no order */
+	size_t annotation_count;
 	/* EncryptedObject */
 	struct pb_reader *object;
 	uint64_t data_len, dek_type;
@@ -87,17 +90,47 @@ static void dek_add(struct etcd_value_reader *reader, const uint8_t *bytes, size
 	crypto_must(EVP_DigestUpdate(reader->dek_hash, bytes, len));
 }
 
-static void dek_end(struct etcd_value_reader *reader)
+#define HASH_SHOWN 8 /* bytes of a hash that are kept, as hex */
+_Static_assert(sizeof(((struct etcd_value_info *)NULL)->dek_source) == 2 * HASH_SHOWN + 1, "room for its hash");
+_Static_assert(sizeof(((struct etcd_value_info *)NULL)->annotations) == 2 * HASH_SHOWN + 1, "room for its hash");
+
+static void write_hex(const uint8_t hash[static HASH_SHOWN], char *text)
 {
 	static const char digits[] = "0123456789abcdef";
-	uint8_t hash[EVP_MAX_MD_SIZE];
-	char *text = reader->info.dek_source;
-	crypto_must(EVP_DigestFinal_ex(reader->dek_hash, hash, NULL));
-	for (size_t i = 0; i < (sizeof(reader->info.dek_source) - 1) / 2; i++) {
+	for (size_t i = 0; i < HASH_SHOWN; i++) {
 		*text++ = digits[hash[i] >> 4];
 		*text++ = digits[hash[i] & 15];
 	}
 	*text = '\0';
+}
+
+static void dek_end(struct etcd_value_reader *reader)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE];
+	crypto_must(EVP_DigestFinal_ex(reader->dek_hash, hash, NULL));
+	write_hex(hash, reader->info.dek_source);
+}
+
+/* ---- annotations ---- */
+
+static void annotation_end(struct etcd_value_reader *reader)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE];
+	uint64_t number = 0;
+	crypto_must(EVP_DigestFinal_ex(reader->annotation_hash, hash, NULL));
+	for (size_t i = 0; i < HASH_SHOWN; i++)
+		number = number << 8 | hash[i];
+	reader->annotations += number;
+	reader->annotation_count++;
+}
+
+static void annotations_end(struct etcd_value_reader *reader)
+{
+	uint8_t sum[HASH_SHOWN];
+	for (size_t i = 0; i < HASH_SHOWN; i++)
+		sum[i] = (uint8_t)(reader->annotations >> (8 * (HASH_SHOWN - 1 - i)));
+	if (reader->annotation_count > 0)
+		write_hex(sum, reader->info.annotations);
 }
 
 /* ---- kms v2 ---- */
@@ -116,6 +149,9 @@ static enum pb_enter on_object_field(void *arg, const uint32_t *path, unsigned d
 		return len > ETCD_VALUE_KEY_ID_MAX ? PB_REFUSE : PB_BYTES;
 	case OBJECT_DEK_SOURCE:
 		dek_begin(reader);
+		return PB_BYTES;
+	case OBJECT_ANNOTATIONS:
+		crypto_must(EVP_DigestInit_ex(reader->annotation_hash, reader->sha256, NULL));
 		return PB_BYTES;
 	default:
 		return PB_SKIP;
@@ -139,6 +175,10 @@ static int on_object_bytes(void *arg, const uint32_t *path, unsigned depth, cons
 		dek_add(reader, bytes, len);
 		return 0;
 	}
+	if (path[0] == OBJECT_ANNOTATIONS) {
+		crypto_must(EVP_DigestUpdate(reader->annotation_hash, bytes, len));
+		return 0;
+	}
 	if (memchr(bytes, '\0', len)) /* the text would be another key ID than the bytes are */
 		return -ERROR_PROTOCOL;
 	memcpy(reader->info.key_id + reader->key_id_len, bytes, len);
@@ -147,10 +187,20 @@ static int on_object_bytes(void *arg, const uint32_t *path, unsigned depth, cons
 	return 0;
 }
 
+static int on_object_bytes_end(void *arg, const uint32_t *path, unsigned depth)
+{
+	struct etcd_value_reader *reader = arg;
+	(void)depth;
+	if (path[0] == OBJECT_ANNOTATIONS)
+		annotation_end(reader);
+	return 0;
+}
+
 static const struct pb_handler object_handler = {
 	.on_field = on_object_field,
 	.on_varint = on_object_varint,
 	.on_bytes = on_object_bytes,
+	.on_bytes_end = on_object_bytes_end,
 };
 
 static enum etcd_value_state object_end(struct etcd_value_reader *reader)
@@ -163,6 +213,7 @@ static enum etcd_value_state object_end(struct etcd_value_reader *reader)
 	if (reader->data_len < min || reader->key_id_len == 0 || reader->dek_len == 0)
 		return ETCD_VALUE_TRUNCATED;
 	dek_end(reader);
+	annotations_end(reader);
 	return ETCD_VALUE_KNOWN;
 }
 
@@ -174,7 +225,8 @@ struct etcd_value_reader *etcd_value_reader_new(void)
 	reader->object = pb_reader_new(&object_handler, reader);
 	reader->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	reader->dek_hash = EVP_MD_CTX_new();
-	crypto_must(reader->sha256 && reader->dek_hash);
+	reader->annotation_hash = EVP_MD_CTX_new();
+	crypto_must(reader->sha256 && reader->dek_hash && reader->annotation_hash);
 	etcd_value_reader_start(reader);
 	return reader;
 }
@@ -185,6 +237,7 @@ void etcd_value_reader_free(struct etcd_value_reader *reader)
 		return;
 	pb_reader_free(reader->object);
 	EVP_MD_CTX_free(reader->dek_hash);
+	EVP_MD_CTX_free(reader->annotation_hash);
 	EVP_MD_free(reader->sha256);
 	free(reader);
 }
@@ -195,7 +248,7 @@ void etcd_value_reader_start(struct etcd_value_reader *reader)
 	info->state = ETCD_VALUE_UNKNOWN;
 	info->provider = PROVIDER_IDENTITY;
 	info->kms_version = 0;
-	info->name[0] = info->key_id[0] = info->dek_source[0] = '\0';
+	info->name[0] = info->key_id[0] = info->dek_source[0] = info->annotations[0] = '\0';
 	reader->part = PART_MAGIC;
 	reader->matched = 0;
 	reader->provider_len = reader->version_len = reader->name_len = reader->key_id_len = 0;
@@ -204,6 +257,8 @@ void etcd_value_reader_start(struct etcd_value_reader *reader)
 	reader->dek_left = 0;
 	reader->dek_length_len = 0;
 	reader->dek_len = 0;
+	reader->annotations = 0;
+	reader->annotation_count = 0;
 	reader->data_len = 0;
 	reader->dek_type = DEK_TYPE_KEY;
 	pb_reader_reset(reader->object);
@@ -416,6 +471,6 @@ const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *re
 {
 	reader->info.state = value_state(reader);
 	if (reader->info.state != ETCD_VALUE_KNOWN)
-		reader->info.key_id[0] = reader->info.dek_source[0] = '\0';
+		reader->info.key_id[0] = reader->info.dek_source[0] = reader->info.annotations[0] = '\0';
 	return &reader->info;
 }

@@ -511,7 +511,7 @@ class Kms(CheckCase):
 
     def test_healthy(self):
         checks = self.expect({}, "--expect-key-id", "key-1", "--require-provider", "kms")
-        for name in ("kms-healthy", "kms-key-id", "kms-values", "kms-latency", "kms-v1", "expect-key-id"):
+        for name in ("kms-healthy", "kms-key-id", "kms-values", "kms-material", "kms-latency", "kms-v1", "expect-key-id"):
             self.assertEqual(checks[name]["status"], "passed", checks[name])
 
     def test_the_api_alone_knows_the_key(self):
@@ -529,6 +529,22 @@ class Kms(CheckCase):
     def test_another_key_id(self):
         self.plugin.rotate("key-2", "m2")
         self.expect({"kms-key-id": FAILED, "kms-values": FAILED}, says="plugin on this machine says")
+
+    def test_material_that_is_gone(self):
+        """The key ID stays, and so does its health; what is under the material of before opens nowhere after a restart."""
+        self.addCleanup(self.plugin.tell, material="m1", materials=self.plugin.state["materials"])
+        self.plugin.rotate("key-1", "m2")
+        self.plugin.destroy("m1")
+        checks = self.expect({"values-readable": FAILED}, says="5 values are under keys that their KMS plugin does not decrypt, for "
+                             "example /registry/secrets/default/s-0, ")
+        self.assertIn("an API server that restarts never becomes ready", checks["values-readable"]["what"])
+
+    def test_values_that_nobody_opens(self):
+        path = os.path.join(self.folder, "elsewhere.yaml")
+        replace_file(path, self.TEXT.replace(self.plugin.endpoint, "unix:///nonexistent.sock"))
+        checks = self.check("--encryption-config", path, *self.etcd.flags())
+        self.assertEqual(checks["values-readable"]["status"], "not-looked-at")
+        self.assertRegex(checks["values-readable"]["what"], "secrets: 5 values under kms v2/vault key ID key-1 were not opened: ")
 
     def test_slow(self):
         self.plugin.tell(seconds=0.5)

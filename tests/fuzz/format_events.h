@@ -269,6 +269,8 @@ static inline void say_info(struct buf *log, const struct etcd_value_info *info)
 		say(log, " id %s", info->key_id);
 	if (info->dek_source[0])
 		say(log, " dek %s", info->dek_source);
+	if (info->annotations[0])
+		say(log, " annotations %s", info->annotations);
 }
 
 static inline void value_events(struct buf *log, const uint8_t *bytes, size_t len, size_t cut)

@@ -191,6 +191,21 @@ static void spoilt(struct given *g)
 	g->facts.census->does_not_open = 1;
 	g->facts.census->does_not_open_example = copy("/registry/secrets/a/b");
 }
+static void destroyed(struct given *g)
+{
+	struct census *census = g->facts.census;
+	census->refused = 2;
+	census->resources[0].keys[0].opened = 98;
+	census->lost = xcalloc(2, sizeof(*census->lost));
+	census->lost_named = 2;
+	census->lost[0] = (struct census_lost){.path = copy("/registry/secrets/a/gone"), .reason = LOST_NO_KEY};
+	census->lost[1] = (struct census_lost){.path = copy("/registry/secrets/a/b"), .reason = LOST_REFUSED};
+}
+static void not_opened(struct given *g)
+{
+	g->facts.census->resources[0].keys[0].opened = 98;
+	g->facts.census->resources[0].keys[0].why_closed = copy("no answer in time");
+}
 static void incomplete(struct given *g)
 {
 	g->facts.census->complete = false;
@@ -249,6 +264,19 @@ static void kms_stale(struct given *g)
 {
 	kms(g);
 	add_values(&g->facts, &secrets, PROVIDER_KMS, "vault", "id-0", 2);
+}
+static void kms_materials(struct given *g)
+{
+	kms(g);
+	add_values(&g->facts, &secrets, PROVIDER_KMS, "vault", "id-1", 2);
+	struct census_key *last = &g->facts.census->resources[0].keys[g->facts.census->resources[0].key_count - 1];
+	free(last->annotations);
+	last->annotations = copy("f080d361735076ae");
+}
+static void kms_lumped(struct given *g)
+{
+	kms_materials(g);
+	g->facts.census->resources[0].keys[g->facts.census->resources[0].key_count - 1].lumped = true;
 }
 static void kms_slow(struct given *g)
 {
@@ -418,6 +446,8 @@ static const struct row rows[] = {
 	{"a key that is gone", unreadable, "values-readable", CHECK_FAILED, "2 values are under keys", 0, {0}},
 	{"a form unknown", unknown_form, "values-readable", CHECK_FAILED, "of no known form", 0, {0}},
 	{"a spoilt value", spoilt, "values-readable", CHECK_FAILED, "/registry/secrets/a/b", 0, {0}},
+	{"values whose key the KMS does not decrypt", destroyed, "values-readable", CHECK_FAILED, "2 values are under keys that their KMS plugin does not decrypt, for example /registry/secrets/a/b: an API server that restarts never becomes ready", 0, {0}},
+	{"values that nobody opened", not_opened, "values-readable", CHECK_UNKNOWN, "secrets: 2 values under secretbox/" NEW_KEY " were not opened: no answer in time", 0, {0}},
 	{"half a census", incomplete, "values-readable", CHECK_UNKNOWN, "cut off", 0, {0}},
 	{"half a census proves nothing", incomplete, "cis-1.2.27", CHECK_UNKNOWN, "cut off", 0, {0}},
 	{"stale values", stale, "values-stale", CHECK_FAILED, "7 of 100 secrets", 0, {0}},
@@ -436,6 +466,8 @@ static const struct row rows[] = {
 	{"two key IDs", kms_moved, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
 	{"values under the key ID before", kms_moved, "kms-values", CHECK_FAILED, "50 values of vault", 1, {0}},
 	{"some values under another key ID", kms_stale, "kms-values", CHECK_FAILED, "2 values of vault", 0, {0}},
+	{"two materials of one key ID", kms_materials, "kms-material", CHECK_WARNING, "values under kms v2/vault key ID id-1 have 2 sets of annotations", 0, {0}},
+	{"nobody knows of the rest", kms_lumped, "kms-material", CHECK_PASSED, NULL, 0, {0}},
 	{"a slow plugin", kms_slow, "kms-latency", CHECK_WARNING, "vault answers Status in 300 ms", 0, {0}},
 	{"a server that waits", kms_slow_server, "kms-latency", CHECK_WARNING, "cp-1 waited 500 ms", 0, {0}},
 	{"KMS v1", kms_one, "kms-v1", CHECK_WARNING, "KMS v1", 0, {0}},

@@ -66,7 +66,10 @@ static void add_values(struct check_facts *f, const struct kube_resource *resour
 							      .name = copy(name),
 							      .key_id = copy(key_id),
 							      .dek_source = copy(""),
-							      .objects = objects};
+							      .annotations = copy(""),
+							      .in_config = true,
+							      .objects = objects,
+							      .opened = provider == PROVIDER_IDENTITY ? 0 : objects};
 	found->objects += objects;
 	found->bytes += objects * 1000;
 }
