@@ -16,6 +16,8 @@
 #define NEEDS_JSON_MAX (16u << 20)
 #define EXAMPLE_MAX 256 /* bytes of a path that are shown */
 #define UNKNOWN_MAX 1024
+#define NAMES_MAX 100u /* paths that are named of a cluster; all are counted */
+#define NAMES_SHOWN 3u
 
 /* One cluster or one backup. */
 struct source {
@@ -26,6 +28,7 @@ struct source {
 	uint64_t nameless;        /* under KMS v1, where a key ID is asked for */
 	uint64_t unclear;         /* under a key ID that may be another name of the key */
 	char *example;
+	struct strings names; /* of a cluster: paths of the first values that need the key */
 	char *unknown;        /* why it could not be asked; NULL */
 	char *writes_unknown; /* of a cluster: whom nobody can tell of, whether it writes with the key; NULL */
 };
@@ -111,6 +114,22 @@ static void add_ids(const struct census_key *keys, size_t count, struct strings 
 			strings_add(ret, keys[i].key_id);
 }
 
+/* Where values are that need the key. */
+struct taking {
+	const struct key_word *key;
+	struct strings names;
+};
+
+static void take_value(void *arg, const struct map_entry *entry, const struct census_key *key, const char *path)
+{
+	struct taking *taking = arg;
+	(void)entry;
+	if (taking->names.count == NAMES_MAX || !key_word_means(taking->key, key))
+		return;
+	_cleanup_free_ char *clean = text_printable(path, strlen(path), EXAMPLE_MAX);
+	strings_add(&taking->names, clean);
+}
+
 static void collect_ids(struct needs *needs, const struct census *census)
 {
 	for (size_t i = 0; i < census->resource_count; i++)
@@ -147,16 +166,23 @@ static int ask_session(struct command_context *context, const struct session *se
 {
 	_cleanup_(census_freep) struct census *census = NULL;
 	struct census_options options = present_census_options(context, session);
+	struct taking taking = {.key = &needs->key};
 	options.open_with = NULL; /* names are enough */
+	options.on_value = take_value;
+	options.value_arg = &taking;
 	needs->cluster_asked = true;
 	int rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
-	if (rc < 0)
+	if (rc == 0 && !census->complete)
+		rc = error_set(err, ERROR_REFUSED, "%s: the census is not complete: %s", name,
+			       census->why ? census->why : "unknown");
+	if (rc < 0) {
+		strings_free(&taking.names);
 		return rc;
-	if (!census->complete)
-		return error_set(err, ERROR_REFUSED, "%s: the census is not complete: %s", name,
-				 census->why ? census->why : "unknown");
+	}
 	struct source *source = add(needs, name);
+	source->names = taking.names;
+	strings_sort_unique(&source->names); /* a census that was begun again told of them twice */
 	source->revision = census->revision;
 	for (size_t i = 0; i < census->resource_count; i++)
 		source->newest += count(needs, census->resources[i].keys, census->resources[i].key_count, source);
@@ -332,6 +358,8 @@ static void write_json(const struct needs *needs, bool needed)
 		if (source->backup)
 			json_member_u64(&w, "history", source->history);
 		json_member_string(&w, "example", source->example);
+		if (!source->backup)
+			json_member_strings(&w, "names", &source->names);
 		json_member_u64(&w, "unclear", source->nameless + source->unclear);
 		json_member_string(&w, "unknown", source->unknown);
 		if (!source->backup)
@@ -346,6 +374,20 @@ static void write_json(const struct needs *needs, bool needed)
 	json_writer_free(&w);
 }
 
+/* " (/registry/secrets/default/a, ...)"; new string. */
+static char *places(const struct source *source)
+{
+	_cleanup_strings_ shown = {0};
+	for (size_t i = 0; i < source->names.count && i < NAMES_SHOWN; i++)
+		strings_add(&shown, source->names.items[i]);
+	if (shown.count == 0 && source->example)
+		strings_add(&shown, source->example);
+	if (shown.count == 0)
+		return xstrdup("");
+	_cleanup_free_ char *all = strings_join(&shown, ", ");
+	return xasprintf(" (%s%s)", all, source->names.count > shown.count ? ", ..." : "");
+}
+
 static void print(const struct needs *needs)
 {
 	for (size_t i = 0; i < needs->count; i++) {
@@ -355,11 +397,10 @@ static void print(const struct needs *needs)
 			continue;
 		}
 		_cleanup_free_ char *values = text_human_count(source->newest),
-				    *history = text_human_count(source->history);
-		printf("%s at revision %llu: %s values need %s%s%s%s%s%s\n", source->name,
+				    *history = text_human_count(source->history), *where = places(source);
+		printf("%s at revision %llu: %s values need %s%s%s%s\n", source->name,
 		       (unsigned long long)source->revision, values, needs->key.text,
-		       source->backup ? ", and in history " : "", source->backup ? history : "",
-		       source->example ? " (" : "", source->example ? source->example : "", source->example ? ")" : "");
+		       source->backup ? ", and in history " : "", source->backup ? history : "", where);
 		if (source->writes_unknown)
 			printf("%s: NOT KNOWN whether it is written with: %s\n", source->name, source->writes_unknown);
 	}
@@ -434,6 +475,7 @@ int cmd_needs(struct command_context *context, struct error **err)
 	for (size_t i = 0; i < needs.count; i++) {
 		free(needs.sources[i].name);
 		free(needs.sources[i].example);
+		strings_free(&needs.sources[i].names);
 		free(needs.sources[i].unknown);
 		free(needs.sources[i].writes_unknown);
 	}

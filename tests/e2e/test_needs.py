@@ -65,6 +65,7 @@ class Needs(unittest.TestCase):
         done = self.needs("key-1", "--contexts", "east", flags=self.endpoints(self.east), code=1)
         (source,) = done.json()["sources"]
         self.assertEqual((source["cluster"], source["values"], source["unknown"]), ("east", SECRETS, None))
+        self.assertEqual(source["names"], [f"/registry/secrets/default/s-{number}" for number in range(SECRETS)])
         done = self.needs("key-1", "--contexts", "west,east", flags=self.endpoints(self.east, self.west), code=1)
         self.assertEqual([(source["cluster"], source["values"]) for source in done.json()["sources"]],
                          [("west", 1), ("east", SECRETS)])
