@@ -67,7 +67,7 @@ CHECK_JUDGE(values_readable)
 	_cleanup_free_ char *good = xasprintf("%s values read, %s of them opened with the file's keys", all, opened);
 	return check_of_list(
 		&bad, CHECK_FAILED,
-		"kube-rekey census names them: put the missing key back as a read key, or delete the values. "
+		"kube-rekey census --open names them: put the missing key back, as a read key or in the KMS, or delete the values. "
 		"Rotate nothing before",
 		good);
 }
