@@ -446,8 +446,8 @@ static bool cluster_is_asked(const struct options *options)
 /* What a file or a node says is of one cluster. */
 static int check_contexts(const struct options *options, struct error **err)
 {
-	static const char *const of_one[] = {"--context", "--cluster", "--server", "--encryption-config", "--apiserver-manifest",
-					     "--apiserver"};
+	static const char *const of_one[] = {
+		"--context", "--cluster", "--server", "--encryption-config", "--apiserver-manifest", "--apiserver"};
 	for (size_t i = 0; options->contexts && i < ELEMENTS(of_one); i++)
 		if (options_given(options, of_one[i]))
 			return error_set(err, ERROR_USAGE, "%s is of one cluster: it does not go with --contexts",

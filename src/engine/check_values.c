@@ -65,11 +65,11 @@ CHECK_JUDGE(values_readable)
 	_cleanup_free_ char *all = census ? text_human_count(census->values) : NULL,
 			    *opened = census ? text_human_count(census->opened) : NULL;
 	_cleanup_free_ char *good = xasprintf("%s values read, %s of them opened with the file's keys", all, opened);
-	return check_of_list(
-		&bad, CHECK_FAILED,
-		"kube-rekey census --open names them: put the missing key back, as a read key or in the KMS, or delete the values. "
-		"Rotate nothing before",
-		good);
+	return check_of_list(&bad, CHECK_FAILED,
+			     "kube-rekey census --open names them: put the missing key back, as a read key or in the "
+			     "KMS, or delete the values. "
+			     "Rotate nothing before",
+			     good);
 }
 
 CHECK_JUDGE(values_stale)
