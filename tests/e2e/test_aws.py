@@ -4,7 +4,7 @@ import collections
 import tempfile
 import unittest
 
-from lib import AwsKms, AwsPlugin, Cluster, Rule, TcpProxy, configuration, kube_rekey
+from lib import AwsKms, AwsPlugin, Cluster, Rule, TcpProxy, configuration, kube_rekey, start_kube_rekey
 
 SECRETS = 12
 
@@ -80,6 +80,25 @@ class Aws(unittest.TestCase):
         encrypts, decrypts, opening = self.cost(self.renew)
         self.assertEqual((encrypts, opening), (plan["encryptPerServer"], plan["decryptToOpen"]))
         self.assertLessEqual(decrypts, plan["decryptPerServerAtMost"])
+
+    def test_another_key_and_the_one_of_before_is_deleted(self):
+        """Another ARN, by another argument of the plugin: what was under the first is rewritten, and needs it no more."""
+        self.create(*range(SECRETS))
+        begun = start_kube_rekey(["rotate", "--follow-kms", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps",
+                                  "0", "--state-dir", self.cluster.path("state"), *self.common, "-o", "json"])
+        self.addCleanup(begun.kill)
+        other = self.kms.create_key()
+        self.plugin.kill()
+        self.plugin.start(other)
+        done = begun.wait(240)
+        self.assertEqual((done.code, done.json()["newKey"]["keyID"]), (0, other), done)
+        self.assertEqual(done.json()["oldKeys"], [f"kms/{self.plugin.name} {self.key}"])
+        self.kms.schedule_deletion(self.key)
+        self.plugin.kill()
+        self.plugin.start(other)
+        self.server.restart()
+        self.read_all()
+        self.assertEqual(self.census("--open")["notOpened"], 0)
 
     def renew(self):
         done = kube_rekey(["rotate", "--renew-dek", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps", "0",

@@ -128,14 +128,23 @@ class Kms(unittest.TestCase):
         before, configs = snapshot_hash(self.api), self.configs()
         self.rotate("fourth", provider=None, followKMS=True, qps=3)
         self.says("fourth", "change the key in your KMS now")
+        versions, decisions = self.versions(), len(self.records())
         self.cloud.rotate("arn:2", "m2", but=1)
         self.says("fourth", "arn:1 on apiserver-1")
         time.sleep(12)
         self.assertNotIn("outcome", self.fleet.rotation("fourth")["status"])
         self.assertNotIn("remains", self.fleet.rotation("fourth")["status"])
+        self.rewrites_nothing(versions, decisions)
         self.fleet.controllers[-1].kill()
         self.fleet.start_controller()
+        # Named is not adopted: its server was told of the key, and has written nothing under it.
+        self.cloud.each[1].tell(failEncrypt="permission denied")
         self.cloud.each[1].rotate("arn:2", "m2")
+        self.says("fourth", "has not adopted the key ID that its KMS plugin names")
+        wait_until(lambda: self.cloud.each[1].counts().get("encrypt arn:2", 0) > 0, 100, "it tries")
+        time.sleep(10)
+        self.rewrites_nothing(versions, 0)
+        self.cloud.each[1].tell(failEncrypt="")
         status = self.fleet.wait_done("fourth")
         self.assertEqual([(key["keyID"], key["values"] > 0) for key in status["keyIDs"]], [("arn:1", False), ("arn:2", True)])
         self.assertRegex(str(status["remains"]), "needs kms/cloud, key ID arn:1, for nothing at revision")
@@ -145,6 +154,16 @@ class Kms(unittest.TestCase):
         self.cloud.destroy("m1")
         self.fleet.restart_all()
         self.assertEqual(snapshot_hash(self.api), before)
+
+    def versions(self):
+        return {(resource, each["metadata"]["namespace"], each["metadata"]["name"]): each["metadata"]["resourceVersion"]
+                for resource in RESOURCES for each in self.api.list(resource)
+                if each["metadata"]["namespace"] in ("default", "team-a")}
+
+    def rewrites_nothing(self, versions, after):
+        """Neither has it decided to, by the records of the controller that runs."""
+        self.assertEqual(self.versions(), versions)
+        self.assertNotIn("reencrypt", [each["decision"]["action"] for each in self.records()[after:]])
 
     def records(self):
         with open(self.fleet.controllers[-1].record, encoding="utf-8") as file:
@@ -174,10 +193,11 @@ class Kms(unittest.TestCase):
         self.assertEqual(self.plugin_of("apiserver-1")["lastKeyID"], "arn:3")
         plugin.tell(failStatus="")
         count = self.decided("HISTORY", before)
-        plugin.tell(failStatus="a hiccup")
+        # Not well, and its key is the one that its server adopted: what is under that counts on.
+        plugin.tell(healthz="sealed")
         self.decided("KMS_UNKNOWN", count)
         self.assertNotIn("outcome", self.fleet.rotation("fifth")["status"])
-        plugin.tell(failStatus="")
+        plugin.tell(healthz="ok")
         self.fleet.wait_done("fifth")
         records = self.records()[before:]
         swept = next(i for i, each in enumerate(records) if each["decision"]["action"] == "reencrypt")

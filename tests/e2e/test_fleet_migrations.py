@@ -88,11 +88,23 @@ class Journey(unittest.TestCase):
         self.refused("plain", "writes in plaintext what is encrypted now", (["secrets"], [plain, cloud]),
                      (["configmaps"], [plain, second]))
 
+        # One resource leaves its provider, and the other one stays where it is.
+        self.go("one", provider=None, to={"rules": [
+            {"resources": ["secrets"], "keys": [cloud, plain]},
+            {"resources": ["configmaps"], "keys": [{"provider": "aescbc", "name": "mine"}, plain]}]})
+        self.expect(["kms-v2:cloud"], ["aescbc:mine"], {"cloud", "aescbc"})
+
         self.go("back", provider=None, to={"rules": [{"resources": BOTH, "keys": [{"provider": "aescbc", "name": "back"}, plain]}]})
         for plugin in self.cloud.each:
             plugin.kill()
         self.fleet.restart_all()
         self.expect(["aescbc:back"], ["aescbc:back"], {"aescbc"})
+
+        self.go("strict", provider=None, dropIdentity=True)
+        self.fleet.restart_all()
+        self.expect(["aescbc:back"], ["aescbc:back"], {"aescbc"})
+        for server in self.cluster.servers:
+            self.assertNotIn("identity", server.read_config())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import unittest
 from fleet import SERVERS, Fleet
 from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, populate, replace_file, snapshot_hash,
                  start_kube_rekey, turn, wait_until)
+from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 SECRETS = 12
 
@@ -315,6 +316,30 @@ class Rotate(unittest.TestCase):
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
+    @turn(0)
+    def test_a_custom_resource(self):
+        """From plaintext to a KMS, and after the KMS."""
+        api = self.cluster.api
+        api.create("apiextensions.k8s.io/v1/customresourcedefinitions", None, WIDGETS_DEFINITION)
+
+        wait_until(lambda: api.request("GET", "/apis/example.com/v1/widgets").status == 200, 30, "widgets are served")
+        for number in range(3):
+            api.create(WIDGETS, "default", {"apiVersion": "example.com/v1", "kind": "Widget",
+                                            "metadata": {"name": f"w-{number}"}, "size": number})
+        target = self.cluster.path("widgets.yaml")
+        replace_file(target, self.server.read_config() + configuration(
+            Rule(["widgets.example.com"], [("kms", self.plugin), "identity"])).split("resources:\n", 1)[1])
+        self.rotate("--to", target)
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/example.com/widgets/")), ["kms-v2:vault"])
+        # No canary can be a widget, so a KMS that writes nothing else is not followed: new DEKs.
+        self.plugin.rotate("key-2", "m2")
+        report = self.rotate("-o", "json", "--renew-dek").json()
+        self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/example.com/widgets/")),
+                         ["kms-v2:" + report["newKey"]["name"]])
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual([each["size"] for each in api.list(WIDGETS, "default")], [0, 1, 2])
+
     def under(self):
         """Key IDs that a census finds."""
         done = kube_rekey(["census", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
@@ -379,17 +404,42 @@ class OlderServer(Rotate):
     """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
 
     VERSION = "1.33"
-    test_there_and_back = test_another_plugin = test_new_deks = test_rules = test_follow_what_moved_before = None
-    test_nothing_of_the_new_key_opens = None
+    test_there_and_back = test_another_plugin = test_new_deks = test_follow_what_moved_before = None
+    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
+
+
+class FirstVersion(Rotate):
+    """Values under KMS v1, each with a key of its own, which nobody but their server opens."""
+
+    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
+    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
+
+    def setUp(self):
+        self.plugin = self.enterContext(KmsPlugin(self.enterContext(folder()), "vault"))
+        self.first = self.enterContext(KmsPlugin(self.enterContext(folder()), "first", version=1))
+        self.cluster = self.enterContext(Cluster(
+            encryption=configuration(Rule(["secrets", "configmaps"], [("kms", self.first), "identity"])),
+            request_timeout="3s", compaction=self.COMPACTION, flags=["--feature-gates=KMSv1=true"]))
+        populate(self.cluster, namespaces=("default",), big=False)
+        self.server = self.cluster.servers[0]
+
+    @turn(1)
+    def test_to_the_second(self):
+        before = snapshot_hash(self.cluster.api)
+        self.assertEqual(self.stored(), ["kms-v1:first"])
+        self.rotate_to(("kms", self.plugin))
+        self.assertEqual(self.stored(), ["kms-v2:vault"])
+        self.first.kill()
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
 
 
 class CameAndWent(Rotate):
     """While history is waited for, which takes minutes on other clusters."""
 
     COMPACTION = "30s"
-    test_there_and_back = test_another_plugin = test_new_deks = test_rules = None
-    test_follow = test_follow_what_moved_before = None
-    test_nothing_of_the_new_key_opens = None
+    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
+    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
 
     def flags(self, *more):
         return [flag for flag in super().flags(*more) if flag != "--compact"]

@@ -93,6 +93,15 @@ class Managed(unittest.TestCase):
     def reload(cls, number, why="again"):
         cls.cluster.servers[number].apply_config(cls.text(number, f"{why} {next(cls._reloads)}"))
 
+    def destroy_all_but(self, material):
+        """In the KMS, and no server has anything of it at hand any more: everything reads."""
+        for plugin in self.plugins:
+            plugin.tell(materials={material: plugin.state["materials"][material]})
+        for server in self.cluster.servers:
+            server.restart()
+        for number in range(OBJECTS):
+            self.assertEqual(self.api.get("secrets", "default", f"s-{number:02}")["data"], {"a": "YQ=="})
+
     def setUp(self):
         self.proxy.to = self.proxy.all
 
@@ -293,6 +302,7 @@ class OneServer(Managed):
         self.assertEqual(report["oldKeys"], ["kms/vault " + old[:19]])
         now = self.census()
         self.assertEqual(([each["writeKey"] for each in now["keys"]], now["stale"]), ([True], 0))
+        self.destroy_all_but("followed")
         leaseless = self.cluster.pki.certificate("leaseless")
         refused = self.ask("rotate", "--follow-kms", "--yes", code=3, cert=leaseless.cert, key=leaseless.key)
         self.assertIn("how many API servers have to follow is not known", refused.err)
@@ -435,6 +445,23 @@ class TwoServers(Managed):
         refused = self.ask("reencrypt", "--qps", "0", code=3)
         self.assertRegex(refused.err, r"API servers of v1\.33\.\d+ and v1\.36\.\d+ answer")
         self.assertEqual({name: version for name, version in self.versions().items() if name in before}, before)
+
+
+class ThreeServers(Managed):
+    """Behind one address."""
+
+    SERVERS = 3
+
+    def test_follow(self):
+        begun = self.begin("rotate", "--follow-kms", "--yes", "--settle", "2s", "--qps", "0", "-o", "json")
+        self.assertTrue(begun.running())
+        self.census()
+        self.move("key-followed", "followed")
+        done = begun.wait()
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual((done.json()["outcome"], done.json()["weaker"]), ("Done", []))
+        self.assertEqual(set(self.by_etcd()), {"key-followed"})
+        self.destroy_all_but("followed")
 
 
 if __name__ == "__main__":
