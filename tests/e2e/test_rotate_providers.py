@@ -45,8 +45,8 @@ class EachToEach(unittest.TestCase):
         target = cluster.path(f"target-{step}.yaml")
         with open(target, "w", encoding="utf-8") as file:
             file.write(self.providers(step))
-        bare = [resource for resource, walk in (("configmaps", CONFIGMAPS), ("secrets", SECRETS)) if walk[step] == "identity"]
-        warning = [f"Afterwards {resource} will be in etcd, and in each backup of it, in PLAINTEXT." for resource in bare]
+        bare = [resource for resource, walk in (("secrets", SECRETS), ("configmaps", CONFIGMAPS)) if walk[step] == "identity"]
+        warning = [f"Afterwards {', '.join(bare)} will be in etcd, and in each backup of it, in PLAINTEXT."] if bare else []
         lines = operator.run("plan", "--to", target).out.splitlines()
         self.assertEqual([line for line in lines if line.startswith("Afterwards ") and "PLAINTEXT" in line], warning)
         report = operator.rotate("--to", target)
