@@ -411,7 +411,8 @@ static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
-	bool fits = node->journal->hash_count == 0 || own->file_step == own->written_step;
+	bool rotates = !text_empty(node->journal->rotation);
+	bool fits = rotates && (node->journal->hash_count == 0 || own->file_step == own->written_step);
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
 	journal_add_hash(node->journal, own->file_step, own->file_hash, false);
@@ -712,7 +713,7 @@ static int read_cluster_uid(struct agent *agent, struct kube *kube, struct error
 
 static int begin(struct agent *agent, struct error **err)
 {
-	_cleanup_free_ char *lock = xasprintf("%s/agent.lock", agent->options->state_directory);
+	_cleanup_free_ char *lock = agent_lock_path(agent->options->state_directory);
 	int rc = rotation_open_node(agent->options->cluster, agent->options->config_path,
 				    agent->options->state_directory, agent->options->manifest != NULL, &agent->node,
 				    err);

@@ -87,6 +87,11 @@ static int make_new(const char *state_directory, struct agent_disk *ret, struct 
 	return rc == 0 ? write_file(state_directory, ret, NULL, err) : rc;
 }
 
+char *agent_lock_path(const char *state_directory)
+{
+	return xasprintf("%s/agent.lock", state_directory);
+}
+
 int agent_disk_open(const char *state_directory, struct agent_disk *ret, struct error **err)
 {
 	_cleanup_free_ char *path = file_of(state_directory);

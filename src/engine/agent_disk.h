@@ -14,6 +14,8 @@ struct agent_disk {
 /* Reads it; where there is none, a new incarnation, on disk. -ERROR_INPUT for a file that is none of ours: an agent that
  * does not know what it acknowledged must not act. */
 _must_check_ int agent_disk_open(const char *state_directory, struct agent_disk *ret, struct error **err);
+/* Held by the agent that works with the directory, as long as it does. New string. */
+char *agent_lock_path(const char *state_directory);
 _must_check_ int agent_disk_save(const char *state_directory, const struct agent_disk *disk, struct error **err);
 void agent_disk_free(struct agent_disk *disk);                      /* the contents */
 struct agent_state agent_disk_state(const struct agent_disk *disk); /* lends its strings */

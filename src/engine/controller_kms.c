@@ -413,7 +413,7 @@ void controller_kms_take_canaries(struct controller *c)
  * of them is not known; NULL. */
 static char *take_named(const struct controller *c, struct strings *ret)
 {
-	const struct config_shape *shape = c->path->steps[0];
+	const struct config_shape *shape = c->path->steps[c->path->count - 1];
 	for (size_t r = 0; r < shape->rule_count; r++)
 		for (size_t k = 0; k < shape->rules[r].key_count; k++) {
 			const struct config_key *key = &shape->rules[r].keys[k];
@@ -465,7 +465,7 @@ void controller_kms_tell_left(struct controller *c)
 	struct key_rotation_status *status = &c->rotation->status;
 	const struct census_observation *census = &c->census.seen;
 	_cleanup_strings_ new_keys = {0}, named = {0};
-	_cleanup_free_ char *untold = follows(c) ? take_named(c, &named) : NULL;
+	_cleanup_free_ char *untold = status->key_id_count > 0 ? take_named(c, &named) : NULL;
 	char now[28];
 	clock_format(clock_wall(), 0, now);
 	struct rotation_report report = {.started = status->started_at,

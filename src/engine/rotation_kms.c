@@ -295,28 +295,43 @@ static const char *named_by(const struct kms_look *looks, size_t count, const ch
 	return NULL;
 }
 
+/* Why it is not known what the plugins of the last configuration name; NULL: it is. New string. */
+static char *ask_the_last(struct rotation *r, struct kms_look **looks, size_t *count)
+{
+	const struct config_shape *last = r->journal->path->steps[r->journal->path->count - 1];
+	_cleanup_error_ failed = NULL;
+	if (!config_shape_has_kms(last))
+		return NULL;
+	if (r->options.manual)
+		return xstrdup("with --target manual no plugin is asked; kube-rekey needs KEY-ID on a control-plane "
+			       "node does");
+	if (kms_look(r->cluster->loop, last, looks, count, &failed) < 0)
+		return xstrdup(error_message(failed));
+	for (size_t i = 0; i < *count; i++)
+		if ((*looks)[i].flaw)
+			return xasprintf("kms/%s: %s", (*looks)[i].name, (*looks)[i].flaw);
+	return NULL;
+}
+
 void rotation_kms_tell_left(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
 	struct kms_look *looks = NULL;
 	size_t look_count = 0;
-	_cleanup_error_ interrupted = NULL; /* what was asked counts all the same */
 	const char *named = r->journal->path->steps[0]->rules[0].keys[0].kms_key_id;
 	for (size_t i = 0; !named && i < r->journal->path->steps[0]->rule_count; i++)
 		named = r->journal->path->steps[0]->rules[i].keys[0].kms_key_id;
 	report->named_key_id = named ? xstrdup(named) : NULL;
 	if (!r->census || !r->census->complete)
 		return;
-	if (path_follows_kms(r->journal->path) && r->kms_untold) {
-		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", r->kms_untold);
+	_cleanup_free_ char *untold = report->key_id_count == 0            ? NULL
+				      : path_follows_kms(r->journal->path) ? xstrdup_or_null(r->kms_untold)
+									   : ask_the_last(r, &looks, &look_count);
+	if (untold) {
+		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", untold);
 		strings_add(&report->remains, line);
-		return;
 	}
-	/* Beside whoever hands files to others there are none. */
-	if (!r->options.manual && report->key_id_count > 0)
-		(void)!kms_look(r->cluster->loop, r->journal->path->steps[r->journal->path->count - 1], &looks,
-				&look_count, &interrupted);
-	for (size_t i = 0; i < report->key_id_count; i++) {
+	for (size_t i = 0; !untold && i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
 		if (!is_left(r, key))
 			continue;

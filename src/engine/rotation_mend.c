@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "engine/agent_disk.h"
 #include "engine/rotation_internal.h"
 
 /* The step whose file lies there, byte for byte as it was left, when a later one was in place and the next one only adds a
@@ -74,13 +75,18 @@ static int mend(const struct target *target, const char *state_directory, char *
 int rotation_mend_alone(const char *config_path, const char *state_directory, char **ret_text, struct error **err)
 {
 	_cleanup_(target_freep) struct target *target = NULL;
-	int lock = -1;
+	int lock = -1, agents = -1;
 	if (target_file(config_path, &target, NULL) < 0)
 		return 0;
+	/* Whoever has one of them is at work on the file: an agent, which does this itself, or another command. */
 	_cleanup_free_ char *lock_path = journal_lock_path(target->path);
+	_cleanup_free_ char *agents_path = agent_lock_path(state_directory);
 	if (file_lock(lock_path, &lock, NULL) < 0)
-		return 0; /* whoever has it is at work on the file */
-	int rc = mend(target, state_directory, ret_text, err);
+		return 0;
+	bool stands = access(agents_path, F_OK) == 0 && file_lock(agents_path, &agents, NULL) == -ERROR_BUSY;
+	int rc = stands ? 0 : mend(target, state_directory, ret_text, err);
+	if (agents >= 0)
+		close(agents);
 	close(lock);
 	return rc;
 }

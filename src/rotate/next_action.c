@@ -701,7 +701,8 @@ static bool census_too_early(const struct view *v, enum reason reason)
 	if (v->seen->census.begun >= after && v->seen->census.begun > v->seen->etcd_back_at &&
 	    !v->seen->census.unsettled)
 		return false;
-	return act(v, ACTION_CENSUS, PHASE_VERIFY, reason);
+	/* It begins once its agents see themselves that nothing older can land, and that they do not while one is. */
+	return (on(v, RULE_SETTLED) && member_silent(v, PHASE_VERIFY)) || act(v, ACTION_CENSUS, PHASE_VERIFY, reason);
 }
 
 /* --- rule 3c --- */

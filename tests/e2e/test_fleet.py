@@ -29,6 +29,20 @@ class Three(FleetCase):
         wait_until(lambda: [each["metadata"]["name"] for each in self.api.list(SERVERS)
                             if each.get("status", {}).get("answering")] == sorted(
                                 each.hostname for each in self.cluster.servers), 30, "every agent reports")
+        # A comment of somebody's is none of an agent's business while nothing is rotated, nor of its next process.
+        server = self.cluster.servers[0]
+        server.write_config(server.read_config() + "# seen by many\n")
+
+        def reported():
+            return self.api.get(SERVERS, None, server.hostname)["status"]
+        wait_until(lambda: reported().get("loadedHash") == server.file_hash() == reported().get("fileHash"), 30, "it is loaded")
+        time.sleep(4)
+        folder, name = os.path.split(server.config)
+        self.assertEqual([each for each in os.listdir(folder) if each.startswith(f".{name}.kube-rekey.journal")], [])
+        self.fleet.agents[server.hostname].kill()
+        beat = reported()["heartbeat"]
+        self.fleet.start_agent(0)
+        wait_until(lambda: reported()["heartbeat"] != beat, 30, "its next process reports")
 
     def test_1_a_whole_rotation(self):
         """A writer for each server reads what it wrote through the next one."""

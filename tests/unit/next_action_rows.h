@@ -626,6 +626,10 @@ static const struct row rows[] = {
 	/* Rule 3b: the census. */
 	{"the census is from before settling ended => again", KEY, 2, {census_before_settling_ended},
 	 DO(CENSUS, VERIFY, SETTLED_CENSUS, .step = 2)},
+	{"no census since settling ended, and a member is silent now => no agent begins with one", KEY, 2,
+	 {census_before_settling_ended, member_silent}, WAIT(VERIFY, MEMBER_SILENT, .step = 2, .member = 0)},
+	{"the same behind the drop", KEY, 3, {first_loaded_just_now, census_before_settling_ended, member_silent},
+	 WAIT(VERIFY, MEMBER_SILENT, .step = 3, .member = 0)},
 	{"by an agent it began before settling ended => again", KEY, 2, {an_agent_had_not_settled},
 	 DO(CENSUS, VERIFY, SETTLED_CENSUS, .step = 2)},
 	{"by an agent it began before settling ended, and no key leaves => fine", KEY, 1, {an_agent_had_not_settled},
