@@ -118,6 +118,14 @@ static int find(struct command_context *context, struct rotation_report **ret, s
 
 /* --- what is added --- */
 
+static bool in_use(const struct rotation_report *report, const char *key_id)
+{
+	for (size_t i = 0; i < report->key_id_count; i++)
+		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].key_id, key_id))
+			return true;
+	return false;
+}
+
 /* The key ID that values were under and are no more. Before it is done that may be the new one, which has none yet. */
 static int old_key_id(const struct rotation_report *report, const char **ret, struct error **err)
 {
@@ -128,7 +136,7 @@ static int old_key_id(const struct rotation_report *report, const char **ret, st
 			"the rotation is not done (%s), so its report has no key ID that left: say --kms-key-arn",
 			report->outcome);
 	for (size_t i = 0; i < report->key_id_count; i++) {
-		if (report->key_ids[i].objects > 0)
+		if (in_use(report, report->key_ids[i].key_id))
 			continue;
 		if (found && !text_equal(found, report->key_ids[i].key_id))
 			return error_set(err, ERROR_USAGE,

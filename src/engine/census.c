@@ -428,6 +428,9 @@ static void check_opened(struct census_scan *scan)
 {
 	struct census *census = scan->census;
 	const struct path *path = scan->options->path;
+	/* So many keys of before that not all were tried: what is under those is rewritten first. */
+	if (scan->opener && kms_opener_is_full(scan->opener) && census->stale > 0)
+		return;
 	for (size_t r = 0; path && scan->opener && r < census->resource_count; r++) {
 		const struct census_resource *resource = &census->resources[r];
 		for (size_t k = 0; k < resource->key_count; k++) {

@@ -88,6 +88,11 @@ static enum kms_opening closed(const char **ret_why, const char *why)
 	return KMS_CLOSED;
 }
 
+bool kms_opener_is_full(const struct kms_opener *opener)
+{
+	return opener->count == KMS_OPENER_DEKS_MAX;
+}
+
 enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, const struct etcd_kv *kv,
 				const char **ret_why)
 {
@@ -100,7 +105,7 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 	if (rc < 0)
 		return rc == -ERROR_LIMIT ? closed(ret_why, "more annotations than a plugin writes") : KMS_BROKEN;
 	const struct dek *dek = find(opener, plugin);
-	if (!dek && opener->count == KMS_OPENER_DEKS_MAX)
+	if (!dek && kms_opener_is_full(opener))
 		return closed(ret_why, "more data encryption keys than are asked for");
 	if (!dek) {
 		opener->plugin = plugin;

@@ -27,4 +27,5 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 				const char **ret_why);
 /* Asks for the key that the last try lacked. Waits. 0 whatever the plugin says; -ERROR_INTERRUPTED. */
 _must_check_ int kms_opener_ask(struct kms_opener *opener, struct error **err);
+bool kms_opener_is_full(const struct kms_opener *opener);   /* values under any further key stay closed */
 uint64_t kms_opener_calls(const struct kms_opener *opener); /* of Decrypt, so far */

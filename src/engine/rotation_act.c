@@ -378,7 +378,8 @@ int rotation_census_now(struct rotation *r, struct error **err)
 								    : encryption_config_shape(present.config),
 			.path = r->journal->path,
 			.open_with = present.config,
-			.ask_plugins = r->options.open_kms,
+			/* Beside whoever hands files to others there are none. */
+			.ask_plugins = r->options.open_kms && !r->target->manual,
 			.tell_key_ids = r->tell_key_ids,
 			.whole_keyspace = true,
 			.foreign_prefixes = &r->foreign_prefixes,

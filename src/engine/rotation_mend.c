@@ -7,12 +7,21 @@
 #include "engine/agent_disk.h"
 #include "engine/rotation_internal.h"
 
-/* The step whose file lies there, byte for byte as it was left, when a later one was in place and the next one only adds a
- * read key; else STEP_NONE. */
+static bool wrote_before(const struct path *path, int step)
+{
+	for (int i = 0; i < step; i++)
+		if (path_changes_write_key(path, (size_t)i))
+			return true;
+	return false;
+}
+
+/* The step whose file lies there, byte for byte as it was left, when a new key was written with since and the next step only
+ * adds a read key; else STEP_NONE. Before that no value can be under a new key: who put an older file there may have meant it. */
 static int step_behind(const struct journal *journal, const struct target_content *present)
 {
 	int step = journal_step_of(journal, present->sha256);
-	bool behind = step != STEP_NONE && step < journal_written_step(journal, present->sha256);
+	int written = journal_written_step(journal, present->sha256);
+	bool behind = step != STEP_NONE && step < written && wrote_before(journal->path, written);
 	bool adds = behind && !journal->going_back && !path_drops(journal->path, (size_t)step) &&
 		    !path_changes_write_key(journal->path, (size_t)step);
 	return adds ? step : STEP_NONE;

@@ -183,10 +183,13 @@ void rotation_report_add_server(struct rotation_report *report, const char *name
 					 .forgotten = forgotten};
 }
 
-static bool is_replaced(const struct rotation_report *report, const struct rotation_key_id *key)
+/* Of a KMS that is followed no key is named that `remains` does not: another plugin may name it still, or not have been asked. */
+static bool is_told_free(const struct rotation_report *report, const struct rotation_key_id *key)
 {
-	for (size_t i = 0; i < report->key_id_count && key->objects == 0; i++)
-		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].name, key->name))
+	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
+	_cleanup_free_ char *words = xasprintf("needs kms/%s, key ID %s, for nothing", key->name, id);
+	for (size_t i = 0; i < report->remains.count; i++)
+		if (strstr(report->remains.items[i], words))
 			return true;
 	return false;
 }
@@ -198,7 +201,7 @@ void rotation_report_name_old_keys(struct rotation_report *report, bool follows)
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		const struct rotation_key_id *key = &report->key_ids[i];
 		_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
-		if (follows ? !is_replaced(report, key) : !strings_has(&report->old_keys, label))
+		if (follows ? !is_told_free(report, key) : !strings_has(&report->old_keys, label))
 			continue;
 		_cleanup_free_ char *whole = xasprintf("%s %s", label, key->key_id);
 		strings_add(&named, whole);
