@@ -553,7 +553,8 @@ class AboutToAdopt(AnAnswerLacks):
     test_nothing_is_proved_again = test_its_server_was_told_of_another_key = None
 
     def test_no_canary_upon_canary(self):
-        """The server writes on under the other key, and whether it will is not known: that is said, and waited for."""
+        """The server writes on under the other key, and whether it will is not known: that is waited for, with a pause between
+        the questions."""
         begun = self.follow()
         count = self.decided("HISTORY")
         under_key_1 = self.plugin.counts()["encrypt key-1"]
@@ -567,7 +568,6 @@ class AboutToAdopt(AnAnswerLacks):
         self.decided("CANARY_MISSING", count)
         done = begun.wait(300)
         self.assertEqual(done.code, 0, done)
-        self.assertIn("the API server was told of another key ID last, which it may be about to adopt", done.err)
         canaries = [each for each in self.records()[count:] if each["decision"]["reason"] == "CANARY_MISSING"]
         self.assertLess(len(canaries), 15)
         self.assertEqual({key for key in self.under() if key}, {"key-2"})
