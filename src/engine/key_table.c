@@ -8,6 +8,7 @@
 
 #define NARROW 60u /* below: one fact a line instead of columns */
 #define WIDTH_MIN 20u
+#define RESOURCE_LEAST 14u
 #define NAME_MAX_COLUMNS 44u
 #define KEY_LEAST 16u     /* columns of a key, however narrow the screen */
 #define STACKED_MARGIN 5u /* "  KEY is" */
@@ -243,8 +244,9 @@ static void write_columns(struct key_table *table, const char *title)
 	size_t key = widest(table, offsetof(struct key_row, key), 3, SIZE_MAX);
 	size_t resource = widest(table, offsetof(struct key_row, resource), columns(title), NAME_MAX_COLUMNS);
 	/* The key names the finding; a resource's name is known from its beginning. */
+	size_t least = resource < RESOURCE_LEAST ? resource : RESOURCE_LEAST;
 	if (resource + key > names)
-		resource = names > key + 14 ? names - key : 14;
+		resource = names > key + least ? names - key : least;
 	if (resource + key > names)
 		key = names > resource + KEY_LEAST ? names - resource : KEY_LEAST;
 	put_left(table, TONE_BOLD, title, resource + 2);
