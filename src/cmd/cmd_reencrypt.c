@@ -96,7 +96,7 @@ static int check_kms(const struct session *session, const struct kube_resource *
 	kms_look_free(looks, options.look_count);
 	if (rc == 0 || rc == -ERROR_INTERRUPTED || rc == -ERROR_REFUSED) {
 		*err = steal(failed);
-		if (rc == -ERROR_REFUSED)
+		if (rc == -ERROR_REFUSED && !error_hint(*err))
 			error_set_hint(err, "an API server adopts another key within two minutes; kube-rekey rotate "
 					    "--follow-kms waits for it");
 		return rc;

@@ -78,21 +78,42 @@ static int check_provider(const struct kms_adopted_options *o, const struct stor
 	return rc;
 }
 
-/* Of a kind that this provider writes: its counters show then which key it is. */
-static int show(const struct kms_adopted_options *o, const char *name, struct storage_metrics *counts,
-		struct error **err)
+/* The kind of canary that this provider writes, as far as is known; NULL. */
+static const char *kind_under(const struct kms_adopted_options *o, const struct storage_metrics *counts,
+			      const char *name)
 {
 	for (size_t k = 0; k < ELEMENTS(kinds); k++) {
 		_cleanup_free_ char *writer = provider_of(o, counts, kinds[k]);
-		if (!text_equal(writer, name))
-			continue;
-		int rc = canary_touch(o->kube, o->kube->name, kinds[k], err);
-		if (rc == 0)
-			rc = scrape(o->kube, counts, err);
-		int removed = canary_remove(o->kube, o->kube->name, kinds[k], rc == 0 ? err : NULL);
-		return rc == 0 ? removed : rc;
+		if (text_equal(writer, name))
+			return kinds[k];
 	}
-	return 0;
+	return NULL;
+}
+
+/* Its counters show then which key it is. */
+static int show(const struct kms_adopted_options *o, const char *kind, struct storage_metrics *counts,
+		struct error **err)
+{
+	int rc = canary_touch(o->kube, o->kube->name, kind, err);
+	if (rc == 0)
+		rc = scrape(o->kube, counts, err);
+	int removed = canary_remove(o->kube, o->kube->name, kind, rc == 0 ? err : NULL);
+	return rc == 0 ? removed : rc;
+}
+
+/* Somebody else's write shows the same. */
+static int ask_for_a_write(const struct kms_adopted_options *o, const char *resource, const struct error *unseen,
+			   struct error **err)
+{
+	int rc = error_set(err, ERROR_REFUSED,
+			   "%s, and no canary could show it: neither secrets nor configmaps are known to be under it",
+			   error_message(unseen));
+	error_set_hint(
+		err,
+		"change an object of %s through %s (a label will do), and try again: its counters show then which "
+		"key it writes with; it adopts another one within two minutes",
+		resource, o->kube->name);
+	return rc;
 }
 
 static int check_resource(const struct kms_adopted_options *o, struct storage_metrics *counts, const char *resource,
@@ -107,7 +128,10 @@ static int check_resource(const struct kms_adopted_options *o, struct storage_me
 		*err = steal(unseen);
 		return rc;
 	}
-	rc = show(o, name, counts, &failed);
+	const char *kind = kind_under(o, counts, name);
+	if (!kind)
+		return ask_for_a_write(o, resource, unseen, err);
+	rc = show(o, kind, counts, &failed);
 	if (rc == -ERROR_INTERRUPTED) {
 		*err = steal(failed);
 		return rc;
