@@ -8,6 +8,7 @@
 
 #include "base/json_writer.h"
 #include "cmd/present.h"
+#include "cmd/session_node.h"
 #include "engine/key_word.h"
 #include "engine/key_writers.h"
 #include "engine/same_etcd.h"
@@ -146,6 +147,7 @@ static int ask_writers(struct command_context *context, const struct session *se
 		.cluster = session->cluster,
 		.config_path = own ? session->config_path : NULL,
 		.shape = own && session->config ? encryption_config_shape(session->config) : NULL,
+		.node_was_asked = own && session_node_reads(session->cluster, session->config_path),
 		.servers = &context->options.apiservers,
 		.key_ids = &needs->key_ids};
 	int rc = key_writers_ask(&needs->key, &sources, &writers, err);

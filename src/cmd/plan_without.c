@@ -6,6 +6,7 @@
 
 #include "base/json_writer.h"
 #include "cmd/present.h"
+#include "cmd/session_node.h"
 #include "engine/key_word.h"
 #include "engine/key_writers.h"
 
@@ -104,12 +105,13 @@ static void take_census(struct without *w, const struct census *census)
 static int ask_writers(struct without *w, const struct command_context *context, const struct session *session,
 		       struct error **err)
 {
-	const struct key_writers_sources sources = {.cluster = session->cluster,
-						    .config_path = session->config_path,
-						    .shape = session->config ? encryption_config_shape(session->config)
-									     : NULL,
-						    .servers = &context->options.apiservers,
-						    .key_ids = &w->key_ids};
+	const struct key_writers_sources sources = {
+		.cluster = session->cluster,
+		.config_path = session->config_path,
+		.shape = session->config ? encryption_config_shape(session->config) : NULL,
+		.node_was_asked = session_node_reads(session->cluster, session->config_path),
+		.servers = &context->options.apiservers,
+		.key_ids = &w->key_ids};
 	return key_writers_ask(&w->key, &sources, &w->writers, err);
 }
 

@@ -187,3 +187,9 @@ int session_find_node(const struct command_context *context, struct cluster *clu
 		node_facts_free(&manifest.node);
 	return rc;
 }
+
+bool session_node_reads(const struct cluster *cluster, const char *config_path)
+{
+	return config_path && cluster->has_node && serves(&cluster->node, cluster->kube.name) &&
+	       node_reads_file(&cluster->node, config_path) == 1;
+}

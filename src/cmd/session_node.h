@@ -8,3 +8,6 @@
  * kubeconfig. Finding none is no error. Errors: a manifest that cannot be read, a kubeconfig that cannot where it has to
  * tell. */
 _must_check_ int session_find_node(const struct command_context *context, struct cluster *cluster, struct error **err);
+/* Whether the server that is asked is that very process, and reads this file: what stands on this machine may be of another
+ * cluster's than the one that the command line names. */
+bool session_node_reads(const struct cluster *cluster, const char *config_path);

@@ -10,13 +10,15 @@
 #include "engine/fleet_kms.h"
 #include "engine/kms_look.h"
 
-#define SHOWN 128 /* bytes of a key ID, for people */
+#define SHOWN 128              /* bytes of a key ID, for people */
+#define MOMENT (60 * NS_PER_S) /* within which a server may have started again while others were asked */
 
 /* One question, and what it comes to. */
 struct asked {
 	const struct key_word *key;
 	const struct strings *key_ids; /* known ones, by which a hash is told */
 	struct key_writers *ret;
+	bool all_asked; /* those, too, that no answer names */
 };
 
 /* The first one stays. */
@@ -32,17 +34,27 @@ static void __attribute__((format(printf, 2, 3))) say(char **where, const char *
 
 /* --- a configuration --- */
 
+/* A key that is only read with is needed, too, where it is of a KMS: a server that has no answer of it is never ready. */
+static void take_key(struct asked *a, const struct config_key *key, bool writes, const char *of)
+{
+	_cleanup_free_ char *label = config_key_label(key);
+	bool is = a->key->by_name && text_equal(label, a->key->text);
+	if (is && writes)
+		say(&a->ret->writes, "the configuration%s writes with it", of);
+	else if (is && key->type == PROVIDER_KMS)
+		say(&a->ret->writes, "the configuration%s names it, and an API server asks for it at its start", of);
+	if (!a->key->by_name && key->type == PROVIDER_KMS && key->kms_version == 1)
+		say(&a->ret->unknown, "%s%s is of version 1, which names no key ID", label, of);
+}
+
 /* `of`: " of cp-2", and "" for this machine's. */
 static void take_rules(struct asked *a, const struct config_shape *shape, const char *of)
 {
-	for (size_t r = 0; r < shape->rule_count; r++) {
-		const struct config_key *write_key = &shape->rules[r].keys[0];
-		_cleanup_free_ char *label = config_key_label(write_key);
-		if (a->key->by_name && text_equal(label, a->key->text))
-			say(&a->ret->writes, "the configuration%s writes with it", of);
-		if (!a->key->by_name && write_key->type == PROVIDER_KMS && write_key->kms_version == 1)
-			say(&a->ret->unknown, "%s%s is of version 1, which names no key ID", label, of);
-	}
+	for (size_t r = 0; r < shape->rule_count; r++)
+		take_key(a, &shape->rules[r].keys[0], true, of);
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 1; k < shape->rules[r].key_count; k++)
+			take_key(a, &shape->rules[r].keys[k], false, of);
 }
 
 /* The names of KMS v2 providers, whatever they are there for: a server asks all of them at its start. */
@@ -153,9 +165,11 @@ static void take_provider(struct asked *a, const char *server, const struct stor
 	storage_key_free(&named);
 }
 
-static void take_counts(struct asked *a, const char *server, const struct storage_metrics *metrics,
-			const struct config_shape *shape)
+/* `silence_is_fine`: it is known to have no KMS v2 provider, or there is none that it could. */
+static void take_counts(struct asked *a, const char *server, const struct check_scrape *scrape,
+			const struct config_shape *shape, bool silence_is_fine)
 {
+	const struct storage_metrics *metrics = &scrape->storage;
 	_cleanup_strings_ providers = {0};
 	if (shape)
 		add_providers(shape, &providers);
@@ -163,7 +177,8 @@ static void take_counts(struct asked *a, const char *server, const struct storag
 	for (size_t i = 0; !shape && i < metrics->key_id_count; i++)
 		if (!strings_has(&providers, metrics->key_ids[i].provider))
 			strings_add(&providers, metrics->key_ids[i].provider);
-	if (!shape && providers.count == 0 && a->key_ids->count > 0)
+	bool expected = a->key_ids->count > 0 || scrape->kms_calls > 0;
+	if (!shape && providers.count == 0 && expected && !silence_is_fine)
 		say(&a->ret->unknown, "%s shows no key ID", server);
 	for (size_t i = 0; i < providers.count; i++)
 		take_provider(a, server, metrics, providers.items[i]);
@@ -171,33 +186,97 @@ static void take_counts(struct asked *a, const char *server, const struct storag
 
 /* --- the API servers --- */
 
-/* Whether it runs the file of this machine. Before 1.34 none shows that, and one that is alone can have no other. */
-static bool runs_file(const struct check_facts *f, const char *server, const char *file_hash, bool alone)
+static bool answers_unnamed(const struct check_scrape *scrape)
+{
+	return !scrape->name && !scrape->why;
+}
+
+/* Whether this is the answer of a process that gave none of the others. Two addresses may lead to one server, and that shows its
+ * start; one that started a moment ago may have given another answer before. What has an id is none of those without. */
+static bool is_of_its_own(const struct check_facts *f, size_t at)
+{
+	const struct check_scrape *scrape = &f->scrapes[at];
+	const struct apiserver_metrics *metrics = &scrape->metrics;
+	double settled = f->wall_now > MOMENT ? (double)(f->wall_now - MOMENT) / (double)NS_PER_S : 0;
+	bool own = answers_unnamed(scrape) && metrics->id_hash_count == 0 && !metrics->contradictory &&
+		   metrics->has_process_start && metrics->process_start < settled;
+	for (size_t i = 0; own && i < f->scrape_count; i++) {
+		const struct check_scrape *other = &f->scrapes[i];
+		own = i == at || other->why || !other->metrics.has_process_start ||
+		      other->metrics.process_start < metrics->process_start ||
+		      other->metrics.process_start > metrics->process_start;
+	}
+	return own;
+}
+
+static bool has_named_answer(const struct check_facts *f, const char *server)
+{
+	for (size_t i = 0; i < f->scrape_count; i++)
+		if (text_equal(f->scrapes[i].name, server) && !f->scrapes[i].why)
+			return true;
+	return false;
+}
+
+/* Before a server has a series with its id it names itself nowhere: where there are as many such answers as servers that none is
+ * of by name, each of them was asked. */
+static bool all_were_asked(const struct check_facts *f, const struct strings *servers)
+{
+	size_t nameless = 0, answers = 0;
+	for (size_t i = 0; i < servers->count; i++)
+		nameless += !has_named_answer(f, servers->items[i]);
+	for (size_t i = 0; i < f->scrape_count; i++)
+		answers += is_of_its_own(f, i);
+	return answers >= nameless;
+}
+
+/* Whether it runs the file of this machine. Before 1.34 none shows that, and one that is alone can have no other than the one of
+ * its own node. */
+static bool runs_file(const struct check_facts *f, const char *server, const char *file_hash, bool only_one_here)
 {
 	for (size_t i = 0; i < f->scrape_count; i++) {
 		const struct apiserver_metrics *metrics = &f->scrapes[i].metrics;
 		if (text_equal(f->scrapes[i].name, server) && metrics->loaded_hash_count > 0)
 			return metrics->loaded_hash_count == 1 && text_equal(metrics->loaded_hashes[0], file_hash);
 	}
-	return alone;
+	return only_one_here;
+}
+
+static void say_not_asked(struct asked *a, const struct check_facts *f, const char *server)
+{
+	for (size_t i = 0; i < f->scrape_count; i++)
+		if (answers_unnamed(&f->scrapes[i]))
+			say(&a->ret->unknown,
+			    "whether %s was asked which key it writes with is not known: what answers at %s does not "
+			    "tell which server it is",
+			    server, f->scrapes[i].url);
+	say(&a->ret->unknown,
+	    "%s was not asked which key it writes with: it does not answer, or no address of it is known "
+	    "(--apiserver URL)",
+	    server);
 }
 
 static void take_scrapes(struct asked *a, const struct check_facts *f, const char *server,
 			 const struct config_shape *shape)
 {
-	bool asked = false;
 	for (size_t i = 0; i < f->scrape_count; i++) {
 		const struct check_scrape *scrape = &f->scrapes[i];
-		if (!text_equal(scrape->name, server) || scrape->why)
-			continue;
-		asked = true;
-		take_counts(a, server, &scrape->storage, shape);
+		if (text_equal(scrape->name, server) && !scrape->why)
+			take_counts(a, server, scrape, shape, false);
 	}
-	if (!asked)
-		say(&a->ret->unknown,
-		    "%s was not asked which key it writes with: it does not answer, or no address of it is known "
-		    "(--apiserver URL)",
-		    server);
+	if (!has_named_answer(f, server) && !a->all_asked)
+		say_not_asked(a, f, server);
+}
+
+/* By its agent: that it runs a configuration without any KMS v2 provider. Then it has nothing to be asked for. */
+static bool has_no_kms(const struct check_facts *f, const char *server)
+{
+	const struct fleet_server *reports = fleet_find(&f->fleet, server);
+	const struct key_server_status *status = reports ? &reports->last->status : NULL;
+	_cleanup_strings_ providers = {0};
+	if (!status || !status->loaded_is_file || !status->configuration)
+		return false;
+	add_providers(status->configuration, &providers);
+	return providers.count == 0;
 }
 
 static void take_server(struct asked *a, const struct key_writers_sources *in, const char *file_hash,
@@ -205,9 +284,10 @@ static void take_server(struct asked *a, const struct key_writers_sources *in, c
 {
 	const struct fleet_server *reports = fleet_find(&f->fleet, server);
 	const struct key_server_status *status = reports ? &reports->last->status : NULL;
-	const struct config_shape *shape = status && status->loaded_is_file                      ? status->configuration
-					   : in->shape && runs_file(f, server, file_hash, alone) ? in->shape
-												 : NULL;
+	bool here = alone && in->node_was_asked;
+	const struct config_shape *shape = status && status->loaded_is_file                     ? status->configuration
+					   : in->shape && runs_file(f, server, file_hash, here) ? in->shape
+												: NULL;
 	if (status)
 		take_report(a, server, status);
 	else if (f->fleet.count > 0)
@@ -216,7 +296,7 @@ static void take_server(struct asked *a, const struct key_writers_sources *in, c
 		say(&a->ret->unknown, "the configuration of %s is not known: no agent reports it, and %s", server,
 		    in->shape ? "it was not seen to run the file of this machine"
 			      : "none is at hand here (--encryption-config FILE names that of this machine's server)");
-	if (!a->key->by_name)
+	if (!a->key->by_name && !has_no_kms(f, server))
 		take_scrapes(a, f, server, shape);
 }
 
@@ -261,11 +341,15 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 		    f->identities_why ? f->identities_why : "no identity Lease names one");
 	if (f->silent_agents.count > 0)
 		say(&ret->unknown, "%s", f->silent_agents.items[0]);
-	for (size_t i = 0; i < servers.count; i++)
+	a.all_asked = all_were_asked(f, &servers);
+	bool none_has_kms = servers.count > 0;
+	for (size_t i = 0; i < servers.count; i++) {
 		take_server(&a, in, file_hash, f, servers.items[i], servers.count == 1);
+		none_has_kms = none_has_kms && has_no_kms(f, servers.items[i]);
+	}
 	for (size_t i = 0; !key->by_name && i < f->scrape_count; i++)
-		if (!f->scrapes[i].name)
-			take_counts(&a, f->scrapes[i].url, &f->scrapes[i].storage, NULL);
+		if (answers_unnamed(&f->scrapes[i]))
+			take_counts(&a, f->scrapes[i].url, &f->scrapes[i], NULL, none_has_kms);
 }
 
 /* --- asking --- */
@@ -274,7 +358,7 @@ int key_writers_ask(const struct key_word *key, const struct key_writers_sources
 		    struct error **err)
 {
 	const struct check_sources sources = {.cluster = in->cluster, .servers = in->servers, .wall_now = clock_wall()};
-	_cleanup_(check_facts_free) struct check_facts facts = {0};
+	_cleanup_(check_facts_free) struct check_facts facts = {.wall_now = sources.wall_now};
 	_cleanup_free_ char *file_hash = NULL;
 	struct kms_look *looks = NULL;
 	size_t count = 0;

@@ -15,8 +15,9 @@ struct key_writers_sources {
 	struct cluster *cluster;
 	const char *config_path;          /* of this machine's API server; NULL: not known */
 	const struct config_shape *shape; /* what is in it; NULL */
-	const struct strings *servers;    /* URLs by which each API server is asked; empty: the EndpointSlice's */
-	const struct strings *key_ids;    /* of stored values */
+	bool node_was_asked;           /* the server that the cluster's address is of runs here, and reads that file */
+	const struct strings *servers; /* URLs by which each API server is asked; empty: the EndpointSlice's */
+	const struct strings *key_ids; /* of stored values */
 };
 /* Asks the plugins of this machine, what agents report, and each API server for what it counts. What cannot be had is unknown:
  * fails only when interrupted, and *ret is to be freed then, too. Waits. */

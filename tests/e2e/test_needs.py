@@ -251,5 +251,23 @@ class Servers(unittest.TestCase):
         said(3, "the agent on apiserver-1 has not reported for")
 
 
+class Nameless(unittest.TestCase):
+    def test_without_a_configuration(self):
+        """Two API servers that name themselves nowhere in their metrics: each was asked, and that they are two is seen by their
+        starts, a minute after the later one."""
+        with Cluster(servers=2, encryption=None, compaction="0") as cluster:
+            def needs(*servers):
+                return kube_rekey(["needs", "key-1", "--kubeconfig", cluster.kubeconfig(), *cluster.etcd.flags(), "-o", "json",
+                                   *(word for server in servers for word in ("--apiserver", server.url))])
+            done = needs(*cluster.servers)
+            self.assertEqual(done.code, 3, done)
+            self.assertIn("does not tell which server it is", done.json()["sources"][0]["writesUnknown"])
+            wait_until(lambda: needs(*cluster.servers).code == 0, 90, "both have run for a minute", 2)
+            self.assertTrue(needs(*cluster.servers).json()["known"])
+            done = needs(cluster.servers[0])
+            self.assertEqual(done.code, 3, done)
+            self.assertIn("does not tell which server it is", done.err)
+
+
 if __name__ == "__main__":
     unittest.main()

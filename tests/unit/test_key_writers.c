@@ -2,6 +2,7 @@
  * of b. */
 #include "test_support.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "engine/key_writers.h"
 #include "engine/kms_look.h"
@@ -11,7 +12,7 @@
 #define FILE_HASH "sha256:f"
 
 static char vault[] = "vault", endpoint[] = "unix:///s", ok[] = "ok", sealed[] = "sealed", secrets[] = "secrets",
-	    key1[] = "key1", old[] = "old";
+	    key1[] = "key1", old[] = "old", before[] = "before";
 static char *resources[] = {secrets};
 static struct config_key vault_key = {.type = PROVIDER_KMS, .kms_version = 2, .name = vault, .kms_endpoint = endpoint};
 static struct config_key local_key = {.type = PROVIDER_AESCBC, .name = key1};
@@ -21,6 +22,21 @@ static struct config_rule vault_rule = {
 static struct config_rule local_rule = {
 	.resources = resources, .resource_count = 1, .keys = &local_key, .key_count = 1};
 static struct config_rule v1_rule = {.resources = resources, .resource_count = 1, .keys = &v1_key, .key_count = 1};
+static struct config_key moved_keys[] = {
+	{.type = PROVIDER_AESCBC, .name = key1},
+	{.type = PROVIDER_KMS, .kms_version = 2, .name = vault, .kms_endpoint = endpoint},
+	{.type = PROVIDER_KMS, .kms_version = 1, .name = old},
+	{.type = PROVIDER_AESCBC, .name = before},
+};
+static struct config_rule moved_rule = {
+	.resources = resources, .resource_count = 1, .keys = moved_keys, .key_count = 2};
+static struct config_rule moved_v1_rule = {
+	.resources = resources, .resource_count = 1, .keys = moved_keys, .key_count = ELEMENTS(moved_keys)};
+/* It writes with what the other one only reads with. */
+static struct config_rule both_rules[2];
+static const struct config_shape moved_shape = {.rules = &moved_rule, .rule_count = 1};
+static const struct config_shape moved_v1_shape = {.rules = &moved_v1_rule, .rule_count = 1};
+static const struct config_shape both_shape = {.rules = both_rules, .rule_count = 2};
 static const struct config_shape vault_shape = {.rules = &vault_rule, .rule_count = 1};
 static const struct config_shape local_shape = {.rules = &local_rule, .rule_count = 1};
 static const struct config_shape v1_shape = {.rules = &v1_rule, .rule_count = 1};
@@ -235,6 +251,66 @@ static const struct {
 	 {0},
 	 "the configuration writes with it",
 	 NULL},
+	{"a KMS that is only read with",
+	 "kms/vault",
+	 &moved_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 "the configuration names it, and an API server asks for it at its start",
+	 NULL},
+	{"a KMS that one rule only reads with, and another writes with",
+	 "kms/vault",
+	 &both_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 "the configuration writes with it",
+	 NULL},
+	{"version 1 that is only read with",
+	 "kms/old",
+	 &moved_v1_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 "the configuration names it, and an API server asks for it at its start",
+	 NULL},
+	{"version 1 that is only read with, and names no key ID",
+	 "key-1",
+	 &moved_v1_shape,
+	 "key-2",
+	 true,
+	 FILE_HASH,
+	 {"key-2", NULL, true, false},
+	 {0},
+	 NULL,
+	 "kms/old is of version 1, which names no key ID"},
+	{"a KMS that is only read with, there",
+	 "kms/vault",
+	 &local_shape,
+	 NULL,
+	 true,
+	 NULL,
+	 {NULL},
+	 {true, true, &moved_shape, NULL, NULL},
+	 "the configuration of b names it, and an API server asks for it at its start",
+	 NULL},
+	{"a local key that is only read with",
+	 "aescbc/before",
+	 &moved_v1_shape,
+	 NULL,
+	 true,
+	 FILE_HASH,
+	 {NULL},
+	 {0},
+	 NULL,
+	 NULL},
 	{"all run this file", "aescbc/key2", &local_shape, NULL, true, FILE_HASH, {NULL}, {0}, NULL, NULL},
 	{"another file",
 	 "aescbc/key2",
@@ -289,6 +365,38 @@ static const struct {
 	 {true, false, &local_shape, NULL, NULL},
 	 NULL,
 	 "that b runs its file is not known"},
+	/* By an agent it has no KMS: there is nothing to be asked for. */
+	{"without a KMS, by agents, and not asked",
+	 "key-1",
+	 &local_shape,
+	 NULL,
+	 false,
+	 NULL,
+	 {NULL},
+	 {true, true, &local_shape, NULL, NULL},
+	 NULL,
+	 NULL},
+	{"without a KMS in a file that it may not run",
+	 "key-1",
+	 &local_shape,
+	 NULL,
+	 false,
+	 NULL,
+	 {NULL},
+	 {true, false, &local_shape, NULL, NULL},
+	 NULL,
+	 "that b runs its file is not known"},
+	{"with a KMS, by agents, and not asked",
+	 "key-1",
+	 &vault_shape,
+	 "key-2",
+	 false,
+	 NULL,
+	 {NULL},
+	 {true, true, &vault_shape, (char *)(uintptr_t) "key-2", ok},
+	 NULL,
+	 "b was not asked which key it writes with: it does not answer, or no address of it is known (--apiserver "
+	 "URL)"},
 };
 
 static void add_id(struct storage_metrics *metrics, const char *id, bool wrote, double at)
@@ -344,7 +452,7 @@ static void add_report(struct check_facts *f, const char *name, const struct rep
 
 static bool has_kms(const struct config_shape *shape)
 {
-	return shape == &vault_shape;
+	return shape == &vault_shape || shape == &moved_v1_shape;
 }
 
 static void row(void **state)
@@ -403,8 +511,130 @@ static void test_nobody(void **state)
 	check_facts_free(&facts);
 }
 
+#define NOW 1000u /* seconds */
+
+/* An answer of a server without any series that has its id. */
+static void add_nameless(struct check_facts *f, const char *url, double start)
+{
+	f->scrapes = xreallocarray(f->scrapes, f->scrape_count + 1, sizeof(*f->scrapes));
+	f->scrapes[f->scrape_count++] = (struct check_scrape){
+		.url = xstrdup(url), .metrics = {.has_process_start = start > 0, .process_start = start}};
+}
+
+static char *unknown_of(const struct check_facts *f)
+{
+	struct key_writers writers = {0};
+	struct key_word key = key_word("key-1");
+	const struct strings none = {0};
+	const struct key_writers_sources in = {.servers = &none, .key_ids = &none};
+	key_writers_judge(&key, &in, NULL, NULL, 0, f, &writers);
+	assert_null(writers.writes);
+	return writers.unknown;
+}
+
+/* What answers and names itself nowhere. */
+static void test_nameless(void **state)
+{
+	static const char not_told[] = "whether a was asked which key it writes with is not known: what answers at "
+				       "https://1 does not tell which server it is";
+	static const struct {
+		const char *what;
+		double start[2];           /* 0: not shown */
+		const char *why;           /* of the second one: it does not answer */
+		const char *id;            /* that it has, and no Lease; NULL */
+		bool contradictory, named; /* of the second one */
+		const char *unknown;
+	} cases[] = {
+		{"each for itself", {100, 200}, NULL, NULL, false, false, NULL},
+		{"b names itself", {100, 200}, NULL, NULL, false, true, NULL},
+		{"one server at two addresses", {100, 100}, NULL, NULL, false, false, not_told},
+		{"b names itself, and was asked twice", {100, 100}, NULL, NULL, false, true, not_told},
+		{"one does not answer", {100, 200}, "refused", NULL, false, false, not_told},
+		{"one shows no start", {100, 0}, NULL, NULL, false, false, not_told},
+		{"one has started a moment ago", {100, NOW - 59}, NULL, NULL, false, false, not_told},
+		{"one started just before that", {100, NOW - 61}, NULL, NULL, false, false, NULL},
+		{"one is none of those", {100, 200}, NULL, "sha256:x", false, false, not_told},
+		{"one is of two servers", {100, 200}, NULL, NULL, true, false, not_told},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+		add_server(&facts, "a", NULL, NULL);
+		add_server(&facts, "b", NULL, NULL);
+		add_nameless(&facts, "https://1", cases[i].start[0]);
+		add_nameless(&facts, "https://2", cases[i].start[1]);
+		struct check_scrape *second = &facts.scrapes[1];
+		second->why = cases[i].why ? xstrdup(cases[i].why) : NULL;
+		second->name = cases[i].named ? xstrdup("b") : NULL;
+		second->metrics.contradictory = cases[i].contradictory;
+		if (cases[i].id || cases[i].named) {
+			second->metrics.id_hashes = xcalloc(1, sizeof(char *));
+			second->metrics.id_hashes[second->metrics.id_hash_count++] =
+				xstrdup(cases[i].id ? cases[i].id : "b");
+		}
+		_cleanup_free_ char *unknown = unknown_of(&facts);
+		if (!text_equal(unknown, cases[i].unknown))
+			fail_msg("%s: %s", cases[i].what, unknown);
+		check_facts_free(&facts);
+	}
+}
+
+/* A server that calls a KMS and shows no key ID has one all the same; but none by which all agents know there is none. */
+static void test_nameless_kms(void **state)
+{
+	struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+	const struct report local = {true, true, &local_shape, NULL, NULL};
+	(void)state;
+	add_server(&facts, "a", NULL, NULL);
+	add_server(&facts, "b", NULL, NULL);
+	add_nameless(&facts, "https://1", 100);
+	add_nameless(&facts, "https://2", 200);
+	facts.scrapes[1].kms_calls = 1;
+	char *unknown = unknown_of(&facts);
+	assert_string_equal(unknown, "https://2 shows no key ID");
+	free(unknown);
+	add_report(&facts, "a", &local);
+	unknown = unknown_of(&facts);
+	assert_string_equal(unknown, "no agent reports from b");
+	free(unknown);
+	add_report(&facts, "b", &local);
+	assert_null(unknown_of(&facts));
+	check_facts_free(&facts);
+}
+
+/* One that is alone shows no hash before 1.34: it has this machine's file where it is this machine's. */
+static void test_alone(void **state)
+{
+	struct key_word key = key_word("aescbc/key2");
+	const struct strings none = {0};
+	(void)state;
+	for (int here = 0; here < 2; here++) {
+		struct key_writers writers = {0};
+		struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+		const struct key_writers_sources in = {.config_path = "/e.yaml",
+						       .shape = &local_shape,
+						       .node_was_asked = here,
+						       .servers = &none,
+						       .key_ids = &none};
+		add_server(&facts, "a", &(struct counts){NULL, NULL, false, false}, NULL);
+		key_writers_judge(&key, &in, FILE_HASH, NULL, 0, &facts, &writers);
+		assert_null(writers.writes);
+		if (here)
+			assert_null(writers.unknown);
+		else
+			assert_string_equal(writers.unknown,
+					    "the configuration of a is not known: no agent reports it, and it was not "
+					    "seen to run the file of this machine");
+		key_writers_free(&writers);
+		check_facts_free(&facts);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody), cmocka_unit_test(test_nameless),
+					   cmocka_unit_test(test_nameless_kms), cmocka_unit_test(test_alone)};
+	both_rules[0] = moved_rule;
+	both_rules[1] = vault_rule;
 	return RUN_ROWS(row, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
