@@ -30,8 +30,9 @@ static int one_object(struct command_context *context, const struct session *ses
 	_cleanup_(present_kms_free) struct present_kms kms = {0};
 	struct census_key *key = NULL;
 	int rc = present_ask_kms(session, &options, &kms, err);
-	if (rc == 0)
-		rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
+	if (rc < 0)
+		return rc;
+	rc = census_one(&options, resource, namespace_, slash + 1, &line, &key, err);
 	if (rc < 0)
 		return rc;
 	if (context->options.json) {

@@ -9,7 +9,8 @@
 static bool can_answer(const struct fleet_server *server, uint64_t now)
 {
 	const struct key_server_status *status = &server->last->status;
-	return status->beat > 0 && status->answering && status->configuration && server->looked_at &&
+	/* Of the first report that is read nobody knows how old it is. */
+	return status->beat > 0 && status->answering && status->configuration && server->landed_after &&
 	       now <= server->beat_read_at + SILENT;
 }
 
