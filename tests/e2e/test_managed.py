@@ -322,6 +322,9 @@ class OneServer(Managed):
         log = self.cluster.path("termination-log")
         begun = self.begin("rotate", "--follow-kms", "--yes", "--resource=secrets", "--deadline=10m", "--settle", "2s", "--qps", "0",
                            f"--termination-log={log}", token=token)
+        # What its server writes with is known once it has written.
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "by-a-job"}})
+        self.cluster.api.delete("secrets", "default", "by-a-job")
         old = self.census()["keys"][0]["keyIDHash"]
         self.move("key-by-a-job", "by-a-job")
         done = begun.wait()
