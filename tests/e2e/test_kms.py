@@ -1,24 +1,18 @@
-"""KMS v2: what a real plugin says of its key, beside what is stored."""
+"""KMS v2: what a real plugin says of its key, beside what is stored; and to a plugin, from one, and to another."""
 
-import contextlib
 import hashlib
 import json
 import signal
-import tempfile
 import time
 import unittest
 
 from fleet import SERVERS, Fleet
+from kms_case import KmsRotation, folder
 from lib import (Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, populate, replace_file, snapshot_hash,
                  start_kube_rekey, turn, wait_until)
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 SECRETS = 12
-
-
-def folder():
-    """A temporary one of a short name: a socket's path may be no longer than 107 bytes."""
-    return tempfile.TemporaryDirectory(prefix="kms-", dir="/tmp")
 
 
 class Status(unittest.TestCase):
@@ -162,46 +156,8 @@ class Status(unittest.TestCase):
         self.assertEqual(self.plugin.state["keyID"], "key-3")
 
 
-class Rotate(unittest.TestCase):
-    """One server: from a local key to KMS v2, and back; to another plugin, to new DEKs, and after a rotation in the KMS."""
-
-    VERSION, COMPACTION = "1.36", "5s"
-
-    def setUp(self):
-        self.plugin = self.enterContext(KmsPlugin(self.enterContext(folder()), "vault"))
-        self.cluster = self.enterContext(Cluster(version=self.VERSION, request_timeout="3s", compaction=self.COMPACTION))
-        populate(self.cluster, namespaces=("default", "team-a"), big=False)
-        self.server = self.cluster.servers[0]
-
-    def flags(self, *more):
-        return ["rotate", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps", "0", "--encryption-config",
-                self.server.config, "--kubeconfig", self.cluster.kubeconfig(), "--state-dir", self.cluster.path("state"),
-                *self.cluster.etcd.flags(), *more]
-
-    def begin(self, record, *more):
-        """One that tells what it decides in the file of this name."""
-        begun = start_kube_rekey(self.flags("--record", self.cluster.path(record), "-o", "json", *more))
-        self.addCleanup(begun.kill)
-        return begun
-
-    def wait_for(self, record, reason):
-        def decided():
-            with contextlib.suppress(FileNotFoundError), open(self.cluster.path(record), encoding="utf-8") as file:
-                return f'"reason":"{reason}"' in file.read()
-        wait_until(decided, 90, reason)
-
-    def rotate(self, *more, code=0):
-        done = kube_rekey(self.flags(*more), timeout=180)
-        self.assertEqual(done.code, code, done)
-        return done
-
-    def rotate_to(self, *providers):
-        target = self.cluster.path("to.yaml")
-        replace_file(target, configuration(Rule(["secrets", "configmaps"], [*providers, "identity"])))
-        return self.rotate("--to", target)
-
-    def stored(self):
-        return [key for key in self.cluster.etcd.prefix_counts() if key != "identity"]
+class Rotate(KmsRotation):
+    """One server: from a local key to KMS v2, and back; to another plugin, and to new DEKs."""
 
     def test_there_and_back(self):
         before = snapshot_hash(self.cluster.api)
@@ -340,79 +296,9 @@ class Rotate(unittest.TestCase):
         self.server.restart()
         self.assertEqual([each["size"] for each in api.list(WIDGETS, "default")], [0, 1, 2])
 
-    def under(self):
-        """Key IDs that a census finds."""
-        done = kube_rekey(["census", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
-                           *self.cluster.etcd.flags(), "-o", "json"])
-        return {key["keyID"] for resource in done.json()["resources"] for key in resource["keys"]}
 
-    def test_follow(self):
-        """The key is changed in the KMS, and no file is: waited for, adopted, rewritten, proved; and then what the key of
-        before was is destroyed, and everything reads."""
-        before = snapshot_hash(self.cluster.api)
-        refused = self.rotate("--follow-kms", code=3)
-        self.assertIn("no rule writes with a KMS v2 provider", refused.err)
-        self.rotate_to(("kms", self.plugin))
-        begun = self.begin("first", "--follow-kms")
-        self.wait_for("first", "KMS_UNMOVED")
-        begun.signal(signal.SIGTERM)
-        self.assertEqual(begun.wait().code, 143)
-        # Nothing was written, so something else may be asked for instead, or the same again.
-        self.rotate("--renew-dek")
-        begun = self.begin("second", "--follow-kms")
-        file = self.server.read_config()
-        self.wait_for("second", "KMS_UNMOVED")
-        self.plugin.rotate("key-2", "m2")
-        done = begun.wait(180)
-        self.assertEqual(done.code, 0, done)
-        report = done.json()
-        self.assertEqual((report["outcome"], report["newKey"]["keyID"], report["oldKeys"]),
-                         ("Done", "key-2", [f"kms/{report['newKey']['name']} key-1"]))
-        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
-                         [("key-1", False), ("key-2", True)])
-        self.assertRegex("\n".join(report["remains"]), r"needs kms/vault-\S+, key ID key-1, for nothing at revision")
-        self.assertNotIn("key-2", "\n".join(report["remains"]))
-        self.assertEqual(self.server.read_config(), file)
-        self.plugin.destroy("m1")
-        self.server.restart()
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
-
-    def test_follow_what_moved_before(self):
-        """It moved, the server adopted it, and nobody rewrote anything: nothing is waited for. And it moves once more in the
-        middle."""
-        before = snapshot_hash(self.cluster.api)
-        self.rotate_to(("kms", self.plugin))
-        self.plugin.rotate("key-2", "m2")
-        begun = self.begin("third", "--follow-kms", "--qps", "2", "--concurrency", "1")
-        wait_until(lambda: "key-2" in str(self.under()), 120, "it rewrites")
-        self.plugin.rotate("key-3", "m3")
-        done = begun.wait(240)
-        self.assertEqual(done.code, 0, done)
-        report = done.json()
-        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
-                         [("key-2", False), ("key-1", False), ("key-3", True)])
-        self.plugin.destroy("m1")
-        self.plugin.destroy("m2")
-        self.server.restart()
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
-        self.plugin.tell(healthz="sealed")
-        self.assertIn("kms/vault: healthz is sealed", self.rotate("--follow-kms", code=3).err)
-
-
-@turn(1)
-class OlderServer(Rotate):
-    """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
-
-    VERSION = "1.33"
-    test_there_and_back = test_another_plugin = test_new_deks = test_follow_what_moved_before = None
-    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
-
-
-class FirstVersion(Rotate):
+class FirstVersion(KmsRotation):
     """Values under KMS v1, each with a key of its own, which nobody but their server opens."""
-
-    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
-    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
 
     def setUp(self):
         self.plugin = self.enterContext(KmsPlugin(self.enterContext(folder()), "vault"))
@@ -432,145 +318,6 @@ class FirstVersion(Rotate):
         self.first.kill()
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
-
-
-class CameAndWent(Rotate):
-    """While history is waited for, which takes minutes on other clusters."""
-
-    COMPACTION = "30s"
-    test_there_and_back = test_another_plugin = test_new_deks = test_follow = test_follow_what_moved_before = None
-    test_nothing_of_the_new_key_opens = test_a_custom_resource = test_rules = None
-
-    def flags(self, *more):
-        return [flag for flag in super().flags(*more) if flag != "--compact"]
-
-    def test_a_key_that_nobody_saw(self):
-        """The plugin names the key of before for a moment, too short for a look, and the server adopts that. What it writes
-        so is found: the key of before is needed for nothing only when that is true."""
-        before = snapshot_hash(self.cluster.api)
-        self.rotate_to(("kms", self.plugin))
-        self.plugin.rotate("key-2", "m2")
-        begun = self.begin("fourth", "--follow-kms")
-        self.wait_for("fourth", "HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
-
-        def adopted():
-            self.plugin.tell(keyID="key-1", material="m1")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(keyID="key-2", material="m2")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(adopted, 40, "the server adopts the key of before", 1)
-        self.cluster.api.create("secrets", "default", {"metadata": {"name": "nobody-saw"}, "data": {"a": "YQ=="}})
-        self.assertIn("key-1", self.under())
-        done = begun.wait(300)
-        self.assertEqual(done.code, 0, done)
-        self.assertEqual({key["keyID"]: key["objects"] > 0 for key in done.json()["keyIDs"]}, {"key-1": False, "key-2": True})
-        self.assertEqual({key for key in self.under() if key}, {"key-2"})
-        self.plugin.destroy("m1")
-        self.server.restart()
-        self.assertEqual(self.cluster.api.get("secrets", "default", "nobody-saw")["data"], {"a": "YQ=="})
-        self.cluster.api.delete("secrets", "default", "nobody-saw")
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
-
-
-class AnAnswerLacks(CameAndWent):
-    """A plugin that gives no answer for a while, whatever the rotation is at."""
-
-    test_a_key_that_nobody_saw = None
-
-    def records(self):
-        with contextlib.suppress(FileNotFoundError), open(self.cluster.path("fifth"), encoding="utf-8") as file:
-            return [json.loads(line) for line in file if line.endswith("\n")]
-        return []
-
-    def decided(self, reason, after=0):
-        """Waits for it behind so many decisions; how many there are."""
-        def found():
-            records = self.records()
-            return any(each["decision"]["reason"] == reason for each in records[after:]) and len(records)
-        return wait_until(found, 120, reason)
-
-    def adopted(self):
-        return [int(each["observation"]["kmsAdoptedAt"]) for each in self.records()]
-
-    def fail_once(self, after):
-        self.plugin.tell(failStatus="a hiccup")
-        count = self.decided("KMS_UNKNOWN", after)
-        self.plugin.tell(failStatus="")
-        return count
-
-    def follow(self):
-        self.rotate_to(("kms", self.plugin))
-        self.plugin.rotate("key-2", "m2")
-        begun = self.begin("fifth", "--follow-kms", "--qps", "4")
-        self.decided("STALE")
-        return begun
-
-    @turn(0)
-    def test_nothing_is_proved_again(self):
-        """Neither what was rewritten when the sweep ends, nor when history is waited for."""
-        begun = self.follow()
-        count = self.fail_once(0)
-        count = self.decided("HISTORY", count)
-        self.fail_once(count)
-        done = begun.wait(300)
-        self.assertEqual(done.code, 0, done)
-        adopted = self.adopted()
-        first = next(each for each in adopted if each)
-        self.assertEqual(set(adopted[adopted.index(first):]), {first})
-        self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
-        # It stays where it is.
-        phases = {each["decision"]["phase"] for each in self.records() if each["decision"]["reason"] == "KMS_UNKNOWN"}
-        self.assertIn("AwaitCompaction", phases)
-        self.assertNotIn("AwaitWrite", phases)
-        self.assertEqual({key for key in self.under() if key}, {"key-2"})
-
-    @turn(1)
-    def test_its_server_was_told_of_another_key(self):
-        """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
-        begun = self.follow()
-        count = self.decided("HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
-        self.plugin.tell(failStatus="a hiccup")
-        self.decided("KMS_UNKNOWN", count)
-
-        def told():
-            self.plugin.tell(failStatus="", keyID="key-1", material="m1")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(failStatus="a hiccup", keyID="key-2", material="m2")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(told, 40, "the server adopts the key of before", 1)
-        self.plugin.tell(failStatus="")
-        done = begun.wait(300)
-        self.assertEqual(done.code, 0, done)
-        self.assertGreater(len({each for each in self.adopted() if each}), 1)
-        self.assertEqual({key for key in self.under() if key}, {"key-2"})
-
-
-class AboutToAdopt(AnAnswerLacks):
-    """The plugin names the key of before and cannot encrypt with it, as a replica does that comes late."""
-
-    test_nothing_is_proved_again = test_its_server_was_told_of_another_key = None
-
-    def test_no_canary_upon_canary(self):
-        """The server writes on under the other key, and whether it will is not known: that is waited for, with a pause between
-        the questions."""
-        begun = self.follow()
-        count = self.decided("HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
-
-        def told():
-            self.plugin.tell(keyID="key-1", material="m1", failEncrypt="disabled")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(keyID="key-2", material="m2", failEncrypt="")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(told, 40, "the server tries the key of before", 1)
-        self.decided("CANARY_MISSING", count)
-        done = begun.wait(300)
-        self.assertEqual(done.code, 0, done)
-        canaries = [each for each in self.records()[count:] if each["decision"]["reason"] == "CANARY_MISSING"]
-        self.assertLess(len(canaries), 15)
-        self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
 
 class Canaries(unittest.TestCase):

@@ -1,0 +1,212 @@
+"""A key that is changed in the KMS, and no file: one server."""
+
+import contextlib
+import json
+import os
+import unittest
+
+from kms_case import KmsRotation
+from lib import snapshot_hash, turn, wait_until
+
+
+class Follow(KmsRotation):
+
+    def test_follow(self):
+        """The key is changed in the KMS, and no file is: waited for, adopted, rewritten, proved; and then what the key of
+        before was is destroyed, and everything reads."""
+        before = snapshot_hash(self.cluster.api)
+        refused = self.rotate("--follow-kms", code=3)
+        self.assertIn("no rule writes with a KMS v2 provider", refused.err)
+        self.rotate_to(("kms", self.plugin))
+        begun = self.begin("first", "--follow-kms")
+        self.wait_for("first", "KMS_UNMOVED")
+        begun.signal(signal.SIGTERM)
+        self.assertEqual(begun.wait().code, 143)
+        # Nothing was written, so something else may be asked for instead, or the same again.
+        self.rotate("--renew-dek")
+        begun = self.begin("second", "--follow-kms")
+        file = self.server.read_config()
+        self.wait_for("second", "KMS_UNMOVED")
+        self.plugin.rotate("key-2", "m2")
+        done = begun.wait(180)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertEqual((report["outcome"], report["newKey"]["keyID"], report["oldKeys"]),
+                         ("Done", "key-2", [f"kms/{report['newKey']['name']} key-1"]))
+        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
+                         [("key-1", False), ("key-2", True)])
+        self.assertRegex("\n".join(report["remains"]), r"needs kms/vault-\S+, key ID key-1, for nothing at revision")
+        self.assertNotIn("key-2", "\n".join(report["remains"]))
+        self.assertEqual(self.server.read_config(), file)
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+    def test_follow_what_moved_before(self):
+        """It moved, the server adopted it, and nobody rewrote anything: nothing is waited for. And it moves once more in the
+        middle."""
+        before = snapshot_hash(self.cluster.api)
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("third", "--follow-kms", "--qps", "2", "--concurrency", "1")
+        wait_until(lambda: "key-2" in str(self.under()), 120, "it rewrites")
+        self.plugin.rotate("key-3", "m3")
+        done = begun.wait(240)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertEqual([(key["keyID"], key["objects"] > 0) for key in report["keyIDs"]],
+                         [("key-2", False), ("key-1", False), ("key-3", True)])
+        self.plugin.destroy("m1")
+        self.plugin.destroy("m2")
+        self.server.restart()
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        self.plugin.tell(healthz="sealed")
+        self.assertIn("kms/vault: healthz is sealed", self.rotate("--follow-kms", code=3).err)
+
+
+@turn(1)
+class OlderServer(KmsRotation):
+    """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
+
+    VERSION = "1.33"
+    test_follow = Follow.test_follow
+
+
+class LongHistory(KmsRotation):
+    """It is waited for, which takes minutes on other clusters."""
+
+    COMPACTION = "30s"
+
+    def flags(self, *more):
+        return [flag for flag in super().flags(*more) if flag != "--compact"]
+
+
+class CameAndWent(LongHistory):
+
+    def test_a_key_that_nobody_saw(self):
+        """The plugin names the key of before for a moment, too short for a look, and the server adopts that. What it writes
+        so is found: the key of before is needed for nothing only when that is true."""
+        before = snapshot_hash(self.cluster.api)
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("fourth", "--follow-kms")
+        self.wait_for("fourth", "HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+
+        def adopted():
+            self.plugin.tell(keyID="key-1", material="m1")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(keyID="key-2", material="m2")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(adopted, 40, "the server adopts the key of before", 1)
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "nobody-saw"}, "data": {"a": "YQ=="}})
+        self.assertIn("key-1", self.under())
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        self.assertEqual({key["keyID"]: key["objects"] > 0 for key in done.json()["keyIDs"]}, {"key-1": False, "key-2": True})
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+        self.plugin.destroy("m1")
+        self.server.restart()
+        self.assertEqual(self.cluster.api.get("secrets", "default", "nobody-saw")["data"], {"a": "YQ=="})
+        self.cluster.api.delete("secrets", "default", "nobody-saw")
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+
+class WhileItFollows(LongHistory):
+
+    def records(self):
+        with contextlib.suppress(FileNotFoundError), open(self.cluster.path("fifth"), encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+        return []
+
+    def decided(self, reason, after=0):
+        """Waits for it behind so many decisions; how many there are."""
+        def found():
+            records = self.records()
+            return any(each["decision"]["reason"] == reason for each in records[after:]) and len(records)
+        return wait_until(found, 120, reason)
+
+    def adopted(self):
+        return [int(each["observation"]["kmsAdoptedAt"]) for each in self.records()]
+
+    def fail_once(self, after):
+        self.plugin.tell(failStatus="a hiccup")
+        count = self.decided("KMS_UNKNOWN", after)
+        self.plugin.tell(failStatus="")
+        return count
+
+    def follow(self):
+        self.rotate_to(("kms", self.plugin))
+        self.plugin.rotate("key-2", "m2")
+        begun = self.begin("fifth", "--follow-kms", "--qps", "4")
+        self.decided("STALE")
+        return begun
+
+
+class AnAnswerLacks(WhileItFollows):
+    """A plugin that gives no answer for a while, whatever the rotation is at."""
+
+    @turn(0)
+    def test_nothing_is_proved_again(self):
+        """Neither what was rewritten when the sweep ends, nor when history is waited for."""
+        begun = self.follow()
+        count = self.fail_once(0)
+        count = self.decided("HISTORY", count)
+        self.fail_once(count)
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        adopted = self.adopted()
+        first = next(each for each in adopted if each)
+        self.assertEqual(set(adopted[adopted.index(first):]), {first})
+        self.assertEqual(len({int(each["observation"]["sweep"]["begun"]) for each in self.records()} - {0}), 1)
+        # It stays where it is.
+        phases = {each["decision"]["phase"] for each in self.records() if each["decision"]["reason"] == "KMS_UNKNOWN"}
+        self.assertIn("AwaitCompaction", phases)
+        self.assertNotIn("AwaitWrite", phases)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+
+    @turn(1)
+    def test_its_server_was_told_of_another_key(self):
+        """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
+        begun = self.follow()
+        count = self.decided("HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+        self.plugin.tell(failStatus="a hiccup")
+        self.decided("KMS_UNKNOWN", count)
+
+        def told():
+            self.plugin.tell(failStatus="", keyID="key-1", material="m1")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(failStatus="a hiccup", keyID="key-2", material="m2")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(told, 40, "the server adopts the key of before", 1)
+        self.plugin.tell(failStatus="")
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        self.assertGreater(len({each for each in self.adopted() if each}), 1)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
+
+
+@unittest.skipUnless(os.environ.get("KUBE_REKEY_TEST_ALL"), "minutes")
+class AboutToAdopt(WhileItFollows):
+    """The plugin names the key of before and cannot encrypt with it, as a replica does that comes late."""
+
+    def test_no_canary_upon_canary(self):
+        """The server writes on under the other key, and whether it will is not known: that is waited for, with a pause between
+        the questions."""
+        begun = self.follow()
+        count = self.decided("HISTORY")
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+
+        def told():
+            self.plugin.tell(keyID="key-1", material="m1", failEncrypt="disabled")
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(keyID="key-2", material="m2", failEncrypt="")
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(told, 40, "the server tries the key of before", 1)
+        self.decided("CANARY_MISSING", count)
+        done = begun.wait(300)
+        self.assertEqual(done.code, 0, done)
+        canaries = [each for each in self.records()[count:] if each["decision"]["reason"] == "CANARY_MISSING"]
+        self.assertLess(len(canaries), 15)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
