@@ -234,6 +234,7 @@ CHANGE(census_incomplete_just_now, s->seen.census.complete = false; s->seen.cens
 CHANGE(census_incomplete_10_s_ago, s->seen.census.complete = false; s->seen.census.finished = NOW - 10 * S)
 CHANGE(census_before_converging, s->seen.census.begun = NOW - 1001 * S; s->seen.census.finished = NOW - 1000 * S)
 CHANGE(census_before_settling_ended, s->seen.census.begun = NOW - 901 * S)
+CHANGE(census_to_take_anew_and_a_member_silent, s->seen.census.unsettled = true; s->members[0].answering = false)
 CHANGE(census_as_settling_ended, s->seen.census.begun = NOW - 900 * S)
 CHANGE(census_is_old, s->seen.census.finished = NOW - 61 * S; s->seen.census.begun = NOW - 70 * S)
 CHANGE(census_is_a_minute_old, s->seen.census.finished = NOW - 60 * S; s->seen.census.begun = NOW - 70 * S)
@@ -483,6 +484,8 @@ static const struct off offs[] = {
 	{"READABLE and FRESH", RULE_READABLE | RULE_FRESH, SWAPPING, 0, no_secrets_under_a, REASON_UNREADABLE_STEP,
 	 REASON_STEP, 0},
 	{"SETTLED", RULE_SETTLED, KEY, 2, not_settled, REASON_SETTLING, REASON_STEP, 2},
+	{"SETTLED: a member is silent now", RULE_SETTLED, KEY, 2, census_to_take_anew_and_a_member_silent,
+	 REASON_MEMBER_SILENT, REASON_SETTLED_CENSUS, 2},
 	{"CENSUS", RULE_CENSUS, KEY, 2, census_before_settling_ended, REASON_SETTLED_CENSUS, REASON_STEP, 2},
 	{"HISTORY", RULE_HISTORY, KEY, 2, not_compacted, REASON_HISTORY, REASON_STEP, 2},
 	{"FRESH", RULE_FRESH, KEY, 2, looked_too_long_ago, REASON_LOOK_TOO_OLD, REASON_STEP, 2},
