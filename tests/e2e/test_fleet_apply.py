@@ -159,8 +159,8 @@ class OlderServers(FleetCase):
             self.assertEqual(server.reloads()["failure"], 0)
 
     def test_an_upgrade_during_the_sweep(self):
-        """As soon as one of them is away nothing more is rewritten, and neither while it is of another version: the others
-        would drop fields that they do not know."""
+        """Once its agent has told that one of them is away, or of another version, nothing more is rewritten: the others would
+        drop fields that they do not know."""
         bulk_secrets(self.cluster, 200, namespaces=2)
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         self.fleet.start()
@@ -171,9 +171,9 @@ class OlderServers(FleetCase):
         self.fleet.wait_for("upgraded", lambda status: status.get("progress", {}).get("done", 0) >= 20, 180, "it sweeps")
         self.server_of_version(2, "1.36")
         left = stale()
-        self.assertGreater(left, 20)
+        self.assertGreater(left, 80)
         self.fleet.wait_for("upgraded", lambda status: "different versions" in str(status.get("conditions")), 60, "it waits")
-        self.assertGreaterEqual(stale(), left - 1)
+        self.assertGreaterEqual(stale(), left - 60)  # six seconds' worth: until the report is read
         self.server_of_version(2, "1.33")
         self.api.patch(ROTATIONS, None, "upgraded", {"spec": {"qps": 0}})
         self.expect_rotated("upgraded", before, old)
