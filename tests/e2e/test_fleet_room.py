@@ -41,8 +41,8 @@ class Room(FleetCase):
         bulk_secrets(self.cluster, COUNT, namespaces=1, size=512 << 10, prefix="filling")
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         self.fleet.start()
-        self.fleet.rotate("filling", qps=2)  # a file grows by 16 MiB at once
-        teller = self.wait_for_words(FULL, 120)[1]
+        self.fleet.rotate("filling", qps=1)  # a file grows by 16 MiB at once
+        teller = self.wait_for_words(FULL, 180)[1]
         degraded = self.conditions()["Degraded"]
         self.assertEqual((degraded["status"], bool(FULL.fullmatch(degraded["message"]))), ("True", True))
         self.assertEqual(self.fleet.rotation("filling")["status"]["phase"], "Reencrypt")
