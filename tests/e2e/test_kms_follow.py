@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import unittest
 
 from kms_case import KmsRotation
