@@ -8,7 +8,6 @@
 #include "client/kube/custom.h"
 #include "client/kube/lock.h"
 
-#define LEASES_PATH "/apis/coordination.k8s.io/v1/namespaces/" LOCK_NAMESPACE "/leases"
 #define LOOK_TIMEOUT (5 * NS_PER_S)
 #define WORDS_MAX 1024
 
@@ -62,7 +61,7 @@ void leader_unknown(struct leader *leader, const char *problem)
 int leader_look(struct leader *leader, struct kube *kube, struct error **err)
 {
 	const struct kube_custom_request request = {
-		.verb = CUSTOM_GET, .collection = LEASES_PATH, .name = LOCK_NAME, .timeout = LOOK_TIMEOUT};
+		.verb = CUSTOM_GET, .collection = LOCK_LEASES, .name = LOCK_NAME, .timeout = LOOK_TIMEOUT};
 	_cleanup_json_ lease = NULL;
 	_cleanup_error_ failed = NULL;
 	if (leader->refused)

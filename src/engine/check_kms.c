@@ -100,16 +100,25 @@ static void add_other_ids(const struct check_facts *f, const char *provider, con
 		check_add(bad, "%s values of %s are under another key ID than its plugin names", count, provider);
 }
 
+/* Then *ret says so. */
+static bool without_values(const struct check_facts *f, struct check_result *ret)
+{
+	if (without_kms(f, ret))
+		return true;
+	bool read = f->census && f->census->complete;
+	if (!read)
+		*ret = check_unknown(check_why_no_census(f));
+	return !read;
+}
+
 CHECK_JUDGE(kms_values)
 {
 	struct check_result result;
 	struct strings bad = {0};
 	_cleanup_strings_ seen = {0};
 	(void)policy;
-	if (without_kms(f, &result))
+	if (without_values(f, &result))
 		return result;
-	if (!f->census || !f->census->complete)
-		return check_unknown(check_why_no_census(f));
 	/* What a plugin says is newer than what a server has adopted. */
 	for (int plugins = 1; plugins >= 0; plugins--)
 		for (size_t i = 0; i < f->kms_count; i++) {
@@ -157,10 +166,8 @@ CHECK_JUDGE(kms_material)
 	struct strings bad = {0};
 	_cleanup_strings_ seen = {0};
 	(void)policy;
-	if (without_kms(f, &result))
+	if (without_values(f, &result))
 		return result;
-	if (!f->census || !f->census->complete)
-		return check_unknown(check_why_no_census(f));
 	for (size_t i = 0; i < f->census->resource_count; i++)
 		for (size_t k = 0; k < f->census->resources[i].key_count; k++) {
 			const struct census_key *key = &f->census->resources[i].keys[k];

@@ -197,11 +197,11 @@ void controller_kms_doubt(struct controller *controller);
 /* Beside a sweep, of reports that were just read: whether they leave what was proved. Who moved and came back before its end is
  * not overlooked. */
 void controller_kms_look(struct controller *controller);
-/* Before canaries are written: what each server was told of other key IDs until now. */
 /* Why another server cannot read, past every cache, this one's canaries as an agent found them; NULL: all can. Names of keys
  * and key IDs are names; this is the proof that all servers hold one key. Waits. New string. */
 char *controller_unread(const struct controller *controller, const struct key_server_status *status,
 			const char *server);
+/* Before canaries are written: what each server was told of other key IDs until now. */
 void controller_kms_before_canaries(struct controller *controller);
 /* Whether what a server told then of what its plugin named to it is asked again: it may have been told of another key ID since,
  * while an answer lacked, before its canary was written, or before the last word. */

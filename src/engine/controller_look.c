@@ -504,10 +504,7 @@ static void take_group(struct census_observation *census, struct census_group *g
 		if (!same_group(known, group))
 			continue;
 		known->values = group->values > known->values ? group->values : known->values;
-		free(group->resource);
-		free(group->name);
-		free(group->key_id);
-		free(group->example);
+		census_group_free(group);
 		return;
 	}
 	census->groups = xreallocarray(census->groups, census->group_count + 1, sizeof(*census->groups));
@@ -550,8 +547,8 @@ static uint64_t compaction_interval(const struct controller *c)
 }
 
 /* One that all agents took by the last order: what any of them doubts is in doubt, and what any of them found is there, for each
- * reads at a revision of its own. One that an agent no longer has, since
- * it was started anew or because it does not do for the drop, is incomplete: no agent drops a key without its own. */
+ * reads at a revision of its own. One that an agent no longer has, since it was started anew or because it does not do for the
+ * drop, is incomplete: no agent drops a key without its own. */
 static void observe_census(struct controller *c, uint64_t now)
 {
 	struct census_observation whole = {.begun = c->census.sent_at, .complete = true, .compacted = true};

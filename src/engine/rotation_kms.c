@@ -269,10 +269,9 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 			"key ID %s is still needed: kms/%s of the configuration names it, and an API server asks for "
 			"that at its start",
 			id, named_by);
-	return xasprintf(
-		"this cluster's etcd needs %s, key ID %s, for nothing at revision %llu%s; backups made before %s, "
-		"and other clusters that use it, still do",
-		label, id, (unsigned long long)report->revision, silent, report->finished);
+	return xasprintf("this cluster's etcd " KMS_NEEDED_FOR_NOTHING " at revision %llu%s; backups made before %s, "
+			 "and other clusters that use it, still do",
+			 label, id, (unsigned long long)report->revision, silent, report->finished);
 }
 
 static bool is_left(const struct rotation *r, const struct rotation_key_id *key)

@@ -187,7 +187,8 @@ void rotation_report_add_server(struct rotation_report *report, const char *name
 static bool is_told_free(const struct rotation_report *report, const struct rotation_key_id *key)
 {
 	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
-	_cleanup_free_ char *words = xasprintf("needs kms/%s, key ID %s, for nothing", key->name, id);
+	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
+	_cleanup_free_ char *words = xasprintf(KMS_NEEDED_FOR_NOTHING, label, id);
 	for (size_t i = 0; i < report->remains.count; i++)
 		if (strstr(report->remains.items[i], words))
 			return true;

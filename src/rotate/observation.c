@@ -18,7 +18,7 @@ static void free_member(struct member_observation *member)
 	free(member->why);
 }
 
-static void free_group(struct census_group *group)
+void census_group_free(struct census_group *group)
 {
 	free(group->resource);
 	free(group->name);
@@ -29,7 +29,7 @@ static void free_group(struct census_group *group)
 void census_observation_free(struct census_observation *census)
 {
 	for (size_t i = 0; i < census->group_count; i++)
-		free_group(&census->groups[i]);
+		census_group_free(&census->groups[i]);
 	free(census->groups);
 	free(census->why);
 	free(census->why_not_opened);

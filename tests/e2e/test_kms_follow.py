@@ -81,6 +81,17 @@ class LongHistory(KmsRotation):
     def flags(self, *more):
         return [flag for flag in super().flags(*more) if flag != "--compact"]
 
+    def server_is_told(self, meanwhile, afterwards, what):
+        """The plugin names the key of before for a moment in which its server asks, until that has tried to encrypt with it."""
+        under_key_1 = self.plugin.counts()["encrypt key-1"]
+
+        def told():
+            self.plugin.tell(keyID="key-1", material="m1", **meanwhile)
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.plugin.tell(keyID="key-2", material="m2", **afterwards)
+            return self.plugin.counts()["encrypt key-1"] > under_key_1
+        wait_until(told, 40, what, 1)
+
 
 class CameAndWent(LongHistory):
 
@@ -92,14 +103,7 @@ class CameAndWent(LongHistory):
         self.plugin.rotate("key-2", "m2")
         begun = self.begin("fourth", "--follow-kms")
         self.wait_for("fourth", "HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
-
-        def adopted():
-            self.plugin.tell(keyID="key-1", material="m1")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(keyID="key-2", material="m2")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(adopted, 40, "the server adopts the key of before", 1)
+        self.server_is_told({}, {}, "the server adopts the key of before")
         self.cluster.api.create("secrets", "default", {"metadata": {"name": "nobody-saw"}, "data": {"a": "YQ=="}})
         self.assertIn("key-1", self.under())
         done = begun.wait(300)
@@ -171,16 +175,9 @@ class AnAnswerLacks(WhileItFollows):
         """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
         begun = self.follow()
         count = self.decided("HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
         self.plugin.tell(failStatus="a hiccup")
         self.decided("KMS_UNKNOWN", count)
-
-        def told():
-            self.plugin.tell(failStatus="", keyID="key-1", material="m1")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(failStatus="a hiccup", keyID="key-2", material="m2")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(told, 40, "the server adopts the key of before", 1)
+        self.server_is_told({"failStatus": ""}, {"failStatus": "a hiccup"}, "the server adopts the key of before")
         self.plugin.tell(failStatus="")
         done = begun.wait(300)
         self.assertEqual(done.code, 0, done)
@@ -197,14 +194,7 @@ class AboutToAdopt(WhileItFollows):
         the questions."""
         begun = self.follow()
         count = self.decided("HISTORY")
-        under_key_1 = self.plugin.counts()["encrypt key-1"]
-
-        def told():
-            self.plugin.tell(keyID="key-1", material="m1", failEncrypt="disabled")
-            self.cluster.api.request("GET", "/readyz/kms-providers")
-            self.plugin.tell(keyID="key-2", material="m2", failEncrypt="")
-            return self.plugin.counts()["encrypt key-1"] > under_key_1
-        wait_until(told, 40, "the server tries the key of before", 1)
+        self.server_is_told({"failEncrypt": "disabled"}, {"failEncrypt": ""}, "the server tries the key of before")
         self.decided("CANARY_MISSING", count)
         done = begun.wait(300)
         self.assertEqual(done.code, 0, done)

@@ -4,7 +4,7 @@
 /* --trust-key; else what the API server signs with; else where kubeadm puts that; and none where another program signs. */
 static void test_which(void **state)
 {
-	char by_flag[] = "/pki/signing.pem", endpoint[] = "/run/signer.sock", given[] = "/root/trust";
+	char by_flag[] = "/pki/signing.pem", endpoint[] = "/run/signer.sock", given[] = "/etc/trust-key";
 	struct options options = {0};
 	struct node_facts node = {0};
 	(void)state;
@@ -14,7 +14,7 @@ static void test_which(void **state)
 	node.signing_endpoint = endpoint;
 	assert_null(trust_key_file(&options, &node));
 	options.trust_key = given;
-	assert_string_equal(trust_key_file(&options, &node), "/root/trust");
+	assert_string_equal(trust_key_file(&options, &node), given);
 }
 
 static void test_none_by_itself(void **state)

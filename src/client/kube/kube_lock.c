@@ -7,8 +7,7 @@
 #include "base/secret.h"
 #include "client/kube/kube_internal.h"
 
-#define LEASES "/apis/coordination.k8s.io/v1/namespaces/" LOCK_NAMESPACE "/leases"
-#define LEASE LEASES "/" LOCK_NAME
+#define LEASE LOCK_LEASES "/" LOCK_NAME
 #define LABEL "lease " LOCK_NAMESPACE "/" LOCK_NAME
 #define RENEW_INTERVAL (2 * NS_PER_S)
 #define RETRY_INTERVAL NS_PER_S
@@ -50,7 +49,7 @@ static struct kube_json_request write_request(const cJSON *lease, const char *bo
 	bool exists = json_at(lease, "metadata", "resourceVersion", NULL) != NULL;
 
 	return (struct kube_json_request){.method = exists ? "PUT" : "POST",
-					  .path = exists ? LEASE : LEASES,
+					  .path = exists ? LEASE : LOCK_LEASES,
 					  .body = body,
 					  .object = LABEL,
 					  .timeout = REQUEST_TIMEOUT};

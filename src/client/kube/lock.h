@@ -7,6 +7,7 @@
 
 #define LOCK_NAMESPACE "kube-system"
 #define LOCK_NAME "kube-rekey"
+#define LOCK_LEASES "/apis/coordination.k8s.io/v1/namespaces/" LOCK_NAMESPACE "/leases"
 #define LOCK_DURATION_S 15
 
 struct kube_lock;
