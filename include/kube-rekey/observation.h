@@ -144,5 +144,5 @@ struct observation {
 /* Frees everything that it points to and leaves it empty, as `(struct observation){0}`; a half-filled one is fine. */
 void observation_free_contents(struct observation *observation);
 void server_observation_free(struct server_observation *server); /* likewise */
-void census_group_free(struct census_group *group); /* its contents */
+void census_group_free(struct census_group *group);              /* its contents */
 void census_observation_free(struct census_observation *census);
