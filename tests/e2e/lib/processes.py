@@ -138,11 +138,11 @@ def wait_until(condition, timeout, what, every=0.1):
         time.sleep(every)
 
 
-_given_ports = set()
+_given_ports = {}       # to the socket whose abstract name keeps other suites off it
 
 
 def free_port():
-    """A TCP port nobody listens on, each one given out once per process.
+    """A TCP port nobody listens on, each one given out once, also among the suites that run side by side.
 
     Below the kernel's own range for outgoing connections, so that none of
     those takes it between this look and the server's start.
@@ -151,11 +151,14 @@ def free_port():
         port = 20000 + int.from_bytes(os.urandom(2), "big") % 12000
         if port in _given_ports:
             continue
-        with socket.socket() as probe:
-            try:
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0kube-rekey-port-{port}")
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _given_ports.add(port)
+        except OSError:
+            reservation.close()
+            continue
+        _given_ports[port] = reservation
         return port
     raise RuntimeError("no free TCP port")
