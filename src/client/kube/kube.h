@@ -33,6 +33,7 @@ struct kube_resource {
 struct kube_resources {
 	struct kube_resource *items;
 	size_t count;
+	bool marked; /* `custom` and `aggregated` are known; else guessed, for APIServices or definitions may not be read */
 };
 /* All resources that this server serves (no subresources), preferred versions; aggregated groups are marked, and
  * one that is down is named in `ret_missing` ("group/version": resources of it unknown), not an error. Who may not
@@ -69,6 +70,14 @@ struct kube_identities {
  * resourceVersion: as new as etcd, but since 1.31 perhaps from the cache. For a proof that needs etcd itself,
  * kube_get_metadata of one. */
 _must_check_ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err);
+/* The same without waiting, cancelled by kube_custom_cancel: on_done once, from the loop, with the list as it came. */
+struct cJSON;
+struct kube_json_call *kube_identities_start(struct kube *kube, uint64_t timeout,
+					     void (*on_done)(void *arg, int rc, unsigned status, struct cJSON **list,
+							     struct error **error),
+					     void *arg);
+/* Reads that list. NULL, or what is wrong with it; `ret` is empty then. Pure. */
+const char *kube_identities_read(const struct cJSON *list, struct kube_identities *ret);
 void kube_identities_free(struct kube_identities *identities);
 /* What its server is called everywhere: the host's name, else the Lease's. Lent. */
 const char *kube_identity_name(const struct kube_identity *identity);

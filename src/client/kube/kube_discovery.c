@@ -131,6 +131,7 @@ static int mark(struct kube *kube, struct kube_resources *resources, struct stri
 	_cleanup_error_ why = NULL;
 	bool definitions_known;
 	int rc = fetch(kube, path, NULL, &services, &why);
+	bool services_known = rc == 0;
 
 	if (rc == 0)
 		rc = name_server(kube, discovery_read_services(services, &aggregated, ret_missing, &why), path, &why);
@@ -144,6 +145,7 @@ static int mark(struct kube *kube, struct kube_resources *resources, struct stri
 			*err = steal(why);
 		return rc;
 	}
+	resources->marked = services_known && definitions_known;
 	discovery_mark(resources, &aggregated, definitions_known ? &definitions : NULL);
 	return 0;
 }

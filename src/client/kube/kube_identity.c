@@ -83,10 +83,26 @@ const char *kube_identities_read(const cJSON *list, struct kube_identities *ret)
 	return flaw;
 }
 
+static const char identity_leases[] = "identity leases in kube-system";
+
+struct kube_json_call *kube_identities_start(struct kube *kube, uint64_t timeout,
+					     void (*on_done)(void *arg, int rc, unsigned status, cJSON **list,
+							     struct error **error),
+					     void *arg)
+{
+	const struct kube_json_request request = {.method = "GET",
+						  .path = IDENTITY_LEASES,
+						  .object = identity_leases,
+						  .timeout = timeout,
+						  .on_done = on_done,
+						  .arg = arg};
+
+	return kube_json_start(kube, &request);
+}
+
 int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err)
 {
-	static const char object[] = "identity leases in kube-system";
-	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = object};
+	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = identity_leases};
 	_cleanup_json_ answer = NULL;
 	const char *flaw;
 	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);
@@ -94,7 +110,7 @@ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct
 	if (rc < 0)
 		return rc;
 	flaw = kube_identities_read(answer, ret);
-	return flaw != NULL ? fail(kube, object, flaw, err) : 0;
+	return flaw != NULL ? fail(kube, identity_leases, flaw, err) : 0;
 }
 
 void kube_identities_free(struct kube_identities *identities)

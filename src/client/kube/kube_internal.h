@@ -83,5 +83,4 @@ void kube_lease_claim(cJSON *lease, const char *holder);
 
 /* --- kube_identity.c --- */
 /* NULL, or what is wrong with the answer; `ret` is empty then. */
-const char *kube_identities_read(const cJSON *list, struct kube_identities *ret);
 const char *kube_endpoints_read(const cJSON *slice, struct strings *ret);

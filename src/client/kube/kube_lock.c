@@ -142,7 +142,7 @@ static bool may_try_again(struct taking *taking, int rc)
 {
 	uint64_t now = loop_now(taking->kube->loop);
 
-	if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_CONFLICT)
+	if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_CONFLICT && rc != -ERROR_AUTH)
 		return false;
 	if (taking->trouble_since == 0)
 		taking->trouble_since = now;
