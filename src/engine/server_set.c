@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
+
 static const char *const source_texts[] = {
 	[SERVERS_OF_NODES] = "a control-plane Node",
 	[SERVERS_OF_PODS] = "the Node of a kube-apiserver pod",
@@ -32,30 +34,37 @@ static int look_at_nodes(struct server_set *set, struct kube *kube, struct strin
 	return rc;
 }
 
-void server_set_look_at_nodes(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
+static bool may_pass(struct server_set *set, enum server_source source, int rc)
 {
-	(void)!look_at_nodes(set, kube, ret_troubles);
+	bool refused = refusals_may_pass(&set->refusals[source], rc, clock_monotonic());
+	return rc == -ERROR_AUTH ? refused && !set->looks_once : rc < 0;
 }
 
-static int look_at_hosts(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
+void server_set_look_at_nodes(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
+{
+	set->unsure = may_pass(set, SERVERS_OF_NODES, look_at_nodes(set, kube, ret_troubles));
+}
+
+static void look_at_hosts(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
 {
 	_cleanup_error_ no_pods = NULL;
 	int rc = look_at_nodes(set, kube, ret_troubles);
+	set->unsure = may_pass(set, SERVERS_OF_NODES, rc);
 	/* A pod names its Node alone. What else that is called may come with the next answer, and until then it would
 	 * pass for another server. */
-	if (rc < 0 && rc != -ERROR_AUTH && !set->nodes_read)
-		return rc;
+	if (set->unsure && !set->nodes_read)
+		return;
 	rc = kube_apiserver_pods_fetch(kube, &set->pods, &no_pods);
 	if (rc < 0)
 		tell(set, SERVERS_OF_PODS, "kube-apiserver pods", no_pods, ret_troubles);
-	return rc;
+	set->unsure = may_pass(set, SERVERS_OF_PODS, rc) || set->unsure;
 }
 
 void server_set_look(struct server_set *set, struct kube *kube, struct strings *ret_troubles)
 {
 	_cleanup_error_ failed = NULL;
 	struct strings addresses = {0};
-	(void)!look_at_hosts(set, kube, ret_troubles);
+	look_at_hosts(set, kube, ret_troubles);
 	int rc = kube_endpoints_fetch(kube, &addresses, &failed);
 	if (rc == 0) {
 		strings_free(&set->addresses);

@@ -3,6 +3,7 @@
  * may come back with its old file. None of them is good news by itself. */
 #pragma once
 #include "client/kube/kube_hosts.h"
+#include "client/kube/refusals.h"
 
 enum server_source {
 	SERVERS_OF_NODES,
@@ -14,6 +15,9 @@ struct server_set {
 	struct kube_hosts nodes, pods;
 	struct strings addresses; /* "10.0.0.1:6443" */
 	bool nodes_read;
+	bool unsure;     /* Nodes or pods could not be listed the last time, and that may pass */
+	bool looks_once; /* a refusal is final: nobody asks again */
+	struct refusals refusals[SERVER_SOURCES];
 	bool told[SERVER_SOURCES]; /* that this source cannot be read */
 };
 /* Asks all sources once. What one does not answer stays as it was; `ret_troubles` gets a sentence the first time that

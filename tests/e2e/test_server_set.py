@@ -2,10 +2,11 @@
 only make the set grow. A second one known to any of them is in the way until a person says that it is gone."""
 
 import glob
+import json
 import os
 import unittest
 
-from lib import Cluster, FaultProxy, faults, kube_rekey, populate
+from lib import Cluster, FaultProxy, bulk_secrets, faults, kube_rekey, populate, start_kube_rekey, turn, wait_until
 from rotating import Operator
 
 CONTROL_PLANE = {"node-role.kubernetes.io/control-plane": ""}
@@ -139,6 +140,17 @@ class ServerSet(unittest.TestCase):
         self.add_node(self.server.hostname)
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
 
+    def test_nodes_that_cannot_be_listed_yet(self):
+        """A list of Nodes that fails for once says nothing of what is there: it is asked again."""
+        self.operator.servers = ()
+        self.add_node(self.server.hostname)
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("GET", "/nodes.labelSelector=", faults.status(503, "ServiceUnavailable", "not now"))
+            begun = self.operator.begin("-o", "json", url=proxy.url)
+            self.assertIn("say --servers 1", json.dumps(begun.wait_for("SET_UNKNOWN")))
+            self.assertEqual(begun.report()["outcome"], "Done")
+        self.forget_all()
+
     def test_z_without_leases(self):
         """The last one, whose server stays without identity Leases: the set is unknown, whatever else
         can be read; a person's word takes its place, and not against what is seen."""
@@ -159,14 +171,35 @@ class ServerSet(unittest.TestCase):
         self.assertIn("node-1 (a control-plane Node), node-2 (a control-plane Node)", result.err)
         self.assertEqual(self.server.read_config(), before)
         self.forget_all()
-        # Sources that may not be read are said once each, and are no news.
+        # Sources that may not be read are said once each, and are no news. (Pods are not asked for until Nodes were refused for
+        # half a minute: a server that starts refuses everybody.)
         forbidden = faults.status(403, "Forbidden", "not for you")
         with FaultProxy(self.cluster) as proxy:
-            for path in ("/nodes.labelSelector=", "/pods.labelSelector=", "/endpointslices/kubernetes"):
+            for path in ("/nodes.labelSelector=", "/endpointslices/kubernetes"):
                 proxy.on("GET", path, forbidden, times=0)
             result = self.operator.run("rotate", "--yes", "--compact", "--servers", "1", url=proxy.url)
-        for source in ("control-plane Nodes", "kube-apiserver pods", "EndpointSlice default/kubernetes"):
+        for source in ("control-plane Nodes", "EndpointSlice default/kubernetes"):
             self.assertEqual(result.err.count(f"the set of API servers is known without {source}: "), 1, result)
+
+
+@turn
+class Joins(unittest.TestCase):
+    def test_while_objects_are_rewritten(self):
+        """It may be of another version, or have another file: rewriting stops before anybody has looked at it."""
+        cluster = self.enterContext(Cluster(request_timeout="3s", compaction="5s", poll="300ms"))
+        bulk_secrets(cluster, 600, namespaces=1, prefix="joins")
+        operator, server = Operator(self, cluster), cluster.servers[0]
+        flags = operator.flags()
+        flags[flags.index("--qps") + 1] = "10"
+        rotation = start_kube_rekey(["rotate", "--yes", "--compact", *flags])
+        self.addCleanup(rotation.kill)
+        wait_until(lambda: len(cluster.etcd.prefix_counts("/registry/secrets/")) == 2, 60, "objects are rewritten")
+        joined = cluster.add_server(server.read_config(), request_timeout="3s", compaction="5s", poll="300ms").start().wait_ready()
+        done = rotation.wait(40)
+        self.assertEqual(done.code, 3, done)
+        self.assertIn("the cluster has 2 API servers", done.err)
+        self.assertIn(joined.hostname, done.err)
+        self.assertEqual(len(cluster.etcd.prefix_counts("/registry/secrets/")), 2)
 
 
 if __name__ == "__main__":

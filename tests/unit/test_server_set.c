@@ -149,6 +149,12 @@ static void look(struct server_set *set, unsigned nodes, unsigned pods, unsigned
 	assert_string_equal(text, troubles);
 }
 
+static void refused_long_ago(struct server_set *set)
+{
+	for (size_t i = 0; i < SERVER_SOURCES; i++)
+		set->refusals[i].since = 1;
+}
+
 static void test_look(void **state)
 {
 	struct server_set set = {0};
@@ -158,6 +164,7 @@ static void test_look(void **state)
 	assert_int_equal(set.nodes.count, 1);
 	assert_int_equal(set.pods.count, 1);
 	assert_int_equal(set.addresses.count, 1);
+	assert_false(set.unsure);
 	/* Said once each; what was seen stays. */
 	look(&set, 403, 403, 403,
 	     "the set of API servers is known without control-plane Nodes: GET control-plane nodes: 403 Forbidden: no; "
@@ -165,8 +172,16 @@ static void test_look(void **state)
 	     "403 Forbidden: no; "
 	     "the set of API servers is known without EndpointSlice default/kubernetes: GET "
 	     "endpointslices.discovery.k8s.io default/kubernetes: 403 Forbidden: no");
+	assert_true(set.unsure); /* a server that starts refuses everybody */
 	look(&set, 403, 403, 403, "");
+	assert_true(set.unsure);
 	assert_int_equal(set.nodes.count + set.pods.count + set.addresses.count, 3);
+	refused_long_ago(&set);
+	look(&set, 403, 403, 403, "");
+	assert_false(set.unsure); /* rights do not come by waiting longer than a start */
+	look(&set, 200, 403, 200, "");
+	look(&set, 403, 403, 200, "");
+	assert_true(set.unsure);
 	server_set_free(&set);
 }
 
@@ -188,8 +203,14 @@ static void test_look_pods_after_nodes(void **state)
 	look(&set, 500, 200, 200,
 	     "the set of API servers is known without control-plane Nodes: GET control-plane nodes: 500 Forbidden: no");
 	assert_int_equal(set.pods.count, 0);
+	assert_true(set.unsure);
 	look(&set, 200, 200, 200, "");
 	assert_int_equal(set.pods.count, 1);
+	assert_false(set.unsure);
+	look(&set, 200, 500, 200,
+	     "the set of API servers is known without kube-apiserver pods: GET kube-apiserver pods in kube-system: 500 "
+	     "Forbidden: no");
+	assert_true(set.unsure);
 	server_set_free(&set);
 }
 
@@ -200,7 +221,12 @@ static void test_look_pods_without_nodes(void **state)
 	(void)state;
 	look(&set, 403, 200, 200,
 	     "the set of API servers is known without control-plane Nodes: GET control-plane nodes: 403 Forbidden: no");
+	assert_int_equal(set.pods.count, 0);
+	assert_true(set.unsure);
+	refused_long_ago(&set);
+	look(&set, 403, 200, 200, "");
 	assert_int_equal(set.pods.count, 1);
+	assert_false(set.unsure);
 	server_set_free(&set);
 }
 
