@@ -31,6 +31,8 @@ struct server_observation {
 	char *file_hash;  /* "sha256:..." */
 	bool file_ours;   /* the hash is the rotation's first one or one that we wrote: not edited by hand */
 	int written_step; /* step of the file that we wrote there last, by the journal; STEP_NONE: not known */
+	/* several servers: the Rescue that was ordered there last failed, was refused, or waits for something, within half a minute */
+	bool rescue_fails;
 
 	enum fact loaded;
 	int loaded_step;

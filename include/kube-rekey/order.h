@@ -5,10 +5,16 @@
  * from its own node it does not take on trust: a controller that is confused, late or taken over gets nothing out of it
  * but the next legal step. The controller asks order_from_decision what to send.
  *
- * The fence. Every leader begins with a new epoch, and so do a step in which a key leaves, an abort and a Rescue. An
- * agent acknowledges an epoch (writes it to its disk, then reports it) when no older order is in its hands, and refuses
- * lower ones from then on; epochs go on from one rotation to the next. So when all have acknowledged, no older order
- * can be carried out any more, wherever it was held up.
+ * The fence. Every leader begins with a new epoch, and so do a step in which a key leaves, an abort and a Rescue
+ * that does more than add read keys. An agent acknowledges an epoch (writes it to its disk, then reports it) when no
+ * older order is in its hands, and refuses lower ones from then on; epochs go on from one rotation to the next. So when
+ * all have acknowledged, no older order can be carried out any more, wherever it was held up.
+ *
+ * An epoch is claimed in KeyRotation.status by resourceVersion; an order is written over whatever lies in KeyServer.spec. Its
+ * version moves with each report, every few seconds, so most orders would be refused for what is no news to them. What guards
+ * them: who lost the Lease sends nothing more; what was on its way then has a lower epoch than the next leader's, and where it
+ * still comes before that is acknowledged, its agent judges it by what it sees itself (what it cannot see so, a key that
+ * leaves, waits for every acknowledgement). That it took the place of a newer order the next leader sees, and sends that again.
  *
  * Strings belong to the caller. Times are monotonic ns of the process that asks (base/clock.h), 0 is "never". */
 #pragma once
@@ -262,10 +268,13 @@ uint64_t epoch_next(const struct agent_report *agents, size_t count, uint64_t cl
 /* Whether every agent acknowledged exactly this epoch of this rotation; else the first that has not. */
 bool orders_acknowledged(const struct agent_report *agents, size_t count, const char *rotation, uint64_t epoch,
 			 int *missing);
-/* Whether the decision's order may be sent only after every agent acknowledged a new epoch: a key leaves by it, it puts
- * keys back, it retires keys, or the rotation is aborted. One exception: a Rescue that adds a read key to a server
- * that is down is sent at once. It takes nothing from anybody whatever else is under way, the hash that it expects
- * keeps it from any other file, and the agents to be asked may be those who cannot read anything without it. */
+/* Whether it is known that the server, whatever its file says, writes as with the files of `step`. */
+bool server_writes_as(const struct path *path, const struct server_observation *server, size_t step);
+/* Whether the decision's order may be sent only after every agent acknowledged a new epoch: a key leaves by it, it is a
+ * Rescue by which a write key changes, it retires keys, or the rotation is aborted. A Rescue after which its server writes as its
+ * file says now, or as it writes already, is sent at once: it takes nothing from anybody whatever else is under way, the hash
+ * that it expects keeps it from any other file, and the agent to be asked may be gone, or be the one who cannot read anything
+ * without it. */
 bool order_is_guarded(const struct path *path, const struct observation *seen, const struct decision *decision,
 		      bool aborted);
 /* What a leader sends for a decision. `agents` are those of the observation's servers, in that order. An epoch that is

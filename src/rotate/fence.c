@@ -60,7 +60,7 @@ bool order_is_guarded(const struct path *path, const struct observation *seen, c
 	size_t from = (size_t)server->file_step, to = (size_t)decision->to_step;
 	if (!path_keeps_keys(path, from, to))
 		return true;
-	return decision->rescue && (server->answering || !path_writes_alike(path, from, to));
+	return decision->rescue && !path_writes_alike(path, from, to) && !server_writes_as(path, server, to);
 }
 
 static bool higher_epoch_seen(const struct observation *seen, const struct agent_report *agents, uint64_t epoch)

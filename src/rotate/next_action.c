@@ -114,13 +114,21 @@ static bool write_step(const struct view *v, size_t server, size_t to, enum phas
 	return act(v, ACTION_WRITE_STEP, phase, reason);
 }
 
-/* Puts a key back as a read key. Once: a second time means that something outside keeps undoing the rotation. */
+static bool rescue_beside(const struct view *v);
+
+/* As many as there are servers: more mean that something outside keeps undoing the rotation. */
+static bool rescues_are_spent(const struct view *v)
+{
+	return v->seen->rescues >= RESCUES_MAX * v->seen->server_count;
+}
+
+/* Puts a key back as a read key. */
 static bool rescue(const struct view *v, size_t server, size_t to, enum reason reason)
 {
-	if (v->seen->rescues >= RESCUES_MAX * v->seen->server_count)
+	if (rescues_are_spent(v))
 		return blocked_by_server(v, server, REASON_RESCUED_TWICE);
 	if (!v->seen->servers[server].file_ours)
-		return blocked_by_server(v, server, REASON_FILE_EDITED);
+		return rescue_beside(v) || blocked_by_server(v, server, REASON_FILE_EDITED);
 	v->decision->rescue = true;
 	return write_step(v, server, to, PHASE_RESCUE, reason);
 }
@@ -151,9 +159,9 @@ static enum phase phase_of_unclear(const struct view *v)
 
 static bool servers_unclear(const struct view *v)
 {
-	if (v->seen->servers_known != FACT_KNOWN || v->seen->server_count == 0)
-		return wait_for(v, phase_of_unclear(v), REASON_SET_UNKNOWN);
-	return false;
+	if (v->seen->servers_known == FACT_KNOWN && v->seen->server_count > 0)
+		return false;
+	return rescue_beside(v) || wait_for(v, phase_of_unclear(v), REASON_SET_UNKNOWN);
 }
 
 /* A step that only adds read keys is right whatever the server runs or will run. */
@@ -168,26 +176,6 @@ static bool is_behind(const struct server_observation *server)
 	return server->file == FACT_KNOWN && server->file_step != STEP_NONE && server->file_step < server->written_step;
 }
 
-/* What somebody made of one server's file keeps no other one from the read keys that it had: values may be under them. */
-static bool rescue_beside_an_edit(const struct view *v)
-{
-	for (size_t i = 0; i < v->seen->server_count; i++) {
-		const struct server_observation *server = &v->seen->servers[i];
-		if (server->file_ours && is_behind(server) && only_adds_read_keys(v, (size_t)server->file_step))
-			return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
-	}
-	return false;
-}
-
-static bool file_unclear(const struct view *v, size_t i)
-{
-	const struct server_observation *server = &v->seen->servers[i];
-	if (server->file != FACT_KNOWN)
-		return wait_for_server(v, i, phase_of_unclear(v), REASON_FILE_UNKNOWN);
-	return server->file_step == STEP_NONE &&
-	       (rescue_beside_an_edit(v) || blocked_by_server(v, i, REASON_FILE_EDITED));
-}
-
 /* The furthest step up to `to` that the file can be given without a key leaving it. */
 static int without_a_drop(const struct view *v, int file_step, int to)
 {
@@ -196,12 +184,66 @@ static int without_a_drop(const struct view *v, int file_step, int to)
 	return to;
 }
 
+/* A file that went back behind what its server runs: what runs is put back before the server loads the older one. One
+ * that we wrote last is only not loaded yet (an abort goes this way). */
+static bool went_back(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->written_step != STEP_NONE && server->file_step >= server->written_step)
+		return false;
+	int to = without_a_drop(v, server->file_step, server->loaded_step);
+	return to > server->file_step && rescue(v, i, (size_t)to, REASON_BEHIND);
+}
+
+static bool rescue_behind(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (!server->file_ours || !is_behind(server) || rescues_are_spent(v))
+		return false;
+	if (server->answering && server->loaded == FACT_KNOWN && went_back(v, i))
+		return true;
+	size_t step = (size_t)server->file_step;
+	return only_adds_read_keys(v, step) && rescue(v, i, step + 1, REASON_BEHIND);
+}
+
+/* Whether anybody is there who can carry it out: a server's answer shows it, and a look at its file that is not long ago. Who
+ * could not comes last, and keeps no other one waiting. */
+static unsigned chance_of_rescue(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->rescue_fails)
+		return 0;
+	return server->answering ? 3 : server->looked_at + 10 * POLL_INTERVAL >= v->now ? 2 : 1;
+}
+
+/* That one server is down, or its file or what it runs not known or somebody's, or the set of servers not known, keeps no other
+ * one from the read keys that it had: values may be under them. Those first who can be helped: beside a server that does not
+ * answer the agent may be gone as well. */
+static bool rescue_beside(const struct view *v)
+{
+	for (unsigned chance = 4; chance-- > 0;)
+		for (size_t i = 0; i < v->seen->server_count; i++)
+			if (chance_of_rescue(v, i) == chance && rescue_behind(v, i))
+				return true;
+	return false;
+}
+
+static bool file_unclear(const struct view *v, size_t i)
+{
+	const struct server_observation *server = &v->seen->servers[i];
+	if (server->file != FACT_KNOWN)
+		return rescue_beside(v) || wait_for_server(v, i, phase_of_unclear(v), REASON_FILE_UNKNOWN);
+	return server->file_step == STEP_NONE && (rescue_beside(v) || blocked_by_server(v, i, REASON_FILE_EDITED));
+}
+
 /* A file that its server will not load goes back to what runs. */
 static bool refuses(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
 	if (!server->refuses_file || server->loaded_is_file)
 		return false;
+	if (rescue_beside(v))
+		return true;
 	bool other_runs = server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE &&
 			  server->loaded_step != server->file_step;
 	if (other_runs && server->file_ours &&
@@ -242,18 +284,25 @@ static bool not_loaded(const struct view *v, size_t i, enum phase phase, enum re
 	return v->seen->servers[i].reloads_itself ? wait_for_server(v, i, phase, reason) : restart(v, i, phase);
 }
 
+/* It is behind, and rescue_beside() did not help it. */
+static bool cannot_be_put_back(const struct view *v, size_t i)
+{
+	bool spent = v->seen->servers[i].file_ours && rescues_are_spent(v);
+	return blocked_by_server(v, i, spent ? REASON_RESCUED_TWICE : REASON_FILE_EDITED);
+}
+
 static bool loaded_unclear(const struct view *v, size_t i)
 {
 	const struct server_observation *server = &v->seen->servers[i];
 	if (server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE)
 		return false;
+	if (rescue_beside(v))
+		return true;
 	if (server->loaded == FACT_KNOWN)
 		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_FOREIGN);
 	/* Neither read again nor restarted with that: what it runs may be further. */
 	if (is_behind(server))
-		return only_adds_read_keys(v, (size_t)server->file_step)
-			       ? rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND)
-			       : blocked_by_server(v, i, REASON_FILE_EDITED);
+		return cannot_be_put_back(v, i);
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
 	return not_loaded(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
@@ -266,20 +315,11 @@ static bool down(const struct view *v, size_t i)
 	const struct server_observation *server = &v->seen->servers[i];
 	if (!on(v, RULE_LOADED) || server->answering)
 		return false;
+	if (rescue_beside(v))
+		return true;
 	if (is_behind(server) && only_adds_read_keys(v, (size_t)server->file_step))
-		return rescue(v, i, (size_t)server->file_step + 1, REASON_BEHIND);
+		return cannot_be_put_back(v, i);
 	return wait_for_server(v, i, phase_of_unclear(v), REASON_SERVER_DOWN);
-}
-
-/* A file that went back behind what its server runs: what runs is put back before the server loads the older one. One
- * that we wrote last is only not loaded yet (an abort goes this way). */
-static bool went_back(const struct view *v, size_t i)
-{
-	const struct server_observation *server = &v->seen->servers[i];
-	if (server->written_step != STEP_NONE && server->file_step >= server->written_step)
-		return false;
-	int to = without_a_drop(v, server->file_step, server->loaded_step);
-	return to > server->file_step && rescue(v, i, (size_t)to, REASON_BEHIND);
 }
 
 static bool anything_unclear(const struct view *v)
@@ -389,7 +429,7 @@ static bool too_far_apart(const struct view *v)
 		if (!on(v, RULE_LOADED) || (size_t)seen->servers[i].loaded_step <= v->base + 1)
 			continue;
 		for (size_t j = 0; j < seen->server_count; j++)
-			if ((size_t)seen->servers[j].file_step == v->base && !v->drops)
+			if ((size_t)seen->servers[j].file_step == v->base && only_adds_read_keys(v, v->base))
 				return rescue(v, j, v->base + 1, REASON_BEHIND);
 		return not_loaded(v, i, PHASE_RESCUE, REASON_NOT_LOADED);
 	}

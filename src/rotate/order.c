@@ -134,7 +134,12 @@ static bool other_file(const struct judge *j)
 
 /* --- is the step the next one, or a Rescue? --- */
 
-/* The server writes under the keys of `to_step` already, whatever its file says. */
+bool server_writes_as(const struct path *path, const struct server_observation *server, size_t step)
+{
+	return server->loaded == FACT_KNOWN && server->loaded_step != STEP_NONE &&
+	       path_writes_alike(path, step, (size_t)server->loaded_step);
+}
+
 static bool runs_it(const struct judge *j)
 {
 	return j->sight->own->loaded == FACT_KNOWN && j->sight->own->loaded_step == j->order->to_step;
@@ -150,7 +155,7 @@ static enum change change_of(const struct judge *j)
 		return ADDS;
 	if (!path_keeps_keys(j->path, from, to))
 		return LEAVES;
-	return path_writes_alike(j->path, from, to) || runs_it(j) ? ADDS : CHANGES;
+	return path_writes_alike(j->path, from, to) || server_writes_as(j->path, j->sight->own, to) ? ADDS : CHANGES;
 }
 
 static bool wrong_rescue(const struct judge *j)

@@ -34,6 +34,7 @@ static const struct field server_fields[] = {
 	F(file_hash, "fileHash", TEXT),
 	F(file_ours, "fileOurs", BOOL),
 	F(written_step, "writtenStep", INDEX),
+	F(rescue_fails, "rescueFails", BOOL),
 	F(loaded, "loaded", FACT),
 	F(loaded_step, "loadedStep", INDEX),
 	F(loaded_hash, "loadedHash", TEXT),
@@ -127,7 +128,7 @@ static const struct field decision_fields[] = {
 /* A field that is in a struct and in no table would be lost without a word: whoever adds one, adds it above, then
  * here. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(struct server_observation) == 160, "server_fields");
+_Static_assert(sizeof(struct server_observation) == 168, "server_fields");
 _Static_assert(sizeof(struct member_observation) == 24, "member_fields");
 _Static_assert(sizeof(struct census_group) == 56, "group_fields");
 _Static_assert(sizeof(struct census_observation) == 104, "census_fields");

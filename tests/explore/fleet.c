@@ -398,10 +398,16 @@ static void write_to_etcd(struct model_state *s, uint8_t keys)
 	s->after_census |= keys;
 }
 
+/* Whether anybody looks at it at all. */
+static bool counts(const struct model_server *server)
+{
+	return server->up || !(scenario->flaws & FLAW_FORGET_DOWN);
+}
+
 static bool all_up(const struct model_state *s)
 {
 	for (size_t i = 0; i < scenario->servers; i++)
-		if (!s->servers[i].up)
+		if (counts(&s->servers[i]) && !s->servers[i].up)
 			return false;
 	return true;
 }
@@ -667,20 +673,23 @@ static bool all_retired(const struct model_state *s)
 
 static void observe(const struct model_state *s, struct way way, const uint8_t *turn, struct seen *seen)
 {
+	size_t n = 0;
 	*seen = (struct seen){.member = {.name = text("m"), .answering = true}};
 	for (size_t i = 0; i < scenario->servers; i++) {
 		const struct model_server *server = &s->servers[turn[i]];
-		observe_server(s, way, server, &seen->servers[i]);
-		seen->reports[i] = (struct agent_report){.incarnation = incarnation_name(server->incarnation),
-							 .rotation = server->epoch ? ROTATION : NULL,
-							 .epoch = server->epoch,
-							 .beat = 1,
-							 .beat_read_at = ns(s->now)};
+		if (!counts(server))
+			continue;
+		observe_server(s, way, server, &seen->servers[n]);
+		seen->reports[n++] = (struct agent_report){.incarnation = incarnation_name(server->incarnation),
+							   .rotation = server->epoch ? ROTATION : NULL,
+							   .epoch = server->epoch,
+							   .beat = 1,
+							   .beat_read_at = ns(s->now)};
 	}
 	seen->observation = (struct observation){
 		.servers_known = FACT_KNOWN,
 		.servers = seen->servers,
-		.server_count = scenario->servers,
+		.server_count = n,
 		.members_known = FACT_KNOWN,
 		.members = &seen->member,
 		.member_count = 1,
@@ -707,7 +716,8 @@ static void act_canary(struct model_state *s, bool settle)
 		return;
 	s->canary_at = ++s->now;
 	for (size_t i = 0; i < scenario->servers; i++)
-		write_to_etcd(s, writes_of[shape_of(s->servers[i].loaded)]);
+		if (s->servers[i].up)
+			write_to_etcd(s, writes_of[shape_of(s->servers[i].loaded)]);
 	if (settle)
 		s->settled_at = s->now;
 }
@@ -792,7 +802,8 @@ static void send_all(struct model_state *s, struct way way, const struct dispatc
 	const struct order none = order_none(&dispatch->fence);
 	for (size_t i = 0; i < scenario->servers; i++) {
 		struct model_server *server = &s->servers[turn[i]];
-		bool his = dispatch->kind == DISPATCH_SEND && (dispatch->agent < 0 || dispatch->agent == (int)i);
+		bool his = dispatch->kind == DISPATCH_SEND && counts(server) &&
+			   (dispatch->agent < 0 || dispatch->agent == (int)i);
 		send(s, server, order_to(his ? &dispatch->order : &none, way, server, s->epoch), kept);
 	}
 }
@@ -919,9 +930,13 @@ static bool turn_back(struct model_state *s, const uint8_t *turn, bool kept)
 			begin_anew(s, false);
 		return false;
 	}
+	if (decide(s, way, turn, &seen).rescue) {
+		if (s->fence_aborted)
+			begin_anew(s, false);
+		return false;
+	}
 	if (!s->fence_aborted)
 		begin_anew(s, true);
-	observe(s, way, turn, &seen);
 	const struct dispatch dispatch = dispatch_of(s, way, &nothing, &seen);
 	if (counted())
 		reached.dispatches[dispatch.kind]++;
@@ -932,9 +947,23 @@ static bool turn_back(struct model_state *s, const uint8_t *turn, bool kept)
 	return true;
 }
 
-static bool look(struct model_state *s, const uint8_t *turn, bool stops, bool kept)
+/* Those that count in front, so that a place among what was observed is a place in the turn. */
+static void counted_first(const struct model_state *s, const uint8_t *turn, uint8_t ret[static SERVERS_MAX])
+{
+	size_t n = 0;
+	for (size_t i = 0; i < scenario->servers; i++)
+		if (counts(&s->servers[turn[i]]))
+			ret[n++] = turn[i];
+	for (size_t i = 0; i < scenario->servers; i++)
+		if (!counts(&s->servers[turn[i]]))
+			ret[n++] = turn[i];
+}
+
+static bool look(struct model_state *s, const uint8_t *given, bool stops, bool kept)
 {
 	struct seen seen;
+	uint8_t turn[SERVERS_MAX];
+	counted_first(s, given, turn);
 	if (turn_back(s, turn, kept))
 		return !stops;
 	struct way way = way_of_rotation(s);
@@ -1016,7 +1045,7 @@ static void look_at_peers(const struct model_state *s, size_t i, struct way way,
 {
 	size_t n = 0;
 	for (size_t p = 0; p < scenario->servers; p++) {
-		if (p == i)
+		if (p == i || !counts(&s->servers[p]))
 			continue;
 		struct peer_sight *peer = &ret->peers[n++];
 		*peer = (struct peer_sight){.rotation = ROTATION,

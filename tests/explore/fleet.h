@@ -93,6 +93,7 @@ enum flaw {
 	FLAW_NO_NONCE = 1 << 0,   /* a step's file is always the same bytes */
 	FLAW_NO_WAITING = 1 << 1, /* orders are sent before all acknowledged */
 	FLAW_NO_EPOCHS = 1 << 2,  /* no leader ever begins another epoch */
+	FLAW_FORGET_DOWN = 1 << 3 /* a server that is down does not count, for the controller nor for agents */
 };
 
 struct scenario {

@@ -21,7 +21,7 @@ static const struct scenario scenarios[] = {
 	{.name = "put-back-and-restarted", .states = 550222, .servers = 1, .no_silence = true, .no_reload = true,
 	 .budgets = {[BUDGET_PUT_BACK] = 1}},
 	{.name = "put-back-twice", .states = 723092, .servers = 1, CALM, .budgets = {[BUDGET_PUT_BACK] = 2}},
-	{.name = "edited", .states = 647442, .servers = 1, CALM, .undoes = true,
+	{.name = "edited", .states = 657028, .servers = 1, CALM, .undoes = true,
 	 .budgets = {[BUDGET_EDIT] = 1, [BUDGET_PUT_BACK] = 1}},
 	{.name = "refused", .states = 50062, .servers = 1, CALM,
 	 .budgets = {[BUDGET_REFUSE] = 1, [BUDGET_QUARANTINE] = 1}},

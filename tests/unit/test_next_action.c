@@ -163,6 +163,10 @@ CHANGE(file_contradictory, s->servers[0].file = FACT_CONTRADICTORY)
 CHANGE(second_file_unknown, s->servers[1].file = FACT_UNKNOWN)
 CHANGE(file_edited, s->servers[0].file_step = STEP_NONE; s->servers[0].file_ours = false)
 CHANGE(second_file_edited, s->servers[1].file_step = STEP_NONE)
+CHANGE(second_was_looked_at_long_ago, s->servers[1].looked_at = NOW - 11 * S)
+CHANGE(a_rescue_fails_there, s->servers[0].rescue_fails = true)
+CHANGE(first_was_looked_at_long_ago, s->servers[0].looked_at = NOW - 11 * S)
+CHANGE(first_was_looked_at_10_s_ago, s->servers[0].looked_at = NOW - 10 * S)
 CHANGE(second_wrote_a_step_later, s->servers[1].written_step = s->servers[1].file_step + 1)
 CHANGE(file_not_ours, s->servers[0].file_ours = false)
 
@@ -183,6 +187,8 @@ CHANGE(second_runs_step_0, runs(s, 1, 0))
 CHANGE(second_runs_step_1, runs(s, 1, 1))
 CHANGE(second_of_two_runs_step_0, s->seen.server_count = 2; runs(s, 1, 0))
 CHANGE(second_runs_step_2, runs(s, 1, 2))
+CHANGE(second_runs_step_3, runs(s, 1, 3))
+CHANGE(second_loaded_unknown, s->servers[1].loaded = FACT_UNKNOWN)
 CHANGE(runs_another_file_of_this_step, runs(s, 0, s->servers[0].file_step))
 CHANGE(says_it_runs_its_file, s->servers[0].loaded_is_file = true; s->servers[0].loaded_since = NOW - 1000 * S)
 CHANGE(runs_something_else, runs(s, 0, STEP_NONE))
@@ -384,7 +390,7 @@ static struct path *route_path(enum route route)
 	return path;
 }
 
-static char *decision_text(const struct decision *d)
+static char *decision_line(const struct decision *d)
 {
 	return xasprintf("%s %s %s step %d to %d server %d member %d group %d expect %s%s%s due %+.2f s until %s%.2f s",
 			 action_name(d->action), phase_name(d->phase), reason_name(d->reason), d->step, d->to_step,
@@ -404,7 +410,7 @@ static void decides(void **state)
 		row->but[i](&scene);
 	const struct decision got = next_action(path, &scene.seen, NOW);
 	const char *difference = decision_difference(&got, &row->want);
-	_cleanup_free_ char *got_text = decision_text(&got), *want_text = decision_text(&row->want);
+	_cleanup_free_ char *got_text = decision_line(&got), *want_text = decision_line(&row->want);
 	if (difference)
 		print_error("differs in %s\n  got    %s\n  wanted %s\n", difference, got_text, want_text);
 	path_free(path);

@@ -204,6 +204,7 @@ CHANGE(loaded_contradictory, s->own.loaded = FACT_CONTRADICTORY)
 CHANGE(runs_step_0, runs(&s->own, 0))
 CHANGE(runs_step_1, runs(&s->own, 1))
 CHANGE(runs_step_3, runs(&s->own, 3))
+CHANGE(runs_something_else, runs(&s->own, STEP_NONE))
 CHANGE(refuses_its_file, s->own.refuses_file = true)
 CHANGE(runs_step_2, runs(&s->own, 2))
 CHANGE(runs_another_file, s->own.loaded_is_file = false)
@@ -449,6 +450,10 @@ LEADER_CHANGE(decides_to_retire, l->decision.action = ACTION_RETIRE; l->decision
 LEADER_CHANGE(decides_on_a_rescue, l->decision.rescue = true; l->decision.phase = PHASE_RESCUE)
 LEADER_CHANGE(of_a_server_that_is_down, l->servers[1].answering = false)
 LEADER_CHANGE(back_to_step_1, l->decision.to_step = 1)
+LEADER_CHANGE(on_to_step_2, l->decision.to_step = 2)
+LEADER_CHANGE(it_runs_step_2, l->servers[1].loaded_step = 2)
+LEADER_CHANGE(it_runs_step_3, l->servers[1].loaded_step = 3)
+LEADER_CHANGE(what_it_runs_is_unknown, l->servers[1].loaded = FACT_UNKNOWN)
 
 static const struct sent_row sent_rows[] = {
 	{"a new leader begins an epoch", 0, {no_epoch_yet}, DISPATCH_NEW_EPOCH, -1, 6, false},
@@ -513,28 +518,63 @@ static const struct sent_row sent_rows[] = {
 	 5,
 	 false},
 	{"an abort's epoch is good for all of it", 0, {is_aborted}, DISPATCH_SEND, 1, 5, false},
-	{"a rescue waits for all",
+	{"a rescue that adds a read key waits for nobody",
 	 0,
-	 {decides_on_a_rescue, fenced_for_step_1, fenced_for_a_rescue, one_has_not_acknowledged},
-	 DISPATCH_WAIT,
+	 {decides_on_a_rescue, one_has_not_acknowledged},
+	 DISPATCH_SEND,
 	 1,
 	 5,
-	 true},
-	{"a rescue needs an epoch of its own",
-	 0,
-	 {decides_on_a_rescue, fenced_for_step_1},
-	 DISPATCH_NEW_EPOCH,
-	 -1,
-	 6,
-	 true},
-	{"of a server that is down it does not wait",
+	 false},
+	{"of a server that is down neither",
 	 0,
 	 {decides_on_a_rescue, of_a_server_that_is_down, one_has_not_acknowledged},
 	 DISPATCH_SEND,
 	 1,
 	 5,
 	 false},
-	{"it does where a write key would change",
+	{"nor one by which it writes as its file says, whatever it runs",
+	 0,
+	 {decides_on_a_rescue, what_it_runs_is_unknown, one_has_not_acknowledged},
+	 DISPATCH_SEND,
+	 1,
+	 5,
+	 false},
+	{"nor one to what runs",
+	 0,
+	 {decides_on_a_rescue, on_to_step_2, it_runs_step_2, one_has_not_acknowledged},
+	 DISPATCH_SEND,
+	 1,
+	 5,
+	 false},
+	{"nor one to what writes as what runs",
+	 0,
+	 {decides_on_a_rescue, on_to_step_2, it_runs_step_3, one_has_not_acknowledged},
+	 DISPATCH_SEND,
+	 1,
+	 5,
+	 false},
+	{"unless it is not known what runs",
+	 0,
+	 {decides_on_a_rescue, on_to_step_2, it_runs_step_2, what_it_runs_is_unknown},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 6,
+	 true},
+	{"a rescue by which a write key changes waits for all",
+	 2,
+	 {decides_on_a_rescue, back_to_step_1, fenced_for_step_1, fenced_for_a_rescue, one_has_not_acknowledged},
+	 DISPATCH_WAIT,
+	 1,
+	 5,
+	 true},
+	{"it needs an epoch of its own",
+	 2,
+	 {decides_on_a_rescue, back_to_step_1, fenced_for_step_1},
+	 DISPATCH_NEW_EPOCH,
+	 -1,
+	 6,
+	 true},
+	{"of a server that is down as well",
 	 2,
 	 {decides_on_a_rescue, of_a_server_that_is_down, back_to_step_1},
 	 DISPATCH_NEW_EPOCH,
