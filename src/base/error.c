@@ -148,6 +148,12 @@ const char *error_hint(const struct error *err)
 	return err ? err->hint : NULL;
 }
 
+char *error_with_hint(const struct error *err)
+{
+	const char *hint = error_hint(err);
+	return xasprintf("%s%s%s", error_message(err), hint ? "; " : "", hint ? hint : "");
+}
+
 const char *error_server(const struct error *err)
 {
 	return err ? err->server : NULL;

@@ -52,6 +52,8 @@ void error_set_object(struct error **err, const char *object);
 enum error_code error_code(const struct error *err); /* ERROR_NONE for NULL */
 const char *error_message(const struct error *err);  /* "" for NULL; owned by err */
 const char *error_hint(const struct error *err);     /* NULL when none; likewise */
+/* "MESSAGE; HINT" where there is one line for both, as in a log or a condition. New string; "" for NULL. */
+char *error_with_hint(const struct error *err);
 const char *error_server(const struct error *err);
 const char *error_object(const struct error *err);
 const char *error_code_name(enum error_code code); /* "refused": stable, for JSON */

@@ -9,7 +9,9 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/kube/custom.h"
+#include "client/kube/refusals.h"
 #include "engine/asked.h"
+#include "engine/etcd_probe.h"
 #include "engine/intent.h"
 #include "engine/retired.h"
 #include "engine/key_rotation_fetch.h"
@@ -23,6 +25,7 @@
 #define SIZES_ASK NS_PER_S
 #define SIZES_TIMEOUT NS_PER_S
 #define READ_TIMEOUT (5 * NS_PER_S)
+#define BEGIN_PAUSE (2 * NS_PER_S)
 
 void agent_note(const struct agent *agent, const char *fmt, ...)
 {
@@ -91,7 +94,8 @@ static void read_orders(struct agent *agent)
 	}
 	if (agent->away_since == 0)
 		agent->away_since = now;
-	agent_trouble(agent, error_message(failed));
+	_cleanup_free_ char *why = error_with_hint(failed);
+	agent_trouble(agent, why);
 }
 
 /* The rotation of the state as it is now: *ret NULL where it is gone, or another object has its name. */
@@ -165,6 +169,15 @@ static void labels_of(const struct config_shape *shape, struct strings *ret)
 		}
 }
 
+/* The file's bytes count, whatever was under these names before. */
+static void take_keys_of(struct rotation *node, const struct encryption_config *config)
+{
+	_cleanup_strings_ labels = {0};
+	labels_of(encryption_config_shape(config), &labels);
+	keys_forget(&node->keys, &labels);
+	keys_add_config(&node->keys, config);
+}
+
 /* A rotation begins with the file as it is, where that is its first configuration. */
 static void join(struct agent *agent, struct path *path)
 {
@@ -178,11 +191,7 @@ static void join(struct agent *agent, struct path *path)
 	int first = key_rotation_goes_back(agent->rotation) ? (int)path->count - 1 : 0;
 	if (path_find(path, encryption_config_shape(content.config)) == first)
 		journal_add_hash(journal, first, content.sha256, false);
-	/* The file's bytes count, whatever was under these names before. */
-	_cleanup_strings_ labels = {0};
-	labels_of(encryption_config_shape(content.config), &labels);
-	keys_forget(&node->keys, &labels);
-	keys_add_config(&node->keys, content.config);
+	take_keys_of(node, content.config);
 	target_content_free(&content);
 	rotation_take_journal(node, journal);
 	agent->disk.written_step = STEP_NONE;
@@ -405,19 +414,26 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	note_written(agent, own->file_step);
 }
 
-/* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path; and so
- * does one where a person put back in other bytes what was written last. What else stands there was edited. */
+/* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path: it may
+ * be another one's, put there by a person since the new key can be had no other way. And so does one where a person put back
+ * in other bytes what was written last. What else stands there was edited. */
 static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
 	bool rotates = !text_empty(node->journal->rotation);
-	bool fits = rotates && (node->journal->hash_count == 0 || own->file_step == own->written_step);
+	bool wrote_none = node->journal->hash_count == 0 || agent->disk.written_step == STEP_NONE;
+	bool fits = rotates && (wrote_none || own->file_step == own->written_step);
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
-	journal_add_hash(node->journal, own->file_step, own->file_hash, false);
-	own->file_ours = true;
-	note_written(agent, own->file_step);
+	struct target_content content = {0};
+	if (target_read(node->target, &content, NULL) == 0 && text_equal(content.sha256, own->file_hash)) {
+		take_keys_of(node, content.config);
+		journal_add_hash(node->journal, own->file_step, own->file_hash, false);
+		own->file_ours = true;
+		note_written(agent, own->file_step);
+	}
+	target_content_free(&content);
 }
 
 /* The server, and what is watched anyway. */
@@ -600,8 +616,10 @@ void agent_tell_meanwhile(void *arg)
 	_cleanup_error_ interrupted = NULL; /* seen by what is waited for, too */
 	(void)!agent_ask_kms(agent, false, &interrupted);
 	see(agent);
+	agent->busy = agent_busy_words(agent->node->census_calls);
 	/* The next report tells it, where this one fails. */
 	(void)!agent_publish(agent, NULL);
+	free(steal(agent->busy));
 }
 
 static bool reads_values(const struct key_server_spec *spec)
@@ -684,6 +702,7 @@ static int help_itself(struct agent *agent, bool *ret_acted, struct error **err)
 					  .census = node->census_seen.finished ? &node->census_seen : NULL};
 	if (agent->read_at != 0)
 		return 0;
+	state.rescues = node->journal->alone;
 	find_keys(agent, has_keys);
 	struct verdict verdict = agent_alone(node->journal->path, &state, &sight, clock_monotonic());
 	bool stuck = verdict.ruling == RULING_WAIT || verdict.ruling == RULING_REFUSE;
@@ -704,11 +723,24 @@ static int help_itself(struct agent *agent, bool *ret_acted, struct error **err)
 
 static int read_cluster_uid(struct agent *agent, struct kube *kube, struct error **err)
 {
-	const struct kube_resource *namespaces = kube_resources_find(&agent->node->cluster->resources, "namespaces");
-	uint64_t revision;
-	if (!namespaces)
-		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", kube->name);
-	return kube_get_metadata(kube, namespaces, NULL, "kube-system", &agent->cluster_uid, &revision, err);
+	return cluster_uid(agent->node->cluster, kube, &agent->cluster_uid, err);
+}
+
+static int know_cluster(struct agent *agent, struct error **err)
+{
+	struct refusals refusals = {0};
+	for (;;) {
+		int rc = agent_ask(agent, read_cluster_uid, err);
+		bool refused = refusals_may_pass(&refusals, rc, clock_monotonic());
+		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && !refused)
+			return rc;
+		forget_trouble(agent);
+		agent_trouble(agent, error_message(*err));
+		error_clear(err);
+		rc = probe_pause(agent->node->cluster->loop, BEGIN_PAUSE, err);
+		if (rc < 0)
+			return rc;
+	}
 }
 
 static int begin(struct agent *agent, struct error **err)
@@ -735,8 +767,9 @@ static int begin(struct agent *agent, struct error **err)
 		rc = agent_read_retired(agent, err);
 	if (rc < 0)
 		return rc;
+	agent_disk_tell_alone(&agent->disk, agent->node->journal);
 	agent_know_servers(agent);
-	return agent_ask(agent, read_cluster_uid, err);
+	return know_cluster(agent, err);
 }
 
 /* An order on the file that may be carried out in this turn. */
@@ -754,8 +787,9 @@ static int publish(struct agent *agent, bool *ret_said, struct error **err)
 	_cleanup_error_ failed = NULL;
 	int rc = agent->self ? agent_publish(agent, &failed) : 0;
 	*ret_said = agent->self && rc == 0;
-	if (rc < 0)
-		agent_trouble(agent, error_message(failed));
+	_cleanup_free_ char *why = rc < 0 ? error_with_hint(failed) : NULL;
+	if (why)
+		agent_trouble(agent, why);
 	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
 }
 

@@ -7,11 +7,17 @@
 
 #define ETCD_ASK NS_PER_S /* for an answer of each member; one that is silent is told of as such */
 
+/* Rule 3d, by this agent's clock, whatever the order says. */
+static uint64_t good_until(const struct agent *agent, const struct key_server_spec *spec)
+{
+	uint64_t good_for = spec->good_for_milliseconds * NS_PER_MS;
+	return agent->published[spec->beat % AGENT_BEATS] + (good_for < FRESH_LOOK ? good_for : FRESH_LOOK);
+}
+
 static int write_step(struct agent *agent, const struct key_server_spec *spec, const struct verdict *verdict,
 		      struct error **err)
 {
 	struct rotation *node = agent->node;
-	uint64_t beat_at = agent->published[spec->beat % AGENT_BEATS];
 	/* Back to what runs, since this file is refused: not written again. */
 	bool refused = spec->rescue && node->seen.servers[0].refuses_file;
 	const struct decision decision = {
@@ -20,9 +26,8 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 		.to_step = verdict->to_step,
 		.expect_hash = spec->expect_hash,
 		.rescue = spec->rescue && !refused,
-		.valid_until = path_drops(node->journal->path, (size_t)spec->from_step)
-				       ? beat_at + spec->good_for_milliseconds * NS_PER_MS
-				       : UINT64_MAX,
+		.valid_until =
+			path_drops(node->journal->path, (size_t)spec->from_step) ? good_until(agent, spec) : UINT64_MAX,
 	};
 	_cleanup_free_ char *before = node->look.written_hash ? xstrdup(node->look.written_hash) : NULL;
 	int rc = rotation_act(node, &decision, err);
@@ -37,7 +42,7 @@ static int write_step(struct agent *agent, const struct key_server_spec *spec, c
 				  "the file changed, or the order grew too old, just before the swap");
 }
 
-/* Counted before it is done: once in a rotation, whoever dies in between. */
+/* The journal counts it, whoever dies in between: once in a rotation. */
 int agent_put_back(struct agent *agent, const struct verdict *verdict, struct error **err)
 {
 	struct rotation *node = agent->node;
@@ -48,17 +53,12 @@ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct er
 					  .expect_hash = node->seen.servers[0].file_hash,
 					  .rescue = true,
 					  .valid_until = UINT64_MAX};
-	agent->disk.rescues++;
 	_cleanup_free_ char *before = node->look.written_hash ? xstrdup(node->look.written_hash) : NULL;
-	int rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
-	if (rc == 0)
-		rc = rotation_act(node, &decision, err);
-	if (text_equal(before, node->look.written_hash)) {
-		_cleanup_error_ failed = NULL;
-		agent->disk.rescues--; /* nothing was put there: judged again */
-		int saved = agent_disk_save(agent->options->state_directory, &agent->disk, &failed);
-		return rc < 0 ? rc : saved < 0 ? error_set(err, error_code(failed), "%s", error_message(failed)) : 0;
-	}
+	node->alone = true;
+	int rc = rotation_act(node, &decision, err);
+	node->alone = false;
+	if (text_equal(before, node->look.written_hash))
+		return rc; /* nothing was put there: judged again */
 	error_clear(err);
 	agent_note(agent,
 		   "no API server serves orders, and %s: step %d was written to %s, whose server needs it to read%s",
@@ -168,7 +168,7 @@ int agent_carry_out(struct agent *agent, const struct key_server_spec *spec, con
 	case ORDER_RESTART:
 		return agent_restart(agent, err);
 	case ORDER_RETIRE:
-		return agent_retire(agent, err);
+		return agent_retire(agent, good_until(agent, spec), err);
 	case ORDER_MAKE_KEY:
 		return agent_make_keys(agent, err);
 	case ORDER_NONE:

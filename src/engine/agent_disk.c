@@ -39,8 +39,15 @@ struct agent_state agent_disk_state(const struct agent_disk *disk)
 				    .rotation = disk->rotation,
 				    .epoch = disk->epoch,
 				    .sequence = disk->sequence,
-				    .written_step = disk->written_step,
-				    .rescues = (unsigned)disk->rescues};
+				    .written_step = disk->written_step};
+}
+
+void agent_disk_tell_alone(const struct agent_disk *disk, struct journal *journal)
+{
+	if (!journal->no_alone || !text_equal(journal->rotation, disk->rotation))
+		return;
+	journal->alone = disk->rescues < journal->rescues ? (unsigned)disk->rescues : journal->rescues;
+	journal->no_alone = false;
 }
 
 static int parse(const char *path, const struct secret *content, struct agent_disk *ret, struct error **err)

@@ -51,6 +51,7 @@ struct agent {
 	struct key_server *told; /* parts of the next report that outlive a look: done, census, canaries, sealed
 				  * keys, where old keys are */
 	char *trouble;           /* of this turn, the first */
+	char *busy;              /* why it comes to nothing else, while it reads every value; NULL */
 	char *noted;             /* the last one that a person was told of */
 	struct wake *wake;
 	/* who serves it */
@@ -95,8 +96,8 @@ _must_check_ int agent_carry_out(struct agent *agent, const struct key_server_sp
 				 struct error **err);
 /* What the KeyRotation says of the old keys, from now on; -ERROR_INPUT where that cannot be done here. */
 _must_check_ int agent_take_policy(struct agent *agent, struct error **err);
-/* Treats the old keys so, and tells where they are. */
-_must_check_ int agent_retire(struct agent *agent, struct error **err);
+/* Treats the old keys so, and tells where they are. -ERROR_CONFLICT after `valid_until`: it slept meanwhile. */
+_must_check_ int agent_retire(struct agent *agent, uint64_t valid_until, struct error **err);
 /* Reads which keys were retired. -ERROR_INPUT for a file that is none of ours. */
 _must_check_ int agent_read_retired(struct agent *agent, struct error **err);
 void agent_tell_retired(const struct agent *agent, struct key_server_status *ret);
@@ -112,6 +113,10 @@ _must_check_ int agent_check_manifest(const struct agent *agent, struct error **
 _must_check_ int agent_take_asked_census(struct agent *agent, struct error **err);
 /* While every value is read, which may take minutes: sees the server and tells of it. `arg` is the agent. */
 void agent_tell_meanwhile(void *arg);
+/* What makes that take long: a KMS that is asked for so many keys, one after the other. NULL: nothing worth a word. New string. */
+char *agent_busy_words(uint64_t calls);
+/* What the report says is wrong: its trouble, else the server's, else what it is busy with. Lent; NULL. */
+const char *agent_why(const struct agent *agent, const struct server_observation *seen);
 /* Puts back what agent_alone found, with nobody to order it. */
 _must_check_ int agent_put_back(struct agent *agent, const struct verdict *verdict, struct error **err);
 /* Writes KeyServer.status. */

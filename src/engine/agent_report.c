@@ -13,10 +13,25 @@ static uint64_t age(uint64_t since, uint64_t now)
 	return since && now > since ? (now - since) / MS : 0;
 }
 
+char *agent_busy_words(uint64_t calls)
+{
+	/* By the hundred: each other text is a line in the controller's log. */
+	uint64_t hundreds = calls / 100;
+	return hundreds ? xasprintf("a census is under way, and has asked the KMS for %llu keys by now",
+				    (unsigned long long)hundreds * 100)
+			: NULL;
+}
+
+const char *agent_why(const struct agent *agent, const struct server_observation *seen)
+{
+	const char *why = agent->trouble ? agent->trouble : seen->why;
+	return why ? why : agent->busy;
+}
+
 static uint64_t rescues_by_order(const struct agent *agent)
 {
-	uint64_t all = agent->node->journal->rescues, alone = agent->disk.rescues;
-	return all > alone ? all - alone : 0;
+	const struct journal *journal = agent->node->journal;
+	return journal->rescues > journal->alone ? journal->rescues - journal->alone : 0;
 }
 
 static void tell_server(const struct agent *agent, const struct server_observation *seen, struct key_server_status *ret)
@@ -25,7 +40,7 @@ static void tell_server(const struct agent *agent, const struct server_observati
 	ret->identity = xstrdup_or_null(agent->identity);
 	ret->version = xstrdup_or_null(seen->version);
 	ret->answering = seen->answering;
-	ret->why = xstrdup_or_null(agent->trouble ? agent->trouble : seen->why);
+	ret->why = xstrdup_or_null(agent_why(agent, seen));
 	ret->file_hash = xstrdup_or_null(seen->file == FACT_KNOWN ? seen->file_hash : NULL);
 	ret->file_step = seen->file_step;
 	ret->written_step = agent->disk.written_step;

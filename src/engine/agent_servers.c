@@ -28,29 +28,50 @@ static void know(struct agent *agent, const char *url)
 	agent->others[agent->other_count++] = kube;
 }
 
+/* As the agent on another node reports it now; NULL. */
+static const char *url_of(const struct agent *agent, size_t at)
+{
+	const struct key_server *server = agent->fleet.servers[at].last;
+	const char *url = server->status.apiserver;
+	bool other = !text_equal(server->meta.name, agent->options->node_name);
+	return other && !text_empty(url) && text_starts(url, "https://") ? url : NULL;
+}
+
+static bool is_named(const struct agent *agent, const char *url)
+{
+	bool named = text_equal(agent->node->cluster->other, url);
+	for (size_t i = 0; i < agent->fleet.count && !named; i++)
+		named = text_equal(url_of(agent, i), url);
+	return named;
+}
+
+static void forget(struct agent *agent, size_t at)
+{
+	struct kube *kube = agent->others[at];
+	char *name = (char *)(uintptr_t)kube->name; /* a copy of ours */
+	agent->others[at] = agent->others[--agent->other_count];
+	http_client_free(kube->http);
+	free(name);
+	free(kube);
+}
+
 void agent_know_servers(struct agent *agent)
 {
+	/* One address for each server: whoever reports one after the other would make us try them all, each for seconds. */
+	for (size_t i = agent->other_count; i > 0; i--)
+		if (agent->others[i - 1] != agent->served_by && !is_named(agent, agent->others[i - 1]->name))
+			forget(agent, i - 1);
 	if (agent->node->cluster->other)
 		know(agent, agent->node->cluster->other);
-	for (size_t i = 0; i < agent->fleet.count; i++) {
-		const struct key_server *server = agent->fleet.servers[i].last;
-		const char *url = server->status.apiserver;
-		if (!text_equal(server->meta.name, agent->options->node_name) && !text_empty(url) &&
-		    text_starts(url, "https://"))
-			know(agent, url);
-	}
+	for (size_t i = 0; i < agent->fleet.count; i++)
+		if (url_of(agent, i))
+			know(agent, url_of(agent, i));
 }
 
 void agent_forget_servers(struct agent *agent)
 {
-	for (size_t i = 0; i < agent->other_count; i++) {
-		struct kube *kube = agent->others[i];
-		char *name = (char *)(uintptr_t)kube->name; /* a copy of ours */
-		http_client_free(kube->http);
-		free(name);
-		free(kube);
-	}
-	agent->other_count = 0;
+	while (agent->other_count > 0)
+		forget(agent, agent->other_count - 1);
 }
 
 struct kube *agent_api(const struct agent *agent)

@@ -1,6 +1,7 @@
 #include "engine/api_census.h"
 
 #include "base/clock.h"
+#include "engine/etcd_probe.h"
 #include "engine/sweep_judge.h"
 
 #define PAGE 500
@@ -10,6 +11,7 @@
 #define PATIENCE (120 * NS_PER_S) /* without one useful answer */
 #define INVALID_MAX 5             /* windows in a row that a restart or a lost connection spoilt */
 #define LOOK (100 * NS_PER_MS)
+#define PAUSE NS_PER_S           /* after a refusal, or a list that failed */
 #define AWAY_LOOK (3 * NS_PER_S) /* between looks at a Lease that seems to be nobody's */
 
 enum item_state { ITEM_DUE, ITEM_ASKED, ITEM_READ, ITEM_GONE, ITEM_UNREADABLE };
@@ -17,6 +19,7 @@ struct item {
 	char *namespace_, *name;
 	enum item_state state;
 	unsigned tries;
+	struct refusals refusals;
 	uint64_t due;
 };
 struct items {
@@ -46,12 +49,18 @@ struct errand {
 	uint64_t started;
 };
 
+static void items_cut(struct items *items, size_t count)
+{
+	while (items->count > count) {
+		struct item *last = &items->items[--items->count];
+		free(last->namespace_);
+		free(last->name);
+	}
+}
+
 static void items_free(struct items *items)
 {
-	for (size_t i = 0; i < items->count; i++) {
-		free(items->items[i].namespace_);
-		free(items->items[i].name);
-	}
+	items_cut(items, 0);
 	free(items->items);
 	*items = (struct items){0};
 }
@@ -91,36 +100,71 @@ static int take_name(void *arg, struct kube_list_item *list_item)
 	return 0;
 }
 
+static bool list_may_pass(const struct work *w, struct refusals *refusals, uint64_t useful, int rc)
+{
+	uint64_t now = loop_now(w->o->servers->loop);
+	bool refused = refusals_may_pass(refusals, rc, now);
+	bool late = w->o->deadline != 0 && now >= w->o->deadline;
+	return !late && (refused || (rc == -ERROR_NETWORK && now < useful + PATIENCE));
+}
+
+/* The page at `token`; *ret_next: of the next one, or NULL. */
+static int list_page(struct work *w, const char *token, char **ret_next, struct error **err)
+{
+	struct kube_list_options options = {.resource = w->r->resource,
+					    .limit = PAGE,
+					    .continue_token = token,
+					    .metadata_only = true,
+					    .on_item = take_name,
+					    .arg = &w->items};
+	int rc = kube_list_fetch(w->o->servers->kube, &options, ret_next, NULL, NULL, err);
+	/* Too old a token: its inconsistent successor goes on, and what was created since is under the write key. */
+	if (rc == -ERROR_EXPIRED && !text_empty(*ret_next)) {
+		error_clear(err);
+		return 0;
+	}
+	return rc;
+}
+
 /* Names alone: what a list says of values is from the server's memory. */
 static int list_names(struct work *w, struct error **err)
 {
 	_cleanup_free_ char *token = NULL;
-	do {
+	struct refusals refusals = {0};
+	uint64_t useful = loop_now(w->o->servers->loop);
+	for (;;) {
 		_cleanup_free_ char *next = NULL;
-		struct kube_list_options options = {.resource = w->r->resource,
-						    .limit = PAGE,
-						    .continue_token = token,
-						    .metadata_only = true,
-						    .on_item = take_name,
-						    .arg = &w->items};
-		int rc = kube_list_fetch(w->o->servers->kube, &options, &next, NULL, NULL, err);
-		/* Too old a token: its inconsistent successor goes on, and what was created since is under the write key. */
-		if (rc == -ERROR_EXPIRED && !text_empty(next))
-			error_clear(err);
-		else if (rc < 0)
+		size_t before = w->items.count;
+		int rc = list_page(w, token, &next, err);
+		bool again = list_may_pass(w, &refusals, useful, rc);
+		if (rc < 0 && !again)
 			return rc;
+		if (again) {
+			error_clear(err);
+			items_cut(&w->items, before);
+			rc = probe_pause(w->o->servers->loop, PAUSE, err);
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		if (text_empty(next))
+			return 0;
+		useful = loop_now(w->o->servers->loop);
 		free(token);
 		token = steal(next);
-	} while (!text_empty(token));
-	return 0;
+	}
 }
 
 /* --- one window of reads --- */
 
 static void failed(struct work *w, struct item *item, enum sweep_verdict verdict, struct kube_read_result *result,
-		   uint64_t now)
+		   bool may_pass, uint64_t now)
 {
 	item->state = ITEM_DUE;
+	if (may_pass) {
+		item->due = now + PAUSE;
+		return;
+	}
 	switch (verdict) {
 	case SWEEP_GONE:
 		item->state = ITEM_GONE;
@@ -160,15 +204,17 @@ static void on_read(void *arg, struct kube_read_result *result)
 	struct work *w = errand->work;
 	struct api_lane *lane = &w->o->servers->lanes[errand->lane];
 	struct item *item = &w->items.items[errand->item];
-	struct sweep_answer answer = {result->rc, result->status, false, error_message(result->error)};
+	struct sweep_answer answer = {result->rc, result->status, false, error_message(result->error), false};
 	enum sweep_verdict verdict = sweep_judge(&answer);
 	uint64_t now = loop_now(w->o->servers->loop);
-	bool busy = verdict == SWEEP_LOAD || verdict == SWEEP_AWAY || verdict == SWEEP_ERROR;
+	bool busy =
+		result->rc == -ERROR_AUTH || verdict == SWEEP_LOAD || verdict == SWEEP_AWAY || verdict == SWEEP_ERROR;
 	throttle_ended(&w->throttle,
 		       verdict == SWEEP_DONE ? THROTTLE_GOOD
 		       : busy                ? THROTTLE_BUSY
 					     : THROTTLE_OTHER,
 		       now - errand->started, result->retry_after, now);
+	bool may_pass = refusals_may_pass(&item->refusals, result->rc, now);
 	w->in_flight--;
 	lane->arg = NULL;
 	if (!busy)
@@ -182,7 +228,7 @@ static void on_read(void *arg, struct kube_read_result *result)
 	} else if (verdict == SWEEP_DONE) {
 		item->state = ITEM_DUE;
 	} else {
-		failed(w, item, verdict, result, now);
+		failed(w, item, verdict, result, may_pass && result->status != 0, now);
 	}
 	free(errand);
 }
@@ -483,6 +529,14 @@ static int take_resource(struct api_census *census, const struct api_census_opti
 	return rc;
 }
 
+/* What was written under another key while objects were read is not all among what was read. */
+static bool has_moved(const struct api_servers *s, const struct api_census_resource *r)
+{
+	_cleanup_write_key_ now = {0};
+	api_write_key_of(s, r->resource->resource, &now);
+	return r->write_key.known && (!now.known || now.moving || !storage_key_same(&now.key, &r->write_key.key));
+}
+
 /* Who joined meanwhile was not asked anything; and who seemed to be away is, once its Lease stood still for a while. */
 static int look_for_others(struct api_census *census, const struct api_census_options *o, struct error **err)
 {
@@ -492,7 +546,7 @@ static int look_for_others(struct api_census *census, const struct api_census_op
 		bool news = false;
 		rc = api_servers_refresh(o->servers, &news, err);
 		census->restarted = census->restarted || news;
-		if (rc < 0 || !api_servers_doubtful(o->servers))
+		if (rc < 0 || o->servers->leases_why || !api_servers_doubtful(o->servers))
 			break;
 		if (o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline)
 			return error_set(err, ERROR_DEADLINE,
@@ -503,8 +557,14 @@ static int look_for_others(struct api_census *census, const struct api_census_op
 		if (rc < 0)
 			break;
 	}
-	for (size_t i = 0; i < census->resource_count; i++)
+	bool news = false;
+	if (rc == 0)
+		rc = api_servers_scrape(o->servers, &news, err);
+	census->restarted = census->restarted || news;
+	for (size_t i = 0; i < census->resource_count; i++) {
+		census->moved = census->moved || has_moved(o->servers, &census->resources[i]);
 		api_write_key_add_missing(o->servers, &census->resources[i].write_key);
+	}
 	return rc;
 }
 

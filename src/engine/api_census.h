@@ -48,6 +48,7 @@ struct api_census {
 	size_t unreadable_named;
 	uint64_t objects, unreadable_count, stale_min, stale_max;
 	bool restarted; /* a server started anew, joined or reloaded meanwhile: what was found of write keys was of before */
+	bool moved; /* one was not seen any more to write with the key that it wrote with before */
 	uint64_t begun, finished;
 };
 /* 0 when everything was read, whatever was found. -ERROR_AUTH without the right to list or get, -ERROR_REFUSED where what

@@ -90,5 +90,10 @@ int api_census_verdict(const struct api_census *census, struct error **err)
 				 "an API server started, joined or reloaded its configuration meanwhile: what it "
 				 "writes with was "
 				 "not looked at; ask again");
+	if (census->moved)
+		return error_set(
+			err, ERROR_REFUSED,
+			"the KMS named another key to an API server while objects were read: what it wrote since "
+			"is not known; ask again");
 	return 0;
 }

@@ -61,12 +61,11 @@ static void unproved(struct api_write_key *write_key, const struct api_server *s
 	strings_add(&write_key->unproved, text);
 }
 
-/* The KMS may name a later key than the one that a canary was written with a moment ago. */
+/* The KMS may name a later key than the one that a canary was written with a moment ago, or may have done so meanwhile. */
 static bool is_outdated(const struct api_server *server, const char *resource, const char *prefix,
-			const struct storage_key *canary, struct storage_key *ret_named)
+			struct storage_key *ret_named)
 {
-	enum storage_evidence evidence = storage_write_key(&server->metrics, resource, prefix, ret_named);
-	return evidence == STORAGE_MOVING && !storage_key_same(canary, ret_named);
+	return storage_write_key(&server->metrics, resource, prefix, ret_named) == STORAGE_MOVING;
 }
 
 static void ask_server(const struct api_server *server, const char *resource, const char *prefix,
@@ -74,7 +73,7 @@ static void ask_server(const struct api_server *server, const char *resource, co
 {
 	const struct storage_key *canary = canary_of(server, resource, prefix);
 	struct storage_key key = {0};
-	if (canary && is_outdated(server, resource, prefix, canary, &key)) {
+	if (canary && is_outdated(server, resource, prefix, &key)) {
 		unproved(ret, server, "writes with a key that the KMS has replaced");
 		ret->moving = true;
 		take_key(ret, server, &key);

@@ -7,7 +7,9 @@ struct run {
 	const struct api_rewrite_options *o;
 	struct api_rewrite *made;
 	uint64_t hurried;
-	uint64_t adopted_at; /* since when every server was seen to write with the present keys */
+	uint64_t adopted_at;     /* since when every server was seen to write with the present keys */
+	struct strings troubles; /* with the canaries of await_move */
+	bool swept;              /* objects may have been rewritten */
 };
 
 static void add(struct strings *list, char *text)
@@ -71,7 +73,8 @@ static int write_canaries(struct run *r, bool *ret_proved, bool *ret_comes, char
 		return 0;
 	/* One server undoes what another one does. */
 	rc = error_set(err, ERROR_REFUSED, "%s", *ret_why);
-	error_set_hint(err, "nothing was rewritten: wait until every server writes with the key that the KMS names");
+	error_set_hint(err, "%s: wait until every server writes with the key that the KMS names",
+		       r->swept ? "what was rewritten may have to be rewritten again" : "nothing was rewritten");
 	return rc;
 }
 
@@ -142,6 +145,45 @@ static bool has_moved(const struct run *r)
 	return false;
 }
 
+/* Of which resource a move would not be noticed, and why; NULL: of none. New string. */
+static char *why_unseen(const struct run *r)
+{
+	for (size_t i = 0; i < r->o->resource_count; i++) {
+		_cleanup_write_key_ key = {0};
+		const char *name = r->o->resources[i]->resource;
+		api_write_key_of(r->o->servers, name, &key);
+		bool unseen = !key.known || (key.unproved.count > 0 && !key.missing);
+		if (!unseen || key.differs || key.moving)
+			continue;
+		_cleanup_free_ char *who = strings_join(&key.unproved, ", ");
+		return xasprintf("%s: %s", name,
+				 r->troubles.count > 0 ? r->troubles.items[0]
+				 : key.known           ? who
+						       : key.why);
+	}
+	return NULL;
+}
+
+static bool lacks_canary(const struct api_servers *s)
+{
+	for (size_t i = 0; i < s->server_count; i++) {
+		const struct api_server *server = &s->servers[i];
+		if (server->reached && server->canaries[0].count == 0 && server->canaries[1].count == 0)
+			return true;
+	}
+	return false;
+}
+
+/* An idle server does not show what it writes with, so nothing that the KMS names is another key: a write of ours shows it. */
+static int show_write_keys(struct run *r, struct error **err)
+{
+	_cleanup_free_ char *unseen = why_unseen(r);
+	strings_free(&r->troubles);
+	if (!unseen || !lacks_canary(r->o->servers))
+		return 0;
+	return api_canaries_write(r->o->servers, r->o->resources, r->o->resource_count, &r->troubles, err);
+}
+
 static int check_followable(const struct run *r, struct error **err)
 {
 	if (r->o->servers->metrics_why) {
@@ -177,6 +219,8 @@ static int await_move(struct run *r, struct error **err)
 	_cleanup_(api_census_freep) struct api_census *census = NULL;
 	int rc = check_followable(r, err);
 	if (rc == 0)
+		rc = show_write_keys(r, err);
+	if (rc == 0)
 		rc = read_all(r, &census, err);
 	if (rc < 0)
 		return rc;
@@ -184,11 +228,16 @@ static int await_move(struct run *r, struct error **err)
 	if (census->stale_min > 0 || census->unreadable_count > 0)
 		return 0;
 	while (rc == 0 && !has_moved(r)) {
-		rc = pause_until(r, loop_now(r->o->cluster->loop) + API_LOOK,
-				 "waits for the KMS to name another key: change it there now", err);
+		_cleanup_free_ char *unseen = why_unseen(r);
+		_cleanup_free_ char *text = xasprintf(
+			"waits for the KMS to name another key%s%s",
+			unseen ? ", and would not notice it of " : ": change it there now", unseen ? unseen : "");
+		rc = pause_until(r, loop_now(r->o->cluster->loop) + API_LOOK, text, err);
 		hurry(r);
 		if (rc == 0)
 			rc = look_again(r, err);
+		if (rc == 0)
+			rc = show_write_keys(r, err);
 	}
 	return rc;
 }
@@ -256,38 +305,70 @@ static int pass(struct run *r, enum sweep_mode mode, const char *mark, struct sw
 					.on_progress = r->o->on_sweep,
 					.on_note = r->o->on_note,
 					.arg = r->o->arg};
+	r->swept = true;
 	/* Over connections of its own: a balancer may lead them to other servers than those of the pass before. */
 	http_client_disconnect(r->o->cluster->http);
 	return sweep_run(&options, ret, err);
 }
 
+/* It was stopped, perhaps, and its Lease is not old yet. */
+static int check_all_reached(const struct api_servers *s, struct error **err)
+{
+	_cleanup_strings_ unreached = {0};
+	api_servers_unreached(s, &unreached);
+	return unreached.count == 0 ? 0
+				    : error_set(err, ERROR_REFUSED, "%s was not reached: its version is not known",
+						unreached.items[0]);
+}
+
 /* An older server drops fields that it does not know, of whatever it writes. Connections that were closed meanwhile are opened
  * again, and lead anywhere: so of each server that one is asked which is known to be its own, and is the first to be scraped
  * next. Where no server can be told from another, all. */
-static int check_versions(const struct run *r, struct error **err)
+static int read_versions(struct api_servers *s, struct strings *ret, struct error **err)
 {
-	struct api_servers *s = r->o->servers;
-	_cleanup_strings_ versions = {0};
 	bool news = false;
-	int known = s->metrics_why ? 0 : api_servers_scrape(s, &news, err);
-	if (known < 0)
-		return known;
-	for (size_t i = 0; i < s->lane_count; i++) {
+	int rc = s->metrics_why ? 0 : api_servers_refresh(s, &news, err);
+	if (rc == 0 && news)
+		return error_set(err, ERROR_REFUSED, "the set of API servers changes");
+	if (rc == 0 && !s->metrics_why)
+		rc = api_servers_scrape(s, &news, err);
+	for (size_t i = 0; rc == 0 && i < s->lane_count; i++) {
 		_cleanup_free_ char *version = NULL;
 		if (s->lanes[i].server != API_SERVER_NONE && api_servers_lane(s, s->lanes[i].server) != &s->lanes[i])
 			continue;
-		int rc = kube_version(&s->lanes[i].kube, &version, err);
+		rc = kube_version(&s->lanes[i].kube, &version, err);
+		if (rc == 0)
+			strings_add(ret, version);
+	}
+	strings_sort_unique(ret);
+	return rc == 0 ? check_all_reached(s, err) : rc;
+}
+
+static int check_versions(const struct run *r, struct error **err)
+{
+	_cleanup_strings_ versions = {0};
+	uint64_t until = loop_now(r->o->cluster->loop) + API_LEASE_ALIVE + REFUSALS_LONG;
+	for (;;) {
+		int rc = read_versions(r->o->servers, &versions, err);
+		bool passes = rc == -ERROR_AUTH || rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_REFUSED;
+		if (rc == 0)
+			break;
+		if (!passes || loop_now(r->o->cluster->loop) >= until)
+			return rc;
+		_cleanup_free_ char *text = xstrdup(error_message(*err));
+		error_clear(err);
+		strings_free(&versions);
+		rc = pause_until(r, loop_now(r->o->cluster->loop) + API_LOOK, text, err);
 		if (rc < 0)
 			return rc;
-		strings_add(&versions, version);
 	}
-	strings_sort_unique(&versions);
 	_cleanup_free_ char *names = strings_join(&versions, " and ");
 	if (versions.count <= 1)
 		return 0;
 	int rc = error_set(err, ERROR_REFUSED,
 			   "API servers of %s answer: what is rewritten through an older one may lose fields", names);
-	error_set_hint(err, "nothing was rewritten: wait until the upgrade is over");
+	error_set_hint(err, "%s: wait until the upgrade is over",
+		       r->swept ? "some may have been before that showed" : "nothing was rewritten");
 	return rc;
 }
 
@@ -449,16 +530,27 @@ static int forced(struct run *r, struct error **err)
 	return 0;
 }
 
-/* Rewrites and proves once; *ret_again: a server started anew meanwhile. */
+/* Rewrites and proves once; *ret_again: a server started anew meanwhile, or was named another key, which is followed, too. */
 static int once(struct run *r, bool *ret_again, struct error **err)
 {
 	struct api_servers *s = r->o->servers;
 	_cleanup_free_ char *why = NULL;
 	_cleanup_free_ char *why_then = NULL;
 	bool proved, comes, news = false;
+	*ret_again = true;
 	sweep_result_free(steal(r->made->sweep));
 	api_census_free(steal(r->made->census));
-	int rc = r->o->follow ? await_adoption(r, err) : write_canaries(r, &proved, &comes, &why, err);
+	/* What the round before proved is none of this one's. */
+	r->made->quiet = false;
+	r->made->quiet_objects = 0;
+	r->made->passes = 0;
+	int rc = 0;
+	if (r->o->follow)
+		rc = await_adoption(r, err);
+	else if (!s->metrics_why)
+		rc = look_again(r, err);
+	if (rc == 0 && !r->o->follow)
+		rc = write_canaries(r, &proved, &comes, &why, err);
 	if (rc == 0)
 		rc = check_versions(r, err);
 	if (rc == 0)
@@ -473,11 +565,14 @@ static int once(struct run *r, bool *ret_again, struct error **err)
 		return rc;
 	/* What servers write with at the end, too: one may have changed its key since. */
 	rc = write_canaries(r, &proved, &comes, &why_then, err);
+	if (rc == -ERROR_REFUSED && r->o->follow)
+		return error_forgive(err, rc, ERROR_REFUSED);
 	if (rc == 0)
 		rc = read_all(r, &r->made->census, err);
 	if (rc == 0)
 		rc = api_servers_refresh(s, &news, err);
-	*ret_again = rc == 0 && (news || r->made->census->restarted);
+	*ret_again = rc == 0 && (news || r->made->census->restarted || r->made->census->moved ||
+				 (r->o->follow && r->made->census->stale_min > 0));
 	return rc;
 }
 
@@ -491,14 +586,17 @@ static int run(struct run *r, struct error **err)
 		rc = await_move(r, err);
 	for (unsigned rounds = 0; rc == 0 && again && rounds < API_ROUNDS_MAX; rounds++) {
 		if (rounds > 0)
-			note(r, "an API server started, joined or reloaded its configuration in the middle: once more");
+			note(r, "an API server started, joined, reloaded its configuration or was named another key in "
+				"the "
+				"middle: once more");
 		rc = once(r, &again, err);
 		again = again && rc == 0 && !r->o->servers->metrics_why;
 	}
 	if (rc < 0)
 		return rc;
-	if (again)
-		rc = error_set(err, ERROR_REFUSED, "an API server started, joined or reloaded in each of %u rounds",
+	if (again && !(r->made->census && r->made->census->stale_min > 0))
+		rc = error_set(err, ERROR_REFUSED,
+			       "an API server started, joined, reloaded or was named another key in each of %u rounds",
 			       API_ROUNDS_MAX);
 	else if (r->made->census)
 		rc = api_census_verdict(r->made->census, err);
@@ -523,6 +621,7 @@ int api_rewrite_run(const struct api_rewrite_options *options, struct api_rewrit
 	*ret = r.made;
 	int rc = run(&r, err);
 	delete_canaries(&r);
+	strings_free(&r.troubles);
 	if (rc == 0)
 		forget_present_keys(r.made);
 	else

@@ -51,8 +51,9 @@ struct api_rewrite {
 	struct strings old_keys;   /* labels of keys that values were under before, and are no longer */
 };
 /* 0 when everything was rewritten and all that can be proved here was. *ret is set as soon as anything was done. -ERROR_FINDING
- * for what is stale, quarantined or unreadable in the end, -ERROR_REFUSED where servers write with two keys (then nothing was
- * rewritten) or what is missing keeps the proof from being one; -ERROR_DEADLINE, -ERROR_INTERRUPTED and what sweeps say. Waits. */
+ * for what is stale, quarantined or unreadable in the end, -ERROR_REFUSED where servers write with two keys (the hint says
+ * whether anything was rewritten) or what is missing keeps the proof from being one; -ERROR_DEADLINE, -ERROR_INTERRUPTED and what
+ * sweeps say. Waits. */
 _must_check_ int api_rewrite_run(const struct api_rewrite_options *options, struct api_rewrite **ret,
 				 struct error **err);
 void api_rewrite_free(struct api_rewrite *rewrite);

@@ -3,6 +3,9 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "engine/etcd_probe.h"
+
+#define SEARCH_PAUSE (NS_PER_S / 2)
 
 /* --- who there is --- */
 
@@ -50,22 +53,44 @@ void api_server_take_lease(struct api_server *server, const struct kube_identity
 		       (server->renews && asked < server->lease_since + API_LEASE_ALIVE);
 }
 
+/* Refused where it was not before: by a server that starts, perhaps. */
+static int list_leases(struct api_servers *s, struct kube_identities *ret, uint64_t *ret_asked, struct error **err)
+{
+	struct refusals refusals = {0};
+	uint64_t until = loop_now(s->loop) + s->patience;
+	for (;;) {
+		*ret_asked = loop_now(s->loop);
+		int rc = kube_identities_fetch(s->kube, ret, err);
+		bool passes = refusals_may_pass(&refusals, rc, loop_now(s->loop));
+		if (!passes || !s->leases_read || loop_now(s->loop) >= until)
+			return rc;
+		error_clear(err);
+		rc = probe_pause(s->loop, SEARCH_PAUSE, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
 /* Who may not read Leases does not know how many servers there are. */
 static int read_leases(struct api_servers *s, bool *ret_news, struct error **err)
 {
 	struct kube_identities leases = {0};
 	_cleanup_error_ failed = NULL;
-	uint64_t newest = 0, asked = loop_now(s->loop);
-	int rc = kube_identities_fetch(s->kube, &leases, &failed);
+	uint64_t newest = 0, asked = 0;
+	int rc = list_leases(s, &leases, &asked, &failed);
 	free(steal(s->leases_why));
 	if (rc == -ERROR_AUTH || rc == -ERROR_NOT_FOUND) {
 		s->leases_why = xstrdup(error_message(failed));
+		/* Nothing is final by what could not be looked at. */
+		*ret_news = *ret_news || s->leases_read;
+		s->leases_read = false;
 		return 0;
 	}
 	if (rc < 0) {
 		*err = steal(failed);
 		return rc;
 	}
+	s->leases_read = true;
 	if (leases.count == 0)
 		s->leases_why = xstrdup("there are no identity Leases");
 	for (size_t i = 0; i < leases.count; i++)
@@ -115,7 +140,8 @@ static void answered(struct api_server *server, const struct apiserver_metrics *
 	uint64_t process = metrics->has_process_start ? (uint64_t)(metrics->process_start * 1000.0) : 0;
 	bool changed = server->process != process || server->reloaded != reload;
 	*ret_news = *ret_news || !server->reached || changed;
-	if (server->reached && changed)
+	/* Also of one that was lost meanwhile: its canaries were another process's. */
+	if (changed)
 		for (size_t i = 0; i < ELEMENTS(server->canaries); i++)
 			storage_keys_free(&server->canaries[i]);
 	server->process = process;
@@ -203,24 +229,37 @@ static int refused_by_now(const struct api_servers *s, struct error **err)
 			 s->kube->name, error_message(refused));
 }
 
-/* Until everybody who is live was met, and there are connections enough; bounded in number and time. */
+static bool may_pass(int rc)
+{
+	return rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_AUTH;
+}
+
+/* Until everybody who is live was met, and there are connections enough; bounded in number and time. One that goes away while we
+ * look is not the end of looking, nor is one that cannot ask who we are; what is under way has the time to see a server start. */
 static int search(struct api_servers *s, bool *ret_news, struct error **err)
 {
-	uint64_t until = loop_now(s->loop) + API_SEARCH_TIME;
+	uint64_t begun = loop_now(s->loop), patient = s->began ? begun + s->patience : 0;
 	size_t budget = (s->server_count ? s->server_count : 1) * API_CONNECTIONS_EACH;
 	budget = budget < API_CONNECTIONS_MAX ? budget : API_CONNECTIONS_MAX;
-	for (size_t opened = 0;; opened++) {
+	for (size_t opened = 0;;) {
 		/* Where /metrics is refused there is nobody to be told from another. */
 		bool enough = s->lane_count >= s->wanted_lanes && (s->metrics_why || !any_missing(s));
-		bool tired = opened >= budget || loop_now(s->loop) >= until;
+		bool tired = opened >= budget || loop_now(s->loop) >= begun + API_SEARCH_TIME;
+		bool waits = loop_now(s->loop) < patient;
 		if (enough || (tired && s->lane_count > 0))
 			return 0;
 		make_room(s);
 		int rc = open_lane(s, ret_news, err);
-		/* One that goes away while we look is not the end of looking; nor is one that cannot ask who we are. */
-		if (rc < 0 && (tired || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_AUTH)))
+		if (rc < 0 && (!may_pass(rc) || (tired && !waits)))
 			return rc == -ERROR_AUTH && s->began ? refused_by_now(s, err) : rc;
 		error_clear(err);
+		if (rc == 0 || !waits) {
+			opened++;
+			continue;
+		}
+		rc = probe_pause(s->loop, SEARCH_PAUSE, err);
+		if (rc < 0)
+			return rc;
 	}
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 #include "client/kube/kube.h"
 #include "client/kube/object.h"
+#include "client/kube/refusals.h"
 #include "format/storage_metrics.h"
 #include "net/kubeconfig.h"
 
@@ -51,8 +52,11 @@ struct api_servers {
 	size_t lane_count, wanted_lanes;
 	unsigned connections; /* opened in all */
 	char *leases_why;     /* they cannot be read; NULL */
+	bool leases_read;     /* they could once */
 	char *metrics_why;    /* /metrics was refused from the start: no server can be told from another; NULL */
-	bool began;           /* they were found: whether /metrics is allowed is known */
+	/* ns that a search has for servers that fail or refuse, once they were found; 0: such a try counts as one more connection */
+	uint64_t patience;
+	bool began; /* they were found: whether /metrics is allowed is known */
 };
 /* Finds them, with at least `lanes` connections. 0 also where servers are missing, Leases or /metrics are refused: see the
  * fields. Waits. -ERROR_NETWORK and the like when nobody answers; -ERROR_INTERRUPTED. */

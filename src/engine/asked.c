@@ -181,9 +181,10 @@ static void forget_fingerprints(struct config_shape *to, const struct strings *n
 static int follow(const struct config_shape *from, struct config_shape **ret, struct error **err)
 {
 	int rc = kms_can_follow(from, err);
-	if (rc == 0)
-		*ret = config_shape_copy(from);
-	return rc;
+	if (rc < 0)
+		return rc;
+	*ret = config_shape_copy(from);
+	return 0;
 }
 
 int asked_target(const struct key_rotation_spec *spec, uint64_t wall, const struct config_shape *from,

@@ -101,6 +101,7 @@ static void scan_free(struct census_scan *scan)
 	scan_clear(scan);
 	kms_opener_free(scan->opener);
 	free(scan->rules);
+	free(scan->writers);
 	free(scan->prefix);
 	free(scan->counted);
 	free(scan->nests);
@@ -211,6 +212,9 @@ static int prepare(struct census_scan *scan, const bool *wanted, struct error **
 	scan->tallies = xcalloc(census->resource_count + 1, sizeof(*scan->tallies));
 	scan->counts = xcalloc(census->etcd_count, sizeof(*scan->counts));
 	scan->rules = xcalloc(census->resource_count + 1, sizeof(*scan->rules));
+	scan->writers = xcalloc(census->resource_count + 1, sizeof(*scan->writers));
+	for (size_t i = 0; scan->options->shape && i < census->resource_count; i++)
+		scan->writers[i] = config_shape_rule(scan->options->shape, census->resources[i].entry->storage);
 	for (size_t i = 0; scan->options->open_with && i < census->resource_count; i++)
 		scan->rules[i] = config_shape_rule(encryption_config_shape(scan->options->open_with),
 						   census->resources[i].entry->storage);
@@ -322,12 +326,12 @@ static int api_revision(const struct census_scan *scan, size_t etcd, uint64_t *r
 	return rc;
 }
 
-/* None: then the one afterwards will say so. */
-static void revision_before(const struct census_scan *scan, size_t etcd, uint64_t *ret)
+/* 0: not known. */
+static uint64_t revision_before(const struct census_scan *scan, size_t etcd)
 {
 	_cleanup_error_ failed = NULL;
-	if (api_revision(scan, etcd, ret, &failed) < 0)
-		*ret = 0;
+	uint64_t revision = 0;
+	return api_revision(scan, etcd, &revision, &failed) == 0 ? revision : 0;
 }
 
 static void check_revision(const struct census_scan *scan, size_t etcd, uint64_t before)
@@ -337,6 +341,9 @@ static void check_revision(const struct census_scan *scan, size_t etcd, uint64_t
 	uint64_t after, at = census->etcds[etcd].revision;
 	if (api_revision(scan, etcd, &after, &failed) < 0)
 		census_doubt(census, "%s", error_message(failed));
+	else if (before == 0)
+		census_doubt(census, "what revision the API server was at before %s was read is not known",
+			     census->etcds[etcd].endpoints);
 	else if (before > at)
 		census_doubt(census,
 			     "%s was read at revision %" PRIu64 ", but the API server was at %" PRIu64 " before",
@@ -428,9 +435,6 @@ static void check_opened(struct census_scan *scan)
 {
 	struct census *census = scan->census;
 	const struct path *path = scan->options->path;
-	/* So many keys of before that not all were tried: what is under those is rewritten first. */
-	if (scan->opener && kms_opener_is_full(scan->opener) && census->stale > 0)
-		return;
 	for (size_t r = 0; path && scan->opener && r < census->resource_count; r++) {
 		const struct census_resource *resource = &census->resources[r];
 		for (size_t k = 0; k < resource->key_count; k++) {
@@ -458,6 +462,8 @@ static int scan_with_restarts(struct census_scan *scan, struct error **err)
 			census_note(census, "compacted in the middle at %" PRIu64 " values: begun again",
 				    census->values);
 			forget_counts(census);
+			if (scan->options->on_again)
+				scan->options->on_again(scan->options->again_arg);
 			scan_clear(scan);
 			scan->total = 0;
 			continue;
@@ -493,7 +499,7 @@ static int take(struct census_scan *scan, struct error **err)
 		rc = prepare(scan, wanted, err);
 	_cleanup_free_ uint64_t *before = xcalloc(census->etcd_count, sizeof(*before));
 	for (size_t i = 0; rc == 0 && i < census->etcd_count && census->etcd_count > 1; i++)
-		revision_before(scan, i, &before[i]);
+		before[i] = revision_before(scan, i);
 	if (rc == 0)
 		rc = scan_with_restarts(scan, err);
 	if (rc < 0)

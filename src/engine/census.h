@@ -31,6 +31,7 @@ struct census_options {
 	const struct encryption_config *open_with;
 	/* with `open_with`: values under KMS v2 too, by one Decrypt of the plugin for each data encryption key */
 	bool ask_plugins;
+	uint64_t *calls; /* of Decrypt, while it goes on; may be NULL */
 	/* what is observed (census_observe) is told apart by key ID, as it always is where `path` follows a KMS */
 	bool tell_key_ids;
 	/* resources to count ("secrets"); empty: all that `shape` encrypts, and secrets and configmaps */
@@ -46,15 +47,17 @@ struct census_options {
 	void *arg; /* may be NULL */
 	/* Each value of a mapped resource that is not under its effective write key, whole names; not called for
 	 * unknown values
-	 * and for keys that are no object's. Twice for one object when a compaction made the census begin again.
-	 * May be NULL. */
+	 * and for keys that are no object's. May be NULL. */
 	void (*on_stale)(void *stale_arg, const struct kube_resource *resource, const char *namespace_,
 			 const char *name);
 	void *stale_arg;
-	/* Each value of a mapped resource that is under a known key. Twice as on_stale. May be NULL. */
+	/* Each value of a mapped resource that is under a known key. May be NULL. */
 	void (*on_value)(void *value_arg, const struct map_entry *entry, const struct census_key *key,
 			 const char *path);
 	void *value_arg;
+	/* A compaction made the census begin again: what both told is nothing any more. May be NULL. */
+	void (*on_again)(void *again_arg);
+	void *again_arg;
 };
 /* told apart in one resource; what is under more of them is counted unknown, and the census incomplete */
 #define CENSUS_KEYS_MAX 4096

@@ -35,6 +35,9 @@ void census_key_add(struct census_key *key, const struct etcd_kv *kv);
 /* Whether a configuration's key is the one that a value names. */
 bool census_key_matches(const struct config_key *key, enum provider_type provider, unsigned kms_version,
 			const char *name);
+/* Whether such a key is the one that a rule writes with. */
+bool census_key_writes(const struct config_rule *rule, enum provider_type provider, unsigned kms_version,
+		       const char *name, const char *key_id);
 /* Fills in write_key and in_config, from the rule that holds for a resource (NULL: stored in plaintext). */
 void census_key_judge(struct census_key *key, const struct config_rule *rule);
 
@@ -62,9 +65,10 @@ struct census_scan {
 	bool *nests;           /* per map entry: another one's prefix lies within its own */
 	struct tally *tallies; /* per resource */
 	struct tally outside, foreign;
-	const struct config_rule **rules; /* per resource: what its values are opened by; NULL */
-	struct kms_opener *opener;        /* NULL: plugins are not asked */
-	struct census_counts *counts;     /* per etcd */
+	const struct config_rule **rules;   /* per resource: what its values are opened by; NULL */
+	const struct config_rule **writers; /* per resource: what its values should be under; NULL */
+	struct kms_opener *opener;          /* NULL: plugins are not asked */
+	struct census_counts *counts;       /* per etcd */
 	bool too_many_keys;
 	uint64_t total; /* values expected, as far as known */
 };

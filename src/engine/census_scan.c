@@ -13,6 +13,7 @@
 	10000u /* as kube-apiserver's own; etcd counts the rest of the range for each page, so small ones are slow */
 #define PAGE_MIN 16u
 #define PAGE_SHRINK 8u
+#define PAGE_GROWTH 4u
 #define KV_OVERHEAD 40u              /* of a KeyValue besides key and value, about */
 #define PAGE_TRIES 4                 /* a page that broke off goes on behind its last key */
 #define PAGE_PAUSE (250 * NS_PER_MS) /* doubled each time */
@@ -33,6 +34,7 @@ struct range {
 	uint64_t limit;
 	bool broken; /* a key that cannot be where it was sent */
 	bool asks;   /* the page ends here for now: a plugin is asked first */
+	bool asked;  /* one was, lately: pages grow again */
 };
 
 static void range_clear(struct range *range)
@@ -114,6 +116,20 @@ static uint64_t first_limit(const struct range *range)
 		in_use = bytes > in_use ? bytes : in_use;
 	}
 	return page_limit(in_use > 0 ? objects : 0, in_use, PAGE_FIRST);
+}
+
+/* etcd makes a page ready as a whole, and of one that ends where a plugin is asked the rest is for nothing. */
+static uint64_t limit_behind_ask(const struct range *range)
+{
+	uint64_t limit = 2 * range->page_keys < range->limit ? 2 * range->page_keys : range->limit;
+	return limit > PAGE_MIN ? limit : PAGE_MIN;
+}
+
+static uint64_t next_limit(struct range *range)
+{
+	uint64_t limit = page_limit(range->page_keys, range->page_bytes, PAGE_MIN);
+	range->asked = range->asked && PAGE_GROWTH * range->limit < limit;
+	return range->asked ? PAGE_GROWTH * range->limit : limit;
 }
 
 static void show_progress(const struct census_scan *scan)
@@ -217,13 +233,17 @@ static int read_page(struct range *range, bool *ret_more, struct error **err)
 			rc = kms_opener_ask(range->scan->opener, err);
 			if (rc < 0)
 				return rc;
+			if (range->scan->options->calls)
+				*range->scan->options->calls = kms_opener_calls(range->scan->opener);
+			range->asked = true;
+			range->limit = limit_behind_ask(range);
 			attempt = 0;
 			pause = PAGE_PAUSE / 2;
 			continue;
 		}
 		if (rc == 0) {
 			if (range->page_keys > 0)
-				range->limit = page_limit(range->page_keys, range->page_bytes, PAGE_MIN);
+				range->limit = next_limit(range);
 			show_progress(range->scan);
 			return 0;
 		}

@@ -157,15 +157,21 @@ bool census_key_matches(const struct config_key *key, enum provider_type provide
 	return provider == PROVIDER_IDENTITY || (key->kms_version == kms_version && strcmp(key->name, name) == 0);
 }
 
+bool census_key_writes(const struct config_rule *rule, enum provider_type provider, unsigned kms_version,
+		       const char *name, const char *key_id)
+{
+	const struct config_key *first = &rule->keys[0];
+	return census_key_matches(first, provider, kms_version, name) &&
+	       (!first->kms_key_id || text_equal(first->kms_key_id, key_id));
+}
+
 void census_key_judge(struct census_key *key, const struct config_rule *rule)
 {
 	if (!rule) {
 		key->write_key = key->in_config = key->provider == PROVIDER_IDENTITY;
 		return;
 	}
-	const char *key_id = rule->keys[0].kms_key_id;
-	key->write_key = census_key_matches(&rule->keys[0], key->provider, key->kms_version, key->name) &&
-			 (!key_id || text_equal(key_id, key->key_id));
+	key->write_key = census_key_writes(rule, key->provider, key->kms_version, key->name, key->key_id);
 	key->in_config = false;
 	for (size_t i = 0; i < rule->key_count && !key->in_config; i++)
 		key->in_config = census_key_matches(&rule->keys[i], key->provider, key->kms_version, key->name);

@@ -203,6 +203,13 @@ static const struct map_entry *entry_of(const struct census_scan *scan, size_t e
 	return entry;
 }
 
+/* Whether a value of a resource is under its write key. */
+static bool is_current(const struct census_scan *scan, size_t index, const struct etcd_value_info *info)
+{
+	const struct config_rule *rule = scan->writers[index];
+	return rule && census_key_writes(rule, info->provider, info->kms_version, info->name, info->key_id);
+}
+
 int census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
 		      const struct map_entry **cache, const struct etcd_kv *kv)
 {
@@ -215,7 +222,7 @@ int census_scan_value(struct census_scan *scan, size_t etcd, const struct map_en
 						  ? census_value_plugin(scan->rules[index], kv->info)
 						  : NULL;
 	if (plugin)
-		opening = kms_opener_try(scan->opener, plugin, kv, &why);
+		opening = kms_opener_try(scan->opener, plugin, is_current(scan, index, kv->info), kv, &why);
 	if (opening == KMS_ASK)
 		return -ERROR_BUSY;
 	scan->census->values++;

@@ -197,7 +197,7 @@ const struct config_key *check_write_key(const struct check_facts *f, const char
 
 /* --- facts --- */
 
-static void scrape_free(struct check_scrape *scrape)
+void check_scrape_free(struct check_scrape *scrape)
 {
 	free(scrape->url);
 	free(scrape->name);
@@ -247,6 +247,7 @@ static void free_of_configuration(struct check_facts *facts)
 		free(facts->kms[i].where);
 		free(facts->kms[i].flaw);
 		free(facts->kms[i].key_id_hash);
+		free(facts->kms[i].before_hash);
 	}
 	free(facts->kms);
 	free(facts->kms_why);
@@ -275,13 +276,16 @@ static void free_of_writes(struct check_facts *facts)
 
 void check_facts_free(struct check_facts *facts)
 {
+	free(facts->cluster_uid);
+	free(facts->cluster_uid_why);
 	kube_identities_free(&facts->identities);
 	free(facts->identities_why);
 	server_set_free(&facts->set);
 	for (size_t i = 0; i < facts->scrape_count; i++)
-		scrape_free(&facts->scrapes[i]);
+		check_scrape_free(&facts->scrapes[i]);
 	free(facts->scrapes);
 	free(facts->scrapes_why);
+	free(facts->from_afar);
 	fleet_free(&facts->fleet);
 	key_seen_free(&facts->keys_seen);
 	strings_free(&facts->silent_agents);

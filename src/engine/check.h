@@ -39,6 +39,9 @@ struct check_kms {
 	char *flaw;        /* NULL: well */
 	char *key_id_hash; /* "sha256:..."; NULL: not known */
 	uint64_t took;     /* ns that its Status took; 0: not asked by us */
+	/* Of a server: when its plugin named that one last, and another one before it; s since 1970 by its clock. */
+	double named_at, before_at;
+	char *before_hash; /* of the other one; NULL: there was none since the server's start */
 };
 /* A local key's bytes, in numbers that tell nothing about them. */
 struct check_key {
@@ -61,6 +64,8 @@ struct check_member {     /* of etcd */
 
 struct check_facts {
 	uint64_t wall_now;
+	char *cluster_uid;     /* by what clusters are told apart; NULL: not known, */
+	char *cluster_uid_why; /* and why */
 	/* API servers */
 	struct kube_identities identities;
 	char *identities_why;
@@ -68,6 +73,7 @@ struct check_facts {
 	struct check_scrape *scrapes;
 	size_t scrape_count;
 	char *scrapes_why;            /* whom to ask is not known */
+	char *from_afar;              /* why one of them was asked that may be any; NULL: each by its own address */
 	struct fleet fleet;           /* what agents have just reported; empty where there are none */
 	struct key_seen keys_seen;    /* by censuses that KeyRotations keep; empty where there are none */
 	struct strings silent_agents; /* with a sentence: what they reported once is not looked at */

@@ -275,13 +275,33 @@ CHECK_JUDGE(file_permissions)
 			     "chown root and chmod 600; who could read it has the keys: consider a rotation", NULL);
 }
 
+static struct check_result judge_journal(const struct check_facts *f)
+{
+	const struct journal *journal = f->journal;
+	bool unsure = journal->cluster && !f->cluster_uid;
+	if (journal_is_of_another(journal, f->cluster_uid)) {
+		_cleanup_free_ char *path = journal_path(f->config_path);
+		return check_says(
+			CHECK_WARNING,
+			"rotate refuses beside it: remove the journal if that cluster was here before; else give "
+			"each cluster its own --out and --state-dir",
+			"%s is of rotation %s of another cluster, begun at %s", path, journal->rotation,
+			journal->started);
+	}
+	return check_says(CHECK_WARNING,
+			  "go on with the command that began it; kube-rekey status shows where it stands",
+			  "%s, begun at %s%s%s", journal->rotation, journal->started,
+			  unsure ? "; whether it is of this cluster is not known: " : "",
+			  !unsure              ? ""
+			  : f->cluster_uid_why ? f->cluster_uid_why
+					       : "nothing here tells");
+}
+
 CHECK_JUDGE(rotation_half_done)
 {
 	(void)policy;
 	if (f->journal)
-		return check_says(CHECK_WARNING,
-				  "go on with the command that began it; kube-rekey status shows where it stands",
-				  "%s, begun at %s", f->journal->rotation, f->journal->started);
+		return judge_journal(f);
 	if (f->journal_why)
 		return check_unknown(f->journal_why);
 	if (!f->file_stated) /* its journal would lie beside it */

@@ -8,6 +8,7 @@
 
 #define REWRITES 2 /* a sweep writes everything once, a repeated one perhaps once more */
 #define BACKUP_AGE (24 * 3600 * NS_PER_S)
+#define BACKUP_BEHIND 10000         /* revisions */
 #define CLOCK_SLACK (60 * NS_PER_S) /* of whatever wrote the file */
 
 CHECK_JUDGE(etcd_members)
@@ -142,6 +143,15 @@ CHECK_JUDGE(webhooks)
 			     NULL);
 }
 
+/* A copy has the time at which it was copied. How many revisions a day makes is not known; more than half of all of them, and
+ * more than a young cluster has, is hardly one day's. */
+static bool is_far_behind(const struct check_facts *f)
+{
+	uint64_t revision = f->census && f->census->complete ? f->census->revision : 0;
+	uint64_t behind = revision > f->backup_census->revision ? revision - f->backup_census->revision : 0;
+	return behind > BACKUP_BEHIND && behind > revision / 2;
+}
+
 CHECK_JUDGE(backup)
 {
 	struct strings bad = {0};
@@ -154,7 +164,7 @@ CHECK_JUDGE(backup)
 	_cleanup_free_ char *old = text_human_duration(age);
 	const struct snapshot_census *census = f->backup_census;
 	if (age > BACKUP_AGE)
-		check_add(&bad, "%s is %s old", f->backup, old);
+		check_add(&bad, "%s is %s old by the file's time", f->backup, old);
 	if (f->backup_made > f->wall_now + CLOCK_SLACK)
 		check_add(&bad, "%s is dated in the future: how old it is is not known", f->backup);
 	_cleanup_error_ flaw = NULL;
@@ -167,11 +177,19 @@ CHECK_JUDGE(backup)
 			"it is at revision %llu, and the cluster at %llu: another cluster's, or this one was restored "
 			"since",
 			(unsigned long long)census->revision, (unsigned long long)f->census->revision);
+	if (bad.count == 0 && is_far_behind(f))
+		return check_says(
+			CHECK_WARNING,
+			"a copy of an old backup has the time of the copying: see that it is the one of today",
+			"%s is %s old by the file's time, but at revision %llu, and the cluster is at %llu: more than "
+			"half of all writes came after it",
+			f->backup, old, (unsigned long long)census->revision, (unsigned long long)f->census->revision);
 	if (bad.count == 0 && !census->config_known && census->needs.count > 0)
 		return check_says(CHECK_UNKNOWN, NULL, "whether the keys that it needs are there: %s",
 				  check_why_no_shape(f));
 	_cleanup_free_ char *objects = text_human_count(census->objects), *needs = strings_join(&census->needs, ", "),
-			    *good = xasprintf("%s old, %s values%s%s", old, objects, *needs ? ", needs " : "", needs);
+			    *good = xasprintf("%s old by the file's time, %s values%s%s", old, objects,
+					      *needs ? ", needs " : "", needs);
 	return check_of_list(&bad, CHECK_FAILED,
 			     "etcdctl snapshot save FILE makes a new one; keep the keys that it needs", good);
 }

@@ -9,7 +9,7 @@ struct check_sources {
 	const struct encryption_config *config;
 	const struct error *node_error, *config_error, *etcd_error; /* why that is not at hand; NULL */
 	bool api_only;                 /* neither this node nor etcd belong to this cluster, as far as is known */
-	const struct strings *servers; /* their URLs; empty: those of the EndpointSlice, else the kubeconfig's */
+	const struct strings *servers; /* their URLs; empty: the EndpointSlice's; if none answers, the kubeconfig's */
 	const struct trust_key *trust_key;
 	const char *trust_key_why; /* NULL: it is at hand */
 	const char *backup;        /* NULL: none is named */

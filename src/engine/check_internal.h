@@ -77,6 +77,7 @@ const char *check_why_not_counted(const struct check_facts *f);
 char *check_resources_of(const struct config_rule *rule);
 /* What a server is called: by its Lease, else its address. */
 const char *check_scrape_name(const struct check_scrape *scrape);
+void check_scrape_free(struct check_scrape *scrape); /* the contents */
 /* The write key that is in force for a resource: NULL where none encrypts it (plaintext). The shape must be known. */
 const struct config_key *check_write_key(const struct check_facts *f, const char *resource);
 /* Whether the name of a key says that it is newer than the other: our own names, dates, a counter at their ends. */

@@ -7,6 +7,7 @@
 
 #define SLOW (200 * NS_PER_MS) /* a plugin on a Unix socket with its KMS nearby takes some 20 ms */
 #define SHORT_HASH 15
+#define ADOPTION 120.0 /* s: each server asks its plugin once a minute */
 
 static bool any_kms(const struct config_shape *shape, unsigned version)
 {
@@ -55,11 +56,32 @@ CHECK_JUDGE(kms_healthy)
 			     NULL);
 }
 
+static bool went(const struct check_kms *server, const struct check_kms *from, const struct check_kms *to)
+{
+	return text_equal(server->before_hash, from->key_id_hash) && text_equal(server->key_id_hash, to->key_id_hash);
+}
+
+/* Whether a server went from one of these keys to the other a moment ago, so that the rest may be about to. What only a plugin
+ * says may be of today or of last year. */
+static bool is_moving(const struct check_facts *f, const struct check_kms *one, const struct check_kms *other)
+{
+	double now = (double)f->wall_now / (double)NS_PER_S;
+	for (size_t i = 0; i < f->kms_count; i++) {
+		const struct check_kms *server = &f->kms[i];
+		double seen = server->named_at > now ? server->named_at : now;
+		if (text_equal(server->provider, one->provider) && seen - server->before_at < ADOPTION &&
+		    (went(server, one, other) || went(server, other, one)))
+			return true;
+	}
+	return false;
+}
+
 CHECK_JUDGE(kms_key_id)
 {
 	struct check_result result;
 	struct strings bad = {0};
 	size_t known = 0;
+	bool moving = true; /* wherever two differ */
 	(void)policy;
 	if (without_kms(f, &result))
 		return result;
@@ -71,13 +93,14 @@ CHECK_JUDGE(kms_key_id)
 			if (!one->key_id_hash || !other->key_id_hash || !text_equal(one->provider, other->provider) ||
 			    text_equal(one->key_id_hash, other->key_id_hash))
 				continue;
+			moving = moving && is_moving(f, one, other);
 			check_add(&bad, "%s: %s says %.*s, %s says %.*s", one->provider, other->where, SHORT_HASH,
 				  other->key_id_hash, one->where, SHORT_HASH, one->key_id_hash);
 		}
 	}
 	if (known == 0)
 		return check_unknown("no key ID is shown");
-	return check_of_list(&bad, CHECK_FAILED,
+	return check_of_list(&bad, moving ? CHECK_WARNING : CHECK_FAILED,
 			     "a server takes up to two minutes to adopt a new key ID; after that one plugin is set up "
 			     "otherwise: what it encrypts, the others may not decrypt",
 			     NULL);
@@ -134,7 +157,7 @@ CHECK_JUDGE(kms_values)
 			     "kube-rekey rotate --follow-kms rewrites them, before the old key is disabled", NULL);
 }
 
-/* The sets of annotations that values of one key are under; "" is one, too. Of those that are lumped together nothing is known. */
+/* The sets of annotations that values of one key are under; "" is one, too. */
 static void add_annotations(const struct census_resource *resource, const struct census_key *of, struct strings *ret)
 {
 	for (size_t k = 0; k < resource->key_count; k++) {
@@ -165,15 +188,35 @@ CHECK_JUDGE(kms_material)
 	struct check_result result;
 	struct strings bad = {0};
 	_cleanup_strings_ seen = {0};
+	const struct census_key *lumped = NULL; /* of whose annotations nothing is known */
+	const struct census_key *silent = NULL; /* whose plugin writes none */
 	(void)policy;
 	if (without_values(f, &result))
 		return result;
 	for (size_t i = 0; i < f->census->resource_count; i++)
 		for (size_t k = 0; k < f->census->resources[i].key_count; k++) {
 			const struct census_key *key = &f->census->resources[i].keys[k];
-			if (key->provider == PROVIDER_KMS && key->kms_version == 2)
-				add_materials(f, key, &seen, &bad);
+			if (key->provider != PROVIDER_KMS || key->kms_version != 2)
+				continue;
+			add_materials(f, key, &seen, &bad);
+			lumped = key->lumped ? key : lumped;
+			silent = text_empty(key->annotations) ? key : silent;
 		}
+	if (bad.count == 0 && lumped) {
+		_cleanup_free_ char *label = census_key_label(lumped);
+		_cleanup_free_ char *why = xasprintf("values under %s have more than %d data encryption keys: the "
+						     "annotations of the rest were not looked at",
+						     label, CENSUS_DEK_SOURCES_MAX);
+		return check_unknown(why);
+	}
+	if (bad.count == 0 && silent) {
+		_cleanup_free_ char *label = census_key_label(silent);
+		_cleanup_free_ char *why =
+			xasprintf("values under %s carry no annotations, by which alone another material of the "
+				  "same key ID would show",
+				  label);
+		return check_unknown(why);
+	}
 	return check_of_list(
 		&bad, CHECK_WARNING,
 		"where the plugin names a version of the key there, the older one is still needed: kube-rekey "

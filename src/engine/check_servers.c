@@ -155,8 +155,8 @@ CHECK_JUDGE(servers_reachable)
 			strings_add(&bad, scrape->why);
 	}
 	_cleanup_free_ char *urls = strings_join(&good, ", "), *missing = not_asked(f);
-	if (bad.count == 0 && forbidden)
-		return check_unknown(forbidden);
+	if (bad.count == 0 && (f->from_afar || forbidden))
+		return check_unknown(f->from_afar ? f->from_afar : forbidden);
 	if (bad.count == 0 && f->identities_why)
 		return check_unknown(f->identities_why);
 	if (bad.count == 0 && missing)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json_read.h"
+#include "engine/key_word.h"
 #include "engine/object_fields.h"
 
 #define DEPTH_MAX 100
@@ -69,15 +70,21 @@ static void keep(char **text, const char *by)
 	*text = xstrdup(by);
 }
 
+/* It may be configured as the bare ID of the ARN that records have. */
+static bool is_key(const struct cloudtrail *trail, const char *id)
+{
+	return id && key_ids_compare(id, trail->key) == KEY_IDS_ONE;
+}
+
 static bool is_about(const struct cloudtrail *trail, const cJSON *record)
 {
 	const cJSON *resources = cJSON_GetObjectItemCaseSensitive(record, "resources"), *resource;
 	cJSON_ArrayForEach(resource, resources)
 	{
-		if (text_equal(json_text_at(resource, "ARN"), trail->key))
+		if (is_key(trail, json_text_at(resource, "ARN")))
 			return true;
 	}
-	return text_equal(json_text_at(json_at(record, "requestParameters", NULL), "keyId"), trail->key);
+	return is_key(trail, json_text_at(json_at(record, "requestParameters", NULL), "keyId"));
 }
 
 static void take_use(const cJSON *record, const char *at, uint64_t wall, char **ret_at, char **ret_by,

@@ -13,7 +13,8 @@
 #define CLOUDTRAIL_FILE_MAX (2u << 30)   /* unpacked: a bomb is none of its files */
 
 struct cloudtrail;
-/* What is looked for: the key's ARN, as it stands in `resources` of a record. Copied. */
+/* What is looked for: the key's ARN, as it stands in `resources` of a record, or its bare ID; no alias, which stands nowhere there.
+ * Copied. */
 struct cloudtrail *cloudtrail_new(const char *key);
 void cloudtrail_free(struct cloudtrail *trail); /* NULL is fine */
 /* One log file more. -ERROR_INPUT for what is none, or cut off: then nothing that was found counts. -ERROR_LIMIT,

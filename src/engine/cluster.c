@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "client/kube/object.h"
+
 void cluster_free(struct cluster *cluster)
 {
 	if (!cluster)
@@ -25,11 +27,14 @@ void cluster_free(struct cluster *cluster)
 	free(cluster);
 }
 
-static bool serves_all(const struct kube_resources *these, const struct kube_resources *those)
+/* Marks that are guessed are none. */
+static bool serves_all(const struct kube_resources *these, const struct kube_resources *those, bool marked)
 {
-	for (size_t i = 0; i < those->count; i++)
-		if (!kube_resources_find(these, those->items[i].resource))
+	for (size_t i = 0; i < those->count; i++) {
+		const struct kube_resource *that = &those->items[i], *this = kube_resources_find(these, that->resource);
+		if (!this || (marked && (this->aggregated != that->aggregated || this->custom != that->custom)))
 			return false;
+	}
 	return true;
 }
 
@@ -40,7 +45,8 @@ int cluster_refresh_resources(struct cluster *cluster, bool *ret_changed, struct
 	int rc = kube_discover(&cluster->kube, &now, &missing, err);
 	if (rc < 0)
 		return rc;
-	*ret_changed = !serves_all(&cluster->resources, &now) || !serves_all(&now, &cluster->resources);
+	*ret_changed = !serves_all(&cluster->resources, &now, now.marked) ||
+		       !serves_all(&now, &cluster->resources, now.marked);
 	if (!*ret_changed) {
 		kube_resources_free(&now);
 		return 0;
@@ -49,6 +55,15 @@ int cluster_refresh_resources(struct cluster *cluster, bool *ret_changed, struct
 	cluster->earlier[cluster->earlier_count++] = cluster->resources;
 	cluster->resources = now;
 	return 0;
+}
+
+int cluster_uid(const struct cluster *cluster, struct kube *kube, char **ret, struct error **err)
+{
+	const struct kube_resource *namespaces = kube_resources_find(&cluster->resources, "namespaces");
+	uint64_t revision;
+	if (!namespaces)
+		return error_set(err, ERROR_PROTOCOL, "%s serves no namespaces", kube->name);
+	return kube_get_metadata(kube, namespaces, NULL, "kube-system", ret, &revision, err);
 }
 
 void cluster_freep(struct cluster **cluster)

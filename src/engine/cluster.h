@@ -33,5 +33,8 @@ struct cluster {
 /* Discovery once more. *ret_changed: a resource is served that was not, or not any more; then the new set is in
  * force. Waits. */
 _must_check_ int cluster_refresh_resources(struct cluster *cluster, bool *ret_changed, struct error **err);
+/* By what clusters are told apart: the uid of Namespace kube-system, as `kube` has it, which is one of the cluster's servers. New
+ * string. Waits. */
+_must_check_ int cluster_uid(const struct cluster *cluster, struct kube *kube, char **ret, struct error **err);
 void cluster_free(struct cluster *cluster); /* frees the contents and the struct; NULL is fine */
 void cluster_freep(struct cluster **cluster);

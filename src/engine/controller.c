@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/kube/refusals.h"
+#include "engine/key_rotation_fetch.h"
 #include "rotate/record.h"
 
 /* Turns come when something changed; at these times whatever happens. */
@@ -14,8 +16,12 @@
 #define TURN_SPACING (NS_PER_S / 2)
 #define BUSY_SPACING (NS_PER_S / 10) /* while an order is out: the next one waits for what comes of it */
 #define IDLE_INTERVAL (10 * NS_PER_S)
-#define STAND_BY_INTERVAL (2 * NS_PER_S)
+/* Between two looks of kube_lock_take, which are 2 s apart: who stands by has seen the last renewal 3 s later at the latest, and
+ * leads 18 s after it, and what the API server takes to answer. */
+#define STAND_BY_INTERVAL NS_PER_S
 #define ROTATIONS_MAX 1000
+#define FAILS_LONG (10 * NS_PER_S)
+#define TELL_TIMEOUT (5 * NS_PER_S)
 
 void controller_note(const struct controller *c, const char *fmt, ...)
 {
@@ -29,16 +35,22 @@ void controller_note(const struct controller *c, const char *fmt, ...)
 	c->options->on_note(c->options->arg, text);
 }
 
-void controller_trouble(struct controller *c, const char *text)
+/* `noted`: what was last. */
+static void take_trouble(struct controller *c, const char *text, char **noted)
 {
-	if (text && !text_equal(text, c->noted)) {
+	if (text && !text_equal(text, *noted)) {
 		controller_note(c, "%s", text);
-		free(c->noted);
-		c->noted = xstrdup(text);
+		free(*noted);
+		*noted = xstrdup(text);
 	}
 	char *copy = text ? xstrdup(text) : NULL;
 	free(c->trouble);
 	c->trouble = copy;
+}
+
+void controller_trouble(struct controller *c, const char *text)
+{
+	take_trouble(c, text, &c->noted);
 }
 
 void controller_remark(struct controller *c, char *text)
@@ -104,6 +116,7 @@ static void forget_rotation(struct controller *c)
 	c->server_count = 0;
 	c->refused = false;
 	c->keys_asked_at = 0;
+	fleet_written_free(&c->written);
 	controller_trouble(c, NULL);
 	free(steal(c->noted));
 }
@@ -175,15 +188,16 @@ static void write_record(const struct controller *c, const struct decision *d, u
 	json_writer_free(&w);
 }
 
+/* Those of servers that were forgotten, too. */
 static void delete_canaries(struct controller *c)
 {
-	for (size_t i = 0; i < c->server_count; i++) {
+	for (size_t i = 0; i < c->rotation->status.server_count; i++) {
 		_cleanup_error_ failed = NULL;
+		const char *name = c->rotation->status.servers[i].name;
 		const struct canary_options options = {
-			.kube = &c->options->cluster->kube, .server = c->servers[i].name, .path = c->path};
+			.kube = &c->options->cluster->kube, .server = name, .path = c->path};
 		if (canary_delete(&options, &failed) < 0)
-			controller_note(c, "the canary of %s was not deleted: %s", c->servers[i].name,
-					error_message(failed));
+			controller_note(c, "the canary of %s was not deleted: %s", name, error_message(failed));
 	}
 }
 
@@ -202,6 +216,9 @@ static int decide_and_act(struct controller *c, struct error **err)
 	c->hold = controller_hold(c->rotation, &c->seen, &d, clock_wall());
 	bool held = c->hold != HOLD_NOT;
 	c->busy = !held && d.action != ACTION_WAIT && d.action != ACTION_BLOCKED;
+	/* What a turn before met with is over where nothing is tried again. */
+	if (!c->busy || d.action == ACTION_DONE)
+		controller_trouble(c, NULL);
 	if (d.action == ACTION_WAIT && d.due < now + POLL_INTERVAL) /* else it is not known, or long until then */
 		c->due = d.due;
 	/* A sweep may take hours, all of them in this turn: what goes on is told before. */
@@ -299,6 +316,22 @@ static int turn(struct controller *c, struct error **err)
 	return waits ? tell_waiting(c, err) : decide_and_act(c, err);
 }
 
+/* A turn that fails before it has decided tells nothing: what people see would be what was true before, and no reason why nothing
+ * goes on. On the object as it is now: what this turn had made of it may be half done. */
+static void tell_failing(struct controller *c, const char *why)
+{
+	_cleanup_(key_rotation_freep) struct key_rotation *now = NULL;
+	if (c->failing_since == 0)
+		c->failing_since = clock_monotonic();
+	/* Where it cannot be told either, the log alone has it. */
+	if (!c->rotation || clock_monotonic() < c->failing_since + FAILS_LONG ||
+	    key_rotation_fetch(&c->options->cluster->kube, c->rotation->meta.name, TELL_TIMEOUT, &now, NULL) < 0)
+		return;
+	bool ours = text_equal(now->meta.uid, c->rotation->meta.uid) && !now->status.outcome;
+	if (ours && condition_set(now, "Degraded", true, "TurnFails", why, clock_wall()))
+		(void)!controller_apply_to(c, now, NULL);
+}
+
 /* What may pass is told and tried again. */
 static bool may_pass(int rc)
 {
@@ -319,7 +352,8 @@ static int lead(struct controller *c, struct error **err)
 		c->due = UINT64_MAX;
 		c->busy = false;
 		int rc = turn(c, &failed);
-		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, error_message(failed));
+		_cleanup_free_ char *why = error_with_hint(failed);
+		controller_turned(c, rc == 0 || rc == -ERROR_CONFLICT, why);
 		if (controller_servers_moved(c)) {
 			controller_note(c, "the API servers have other addresses now: beginning again with those");
 			return 0;
@@ -328,8 +362,17 @@ static int lead(struct controller *c, struct error **err)
 			*err = steal(failed);
 			return rc;
 		}
-		if (rc < 0)
-			controller_trouble(c, error_message(failed));
+		/* Once, whatever else each of these turns notes before it fails. */
+		if (rc < 0) {
+			take_trouble(c, why, &c->noted_failing);
+			c->failed_at = clock_monotonic();
+		} else if (!c->rotation || clock_monotonic() >= c->failed_at + FAILS_LONG) {
+			free(steal(c->noted_failing));
+		}
+		if (rc < 0 && rc != -ERROR_CONFLICT)
+			tell_failing(c, why);
+		else
+			c->failing_since = 0;
 		const char *news = rc == 0 ? wake_news(c->wake) : NULL;
 		if (news)
 			controller_note(c, "%s: what changes is looked for every few seconds instead", news);
@@ -344,13 +387,16 @@ static int lead(struct controller *c, struct error **err)
 static int stand_by(struct controller *c, struct error **err)
 {
 	const bool never = false;
-	for (bool told = false;; told = true) {
+	struct refusals refusals = {0};
+	for (int told = 0;;) {
 		int rc = kube_lock_take(c->options->leases, c->options->instance, &c->lock, err);
-		controller_turned(c, rc != -ERROR_NETWORK, error_message(*err));
-		if (rc != -ERROR_BUSY && rc != -ERROR_NETWORK && rc != -ERROR_CONFLICT)
+		controller_turned(c, rc != -ERROR_NETWORK && rc != -ERROR_AUTH, error_message(*err));
+		bool refused = refusals_may_pass(&refusals, rc, clock_monotonic());
+		if (rc != -ERROR_BUSY && rc != -ERROR_NETWORK && rc != -ERROR_CONFLICT && !refused)
 			return rc;
-		if (!told)
+		if (rc != told)
 			controller_note(c, "standing by: %s", error_message(*err));
+		told = rc;
 		error_clear(err);
 		rc = loop_run_until(c->options->cluster->loop, &never, clock_monotonic() + STAND_BY_INTERVAL, err);
 		rc = error_forgive(err, rc, ERROR_DEADLINE);
@@ -379,6 +425,7 @@ static void controller_close(struct controller *c)
 	free(c->set_why);
 	free(c->trouble);
 	free(c->noted);
+	free(c->noted_failing);
 	free(c->remark);
 	if (c->record)
 		fclose(c->record);

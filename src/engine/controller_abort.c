@@ -50,7 +50,9 @@ static char *not_seen(const struct controller *c, size_t i, const struct path *p
 	const struct key_server_status *status = controller_status(c, i);
 	const char *name = c->servers[i].name;
 	if (!seen->answering)
-		return xasprintf("%s does not answer%s%s", name, seen->why ? ": " : "", seen->why ? seen->why : "");
+		return xasprintf("%s does not answer%s%s; until it does, or is forgotten (kubectl rekey forget), "
+				 "nothing goes back",
+				 name, seen->why ? ": " : "", seen->why ? seen->why : "");
 	/* What a write or a restart of ours would prove is proved on the way back: files and what was written bound it. */
 	bool proved_later = seen->loaded == FACT_UNKNOWN && (seen->needs_second_nonce || seen->restarts);
 	if (seen->file != FACT_KNOWN || (seen->loaded != FACT_KNOWN && !proved_later))
@@ -161,6 +163,15 @@ int controller_turn_back(struct controller *c, bool *ret_waits, struct error **e
 	const char *server = without_old_key(c, path);
 	if (server) {
 		go_forward(c, server);
+		return 0;
+	}
+	/* Nothing of an abort is carried out before all have acknowledged it, and one of them may be dead: a server that lacks
+	 * a read key does not wait for that. */
+	const struct decision now = next_action(c->path, &c->seen, clock_monotonic());
+	if (now.rescue && !c->seen.servers[now.server].rescue_fails) {
+		if (c->fence.aborted)
+			begin_anew(c, false);
+		controller_remark(c, xstrdup("an abort was asked for, and a server's read key comes first"));
 		return 0;
 	}
 	if (!c->fence.aborted)

@@ -3,11 +3,9 @@
 
 #include <string.h>
 
-#include "engine/fleet_room.h"
 #include "engine/read_back.h"
 
 #define PROGRESS_INTERVAL (2 * NS_PER_S)
-#define TURN_TIME (3 * NS_PER_S / 2) /* from a sweep's last object to its result in the status: up to 2.5 s in bench/ */
 #define TELLING_TIMEOUT (10 * NS_PER_S)
 #define REPORTS_INTERVAL (2 * NS_PER_S)
 #define RENEW_AFTER (2 * NS_PER_S) /* an order that is good for a time only: each renewal wakes its agent */
@@ -214,8 +212,11 @@ static int begin_epoch(struct controller *c, const struct dispatch *dispatch, st
 
 static int wait_for_acknowledgement(struct controller *c, const struct dispatch *dispatch, struct error **err)
 {
-	_cleanup_free_ char *why = xasprintf("the agent of %s has not acknowledged epoch %llu",
-					     c->servers[dispatch->agent].name, (unsigned long long)c->fence.epoch);
+	const struct directed *server = &c->servers[dispatch->agent];
+	const struct fleet_server *reported = fleet_find(&c->fleet, server->name);
+	const char *says = fleet_is_fresh(reported, clock_monotonic()) ? reported->last->status.why : NULL;
+	_cleanup_free_ char *why = xasprintf("the agent of %s has not acknowledged epoch %llu%s%s", server->name,
+					     (unsigned long long)c->fence.epoch, says ? ": " : "", says ? says : "");
 	controller_trouble(c, why);
 	return controller_withdraw(c, err);
 }
@@ -281,16 +282,27 @@ static char *trouble_with(const struct controller *c, size_t i, enum outcome out
 	return NULL;
 }
 
+/* With the last order; NULL: there is none. New string. */
+static char *trouble_with_last(const struct controller *c, size_t i)
+{
+	const struct key_server_spec *sent = &c->servers[i].sent;
+	enum order_action action;
+	if (!sent->action || !order_action_from_name(sent->action, &action) || !controller_status(c, i))
+		return NULL;
+	return trouble_with(c, i, controller_outcome(c, i, action, sent->epoch, sent->sequence));
+}
+
+bool controller_rescue_fails(const struct controller *c, size_t i)
+{
+	_cleanup_free_ char *trouble = c->servers[i].sent.rescue ? trouble_with_last(c, i) : NULL;
+	return trouble != NULL;
+}
+
 /* A failed or refused order is told; it is sent again by the next decision. */
 void controller_tell_results(struct controller *c)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
-		const struct key_server_spec *sent = &c->servers[i].sent;
-		enum order_action action;
-		if (!sent->action || !order_action_from_name(sent->action, &action) || !controller_status(c, i))
-			continue;
-		_cleanup_free_ char *text =
-			trouble_with(c, i, controller_outcome(c, i, action, sent->epoch, sent->sequence));
+		_cleanup_free_ char *text = trouble_with_last(c, i);
 		if (text)
 			controller_trouble(c, text);
 	}
@@ -421,6 +433,18 @@ static bool seen_since_canaries(const struct controller *c)
 	return all;
 }
 
+/* Of canaries that every server reads. New string, or NULL: there is nothing wrong with them. */
+static char *wrong_key(const struct decision *d, bool settled, const char *other)
+{
+	if (d->phase == PHASE_SETTLE)
+		return settled ? NULL : xstrdup("a canary is under another key than the configuration writes with");
+	return other ? xasprintf("the canary of %s is under another key than the configuration writes with, or than "
+				 "its KMS "
+				 "plugin names",
+				 other)
+		     : NULL;
+}
+
 static void take_canaries(struct controller *c, const struct decision *d, const struct key_server_status *status)
 {
 	bool settled = true;
@@ -448,35 +472,24 @@ static void take_canaries(struct controller *c, const struct decision *d, const 
 		c->settled_members = controller_members(c);
 		controller_keep_settled_canaries(c);
 	}
-	controller_trouble(c, settled || d->phase != PHASE_SETTLE
-				      ? NULL
-				      : "a canary is under another key than the configuration writes with");
 	c->canaries_failed = other != NULL;
-	if (other && d->phase != PHASE_SETTLE) {
-		_cleanup_free_ char *why = xasprintf("the canary of %s is under another key than the configuration "
-						     "writes with, or than its KMS plugin names",
-						     other);
-		controller_trouble(c, why);
-	}
+	_cleanup_free_ char *wrong = wrong_key(d, settled, other);
+	controller_trouble(c, unread ? unread : wrong);
 	controller_kms_take_canaries(c);
 	if (unread)
 		controller_trouble(c, unread);
 }
 
-/* No agent is believed alone of another one's server. */
-static bool all_found_the_same(struct controller *c)
+char *controller_canaries_differ(const struct controller *c)
 {
 	for (size_t i = 1; i < c->server_count; i++)
 		for (size_t s = 0; s < c->server_count; s++)
 			if (found_step(c, controller_status(c, i), c->servers[s].name) !=
-			    found_step(c, controller_status(c, 0), c->servers[s].name)) {
-				_cleanup_free_ char *why = xasprintf(
+			    found_step(c, controller_status(c, 0), c->servers[s].name))
+				return xasprintf(
 					"the agents of %s and of %s do not agree on what key the canary of %s is under",
 					c->servers[0].name, c->servers[i].name, c->servers[s].name);
-				controller_trouble(c, why);
-				return false;
-			}
-	return true;
+	return NULL;
 }
 
 static int put_canaries(struct controller *c, const struct decision *d, struct error **err)
@@ -525,7 +538,10 @@ static int canary(struct controller *c, const struct decision *d, struct error *
 	}
 	if (!all || (d->phase == PHASE_SETTLE && !seen_since_canaries(c)))
 		return 0;
-	if (all_found_the_same(c)) {
+	_cleanup_free_ char *differ = controller_canaries_differ(c);
+	if (differ) {
+		controller_trouble(c, differ);
+	} else {
 		take_canaries(c, d, controller_status(c, 0));
 		c->due = 0;
 	}
@@ -555,8 +571,9 @@ static bool take_rotation(struct controller *c, const cJSON *json)
 static void on_read_again(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
 {
 	struct controller *c = arg;
-	(void)status, (void)error; /* it is read at the next telling */
-	c->superseded = rc == -ERROR_NOT_FOUND || (rc == 0 && !take_rotation(c, *answer));
+	(void)status; /* any other error: it is read at the next telling */
+	bool gone = rc == -ERROR_NOT_FOUND && !error_hint(*error);
+	c->superseded = gone || (rc == 0 && !take_rotation(c, *answer));
 	c->telling = NULL;
 	c->told = true;
 }
@@ -569,21 +586,27 @@ static struct kube_custom_request read_request(const struct controller *c)
 					    .timeout = TELLING_TIMEOUT};
 }
 
+/* What a person asks for meanwhile is obeyed, whatever keeps the telling. */
+static void read_again(struct controller *c)
+{
+	struct kube_custom_request request = read_request(c);
+	request.on_done = on_read_again;
+	request.arg = c;
+	c->told = false;
+	c->telling = kube_custom_start(&c->options->cluster->kube, &request);
+}
+
 static void on_told(void *arg, int rc, unsigned status, cJSON **answer, struct error **error)
 {
 	struct controller *c = arg;
 	(void)status, (void)error; /* progress: the next one tells more */
 	c->telling = NULL;
 	c->told = true;
-	if (rc == 0)
+	if (rc == 0) {
 		c->superseded = !take_rotation(c, *answer);
-	if (rc != -ERROR_CONFLICT)
 		return;
-	struct kube_custom_request request = read_request(c);
-	request.on_done = on_read_again;
-	request.arg = c;
-	c->told = false;
-	c->telling = kube_custom_start(&c->options->cluster->kube, &request);
+	}
+	read_again(c);
 }
 
 static enum hold sweep_held(const struct controller *c)
@@ -595,15 +618,17 @@ static enum hold sweep_held(const struct controller *c)
 static char *no_room(void *arg)
 {
 	const struct controller *c = arg;
-	return fleet_room(&c->fleet, clock_monotonic());
+	return fleet_room(&c->fleet, &c->written, clock_monotonic());
 }
 
 static void on_reports(void *arg, int rc)
 {
 	struct controller *c = arg;
 	c->reading = NULL;
-	if (rc == 0) /* else the next one tells */
-		controller_kms_look(c);
+	if (rc < 0)
+		return; /* the next one tells */
+	fleet_written_see(&c->written, &c->fleet, clock_monotonic());
+	controller_kms_look(c);
 }
 
 /* So that reports are fresh when it ends, and not as old as it. */
@@ -623,12 +648,14 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	struct controller *c = arg;
 	struct key_rotation_status *status = &c->rotation->status;
 	_cleanup_free_ char *body = NULL;
+	fleet_written_add(&c->written, (struct fleet_bytes){progress->bytes_rewritten, progress->bytes_most},
+			  clock_monotonic());
 	read_reports(c);
+	joiners_look(&c->joiners, clock_monotonic());
 	status->progress.total = progress->total;
 	status->progress.done = progress->done;
 	status->progress.per_second = progress->per_second;
-	/* Until the next phase is told, which takes a turn after the last object; rounded. */
-	status->progress.eta_seconds = progress->eta ? (progress->eta + TURN_TIME + NS_PER_S / 2) / NS_PER_S : 0;
+	status->progress.eta_seconds = (progress->eta + NS_PER_S / 2) / NS_PER_S;
 	free(status->progress.namespace_);
 	status->progress.namespace_ = progress->namespace_ ? xstrdup(progress->namespace_) : NULL;
 	if (c->telling || c->superseded || clock_monotonic() < c->told_at + PROGRESS_INTERVAL || !controller_leads(c))
@@ -638,8 +665,10 @@ static void show_progress(void *arg, const struct sweep_progress *progress)
 	if (!c->sweep_waits)
 		controller_trouble(c, full);
 	controller_tell_sweep(c, sweep_held(c));
-	if (key_rotation_status_body(c->rotation, &body, NULL) < 0)
+	if (key_rotation_status_body(c->rotation, &body, NULL) < 0) {
+		read_again(c);
 		return;
+	}
 	c->told = false;
 	c->telling = kube_custom_start(&c->options->cluster->kube,
 				       &(struct kube_custom_request){.verb = CUSTOM_APPLY,
@@ -768,12 +797,14 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 	if (!fleet_room_is_told(&c->fleet))
 		controller_note(c, "no agent tells how full etcd is: rewriting does not pause where it fills");
 	c->superseded = false;
+	fleet_written_begin(&c->written, clock_monotonic());
 	c->sweeping = d;
 	c->gives_up_sweep = !spec->aborted;
 	controller_sweep_begins(c);
 	rc = sweep_run(&options, &result, &failed);
 	c->sweeping = NULL;
 	fleet_read_cancel(steal(c->reading));
+	joiners_end(&c->joiners);
 	finish_telling(c);
 	if (result) {
 		c->due = rc == 0 ? 0 : c->due;

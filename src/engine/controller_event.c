@@ -94,8 +94,10 @@ static char *without_numbers(const char *text)
 /* The server that a decision waits for, or that keeps a rotation from finding its path; NULL: none. */
 static const struct server_observation *in_the_way(const struct controller *c, const struct decision *d)
 {
-	if (d->server >= 0 && (size_t)d->server < c->seen.server_count && d->action == ACTION_WAIT)
-		return &c->seen.servers[d->server];
+	const struct server_observation *server =
+		d->server >= 0 && (size_t)d->server < c->seen.server_count ? &c->seen.servers[d->server] : NULL;
+	if (server && (d->action == ACTION_WAIT || (d->action == ACTION_WRITE_STEP && !server->answering)))
+		return server;
 	for (size_t i = 0; !c->path && i < c->seen.server_count; i++)
 		if (!c->seen.servers[i].answering)
 			return &c->seen.servers[i];
@@ -121,7 +123,8 @@ static void tell_hindrance(struct controller *c, const struct decision *d, const
 {
 	struct controller_events *events = &c->events;
 	const struct server_observation *server = in_the_way(c, d);
-	enum reason reason = c->path || !server ? d->reason : REASON_SERVER_DOWN;
+	bool down = server && (!c->path || d->action == ACTION_WRITE_STEP);
+	enum reason reason = down ? REASON_SERVER_DOWN : d->reason;
 	_cleanup_free_ char *word = server ? event_word(reason_name(reason)) : xstrdup("Degraded");
 	char *hindrance = server                                      ? xasprintf("%s %s", word, server->name)
 			  : c->trouble && d->action != ACTION_BLOCKED ? without_numbers(c->trouble)

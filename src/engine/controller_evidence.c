@@ -106,7 +106,9 @@ static uint64_t values_under(const struct key_rotation_values *values, const str
 
 static void tell_census(struct key_rotation_status *status)
 {
-	uint64_t all = 0;
+	bool back = status->back_from != STEP_NONE; /* then the new keys left */
+	uint64_t all = 0, left = back ? values_under(&status->after, status->new_keys, status->new_key_count)
+				      : values_under(&status->after, status->old_keys, status->old_key_count);
 	if (!status->after.at)
 		return;
 	for (size_t i = 0; i < status->after.count; i++)
@@ -116,8 +118,7 @@ static void tell_census(struct key_rotation_status *status)
 		xasprintf("every value in etcd read by the agent of each API server, last at revision %llu: %s values, "
 			  "%llu under "
 			  "keys that left",
-			  (unsigned long long)status->after.revision, values,
-			  (unsigned long long)values_under(&status->after, status->old_keys, status->old_key_count));
+			  (unsigned long long)status->after.revision, values, (unsigned long long)left);
 	put(&status->evidence, "every value in etcd read by", line);
 }
 

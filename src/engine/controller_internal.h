@@ -10,11 +10,13 @@
 #include "client/kube/custom.h"
 #include "client/kube/lock.h"
 #include "base/clock.h"
+#include "engine/joiners.h"
 #include "engine/canary.h"
 #include "engine/controller.h"
 #include "engine/controller_view.h"
 #include "engine/drift.h"
 #include "engine/fleet.h"
+#include "engine/fleet_room.h"
 #include "engine/key_rotation.h"
 #include "engine/kms_follow.h"
 #include "engine/look.h"
@@ -30,6 +32,7 @@ struct directed {
 	struct key_server_spec sent; /* the last order */
 	uint64_t sent_at;            /* when it was sent first */
 	uint64_t renewed_at;         /* when it was sent last */
+	uint64_t rescue_failed_at;   /* when a Rescue was last seen to come to nothing there; 0: none was */
 	/* by its own /metrics */
 	bool scraped;
 	uint64_t scraped_at;
@@ -140,15 +143,19 @@ struct controller {
 		size_t count;
 	} canary;
 	char *trouble;
-	char *noted;  /* the last trouble that a person was told of */
-	char *remark; /* on the decision: what a person asked for meanwhile; NULL */
+	char *noted;         /* the last trouble that a person was told of */
+	char *noted_failing; /* likewise, of a turn that failed; */
+	uint64_t failed_at;  /* the last one that did */
+	char *remark;        /* on the decision: what a person asked for meanwhile; NULL */
 	enum hold hold;
 	const struct decision *sweeping; /* the one that a sweep carries out; NULL: there is none */
+	struct fleet_written written;    /* by it and those before it */
 	bool gives_up_sweep;             /* an abort that is asked for from now on ends the sweep */
 	bool sweep_waits;                /* for a server that is not seen */
 	bool refused;                    /* what is asked cannot be carried out: the trouble says why */
 	uint64_t keys_asked_at;          /* when new keys were last ordered */
 	uint64_t told_at;
+	uint64_t failing_since; /* since when no turn succeeds; 0: one did */
 	uint64_t
 		due; /* the next turn, where this one knows: 0: at once, for no event tells of what it did; else UINT64_MAX */
 	bool busy; /* the decision of this turn is carried out now, by an order or by itself */
@@ -157,6 +164,7 @@ struct controller {
 	struct fleet_reading *reading;  /* the agents' reports; NULL */
 	uint64_t reading_since;
 	bool told, superseded; /* it is over; the rotation is another leader's now, or gone */
+	struct joiners joiners;
 	/* KMS v2 */
 	uint64_t kms_adopted_at;   /* since when every server's canaries have been under the key IDs of the plugins */
 	uint64_t history_ended_at; /* observation.history_ended_at */
@@ -243,6 +251,8 @@ void queue_free(struct rotation_queue *queue);                 /* the contents *
 /* What its status says while those before it go on; whether that is new. One that was aborted is over. */
 bool queue_tell(struct key_rotation *rotation, const struct strings *before, uint64_t wall);
 void controller_tell_queued(struct controller *controller, struct rotation_queue *queue);
+/* Whether every API server was seen to run one configuration. */
+bool controller_converged(const struct controller *controller);
 _must_check_ int controller_act(struct controller *controller, const struct decision *decision, struct error **err);
 _must_check_ int controller_tell(struct controller *controller, const struct decision *decision, struct error **err);
 /* Asks an agent for a census where one is due, and tells what it came to: condition Current of the last rotation. */
@@ -269,6 +279,8 @@ char *controller_members(const struct controller *controller);
 /* Sends one order (spec->action, ...) to server `index`. -ERROR_CONFLICT when the Lease was lost: nothing was sent. */
 _must_check_ int controller_send(struct controller *controller, size_t index, const struct key_server_spec *spec,
 				 struct error **err);
+/* Whether what was ordered there last is a Rescue that failed, was refused, or waits for something since long. */
+bool controller_rescue_fails(const struct controller *controller, size_t index);
 /* What the agent of server `index` says of the order with this number of this epoch. */
 enum outcome controller_outcome(const struct controller *controller, size_t index, enum order_action action,
 				uint64_t epoch, uint64_t sequence);
@@ -286,6 +298,8 @@ void controller_forget_settled_canaries(struct controller *controller);
 /* Revision above which objects of a resource ("secrets") need no rewriting; 0: there is none. */
 uint64_t controller_skip_above(const struct controller *controller, const struct decision *decision,
 			       const char *resource);
+/* No agent is believed alone of what another one's server wrote: who does not agree on what. New string; NULL: all do. */
+char *controller_canaries_differ(const struct controller *controller);
 /* A sweep begins: by what the agents report now. */
 void controller_sweep_begins(struct controller *controller);
 /* The one server through which a sweep lists and writes, for another one may be of another version; NULL: none was seen. */

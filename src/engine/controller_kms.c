@@ -437,18 +437,19 @@ static bool is_left(const struct controller *c, const struct strings *named, con
 			  : !has_provider(last, key->name);
 }
 
-/* By the plugin of some node, of a provider that stays in the configuration, if only to read. */
-static const char *named_by(const struct controller *c, const char *key_id)
+/* By the plugins of all nodes, of providers that stay in the configuration, if only to read. */
+static struct kms_named named_by(const struct controller *c, const char *key_id)
 {
 	const struct config_shape *last = c->path->steps[c->path->count - 1];
+	struct kms_named named = {0};
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_status *status = controller_status(c, i);
 		for (size_t k = 0; status && k < status->kms_count; k++)
-			if (text_equal(status->kms[k].healthz, "ok") && text_equal(status->kms[k].key_id, key_id) &&
+			if (text_equal(status->kms[k].healthz, "ok") && status->kms[k].key_id &&
 			    has_provider(last, status->kms[k].name))
-				return status->kms[k].name;
+				kms_named_take(&named, key_id, status->kms[k].name, status->kms[k].key_id);
 	}
-	return NULL;
+	return named;
 }
 
 /* Values under KMS v1; and, where providers are counted and not key IDs, what is under those of somebody else. */
@@ -486,10 +487,11 @@ void controller_kms_tell_left(struct controller *c)
 		return;
 	}
 	for (size_t i = 0; census->complete && i < status->key_id_count; i++) {
-		_cleanup_free_ char *line = is_left(c, &named, &status->key_ids[i])
-						    ? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i],
-									     named_by(c, status->key_ids[i].key_id))
-						    : NULL;
+		const struct kms_named by = named_by(c, status->key_ids[i].key_id);
+		_cleanup_free_ char *line =
+			is_left(c, &named, &status->key_ids[i])
+				? rotation_kms_left_text(&report, &new_keys, &status->key_ids[i], &by)
+				: NULL;
 		if (line)
 			strings_add(&status->remains, line);
 	}

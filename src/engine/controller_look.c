@@ -12,6 +12,7 @@
 #define SCRAPE_LIFE (3 * NS_PER_S)
 #define ENDPOINTS_INTERVAL (10 * NS_PER_S)
 #define NODES_INTERVAL (10 * NS_PER_S)
+#define RESCUE_AGAIN (30 * NS_PER_S) /* until then one that came to nothing comes behind those that may not */
 
 static bool has_all(const struct strings *these, const struct strings *those)
 {
@@ -130,6 +131,10 @@ static void find_nodes(struct controller *c)
 	}
 	for (size_t i = 0; i < troubles.count; i++)
 		controller_note(c, "%s", troubles.items[i]);
+	if (c->hosts.unsure && !c->hosts.nodes_read && c->rotation->spec.servers == 0)
+		set_unsure(c,
+			   xstrdup("control-plane Nodes could not be listed, and a stopped server may show by its Node "
+				   "alone"));
 	for (size_t i = 0; i < status->server_count; i++)
 		strings_add(&names, status->servers[i].name);
 	size_t known = names.count;
@@ -144,7 +149,10 @@ static void find_servers(struct controller *c, const struct kube_identities *ide
 		const char *name = kube_identity_name(&identities->items[i]);
 		const struct key_rotation_server *known = in_set(c, name);
 		if (known && known->forgotten)
-			set_unsure(c, xasprintf("%s was forgotten as gone for good, but has an identity Lease", name));
+			set_unsure(c,
+				   xasprintf("%s was forgotten as gone for good, but has an identity Lease (%s): it is "
+					     "back, or left that behind",
+					     name, identities->items[i].lease_name));
 		grow_set(c, name, identities->items[i].lease_name);
 	}
 	for (size_t i = 0; i < c->fleet.count; i++)
@@ -413,13 +421,17 @@ static void observe_servers(struct controller *c, uint64_t now)
 	seen->server_count = c->server_count;
 	const char *path_of = c->rotation->status.step_count > 0 ? c->fence_rotation : NULL;
 	for (size_t i = 0; i < c->server_count; i++) {
-		const struct directed *server = &c->servers[i];
+		struct directed *server = &c->servers[i];
 		struct server_observation *ret = &seen->servers[i];
 		fleet_observe(fleet_find(&c->fleet, server->name), server->name, path_of,
 			      key_rotation_goes_back(c->rotation), now, ret);
 		if (path_of)
 			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
 		compare(c, server, ret);
+		/* Longer than the order lies there: while it is another one's turn, this one has none. */
+		if (controller_rescue_fails(c, i))
+			server->rescue_failed_at = now;
+		ret->rescue_fails = server->rescue_failed_at > 0 && now < server->rescue_failed_at + RESCUE_AGAIN;
 		ret->canary_step = server->canary_at ? server->canary_step : STEP_NONE;
 		ret->canary_at = server->canary_at;
 		ret->canary_process = server->canary_process;

@@ -131,9 +131,7 @@ static int claim_epoch(struct controller *c, struct error **err)
  * ours, so this takes over errors of what was worked out here alone. */
 static int refuse(struct controller *c, struct error **err)
 {
-	const char *hint = error_hint(*err);
-	_cleanup_free_ char *text =
-		xasprintf("refused: %s%s%s", error_message(*err), hint ? "; " : "", hint ? hint : "");
+	_cleanup_free_ char *why = error_with_hint(*err), *text = xasprintf("refused: %s", why);
 	c->refused = true;
 	controller_trouble(c, text);
 	error_clear(err);

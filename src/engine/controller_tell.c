@@ -77,11 +77,21 @@ bool condition_set(struct key_rotation *rotation, const char *type, bool holds, 
 	return changed;
 }
 
-static bool converged(const struct controller *c)
+/* Without a path nobody counts steps: each agent's own file is its first one. */
+static bool has_the_same(const struct controller *c, size_t i)
+{
+	const struct server_observation *one = &c->seen.servers[0], *other = &c->seen.servers[i];
+	if (c->path)
+		return other->file_step != STEP_NONE && other->file_step == one->file_step;
+	const struct key_server_status *first = controller_status(c, 0), *its = controller_status(c, i);
+	return first && its && first->configuration && its->configuration &&
+	       config_shape_equal(first->configuration, its->configuration);
+}
+
+bool controller_converged(const struct controller *c)
 {
 	for (size_t i = 0; i < c->seen.server_count; i++)
-		if (!c->seen.servers[i].answering || c->seen.servers[i].loaded_since == 0 ||
-		    c->seen.servers[i].file_step != c->seen.servers[0].file_step)
+		if (!c->seen.servers[i].answering || c->seen.servers[i].loaded_since == 0 || !has_the_same(c, i))
 			return false;
 	return c->seen.servers_known == FACT_KNOWN;
 }
@@ -160,11 +170,9 @@ static char *words_of(const struct controller *c, const struct decision *d, uint
 static bool tell_conditions(struct controller *c, const struct decision *d, const char *words)
 {
 	struct key_rotation *rotation = c->rotation;
-	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED, good = converged(c);
+	bool done = d->action == ACTION_DONE, blocked = d->action == ACTION_BLOCKED, good = controller_converged(c);
 	uint64_t wall = clock_wall();
-	const char *progress = c->hold != HOLD_NOT ? hold_reason(c->hold)
-			       : c->path           ? action_name(d->action)
-						   : "FindPath";
+	const char *progress = c->hold != HOLD_NOT ? hold_reason(c->hold) : c->path ? decision_reason(d) : "FindPath";
 	bool changed = condition_set(rotation, "Progressing", !done && !blocked && c->hold == HOLD_NOT,
 				     done ? phase_of(c, d) : progress, words, wall);
 	changed |= condition_set(rotation, "Converged", good, good ? "Loaded" : "Waiting",

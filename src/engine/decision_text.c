@@ -163,6 +163,12 @@ static char *blocked_text(const struct decision *d, const struct observation *se
 	}
 }
 
+const char *decision_reason(const struct decision *d)
+{
+	bool stands = d->action == ACTION_WAIT || d->action == ACTION_BLOCKED;
+	return stands && d->reason != REASON_NONE ? reason_name(d->reason) : action_name(d->action);
+}
+
 char *decision_text(const struct decision *d, const struct path *path, const struct observation *seen,
 		    const struct decision_clock *clock)
 {
@@ -174,9 +180,10 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 		return blocked_text(d, seen);
 	case ACTION_WRITE_STEP: {
 		_cleanup_free_ char *step = step_text(path, d->to_step);
-		return xasprintf("%s: writing step %d %s%s%s", server ? server->name : "", d->to_step, step,
+		return xasprintf("%s: writing step %d %s%s%s%s", server ? server->name : "", d->to_step, step,
 				 d->reason == REASON_STEP ? "" : ": ",
-				 d->reason == REASON_STEP ? "" : reason_text(d->reason));
+				 d->reason == REASON_STEP ? "" : reason_text(d->reason),
+				 server && !server->answering ? "; it does not answer" : "");
 	}
 	case ACTION_CANARY:
 		return xasprintf("%s shows its write key by a canary", server ? server->name : "every server");

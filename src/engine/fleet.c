@@ -5,10 +5,9 @@
 
 #include "base/clock.h"
 #include "client/kube/custom.h"
+#include "engine/quiet.h"
 
 #define MS UINT64_C(1000000)
-#define SETTLE_LEAST UINT64_C(15000000000)     /* ns */
-#define SETTLE_BALANCER UINT64_C(900000000000) /* ns */
 #define MEMBER_LOOK UINT64_C(5000000000) /* ns: an agent whose etcd was not silent has asked each member within this */
 
 static void server_free(struct fleet_server *server)
@@ -183,17 +182,29 @@ void fleet_read_cancel(struct fleet_reading *reading)
 	free(reading);
 }
 
+/* One that came lately, and does not show how it is now. */
+static char *why_old(const struct fleet_server *server, uint64_t now)
+{
+	if (server->looked_at == 0)
+		return xstrdup(
+			"how old the last report of the agent on its node is cannot be told; the next one is waited "
+			"for");
+	_cleanup_free_ char *age = text_human_duration(now - server->looked_at);
+	return xasprintf("what the agent on its node told last was seen %s ago", age);
+}
+
 static char *why_silent(const struct fleet_server *server, uint64_t now)
 {
 	if (!server || server->last->status.beat == 0)
 		return xstrdup("no agent has reported from its node");
+	if (server->landed_after && now <= server->beat_read_at + FLEET_SILENCE)
+		return why_old(server, now);
 	_cleanup_free_ char *age = text_human_duration(now - server->beat_read_at);
 	/* How old the first report is that this process has read nobody knows. */
-	return server->looked_at == 0
-		       ? xasprintf(
-				 "the agent on its node has not reported since this process reads its reports, for %s",
-				 age)
-		       : xasprintf("the agent on its node has not reported for %s", age);
+	return server->landed_after ? xasprintf("the agent on its node has not reported for %s", age)
+				    : xasprintf("the agent on its node has not reported since this process reads its "
+						"reports, for %s",
+						age);
 }
 
 static void take_file(const struct key_server_status *status, struct server_observation *ret)
@@ -300,14 +311,13 @@ bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, u
 
 uint64_t fleet_settle_time(const struct fleet *fleet, uint64_t request_timeout, bool behind_balancer)
 {
-	uint64_t time = behind_balancer ? SETTLE_BALANCER : SETTLE_LEAST;
-	time = request_timeout > time ? request_timeout : time;
+	uint64_t longest = request_timeout;
 	for (size_t i = 0; i < fleet->count; i++) {
 		uint64_t milliseconds = fleet->servers[i].last->status.request_timeout_milliseconds;
-		if (milliseconds < UINT64_MAX / MS && milliseconds * MS > time)
-			time = milliseconds * MS;
+		if (milliseconds < UINT64_MAX / MS && milliseconds * MS > longest)
+			longest = milliseconds * MS;
 	}
-	return time;
+	return quiet_settle_time(longest, behind_balancer);
 }
 
 void fleet_observe(const struct fleet_server *server, const char *name, const char *rotation, bool goes_back,

@@ -50,8 +50,7 @@ bool fleet_seen_since_order(const struct fleet_server *server, uint64_t epoch, u
 void fleet_add_members(const struct fleet_server *server, struct observation *seen);
 /* Until when it is known that neither its server nor an etcd member was silent, where it says that none is. */
 uint64_t fleet_seen_until(const struct fleet_server *server);
-/* How long nothing may be silent before nothing older can land: the longest request timeout that any report or the caller's own
- * server has, at least 15 s, and behind a balancer 15 min. ns. */
+/* quiet_settle_time by the longest request timeout that any report or the caller's own server has. ns. */
 uint64_t fleet_settle_time(const struct fleet *fleet, uint64_t request_timeout, bool behind_balancer);
 /* What the last report says of the server. `rotation`: uid of the one on whose path steps are counted, forward or back; of a
  * report that counts them on another's, or the other way, neither file nor what is loaded is known. NULL: no path is known,

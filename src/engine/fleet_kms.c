@@ -20,17 +20,20 @@ static char *shown(const char *key_id)
 	return text_printable(key_id, strlen(key_id), SHOWN);
 }
 
-/* What one of them lacks to be a witness; NULL: nothing. */
-static char *flaw(const struct kms_witness *witness, const char *name, const char *endpoint)
+/* The key ID of a good witness; NULL, and what it lacks to be one. */
+static const char *key_id_of(const struct kms_witness *witness, const char *name, const char *endpoint, char **ret_why)
 {
 	const struct key_server_kms *kms = fleet_kms_find(witness->status, name);
-	if (!kms || !text_equal(kms->endpoint, endpoint))
-		return xasprintf("the agent of %s has not told what its plugin kms/%s says", witness->server, name);
+	if (!kms || !text_equal(kms->endpoint, endpoint)) {
+		*ret_why = xasprintf("the agent of %s has not told what its plugin kms/%s says", witness->server, name);
+		return NULL;
+	}
 	bool well = text_equal(kms->healthz, "ok");
 	if (well && !text_empty(kms->key_id))
-		return NULL;
-	return xasprintf("kms/%s on %s: %s", name, witness->server,
-			 well || !kms->healthz ? "it is not known which key it encrypts with" : kms->healthz);
+		return kms->key_id;
+	*ret_why = xasprintf("kms/%s on %s: %s", name, witness->server,
+			     well || !kms->healthz ? "it is not known which key it encrypts with" : kms->healthz);
+	return NULL;
 }
 
 char *fleet_kms_doubt(const struct kms_witness *witnesses, size_t count, const char *name, const char *endpoint,
@@ -38,10 +41,10 @@ char *fleet_kms_doubt(const struct kms_witness *witnesses, size_t count, const c
 {
 	const char *first = NULL;
 	for (size_t i = 0; i < count; i++) {
-		char *why = flaw(&witnesses[i], name, endpoint);
-		if (why)
+		char *why = NULL;
+		const char *own = key_id_of(&witnesses[i], name, endpoint, &why);
+		if (!own)
 			return why;
-		const char *own = fleet_kms_find(witnesses[i].status, name)->key_id;
 		if (!first)
 			first = own;
 		if (text_equal(own, first))

@@ -51,6 +51,10 @@ static void write_steps(struct json_writer *w, const struct journal *journal)
 		json_member_string(w, "sha256", journal->hashes[i].sha256);
 		if (journal->hashes[i].pending)
 			json_member_bool(w, "pending", true);
+		if (journal->hashes[i].rescue)
+			json_member_bool(w, "rescue", true);
+		if (journal->hashes[i].alone)
+			json_member_bool(w, "alone", true);
 		json_object_end(w);
 	}
 	json_array_end(w);
@@ -63,6 +67,8 @@ void journal_write_json(struct json_writer *w, const struct journal *journal)
 	json_member_u64(w, "version", JOURNAL_VERSION);
 	json_member_string(w, "rotation", journal->rotation);
 	json_member_string(w, "started", journal->started);
+	if (journal->cluster)
+		json_member_string(w, "cluster", journal->cluster);
 	write_steps(w, journal);
 	json_member_strings(w, "oldKeys", &journal->old_keys);
 	json_member_strings(w, "newKeys", &journal->new_keys);
@@ -72,8 +78,10 @@ void journal_write_json(struct json_writer *w, const struct journal *journal)
 	json_member_bool(w, "kmsMoved", journal->kms_moved);
 	json_member_string(w, "request", journal->request);
 	json_member_u64(w, "rescues", journal->rescues);
+	json_member_u64(w, "alone", journal->alone);
 	json_member_u64(w, "objectsBefore", journal->objects_before);
 	json_member_bool(w, "retired", journal->retired);
+	json_member_bool(w, "newKeysCopied", journal->copied);
 	json_member_bool(w, "goingBack", journal->going_back);
 	json_object_end(w);
 }
@@ -143,7 +151,11 @@ static int read_hashes(const cJSON *document, struct journal *journal)
 		const char *sha256 = json_text_at(item, "sha256");
 		if (!sha256 || !json_u64_at(item, "step", &step) || step >= journal->path->count)
 			return -ERROR_INPUT;
-		journal_add_hash(journal, (int)step, sha256, json_bool_at(item, "pending", false));
+		if (json_bool_at(item, "pending", false))
+			journal_add_next(journal, (int)step, sha256, json_bool_at(item, "rescue", false),
+					 json_bool_at(item, "alone", false));
+		else
+			journal_add_hash(journal, (int)step, sha256, false);
 	}
 	return 0;
 }
@@ -156,7 +168,7 @@ static char *copy_text(const cJSON *document, const char *key)
 
 static int read_document(const cJSON *document, struct journal *journal, struct error **err)
 {
-	uint64_t version = 0, rescues = 0;
+	uint64_t version = 0, rescues = 0, alone = 0;
 	if (!text_equal(json_text_at(document, "kind"), "RotationJournal") ||
 	    !json_u64_at(document, "version", &version) || version != JOURNAL_VERSION)
 		return error_set(err, ERROR_INPUT, "not a journal of this version of kube-rekey");
@@ -176,13 +188,17 @@ static int read_document(const cJSON *document, struct journal *journal, struct 
 	journal->kms_moved = json_bool_at(document, "kmsMoved", false);
 	journal->rotation = copy_text(document, "rotation");
 	journal->started = copy_text(document, "started");
+	journal->cluster = copy_text(document, "cluster");
 	journal->request = copy_text(document, "request");
 	if (rc == 0 && (!journal->rotation || !journal->started || !journal->request ||
 			!json_u64_at(document, "rescues", &rescues)))
 		rc = -ERROR_INPUT;
 	journal->rescues = (unsigned)rescues;
+	journal->no_alone = !json_u64_at(document, "alone", &alone); /* not in those of earlier versions */
+	journal->alone = (unsigned)alone;
 	json_u64_at(document, "objectsBefore", &journal->objects_before);
 	journal->retired = json_bool_at(document, "retired", false);
+	journal->copied = json_bool_at(document, "newKeysCopied", false);
 	journal->going_back = json_bool_at(document, "goingBack", false);
 	return rc;
 }
@@ -278,18 +294,44 @@ void journal_add_hash(struct journal *journal, int step, const char *sha256, boo
 {
 	make_room(journal, step);
 	journal->hashes = xreallocarray(journal->hashes, journal->hash_count + 1, sizeof(*journal->hashes));
-	journal->hashes[journal->hash_count++] = (struct journal_hash){step, xstrdup(sha256), pending};
+	journal->hashes[journal->hash_count++] =
+		(struct journal_hash){.step = step, .sha256 = xstrdup(sha256), .pending = pending};
+}
+
+void journal_add_next(struct journal *journal, int step, const char *sha256, bool rescue, bool alone)
+{
+	journal_add_hash(journal, step, sha256, true);
+	struct journal_hash *next = &journal->hashes[journal->hash_count - 1];
+	next->rescue = rescue;
+	next->alone = alone;
 }
 
 bool journal_in_place(struct journal *journal, const char *sha256)
 {
 	bool news = false;
-	for (size_t i = 0; i < journal->hash_count; i++)
-		if (journal->hashes[i].pending && text_equal(journal->hashes[i].sha256, sha256)) {
-			journal->hashes[i].pending = false;
-			news = true;
-		}
+	for (size_t i = 0; i < journal->hash_count; i++) {
+		struct journal_hash *hash = &journal->hashes[i];
+		if (!hash->pending || !text_equal(hash->sha256, sha256))
+			continue;
+		journal->rescues += hash->rescue;
+		journal->alone += hash->alone;
+		hash->pending = hash->rescue = hash->alone = false;
+		news = true;
+	}
 	return news;
+}
+
+bool journal_is_of_another(const struct journal *journal, const char *cluster)
+{
+	return journal->cluster && cluster && !text_equal(journal->cluster, cluster);
+}
+
+bool journal_take_cluster(struct journal *journal, const char *cluster, const char *loaded)
+{
+	if (journal->cluster || !cluster || !loaded || journal_step_of(journal, loaded) == STEP_NONE)
+		return false;
+	journal->cluster = xstrdup(cluster);
+	return true;
 }
 
 const struct journal_hash *journal_written(const struct journal *journal, const char *present)
@@ -325,16 +367,27 @@ int journal_step_of(const struct journal *journal, const char *sha256)
 	return STEP_NONE;
 }
 
+bool journal_promoted(const struct journal *journal)
+{
+	for (size_t i = 0; i < journal->hash_count; i++)
+		for (int step = 0; step < journal->hashes[i].step; step++)
+			if (path_changes_write_key(journal->path, (size_t)step))
+				return true;
+	return false;
+}
+
 void journal_turn_back(struct journal *journal, struct path *back)
 {
 	int from = (int)back->count - 1;
 	size_t kept = 0;
 	for (size_t i = 0; i < journal->hash_count; i++) {
 		struct journal_hash *hash = &journal->hashes[i];
-		if (hash->step > from)
+		if (hash->step > from) {
 			free(hash->sha256);
-		else
-			journal->hashes[kept++] = (struct journal_hash){from - hash->step, hash->sha256, hash->pending};
+			continue;
+		}
+		hash->step = from - hash->step;
+		journal->hashes[kept++] = *hash;
 	}
 	journal->hash_count = kept;
 	path_free(journal->path);
@@ -357,6 +410,7 @@ void journal_free(struct journal *journal)
 	strings_free(&journal->key_ids);
 	free(journal->rotation);
 	free(journal->started);
+	free(journal->cluster);
 	free(journal->request);
 	free(journal);
 }

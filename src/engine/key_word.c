@@ -35,7 +35,7 @@ static const char *bare(const char *id)
 	return resource != id && text_starts(resource, "key/") ? resource + strlen("key/") : resource;
 }
 
-static bool is_alias(const char *id)
+bool key_id_is_alias(const char *id)
 {
 	return text_starts(in_account(id), "alias/");
 }
@@ -51,7 +51,7 @@ static bool is_uuid(const char *id)
 
 static bool is_of_aws(const char *id)
 {
-	return text_starts(id, "arn:") || text_starts(id, "mrk-") || is_alias(id) || is_uuid(id);
+	return text_starts(id, "arn:") || text_starts(id, "mrk-") || key_id_is_alias(id) || is_uuid(id);
 }
 
 static bool same_id(const char *a, const char *b)
@@ -60,15 +60,22 @@ static bool same_id(const char *a, const char *b)
 	return text_equal(a, b) || (!both && text_equal(bare(a), bare(b)));
 }
 
+enum key_ids key_ids_compare(const char *a, const char *b)
+{
+	if (same_id(a, b))
+		return KEY_IDS_ONE;
+	return is_of_aws(a) && is_of_aws(b) && (key_id_is_alias(a) || key_id_is_alias(b)) ? KEY_IDS_MAY_BE_ONE
+											  : KEY_IDS_TWO;
+}
+
 bool key_word_is_id(const struct key_word *word, const char *key_id)
 {
-	return !word->by_name && same_id(word->text, key_id);
+	return !word->by_name && key_ids_compare(word->text, key_id) == KEY_IDS_ONE;
 }
 
 bool key_word_may_be_id(const struct key_word *word, const char *key_id)
 {
-	return !word->by_name && !same_id(word->text, key_id) && is_of_aws(word->text) && is_of_aws(key_id) &&
-	       (is_alias(word->text) || is_alias(key_id));
+	return !word->by_name && key_ids_compare(word->text, key_id) == KEY_IDS_MAY_BE_ONE;
 }
 
 bool key_word_has_names(const struct key_word *word)

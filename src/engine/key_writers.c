@@ -339,6 +339,9 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 	if (f->identities_why || servers.count == 0)
 		say(&ret->unknown, "which API servers there are is not known: %s",
 		    f->identities_why ? f->identities_why : "no identity Lease names one");
+	if (!f->set.nodes_read)
+		say(&ret->unknown,
+		    "control-plane Nodes could not be listed, and a stopped server may show by its Node alone");
 	if (f->silent_agents.count > 0)
 		say(&ret->unknown, "%s", f->silent_agents.items[0]);
 	a.all_asked = all_were_asked(f, &servers);
@@ -354,24 +357,75 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 
 /* --- asking --- */
 
-int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in, struct key_writers *ret,
-		    struct error **err)
+struct key_writers_seen {
+	char *file_hash;
+	struct kms_look *looks;
+	size_t look_count;
+	struct check_facts facts;
+};
+
+int key_writers_look(const struct key_word *key, const struct key_writers_sources *in, struct key_writers_seen **ret,
+		     struct error **err)
 {
 	const struct check_sources sources = {.cluster = in->cluster, .servers = in->servers, .wall_now = clock_wall()};
-	_cleanup_(check_facts_free) struct check_facts facts = {.wall_now = sources.wall_now};
-	_cleanup_free_ char *file_hash = NULL;
-	struct kms_look *looks = NULL;
-	size_t count = 0;
+	_cleanup_(key_writers_seen_freep) struct key_writers_seen *seen = xcalloc(1, sizeof(*seen));
+	seen->facts.wall_now = sources.wall_now;
+	if (in->config_path && file_sha256(in->config_path, ENCRYPTION_CONFIG_MAX, &seen->file_hash, NULL) < 0)
+		seen->file_hash = NULL;
+	int rc = in->shape && !key->by_name
+			 ? kms_look(in->cluster->loop, in->shape, &seen->looks, &seen->look_count, err)
+			 : 0;
+	if (rc == 0)
+		rc = check_gather_servers(&sources, &seen->facts, err);
+	if (rc < 0)
+		return rc;
+	*ret = steal(seen);
+	return 0;
+}
+
+void key_writers_seen_free(struct key_writers_seen *seen)
+{
+	if (!seen)
+		return;
+	free(seen->file_hash);
+	kms_look_free(seen->looks, seen->look_count);
+	check_facts_free(&seen->facts);
+	free(seen);
+}
+
+void key_writers_seen_freep(struct key_writers_seen **seen)
+{
+	key_writers_seen_free(*seen);
+}
+
+static void judge(const struct key_word *key, const struct key_writers_sources *in, const struct key_writers_seen *seen,
+		  struct key_writers *ret)
+{
+	key_writers_judge(key, in, seen->file_hash, seen->looks, seen->look_count, &seen->facts, ret);
+}
+
+int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in,
+		    const struct key_writers_seen *before, struct key_writers *ret, struct error **err)
+{
+	_cleanup_(key_writers_seen_freep) struct key_writers_seen *after = NULL;
+	struct key_writers then = {0};
 	*ret = (struct key_writers){0};
-	if (in->config_path && file_sha256(in->config_path, ENCRYPTION_CONFIG_MAX, &file_hash, NULL) < 0)
-		file_hash = NULL;
-	int rc = in->shape && !key->by_name ? kms_look(in->cluster->loop, in->shape, &looks, &count, err) : 0;
-	if (rc == 0)
-		rc = check_gather_servers(&sources, &facts, err);
-	if (rc == 0)
-		key_writers_judge(key, in, file_hash, looks, count, &facts, ret);
-	kms_look_free(looks, count);
-	return rc;
+	int rc = key_writers_look(key, in, &after, err);
+	if (rc < 0)
+		return rc;
+	judge(key, in, after, ret);
+	judge(key, in, before, &then);
+	key_writers_add_before(&then, ret);
+	key_writers_free(&then);
+	return 0;
+}
+
+void key_writers_add_before(const struct key_writers *before, struct key_writers *ret)
+{
+	const char *words = before->writes ? before->writes : before->unknown;
+	if (words)
+		say(&ret->unknown,
+		    "when the census began: %s; what was written since then may be missing in it (ask again)", words);
 }
 
 void key_writers_free(struct key_writers *writers)

@@ -20,9 +20,16 @@ struct key_writers_sources {
 	const struct strings *key_ids; /* of stored values */
 };
 /* Asks the plugins of this machine, what agents report, and each API server for what it counts. What cannot be had is unknown:
- * fails only when interrupted, and *ret is to be freed then, too. Waits. */
+ * fails only when interrupted. Waits. */
+struct key_writers_seen;
+_must_check_ int key_writers_look(const struct key_word *key, const struct key_writers_sources *in,
+				  struct key_writers_seen **ret, struct error **err);
+void key_writers_seen_free(struct key_writers_seen *seen);
+void key_writers_seen_freep(struct key_writers_seen **seen);
+/* Behind a census: looks once more, and says what both looks come to; `before`: as it began. Who wrote with the key then, and does
+ * not any more, may have done so where the census had read already. *ret is to be freed where it fails, too. */
 _must_check_ int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in,
-				 struct key_writers *ret, struct error **err);
+				 const struct key_writers_seen *before, struct key_writers *ret, struct error **err);
 void key_writers_free(struct key_writers *writers); /* the contents */
 
 /* What was asked, judged; adds to *ret. Pure. `looks`: at the plugins of this machine. `facts`: of the API servers. `file_hash`: of
@@ -30,3 +37,5 @@ void key_writers_free(struct key_writers *writers); /* the contents */
 void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
 		       const struct kms_look *looks, size_t look_count, const struct check_facts *facts,
 		       struct key_writers *ret);
+/* What was so before the census began; adds to *ret. Pure. */
+void key_writers_add_before(const struct key_writers *before, struct key_writers *ret);

@@ -7,7 +7,16 @@
 #include "base/text.h"
 #include "engine/canary.h"
 
+#define SHOWN 128             /* bytes of a key ID */
+#define HASH_SHOWN 19         /* characters: "sha256:7c36b0a9ded0" */
 #define HURRY (21 * NS_PER_S) /* kube-apiserver answers from memory for 20 s (k8s.io/apiserver's kms config) */
+
+char *kms_key_id_shown(const char *key_id)
+{
+	_cleanup_free_ char *shown = text_printable(key_id, strlen(key_id), SHOWN),
+			    *hash = text_sha256_tagged(key_id, strlen(key_id));
+	return text_equal(shown, key_id) ? steal(shown) : xasprintf("%s (%.*s)", shown, HASH_SHOWN, hash);
+}
 
 static bool writes_with(const struct config_rule *rule, const char *name)
 {

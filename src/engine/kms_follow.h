@@ -23,6 +23,8 @@ const char *kms_key_id(const struct config_shape *shape, const char *name); /* a
 #define KMS_NAMED_ANOTHER                                                                                              \
 	"its KMS plugin named another key ID to it, under which it may have written, or it began anew: all is proved " \
 	"again"
+/* A key ID for people: as it is, or its beginning and what tells it from all others that begin so. New string. */
+char *kms_key_id_shown(const char *key_id);
 /* The sentence on a key that is proved to be needed for nothing: its provider's label, and its key ID as it is printed. */
 #define KMS_NEEDED_FOR_NOTHING "needs %s, key ID %s, for nothing"
 #define KMS_LEFT_UNKNOWN "which key IDs nothing needs any more is not known: " /* and why */

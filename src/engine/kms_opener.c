@@ -10,26 +10,41 @@
 #include "engine/etcd_probe.h"
 #include "format/kms_object.h"
 
-#define TRIES 3                 /* a refusal may be a throttle's */
+#define TRIES 3
+/* 7.5 s: to many plugins a throttle is an error like any other, and "refused" is said of lost keys. */
+#define REFUSED_TRIES 5
 #define PAUSE (500 * NS_PER_MS) /* doubled each time */
 #define WHY_MAX 300
+#define DIGEST_LEN 32u
+#define PLACES (UINT32_C(4) * KMS_OPENER_DEKS_MAX) /* half of them stay free */
+#define FAILURES_MAX 1024u
 
 struct dek {
+	uint8_t digest[DIGEST_LEN]; /* of what was asked, without its uid, and of whom */
+	struct secret *bytes;       /* NULL: not given, for this reason: */
+	size_t failure;
+};
+/* Of all keys under one key ID that one plugin did not give, the first. */
+struct failure {
 	const struct config_key *plugin;
-	struct buf request; /* what was asked, without its uid */
 	char *key_id;
-	struct secret *bytes; /* NULL: not given */
-	bool refused;         /* else without bytes nothing is known */
+	bool refused; /* else nothing is known */
 	char *why;
 };
 struct kms_opener {
 	struct loop *loop;
 	struct dek *deks;
-	size_t count, last;
+	size_t count, size;
+	size_t of_kind[2]; /* how many, [1] under keys that are written with */
+	uint32_t *places;  /* by digest: an index into `deks`, and 1; 0: free */
+	struct failure *failures;
+	size_t failure_count;
 	struct kms_object object; /* of the value at hand */
 	struct buf request;
+	uint8_t digest[DIGEST_LEN];
 	const struct config_key *plugin; /* of the request that is to be asked */
 	char *key_id;                    /* likewise */
+	bool writes;                     /* likewise */
 	uint64_t calls;
 };
 
@@ -37,6 +52,7 @@ struct kms_opener *kms_opener_new(struct loop *loop)
 {
 	struct kms_opener *opener = xcalloc(1, sizeof(*opener));
 	opener->loop = loop;
+	opener->places = xcalloc(PLACES, sizeof(*opener->places));
 	opener->request = BUF_INIT(KMS_REQUEST_MAX);
 	return opener;
 }
@@ -45,12 +61,14 @@ void kms_opener_free(struct kms_opener *opener)
 {
 	if (!opener)
 		return;
-	for (size_t i = 0; i < opener->count; i++) {
-		buf_free(&opener->deks[i].request);
+	for (size_t i = 0; i < opener->count; i++)
 		secret_free(opener->deks[i].bytes);
-		free(opener->deks[i].key_id);
-		free(opener->deks[i].why);
+	for (size_t i = 0; i < opener->failure_count; i++) {
+		free(opener->failures[i].key_id);
+		free(opener->failures[i].why);
 	}
+	free(opener->failures);
+	free(opener->places);
 	free(opener->deks);
 	free(opener->key_id);
 	buf_free(&opener->request);
@@ -62,24 +80,26 @@ uint64_t kms_opener_calls(const struct kms_opener *opener)
 	return opener->calls;
 }
 
-static bool is_for(const struct kms_opener *opener, const struct dek *dek, const struct config_key *plugin)
+static void make_digest(struct kms_opener *opener, const struct config_key *plugin)
 {
-	return dek->request.len == opener->request.len &&
-	       memcmp(dek->request.data, opener->request.data, dek->request.len) == 0 &&
-	       text_equal(dek->plugin->kms_endpoint, plugin->kms_endpoint);
+	crypto_generichash_state state;
+	const char *endpoint = plugin->kms_endpoint;
+	crypto_generichash_init(&state, NULL, 0, DIGEST_LEN);
+	crypto_generichash_update(&state, (const uint8_t *)endpoint, strlen(endpoint) + 1);
+	crypto_generichash_update(&state, opener->request.data, opener->request.len);
+	crypto_generichash_final(&state, opener->digest, DIGEST_LEN);
 }
 
-/* Most values are under the same key as the one before. */
-static struct dek *find(struct kms_opener *opener, const struct config_key *plugin)
+/* Where the key of the value at hand stands, or belongs. */
+static uint32_t *place_of(const struct kms_opener *opener)
 {
-	for (size_t i = 0; i < opener->count; i++) {
-		size_t at = (opener->last + i) % opener->count;
-		if (is_for(opener, &opener->deks[at], plugin)) {
-			opener->last = at;
-			return &opener->deks[at];
-		}
+	uint32_t at;
+	memcpy(&at, opener->digest, sizeof(at));
+	for (at %= PLACES;; at = (at + 1) % PLACES) {
+		uint32_t *place = &opener->places[at];
+		if (*place == 0 || memcmp(opener->deks[*place - 1].digest, opener->digest, DIGEST_LEN) == 0)
+			return place;
 	}
-	return NULL;
 }
 
 static enum kms_opening closed(const char **ret_why, const char *why)
@@ -88,13 +108,8 @@ static enum kms_opening closed(const char **ret_why, const char *why)
 	return KMS_CLOSED;
 }
 
-bool kms_opener_is_full(const struct kms_opener *opener)
-{
-	return opener->count == KMS_OPENER_DEKS_MAX;
-}
-
-enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, const struct etcd_kv *kv,
-				const char **ret_why)
+enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, bool writes,
+				const struct etcd_kv *kv, const char **ret_why)
 {
 	if (!kv->value)
 		return closed(ret_why, "the value is too large");
@@ -104,50 +119,56 @@ enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_k
 		rc = kms_decrypt_request_write(&opener->request, &opener->object);
 	if (rc < 0)
 		return rc == -ERROR_LIMIT ? closed(ret_why, "more annotations than a plugin writes") : KMS_BROKEN;
-	const struct dek *dek = find(opener, plugin);
-	if (!dek && kms_opener_is_full(opener))
-		return closed(ret_why, "more data encryption keys than are asked for");
-	if (!dek) {
+	make_digest(opener, plugin);
+	uint32_t place = *place_of(opener);
+	if (place == 0 && opener->of_kind[writes] == KMS_OPENER_DEKS_MAX)
+		return closed(ret_why, "more data encryption keys are in use than are asked for (kube-rekey rotate "
+				       "--renew-dek puts all values under a few)");
+	if (place == 0) {
 		opener->plugin = plugin;
+		opener->writes = writes;
 		free(opener->key_id);
 		opener->key_id = xstrndup((const char *)opener->object.key_id.at, opener->object.key_id.len);
 		return KMS_ASK;
 	}
-	*ret_why = dek->why;
-	if (!dek->bytes)
-		return dek->refused ? KMS_REFUSED : KMS_CLOSED;
+	const struct dek *dek = &opener->deks[place - 1];
+	if (!dek->bytes) {
+		*ret_why = opener->failures[dek->failure].why;
+		return opener->failures[dek->failure].refused ? KMS_REFUSED : KMS_CLOSED;
+	}
 	rc = etcd_value_open(PROVIDER_KMS, dek->bytes, kv->key, kv->key_len, kv->value, kv->value_len, NULL);
 	return rc < 0 ? KMS_BROKEN : KMS_OPENED;
 }
 
 /* ---- asking ---- */
 
-/* A key of the same plugin and key ID that was not given, after which nobody tries again and again. */
-static const struct dek *given_up(const struct kms_opener *opener, bool refused)
+/* A key of the same plugin and key ID that was not given, after which nobody tries again and again: which failure that is;
+ * SIZE_MAX. */
+static size_t given_up(const struct kms_opener *opener, bool refused)
 {
-	for (size_t i = 0; i < opener->count; i++) {
-		const struct dek *dek = &opener->deks[i];
-		if (!dek->bytes && dek->refused == refused && text_equal(dek->key_id, opener->key_id) &&
-		    text_equal(dek->plugin->kms_endpoint, opener->plugin->kms_endpoint))
-			return dek;
+	for (size_t i = 0; i < opener->failure_count; i++) {
+		const struct failure *failure = &opener->failures[i];
+		if (failure->refused == refused && text_equal(failure->key_id, opener->key_id) &&
+		    text_equal(failure->plugin->kms_endpoint, opener->plugin->kms_endpoint))
+			return i;
 	}
-	return NULL;
+	return SIZE_MAX;
 }
 
-static int call(struct kms_opener *opener, struct dek *dek, struct error **err)
+static int call(struct kms_opener *opener, struct secret **ret, struct error **err)
 {
 	uint64_t random;
 	_cleanup_buf_ request = BUF_INIT(KMS_REQUEST_MAX);
 	randombytes_buf(&random, sizeof(random));
 	_cleanup_free_ char *uid = xasprintf("kube-rekey-%016llx", (unsigned long long)random);
-	int rc = buf_append(&request, dek->request.data, dek->request.len);
+	int rc = buf_append(&request, opener->request.data, opener->request.len);
 	if (rc == 0)
 		rc = kms_decrypt_request_name(&request, uid);
 	if (rc < 0)
 		return error_set(err, ERROR_LIMIT, "more annotations than a plugin writes");
 	opener->calls++;
-	return kms_decrypt_fetch(opener->loop, dek->plugin->kms_endpoint, dek->plugin->kms_timeout, &request,
-				 &dek->bytes, err);
+	return kms_decrypt_fetch(opener->loop, opener->plugin->kms_endpoint, opener->plugin->kms_timeout, &request, ret,
+				 err);
 }
 
 static bool is_refusal(int rc)
@@ -155,19 +176,39 @@ static bool is_refusal(int rc)
 	return rc != -ERROR_NETWORK && rc != -ERROR_BUSY && rc != -ERROR_LIMIT;
 }
 
-static int ask(struct kms_opener *opener, struct dek *dek, unsigned tries, struct error **err)
+/* What more of them would be called than are told apart: of those nothing is known. */
+static size_t add_failure(struct kms_opener *opener, bool refused, const char *why)
+{
+	bool last = opener->failure_count + 1 >= FAILURES_MAX;
+	if (opener->failure_count == FAILURES_MAX)
+		return FAILURES_MAX - 1;
+	opener->failures = xreallocarray(opener->failures, opener->failure_count + 1, sizeof(*opener->failures));
+	opener->failures[opener->failure_count] = (struct failure){
+		.plugin = opener->plugin,
+		.key_id = last ? NULL : xstrdup(opener->key_id),
+		.refused = refused && !last,
+		.why = last ? xstrdup("too many key IDs of KMS plugins fail")
+			    : text_printable(why, strlen(why), WHY_MAX),
+	};
+	return opener->failure_count++;
+}
+
+/* 0 with the key, or with why it was not given. */
+static int ask(struct kms_opener *opener, struct dek *dek, struct error **err)
 {
 	uint64_t pause = PAUSE;
-	for (;; pause *= 2) {
+	size_t refused = given_up(opener, true);
+	for (unsigned tries = 1;; tries++, pause *= 2) {
 		_cleanup_error_ failed = NULL;
-		int rc = call(opener, dek, &failed);
+		int rc = call(opener, &dek->bytes, &failed);
 		if (rc == -ERROR_INTERRUPTED)
 			return error_set(err, ERROR_INTERRUPTED, "interrupted");
 		if (rc == 0)
 			return 0;
-		if (--tries == 0) {
-			dek->refused = is_refusal(rc);
-			dek->why = text_printable(error_message(failed), strlen(error_message(failed)), WHY_MAX);
+		if (tries >= (refused != SIZE_MAX ? 1 : is_refusal(rc) ? REFUSED_TRIES : TRIES)) {
+			dek->failure = is_refusal(rc) && refused != SIZE_MAX
+					       ? refused
+					       : add_failure(opener, is_refusal(rc), error_message(failed));
 			return 0;
 		}
 		rc = probe_pause(opener->loop, pause, err);
@@ -176,24 +217,24 @@ static int ask(struct kms_opener *opener, struct dek *dek, unsigned tries, struc
 	}
 }
 
+static void keep(struct kms_opener *opener, const struct dek *dek)
+{
+	if (opener->count == opener->size) {
+		opener->size = opener->size > 0 ? 2 * opener->size : 64;
+		opener->deks = xreallocarray(opener->deks, opener->size, sizeof(*opener->deks));
+	}
+	uint32_t *place = place_of(opener);
+	opener->deks[opener->count++] = *dek;
+	opener->of_kind[opener->writes]++;
+	*place = (uint32_t)opener->count;
+}
+
 int kms_opener_ask(struct kms_opener *opener, struct error **err)
 {
-	const struct dek *silent = given_up(opener, false);
-	struct dek dek = {.plugin = opener->plugin, .request = BUF_INIT(KMS_REQUEST_MAX)};
-	if (buf_append(&dek.request, opener->request.data, opener->request.len) < 0)
-		abort(); /* the same cap */
-	int rc = 0;
-	if (silent)
-		dek.why = xstrdup(silent->why);
-	else
-		rc = ask(opener, &dek, given_up(opener, true) ? 1 : TRIES, err);
-	if (rc < 0) {
-		buf_free(&dek.request);
-		return rc;
-	}
-	opener->deks = xreallocarray(opener->deks, opener->count + 1, sizeof(*opener->deks));
-	dek.key_id = xstrdup(opener->key_id);
-	opener->last = opener->count;
-	opener->deks[opener->count++] = dek;
-	return 0;
+	struct dek dek = {.failure = given_up(opener, false)};
+	memcpy(dek.digest, opener->digest, DIGEST_LEN);
+	int rc = dek.failure == SIZE_MAX ? ask(opener, &dek, err) : 0;
+	if (rc == 0)
+		keep(opener, &dek);
+	return rc;
 }

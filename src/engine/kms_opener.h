@@ -6,7 +6,9 @@
 #include "format/etcd_range.h"
 #include "kube-rekey/encryption_config.h"
 
-#define KMS_OPENER_DEKS_MAX 1024u /* values under further ones stay closed */
+/* Under keys that are written with, and as many again under others: each start and each reload of an API server draws another one
+ * for what it writes. Values under further ones stay closed. */
+#define KMS_OPENER_DEKS_MAX 16384u
 
 struct error;
 struct loop;
@@ -21,11 +23,10 @@ enum kms_opening {
 };
 struct kms_opener *kms_opener_new(struct loop *loop); /* which must outlive it */
 void kms_opener_free(struct kms_opener *opener);      /* wipes; NULL is fine */
-/* Does not wait. `plugin`: the configuration's key that the value names, which must outlive the opener. `ret_why`: why it was
- * refused or stays closed, printable, the opener's. */
-enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, const struct etcd_kv *kv,
-				const char **ret_why);
+/* Does not wait. `plugin`: the configuration's key that the value names, which must outlive the opener; `writes`: it is written
+ * with. `ret_why`: why it was refused or stays closed, printable, the opener's. */
+enum kms_opening kms_opener_try(struct kms_opener *opener, const struct config_key *plugin, bool writes,
+				const struct etcd_kv *kv, const char **ret_why);
 /* Asks for the key that the last try lacked. Waits. 0 whatever the plugin says; -ERROR_INTERRUPTED. */
 _must_check_ int kms_opener_ask(struct kms_opener *opener, struct error **err);
-bool kms_opener_is_full(const struct kms_opener *opener);   /* values under any further key stay closed */
 uint64_t kms_opener_calls(const struct kms_opener *opener); /* of Decrypt, so far */

@@ -104,6 +104,53 @@ static char *file_of(const char *directory, enum provider_type type, const char 
 	return xasprintf("%s/%s-%s.yaml", directory, provider_name(type), escaped);
 }
 
+/* "...yaml.cms", "...yaml.2.cms", ... */
+static char *sealed_name(const char *path, unsigned number)
+{
+	return number < 2 ? xasprintf("%s.cms", path) : xasprintf("%s.%u.cms", path, number);
+}
+
+/* Of "aescbc-key1.yaml.2.cms", where `base` is "aescbc-key1.yaml"; 0: it is none of its. */
+static unsigned number_of(const char *base, const char *entry)
+{
+	size_t digits = strlen(base) + 1, len = strlen(entry), end = strlen(".cms");
+	uint64_t number = 1;
+	if (len > digits + end && text_bytes_to_u64(entry + digits, len - digits - end, &number) < 0)
+		return 0;
+	_cleanup_free_ char *name = sealed_name(base, (unsigned)number);
+	return text_equal(name, entry) ? (unsigned)number : 0;
+}
+
+/* The highest number that is there, whatever became of those below it; 0: none is. */
+static int last_number(const char *path, unsigned *ret, struct error **err)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *directory = xstrndup(path, (size_t)(slash - path));
+	DIR *folder = opendir(directory);
+	const struct dirent *entry;
+	unsigned last = 0;
+	if (!folder && errno != ENOENT)
+		return error_set_errno(err, ERROR_IO, errno, "%s", directory);
+	while (folder && (entry = readdir(folder))) {
+		unsigned number = number_of(slash + 1, entry->d_name);
+		last = number > last ? number : last;
+	}
+	if (folder)
+		closedir(folder);
+	*ret = last;
+	return 0;
+}
+
+/* The one that was sealed last; NULL: none. */
+static int last_sealed(const char *path, char **ret, struct error **err)
+{
+	unsigned number = 0;
+	int rc = last_number(path, &number, err);
+	if (rc == 0)
+		*ret = number > 0 ? sealed_name(path, number) : NULL;
+	return rc;
+}
+
 static int key_file(enum provider_type type, const char *name, const struct secret *bytes, const char *comment,
 		    struct secret **ret)
 {
@@ -178,11 +225,13 @@ static int check_one(const struct old_keys_policy *policy, enum provider_type ty
 	const struct secret *old = keys_find(&there, type, name);
 	if (old && !secret_equal(old, bytes))
 		return error_set(err, ERROR_REFUSED, "%s holds another key of that name: move it away first", path);
-	/* Of an earlier rotation, for this key did not leave yet. */
-	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
-	if (policy->fate == OLD_KEY_SEAL && !old && access(sealed, F_OK) == 0)
+	/* Of an earlier rotation, for this key did not leave yet; unless it did, and an older file brought it back. */
+	_cleanup_free_ char *sealed = NULL;
+	if (policy->fate == OLD_KEY_SEAL && !policy->left_before && !old)
+		rc = last_sealed(path, &sealed, err);
+	if (sealed)
 		return error_set(err, ERROR_REFUSED, "%s holds a sealed key of that name: move it away first", sealed);
-	return old != NULL;
+	return rc < 0 ? rc : old != NULL;
 }
 
 static int save_with_comment(const struct old_keys_policy *policy, enum provider_type type, const char *name,
@@ -268,23 +317,87 @@ int old_keys_load(const char *directory, const struct strings *labels, struct ke
 
 /* --- their end --- */
 
-static int seal_file(const struct seal *seal, const char *path, char **ret_sealed, struct error **err)
+/* Never over what was sealed before: that is another rotation's, and perhaps another key's. Who was killed after it, and
+ * before the plain file was gone, seals once more. */
+static int seal_anew(const struct seal *seal, const char *path, const struct secret *content, char **ret,
+		     struct error **err)
 {
-	_cleanup_free_ char *sealed_path = xasprintf("%s.cms", path);
-	_cleanup_secret_ content = NULL;
 	_cleanup_secret_ sealed = NULL;
-	int rc = file_read(path, KEY_FILE_MAX, &content, err);
-	/* Killed while overwriting it: then it was sealed already, and zeros must not take that one's place. */
-	bool sealed_before = rc == 0 && file_is_half_shredded(content);
-	if (rc == 0 && !sealed_before)
+	_cleanup_free_ char *place = NULL;
+	enum file_replaced replaced;
+	unsigned last = 0;
+	int rc = last_number(path, &last, err);
+	if (rc == 0)
 		rc = seal_encrypt(seal, content, &sealed, err);
-	if (rc == 0 && !sealed_before)
-		rc = write_new(sealed_path, sealed, err);
+	if (rc < 0)
+		return rc;
+	place = sealed_name(path, last + 1);
+	rc = file_replace(place, sealed, NULL, 0600, &replaced, err);
 	if (rc == 0)
-		rc = file_shred(path, err);
-	if (rc == 0)
-		*ret_sealed = steal(sealed_path);
+		*ret = steal(place);
 	return rc;
+}
+
+static int seal_file(const struct seal *seal, const char *path, char **ret, struct error **err)
+{
+	_cleanup_secret_ content = NULL;
+	int rc = file_read(path, KEY_FILE_MAX, &content, err);
+	if (rc == 0)
+		rc = seal_anew(seal, path, content, ret, err);
+	return rc == 0 ? file_shred(path, err) : rc;
+}
+
+/* A run was killed while overwriting it, sealed before or not: 1, now it is gone. */
+static int finish_removing(const char *path, struct error **err)
+{
+	_cleanup_secret_ content = NULL;
+	if (access(path, F_OK) != 0)
+		return 0;
+	int rc = file_read(path, KEY_FILE_MAX, &content, err);
+	if (rc < 0 || !file_is_half_shredded(content))
+		return rc;
+	rc = file_shred(path, err);
+	return rc < 0 ? rc : 1;
+}
+
+/* A sealed copy that nobody asked to be taken away: in the directory, or (from when the key was new) in the one above. */
+static int sealed_copy(const char *directory, enum provider_type type, const char *name, char **ret, struct error **err)
+{
+	const char *slash = strrchr(directory, '/');
+	_cleanup_free_ char *path = file_of(directory, type, name);
+	int rc = last_sealed(path, ret, err);
+	if (rc < 0 || *ret || !slash)
+		return rc;
+	_cleanup_free_ char *parent = xstrndup(directory, (size_t)(slash - directory));
+	_cleanup_free_ char *above = file_of(parent, type, name);
+	return last_sealed(above, ret, err);
+}
+
+static char *destroyed_text(const char *label, const char *directory, const char *sealed)
+{
+	return sealed ? xasprintf("%s is destroyed; a key of that name is sealed in %s", label, sealed)
+		      : xasprintf("%s is destroyed: no copy is left in %s", label, directory);
+}
+
+static char *kept_text(const char *label, const char *path, const char *sealed)
+{
+	return access(path, F_OK) == 0 ? xasprintf("%s lies in %s (mode 0600)", label, path)
+	       : sealed                ? xasprintf("%s is sealed in %s", label, sealed)
+				       : xasprintf("%s is not on this machine", label);
+}
+
+static char *sealed_text(const char *label, const char *path, const char *sealed)
+{
+	return sealed ? xasprintf("%s is sealed in %s", label, sealed)
+		      : xasprintf("%s is neither in %s nor sealed beside it: somebody took it away", label, path);
+}
+
+static char *removed_text(const char *label, const char *sealed)
+{
+	return sealed ? xasprintf("%s was being removed by a run that was killed; a key of that name is sealed in %s",
+				  label, sealed)
+		      : xasprintf("%s was being removed by a run that was killed, and nothing shows that it was sealed",
+				  label);
 }
 
 static int retire_one(const struct old_keys_policy *policy, const char *label, struct strings *ret_places,
@@ -295,29 +408,25 @@ static int retire_one(const struct old_keys_policy *policy, const char *label, s
 	if (!key_label_split(label, &type, &name))
 		return 0;
 	_cleanup_free_ char *path = file_of(policy->directory, type, name);
-	_cleanup_free_ char *sealed = xasprintf("%s.cms", path);
-	_cleanup_free_ char *place = NULL;
-	int rc = 0;
-	bool there = access(path, F_OK) == 0;
+	_cleanup_free_ char *place = NULL, *sealed = NULL;
+	int rc = 0, removed = policy->fate == OLD_KEY_DESTROY ? 0 : finish_removing(path, err);
+	if (removed < 0)
+		return removed;
 	switch (policy->fate) {
 	case OLD_KEY_KEEP:
-		place = there ? xasprintf("%s lies in %s (mode 0600)", label, path)
-			      : xasprintf("%s is not on this machine", label);
+		rc = last_sealed(path, &sealed, err);
+		place = removed ? removed_text(label, sealed) : kept_text(label, path, sealed);
 		break;
 	case OLD_KEY_SEAL:
-		if (there) {
-			free(steal(sealed));
-			rc = seal_file(policy->seal, path, &sealed, err);
-		}
-		if (rc == 0 && access(sealed, F_OK) == 0)
-			place = xasprintf("%s is sealed in %s", label, sealed);
-		else if (rc == 0)
-			place = xasprintf("%s is neither in %s nor sealed beside it: somebody took it away", label,
-					  path);
+		rc = access(path, F_OK) == 0 ? seal_file(policy->seal, path, &sealed, err)
+					     : last_sealed(path, &sealed, err);
+		place = removed ? removed_text(label, sealed) : sealed_text(label, path, sealed);
 		break;
 	case OLD_KEY_DESTROY:
 		rc = file_shred(path, err);
-		place = xasprintf("%s is destroyed: no copy is left in %s", label, policy->directory);
+		if (rc == 0)
+			rc = sealed_copy(policy->directory, type, name, &sealed, err);
+		place = destroyed_text(label, policy->directory, sealed);
 		break;
 	}
 	if (rc == 0)
@@ -373,20 +482,13 @@ int new_keys_let_go(const char *directory, const struct strings *labels, struct 
 int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name,
 		 const struct secret *bytes, char **ret_path, struct error **err)
 {
-	_cleanup_free_ char *plain_path = file_of(directory, type, name);
-	_cleanup_free_ char *path = xasprintf("%s.cms", plain_path);
+	_cleanup_free_ char *path = file_of(directory, type, name);
 	_cleanup_secret_ content = NULL;
-	_cleanup_secret_ sealed = NULL;
-	int rc = key_file(type, name, bytes, "A copy of this key, sealed by kube-rekey before the key first wrote.",
-			  &content);
+	int rc = key_file(type, name, bytes, "A copy of this key, sealed by kube-rekey.", &content);
 	if (rc < 0)
 		return error_set(err, ERROR_LIMIT, "%s: too long", path);
 	rc = file_make_directory(directory, err);
 	if (rc == 0)
-		rc = seal_encrypt(seal, content, &sealed, err);
-	if (rc == 0)
-		rc = write_new(path, sealed, err);
-	if (rc == 0)
-		*ret_path = steal(path);
+		rc = seal_anew(seal, path, content, ret_path, err);
 	return rc < 0 ? error_wrap(err, rc, "sealed copy of the new key") : 0;
 }

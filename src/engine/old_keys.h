@@ -15,6 +15,7 @@ struct old_keys_policy {
 	enum { OLD_KEY_KEEP, OLD_KEY_SEAL, OLD_KEY_DESTROY } fate;
 	struct seal *seal;     /* OLD_KEY_SEAL */
 	const char *directory; /* "/var/lib/kube-rekey/retired" */
+	bool left_before;      /* the keys left in this rotation already: what is sealed may be they */
 };
 /* "keep", "destroy", "seal:/path/cert.pem"; the certificate is tried at once. -ERROR_USAGE, -ERROR_INPUT. */
 _must_check_ int old_keys_policy_parse(const char *text, const char *directory, struct old_keys_policy *ret,
@@ -51,6 +52,7 @@ _must_check_ int old_keys_retire(const struct old_keys_policy *policy, const str
 _must_check_ int new_keys_hold(const char *directory, const struct strings *labels, const struct keys *keys,
 			       const char *rotation, struct error **err);
 _must_check_ int new_keys_let_go(const char *directory, const struct strings *labels, struct error **err);
-/* "--new-key-copy seal:CERT": a sealed copy of a new key in `directory`, durable. *ret_path: where. */
+/* "--new-key-copy seal:CERT": a sealed copy of a new key in `directory`, durable. *ret_path: where. It takes the place of no
+ * other one, not even of this key's. */
 _must_check_ int new_key_copy(const struct seal *seal, const char *directory, enum provider_type type, const char *name,
 			      const struct secret *bytes, char **ret_path, struct error **err);

@@ -6,6 +6,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+#define SETTLE_LEAST (15 * NS_PER_S)
+#define SETTLE_BALANCER (15 * 60 * NS_PER_S)
+
 /* What one etcd has shown: neither goes back in a cluster that was not restored from a backup. */
 struct highest {
 	uint64_t revision, raft_term;
@@ -46,6 +49,12 @@ struct quiet {
 	bool answered;     /* by all since then */
 	bool changed;      /* the members, since quiet_refresh last said so */
 };
+
+uint64_t quiet_settle_time(uint64_t request_timeout, bool behind_balancer)
+{
+	uint64_t least = behind_balancer ? SETTLE_BALANCER : SETTLE_LEAST;
+	return request_timeout > least ? request_timeout : least;
+}
 
 static bool silent(const struct watched *w, uint64_t now)
 {

@@ -10,6 +10,10 @@
 #define QUIET_PROBE_INTERVAL NS_PER_S
 #define QUIET_SILENCE (5 * NS_PER_S)
 
+/* How long nothing may be silent before nothing older can land: as long as a request may take, and at least 15 s; 15 min where
+ * etcd's members cannot be asked one by one. */
+uint64_t quiet_settle_time(uint64_t request_timeout, bool behind_balancer);
+
 struct quiet;
 /* Begins to watch. The etcds are connected; all must outlive the watch. A probe reads `key` (any key, e.g. a
  * canary's). */

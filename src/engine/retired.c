@@ -21,26 +21,39 @@ static bool is_line(const char *line)
 	return strspn(line, "0123456789abcdef") == FINGERPRINT_LEN && line[FINGERPRINT_LEN] == ' ';
 }
 
+/* Each is written whole, and never without a line: what was cut short has lost some. */
+static int parse_lines(const char *path, const struct secret *content, struct strings *ret, struct error **err)
+{
+	_cleanup_strings_ lines = {0};
+	if (strlen(secret_text(content)) != secret_len(content))
+		return error_set(err, ERROR_INPUT, "%s: not a text", path);
+	if (!text_ends(secret_text(content), "\n"))
+		return error_set(err, ERROR_INPUT, "%s: cut short: it has no last line that ends", path);
+	strings_split(&lines, secret_text(content), '\n');
+	for (size_t i = 0; i + 1 < lines.count; i++)
+		if (!is_line(lines.items[i]))
+			return error_set(err, ERROR_INPUT, "%s:%zu: not a fingerprint and a key's name", path, i + 1);
+	for (size_t i = 0; i + 1 < lines.count; i++)
+		strings_add(ret, lines.items[i]);
+	return 0;
+}
+
 /* Its lines, and its hash: NULL where there is none yet. */
 static int read_lines(const char *path, struct strings *ret, char **ret_sha256, struct error **err)
 {
 	_cleanup_secret_ content = NULL;
-	_cleanup_strings_ lines = {0};
 	*ret_sha256 = NULL;
 	if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
 	int rc = file_read(path, RETIRED_MAX, &content, err);
 	if (rc < 0)
 		return rc;
-	if (strlen(secret_text(content)) != secret_len(content))
-		return error_set(err, ERROR_INPUT, "%s: not a text", path);
-	strings_split(&lines, secret_text(content), '\n');
-	for (size_t i = 0; i < lines.count; i++) {
-		if (text_empty(lines.items[i]) && i + 1 == lines.count)
-			continue; /* behind the last line's end */
-		if (!is_line(lines.items[i]))
-			return error_set(err, ERROR_INPUT, "%s:%zu: not a fingerprint and a key's name", path, i + 1);
-		strings_add(ret, lines.items[i]);
+	rc = parse_lines(path, content, ret, err);
+	if (rc < 0) {
+		error_set_hint(err,
+			       "put it back from a backup. Without one remove it: then keys that were retired before "
+			       "pass for new ones");
+		return rc;
 	}
 	*ret_sha256 = text_sha256_tagged(secret_data(content), secret_len(content));
 	return 0;

@@ -110,6 +110,7 @@ static void ask_others(struct rotation *r)
 	_cleanup_strings_ troubles = {0};
 	if (!r->set_looked_at || now >= r->set_looked_at + SET_ASK) {
 		r->set_looked_at = now;
+		r->set.looks_once = r->options.read_only;
 		server_set_look(&r->set, &r->cluster->kube, &troubles);
 	}
 	for (size_t i = 0; i < troubles.count; i++)
@@ -149,6 +150,13 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 		return;
 	/* Its Lease goes with a server that is stopped in order: then a Node or a pod alone would name it. */
 	r->set_named = r->set_named || r->set.nodes.count > 0 || r->set.pods.count > 0;
+	if (!r->set_named && r->options.servers == 0 && r->set.unsure) {
+		r->set_known = false;
+		set_unknown(r,
+			    "control-plane Nodes and kube-apiserver pods could not be listed, by which a server that "
+			    "was stopped would be known: say --servers 1 if it is the only API server");
+		return;
+	}
 	if (!r->set_named && r->options.servers == 0)
 		rotation_block(
 			r,
@@ -257,8 +265,8 @@ void rotation_observe(struct rotation *r)
 	quiet_observe(r->quiet, seen);
 	rotation_ask_for_members(r);
 	/* A balancer may show itself late, by the first answer of another member. */
-	if (seen->members_behind_balancer && !r->options.has_settle && r->settle_time < SETTLE_BALANCER)
-		r->settle_time = SETTLE_BALANCER;
+	if (seen->members_behind_balancer && !r->options.has_settle)
+		r->settle_time = quiet_settle_time(r->cluster->request_timeout, true);
 	seen->settled_began = r->settled_began;
 	seen->settled_ended = r->settled_ended;
 	seen->census = r->census_seen;
@@ -411,13 +419,26 @@ static bool take_deployed(struct rotation *r)
 	return true;
 }
 
+/* What the server was seen to run; NULL: that is not known. */
+static const char *running(const struct server_observation *server)
+{
+	if (server->loaded_hash)
+		return server->loaded_hash;
+	return server->loaded == FACT_KNOWN && server->loaded_is_file ? server->file_hash : NULL;
+}
+
 /* A server seen once counts from then on, and a hash seen once is never again news, whatever becomes of this process. */
 static int keep_seen(struct rotation *r, struct error **err)
 {
 	if (r->lock_fd < 0)
 		return 0;
+	unsigned rescues = r->journal->rescues;
 	bool in_place = journal_in_place(r->journal, r->seen.servers[0].file_hash);
-	if (!take_deployed(r) && !in_place && !r->set_grew && !r->kms_news)
+	r->rescues_before += r->journal->rescues - rescues; /* of a process that died before it could note it down */
+	bool deployed = take_deployed(r);
+	/* By whatever cluster an earlier version's journal is found. */
+	bool ours = journal_take_cluster(r->journal, r->cluster_uid, running(&r->seen.servers[0]));
+	if (!deployed && !in_place && !ours && !r->set_grew && !r->kms_news)
 		return 0;
 	r->set_grew = r->kms_news = false;
 	return journal_write(r->target->path, r->journal, err);
@@ -518,6 +539,12 @@ static int begin(struct rotation *r, struct error **err)
 		if (rc == 0)
 			rotation_note(r, "%s (%s)", r->pending_journal, aside);
 	}
+	/* Asked for when the new key had written already: late, and not never. */
+	if (rc == 0 && r->new_key_seal && !r->journal->copied && journal_promoted(r->journal))
+		rc = rotation_copy_new_keys(r, err);
+	else if (rc == 0 && r->new_key_seal && r->journal->copied)
+		rotation_note(r, "a sealed copy of the new key was made before; no other one is, whatever certificate "
+				 "is named now");
 	if (rc == 0 && r->cluster->request_timeout_assumed && !r->options.has_settle)
 		rotation_note(r, "nothing here tells the API server's --request-timeout: its default of 1 min is taken "
 				 "(else say --apiserver-request-timeout)");

@@ -95,6 +95,8 @@ char *decision_text(const struct decision *d, const struct path *path, const str
 		    const struct decision_clock *clock);
 /* The same of the rotation's last look. */
 char *rotation_decision_text(const struct rotation *rotation, const struct decision *d);
+/* In a word: for what it waits or is blocked ("NOT_LOADED"), else what it does ("write-step"). Static. */
+const char *decision_reason(const struct decision *d);
 /* What a person may do about it; NULL when nothing. New string. */
 char *decision_hint(const struct decision *d, const struct observation *seen);
 /* "etcdctl del '/registry/...'": what a shell makes exactly this key of, whatever bytes are in it. New string. */

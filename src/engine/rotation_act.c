@@ -90,6 +90,26 @@ static int hold_new_keys(struct rotation *r, struct error **err)
 		       : new_keys_hold(r->held_directory, &r->journal->new_keys, &r->keys, r->journal->rotation, err);
 }
 
+int rotation_copy_new_keys(struct rotation *r, struct error **err)
+{
+	bool made = false;
+	for (size_t i = 0; i < r->keys.count; i++) {
+		const struct keyring_entry *key = &r->keys.entries[i];
+		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);
+		_cleanup_free_ char *place = NULL;
+		if (!strings_has(&r->journal->new_keys, label))
+			continue;
+		int rc = new_key_copy(r->new_key_seal, r->options.state_directory, key->type, key->name, key->bytes,
+				      &place, err);
+		if (rc < 0)
+			return rc;
+		rotation_note(r, "a sealed copy of the new key is in %s", place);
+		made = true;
+	}
+	r->journal->copied = made;
+	return 0;
+}
+
 /* What has to be on disk before the step: keys that leave by it, and the copy of a key that comes or is about to write. */
 static int prepare(struct rotation *r, int from, int to, struct error **err)
 {
@@ -110,21 +130,7 @@ static int prepare(struct rotation *r, int from, int to, struct error **err)
 	if (rotation_new_key_is_alone(r))
 		rotation_note(r, "the new key writes from now on, and its only copy is in %s: " ONLY_COPY_RISK,
 			      r->target->path);
-	if (!r->new_key_seal)
-		return 0;
-	for (size_t i = 0; i < r->keys.count; i++) {
-		const struct keyring_entry *key = &r->keys.entries[i];
-		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);
-		_cleanup_free_ char *place = NULL;
-		if (!strings_has(&r->journal->new_keys, label))
-			continue;
-		int rc = new_key_copy(r->new_key_seal, r->options.state_directory, key->type, key->name, key->bytes,
-				      &place, err);
-		if (rc < 0)
-			return rc;
-		rotation_note(r, "a sealed copy of the new key is in %s", place);
-	}
-	return 0;
+	return r->new_key_seal && !r->journal->copied ? rotation_copy_new_keys(r, err) : 0;
 }
 
 /* The Lease may have been lost while we slept: then somebody else may be deciding. One that is only late (a server that
@@ -190,9 +196,7 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		return rc;
 	_cleanup_free_ char *sha256 = text_sha256_tagged(secret_data(text), secret_len(text));
 	/* Before the rename: after a crash between the two, both hashes are known, and what is there tells which it is. */
-	journal_add_hash(r->journal, d->to_step, sha256, true);
-	if (d->rescue)
-		r->journal->rescues++;
+	journal_add_next(r->journal, d->to_step, sha256, d->rescue, r->alone);
 	rc = journal_write(r->target->path, r->journal, err);
 	if (rc == 0)
 		rc = still_ours(r, &late, err);
@@ -202,11 +206,8 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 		rc = target_write(r->target, text, d->expect_hash, err);
 		swapped = rc == 0;
 	}
-	if (!swapped) {
-		/* The journal names one hash more: no harm. */
-		r->journal->rescues -= d->rescue;
+	if (!swapped) /* the journal names one hash more: no harm */
 		return rc;
-	}
 	journal_in_place(r->journal, sha256);
 	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
@@ -292,8 +293,9 @@ static int canary(struct rotation *r, const struct decision *d, struct error **e
 
 /* --- the census --- */
 
-static void forget_stale(struct rotation *r)
+static void forget_stale(void *arg)
 {
+	struct rotation *r = arg;
 	for (size_t i = 0; i < r->stale_count; i++) {
 		free(r->stale[i].namespace_);
 		free(r->stale[i].name);
@@ -380,6 +382,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.open_with = present.config,
 			/* Beside whoever hands files to others there are none. */
 			.ask_plugins = r->options.open_kms && !r->target->manual,
+			.calls = &r->census_calls,
 			.tell_key_ids = r->tell_key_ids,
 			.whole_keyspace = true,
 			.foreign_prefixes = &r->foreign_prefixes,
@@ -388,8 +391,11 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.arg = r->options.arg,
 			.on_stale = take_stale,
 			.stale_arg = r,
+			.on_again = forget_stale,
+			.again_arg = r,
 		};
 		rc = census_take(&options, &census, &failed);
+		r->census_calls = 0;
 	}
 	target_content_free(&present);
 	if (rc == 0)
@@ -427,6 +433,9 @@ static enum sweep_wish while_the_file_stands(void *arg, struct throttle_options 
 	struct rotation *r = arg;
 	uint64_t now = loop_now(r->cluster->loop);
 	(void)speed;
+	joiners_look(&r->joiners, now);
+	if (r->joiners.joined)
+		return SWEEP_GIVE_UP;
 	/* Of a pipeline's file the server's metrics tell. */
 	if (r->target->manual || now < r->file_checked_at + FILE_CHECK_INTERVAL)
 		return SWEEP_GO_ON;
@@ -451,6 +460,20 @@ static void note_sweep(void *arg, const char *text)
 	rotation_note(arg, "%s", text);
 }
 
+/* By the last census, for each of `resources`; NULL where there was none. */
+static uint64_t *expected_objects(const struct census *census, const struct kube_resource *const *resources,
+				  size_t count)
+{
+	if (!census)
+		return NULL;
+	uint64_t *expected = xcalloc(count, sizeof(*expected));
+	for (size_t i = 0; i < census->resource_count; i++)
+		for (size_t k = 0; k < count; k++)
+			if (census->resources[i].entry->resource == resources[k])
+				expected[k] += census->resources[i].objects;
+	return expected;
+}
+
 static int reencrypt(struct rotation *r, const struct decision *d, struct error **err)
 {
 	size_t count = 0;
@@ -458,11 +481,7 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	_cleanup_free_ const struct kube_resource **resources = sweep_resources(shape, &r->cluster->resources, &count);
 	struct sweep_result *result = NULL;
 	r->file_differed = 0;
-	_cleanup_free_ uint64_t *expected = r->census ? xcalloc(count, sizeof(*expected)) : NULL;
-	for (size_t i = 0; r->census && i < r->census->resource_count; i++)
-		for (size_t k = 0; k < count; k++)
-			if (r->census->resources[i].entry->resource == resources[k])
-				expected[k] += r->census->resources[i].objects;
+	_cleanup_free_ uint64_t *expected = expected_objects(r->census, resources, count);
 	struct sweep_options options = {
 		.loop = r->cluster->loop,
 		.kube = &r->cluster->kube,
@@ -484,7 +503,10 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		options.named = r->stale;
 		options.named_count = r->stale_count;
 	}
+	joiners_begin(&r->joiners, &r->cluster->kube, &r->journal->servers, loop_now(r->cluster->loop));
 	int rc = sweep_run(&options, &result, err);
+	_cleanup_free_ char *joined = steal(r->joiners.joined);
+	joiners_end(&r->joiners);
 	if (result) {
 		r->sweep = (struct sweep_observation){.step = d->step,
 						      .begun = result->begun,
@@ -497,7 +519,9 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 	sweep_result_free(result);
 	if (rc == -ERROR_CONFLICT) {
 		error_clear(err); /* look again */
-		rotation_trouble(r, "the sweep was stopped: the file changed meanwhile");
+		_cleanup_free_ char *why = joined ? xasprintf("%s joined", joined) : xstrdup("the file changed");
+		_cleanup_free_ char *text = xasprintf("the sweep was stopped: %s meanwhile", why);
+		rotation_trouble(r, text);
 		rc = 0;
 	}
 	return rc;
@@ -529,7 +553,8 @@ static int read_sample(struct rotation *r, const struct decision *d, struct erro
 		sweep_resources(r->journal->path->steps[d->step], &r->cluster->resources, &count);
 	uint64_t began = loop_now(r->cluster->loop);
 	int rc = read_back(&r->cluster->kube, resources, count, &result, err);
-	if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY) {
+	bool refused = refusals_may_pass(&r->read_refusals, rc, clock_monotonic());
+	if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY || refused) {
 		rotation_trouble(r, error_message(*err));
 		error_clear(err);
 		return 0;
@@ -564,7 +589,7 @@ static int retire(struct rotation *r, const struct decision *d, struct error **e
 	if (rc < 0)
 		return rc;
 	keys_forget(&r->keys, &labels);
-	r->retired = r->journal->retired = true;
+	r->retired = r->journal->retired = r->old_key.left_before = true;
 	return journal_write(r->target->path, r->journal, err);
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 #include <stdio.h>
 #include "engine/canary.h"
+#include "engine/joiners.h"
 #include "engine/keys.h"
 #include "engine/kms_follow.h"
 #include "engine/look.h"
@@ -13,7 +14,6 @@
 #include "engine/server_set.h"
 #include "client/kube/lock.h"
 
-#define SETTLE_BALANCER (15 * 60 * NS_PER_S) /* rule 3a: etcd whose members cannot be asked one by one */
 #define STALE_NAMED_MAX 10000 /* objects that a census names for a repeated sweep; more: a whole sweep again */
 
 struct rotation {
@@ -30,6 +30,7 @@ struct rotation {
 	unsigned rescues_before;         /* by processes before this one, which a person has begun again since */
 	struct seal *new_key_seal;       /* NULL: none */
 	uint64_t settle_time;
+	char *cluster_uid; /* of its Namespace kube-system; NULL: not known */
 	char *opened_file,
 		*opened_journal; /* hashes of file and journal as rotation_open read them; journal NULL: none */
 	int lock_fd;             /* -1: not taken */
@@ -54,6 +55,7 @@ struct rotation {
 	struct census *census;
 	struct census_observation census_seen; /* begun 0: none */
 	bool tell_key_ids;                     /* of the next one, though no path follows a KMS */
+	uint64_t census_calls;                 /* of Decrypt, by the one under way */
 	uint64_t compaction_asked;             /* when etcd was last asked whether it has compacted */
 	struct sweep_observation sweep;
 	uint64_t kms_asked, kms_hurried, kms_adopted_at, history_ended_at;
@@ -61,13 +63,17 @@ struct rotation {
 	char *kms_why;                /* why a plugin's key ID is not known; NULL */
 	char *kms_named;              /* look.named_others before the canary by which the server showed its key; NULL */
 	struct strings kms_named_ids; /* that the plugins of the configuration name, those that only read included */
+	struct strings kms_named_by;  /* and their providers, one for each */
 	char *kms_untold;             /* of one of them it is not known: why; NULL */
 	bool kms_lacked;          /* a plugin lacked an answer since then, and what it named meanwhile is not known */
 	bool kms_news;            /* the journal says more of it than the disk */
 	uint64_t file_checked_at; /* during a sweep */
 	unsigned file_differed;
 	uint64_t reads_checked_at;
+	struct refusals read_refusals;
+	struct joiners joiners;
 	bool retired;
+	bool alone;    /* an agent acts, and nobody ordered it */
 	char *trouble; /* of the last action that failed and will be tried again; NULL */
 	/* objects that the last census named */
 	struct sweep_object *stale;
@@ -103,6 +109,8 @@ _must_check_ int rotation_rehearse(const struct rotation *rotation, const struct
 _must_check_ int rotation_census_now(struct rotation *rotation, struct error **err);
 /* The canary of this rotation's server; its map is NULL before the first census. */
 struct canary_options rotation_canary_options(const struct rotation *rotation);
+/* Sealed copies of the new keys, where they are asked for (new_key_seal); the journal in memory says so. */
+_must_check_ int rotation_copy_new_keys(struct rotation *rotation, struct error **err);
 /* Objects under the rules of the path, by the last census. */
 uint64_t rotation_objects(const struct rotation *rotation);
 /* -ERROR_REFUSED when file or journal are not what rotation_open read: another process was at work. */
@@ -144,10 +152,15 @@ void rotation_kms_hurry(struct rotation *rotation);
  * and `finished` of the report are known. */
 void rotation_kms_report_begin(const struct journal *journal, struct rotation_report *report);
 void rotation_kms_seen(struct rotation *rotation);
-/* What is left to say of a key ID that no value of this provider is under: new string. `named_by`: a provider of the configuration
- * whose plugin names it all the same; NULL. */
+/* Providers of the configuration whose plugins name a key: for sure, or by what may be another name of it; NULL: none does. */
+struct kms_named {
+	const char *by, *perhaps_by;
+};
+/* One more of them: what it names beside the key in question. `name` must outlive it. */
+void kms_named_take(struct kms_named *named, const char *key_id, const char *name, const char *named_id);
+/* What is left to say of a key ID that no value of this provider is under: new string. */
 char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
-			     const struct rotation_key_id *key, const char *named_by);
+			     const struct rotation_key_id *key, const struct kms_named *named);
 void rotation_kms_tell_left(struct rotation *rotation);
 /* The report, as far as it goes; and what an earlier process of the same rotation kept of it (report_store.h). */
 void rotation_report_begin(struct rotation *rotation);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/key_word.h"
 #include "engine/kms_follow.h"
 #include "engine/kms_look.h"
 #include "engine/rotation_internal.h"
@@ -67,12 +68,15 @@ static void take_key_id(struct rotation *r, const char *name, const char *key_id
 static void take_named(struct rotation *r, const struct kms_look *looks, size_t count)
 {
 	strings_free(&r->kms_named_ids);
+	strings_free(&r->kms_named_by);
 	free(steal(r->kms_untold));
 	for (size_t i = 0; i < count; i++) {
-		if (!looks[i].flaw)
+		if (!looks[i].flaw) {
 			strings_add(&r->kms_named_ids, looks[i].status.key_id);
-		else if (!r->kms_untold)
+			strings_add(&r->kms_named_by, looks[i].name);
+		} else if (!r->kms_untold) {
 			r->kms_untold = xasprintf("kms/%s: %s", looks[i].name, looks[i].flaw);
+		}
 	}
 }
 
@@ -236,21 +240,22 @@ void rotation_kms_seen(struct rotation *r)
 	}
 }
 
-/* NULL: no value is under this key ID any more, whatever the provider's name. */
-static const char *in_use_as(const struct rotation_report *report, const char *key_id)
+/* NULL: no value is under this key any more, whatever the provider's name and the key's; of what may be it, as `match` says. */
+static const char *in_use_as(const struct rotation_report *report, const char *key_id, enum key_ids match)
 {
 	for (size_t i = 0; i < report->key_id_count; i++)
-		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].key_id, key_id))
+		if (report->key_ids[i].objects > 0 && key_ids_compare(report->key_ids[i].key_id, key_id) == match)
 			return report->key_ids[i].name;
 	return NULL;
 }
 
 char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
-			     const struct rotation_key_id *key, const char *named_by)
+			     const struct rotation_key_id *key, const struct kms_named *named)
 {
-	const char *other = in_use_as(report, key->key_id);
+	const char *other = in_use_as(report, key->key_id, KEY_IDS_ONE);
+	const char *alias = in_use_as(report, key->key_id, KEY_IDS_MAY_BE_ONE);
 	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
-	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
+	_cleanup_free_ char *id = kms_key_id_shown(key->key_id);
 	_cleanup_free_ char *other_label = other ? xasprintf("kms/%s", other) : NULL;
 	_cleanup_free_ char *silent =
 		report->without_key_id ? xasprintf(" (but for %llu values under KMS that are not told by key ID)",
@@ -264,11 +269,16 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 			id, other_label, report->started, (unsigned long long)report->revision, silent);
 	if (other)
 		return xasprintf("key ID %s is still needed: values are under it as %s", id, other_label);
-	if (named_by)
+	if (named->by)
 		return xasprintf(
 			"key ID %s is still needed: kms/%s of the configuration names it, and an API server asks for "
 			"that at its start",
-			id, named_by);
+			id, named->by);
+	if (alias || named->perhaps_by)
+		return xasprintf(
+			"whether key ID %s is still needed is not known: the key of kms/%s may be the same by another "
+			"name, and what an alias leads to only AWS knows (aws kms describe-key --key-id alias/NAME)",
+			id, alias ? alias : named->perhaps_by);
 	return xasprintf("this cluster's etcd " KMS_NEEDED_FOR_NOTHING " at revision %llu%s; backups made before %s, "
 			 "and other clusters that use it, still do",
 			 label, id, (unsigned long long)report->revision, silent, report->finished);
@@ -285,18 +295,29 @@ static bool is_left(const struct rotation *r, const struct rotation_key_id *key)
 	return strings_has(&r->report->old_keys, label);
 }
 
-/* By a provider that stays in the configuration, if only to read. */
-static const char *named_by(const struct kms_look *looks, size_t count, const char *key_id)
+void kms_named_take(struct kms_named *named, const char *key_id, const char *name, const char *named_id)
 {
-	for (size_t i = 0; i < count; i++)
-		if (!looks[i].flaw && text_equal(looks[i].status.key_id, key_id))
-			return looks[i].name;
-	return NULL;
+	enum key_ids match = key_ids_compare(key_id, named_id);
+	if (match == KEY_IDS_ONE && !named->by)
+		named->by = name;
+	if (match == KEY_IDS_MAY_BE_ONE && !named->perhaps_by)
+		named->perhaps_by = name;
 }
 
-/* Why it is not known what the plugins of the last configuration name; NULL: it is. New string. */
-static char *ask_the_last(struct rotation *r, struct kms_look **looks, size_t *count)
+/* By providers that stay in the configuration, if only to read. */
+static struct kms_named named_by(const struct rotation *r, const char *key_id)
 {
+	struct kms_named named = {0};
+	for (size_t i = 0; i < r->kms_named_ids.count; i++)
+		kms_named_take(&named, key_id, r->kms_named_by.items[i], r->kms_named_ids.items[i]);
+	return named;
+}
+
+/* What the plugins of the last configuration name. Why it is not known; NULL: it is. New string. */
+static char *ask_the_last(struct rotation *r)
+{
+	struct kms_look *looks = NULL;
+	size_t count = 0;
 	const struct config_shape *last = r->journal->path->steps[r->journal->path->count - 1];
 	_cleanup_error_ failed = NULL;
 	if (!config_shape_has_kms(last))
@@ -304,19 +325,16 @@ static char *ask_the_last(struct rotation *r, struct kms_look **looks, size_t *c
 	if (r->options.manual)
 		return xstrdup("with --target manual no plugin is asked; kube-rekey needs KEY-ID on a control-plane "
 			       "node does");
-	if (kms_look(r->cluster->loop, last, looks, count, &failed) < 0)
-		return xstrdup(error_message(failed));
-	for (size_t i = 0; i < *count; i++)
-		if ((*looks)[i].flaw)
-			return xasprintf("kms/%s: %s", (*looks)[i].name, (*looks)[i].flaw);
-	return NULL;
+	int rc = kms_look(r->cluster->loop, last, &looks, &count, &failed);
+	if (rc == 0)
+		take_named(r, looks, count);
+	kms_look_free(looks, count);
+	return rc < 0 ? xstrdup(error_message(failed)) : xstrdup_or_null(r->kms_untold);
 }
 
 void rotation_kms_tell_left(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
-	struct kms_look *looks = NULL;
-	size_t look_count = 0;
 	const char *named = r->journal->path->steps[0]->rules[0].keys[0].kms_key_id;
 	for (size_t i = 0; !named && i < r->journal->path->steps[0]->rule_count; i++)
 		named = r->journal->path->steps[0]->rules[i].keys[0].kms_key_id;
@@ -325,7 +343,7 @@ void rotation_kms_tell_left(struct rotation *r)
 		return;
 	_cleanup_free_ char *untold = report->key_id_count == 0            ? NULL
 				      : path_follows_kms(r->journal->path) ? xstrdup_or_null(r->kms_untold)
-									   : ask_the_last(r, &looks, &look_count);
+									   : ask_the_last(r);
 	if (untold) {
 		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", untold);
 		strings_add(&report->remains, line);
@@ -334,9 +352,8 @@ void rotation_kms_tell_left(struct rotation *r)
 		const struct rotation_key_id *key = &report->key_ids[i];
 		if (!is_left(r, key))
 			continue;
-		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key,
-								   named_by(looks, look_count, key->key_id));
+		const struct kms_named by = named_by(r, key->key_id);
+		_cleanup_free_ char *line = rotation_kms_left_text(report, &r->journal->new_keys, key, &by);
 		strings_add(&report->remains, line);
 	}
-	kms_look_free(looks, look_count);
 }

@@ -7,21 +7,14 @@
 #include "engine/agent_disk.h"
 #include "engine/rotation_internal.h"
 
-static bool wrote_before(const struct path *path, int step)
-{
-	for (int i = 0; i < step; i++)
-		if (path_changes_write_key(path, (size_t)i))
-			return true;
-	return false;
-}
-
-/* The step whose file lies there, byte for byte as it was left, when a new key was written with since and the next step only
- * adds a read key; else STEP_NONE. Before that no value can be under a new key: who put an older file there may have meant it. */
+/* The step whose file lies there, byte for byte as it was left, when a new key may have been written with since and the next step
+ * only adds a read key; else STEP_NONE. Before that no value can be under a new key: who put an older file there may have meant
+ * it. */
 static int step_behind(const struct journal *journal, const struct target_content *present)
 {
 	int step = journal_step_of(journal, present->sha256);
 	int written = journal_written_step(journal, present->sha256);
-	bool behind = step != STEP_NONE && step < written && wrote_before(journal->path, written);
+	bool behind = step != STEP_NONE && step < written && journal_promoted(journal);
 	bool adds = behind && !journal->going_back && !path_drops(journal->path, (size_t)step) &&
 		    !path_changes_write_key(journal->path, (size_t)step);
 	return adds ? step : STEP_NONE;
@@ -49,8 +42,7 @@ static int put_in_place(const struct target *target, struct journal *journal, co
 			int to, const struct secret *text, struct error **err)
 {
 	_cleanup_free_ char *sha256 = text_sha256_tagged(secret_data(text), secret_len(text));
-	journal_add_hash(journal, to, sha256, true);
-	journal->rescues++;
+	journal_add_next(journal, to, sha256, true, false);
 	int rc = journal_write(target->path, journal, err);
 	if (rc == 0)
 		rc = target_write(target, text, present->sha256, err);

@@ -7,13 +7,15 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/etcd_probe.h"
 #include "engine/intent.h"
 #include "engine/kms_look.h"
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
-#define SETTLE_MIN (15 * NS_PER_S)   /* rule 3a */
 #define DEFAULT_POLL (60 * NS_PER_S) /* upstream's EncryptionConfigFileChangePollDuration */
+#define CLUSTER_TRIES 3
+#define CLUSTER_PAUSE (250 * NS_PER_MS) /* doubled each time */
 
 /* --- may it begin at all? --- */
 
@@ -187,6 +189,7 @@ static int new_journal(struct rotation *r, const struct target_content *content,
 		return rc;
 	name_by_time(journal, wall, content->sha256);
 	journal->request = request_of(r, &intent);
+	journal->cluster = xstrdup_or_null(r->cluster_uid);
 	intent_old_keys(from, to, &journal->old_keys);
 	intent_new_keys(from, to, &journal->new_keys);
 	/* A rotation to a key of ours is named after it. */
@@ -209,6 +212,7 @@ static int follow_journal(struct rotation *r, const struct target_content *conte
 	r->journal = journal_of_present(encryption_config_shape(content->config), content->sha256);
 	name_by_time(r->journal, clock_wall(), content->sha256);
 	r->journal->request = request_of(r, &intent);
+	r->journal->cluster = xstrdup_or_null(r->cluster_uid);
 	take_servers_of_unbegun(r, r->journal);
 	return rotation_kms_follow(r, err);
 }
@@ -251,10 +255,54 @@ static int refuse_without_keys(const struct rotation *r, struct error **err)
 	return rc;
 }
 
+/* One directory for two clusters: the file that lies there may have keys of the other one, and the servers that the journal
+ * knows are none of this one's. */
+static int check_cluster(const struct rotation *r, struct error **err)
+{
+	const struct journal *journal = r->journal;
+	if (!journal_is_of_another(journal, r->cluster_uid))
+		return 0;
+	_cleanup_free_ char *path = journal_path(r->target->path);
+	int rc = error_set(err, ERROR_REFUSED, "%s is of rotation %s of another cluster", path, journal->rotation);
+	if (r->target->manual)
+		error_set_hint(
+			err,
+			"give each cluster its own --out and --state-dir; if that rotation will never go on, and "
+			"no value is under a key that is only there, remove %s and %s",
+			r->target->path, path);
+	else
+		error_set_hint(err,
+			       "name the kubeconfig of the cluster whose API server reads this file; if it is this "
+			       "one, the other was here before: remove %s",
+			       path);
+	return rc;
+}
+
+/* What lies in --out without a journal may have another cluster's keys: it is the beginning of nothing. */
+static int check_known(const struct rotation *r, const struct target_content *content, struct error **err)
+{
+	const struct target *target = r->target;
+	_cleanup_free_ char *source = NULL;
+	if (!target->manual || r->options.read_only || r->opened_journal)
+		return 0;
+	int rc = file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &source, err);
+	if (rc < 0 || text_equal(source, content->sha256))
+		return rc;
+	rc = error_set(err, ERROR_REFUSED, "%s belongs to no rotation that is known, and is not what %s holds",
+		       target->path, target->source);
+	error_set_hint(err,
+		       "if no value of any cluster is under a key that is only there (kube-rekey census), remove it; "
+		       "--encryption-config names what the API server runs now");
+	return rc;
+}
+
 /* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is
  * not ours to go on with. */
 static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
 {
+	int rc = check_cluster(r, err);
+	if (rc < 0)
+		return rc;
 	struct intent intent = intent_of(r, 0);
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
@@ -285,8 +333,8 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 		r->unbegun = steal(r->journal);
 		return 0;
 	}
-	int rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)",
-			   r->journal->rotation, r->journal->request);
+	rc = error_set(err, ERROR_REFUSED, "rotation %s is half done and was asked for otherwise (%s)",
+		       r->journal->rotation, r->journal->request);
 	error_set_hint(err, "finish it first with the command that began it");
 	return rc;
 }
@@ -315,6 +363,42 @@ int rotation_same_as_opened(const struct rotation *r, struct error **err)
 	return rc;
 }
 
+static int ask_cluster(struct rotation *r, bool needed, struct error **err)
+{
+	uint64_t pause = CLUSTER_PAUSE;
+	for (int attempt = 1;; attempt++, pause *= 2) {
+		_cleanup_error_ failed = NULL;
+		int rc = cluster_uid(r->cluster, &r->cluster->kube, &r->cluster_uid, &failed);
+		if (rc == 0)
+			return 0;
+		if (!needed || attempt == CLUSTER_TRIES || (rc != -ERROR_NETWORK && rc != -ERROR_BUSY)) {
+			*err = steal(failed);
+			return rc;
+		}
+		rc = probe_pause(r->cluster->loop, pause, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* Which cluster this is must be known where a journal names one. Beside the server's own file that server may lack a key, which
+ * may be why we are here, and cannot read it: then nothing is compared. `journal`: NULL where there is none. */
+static int know_cluster(struct rotation *r, const struct journal *journal, struct error **err)
+{
+	const bool named = journal && journal->cluster, own = !r->options.manual && !r->options.read_only;
+	_cleanup_error_ failed = NULL;
+	int rc = ask_cluster(r, named && !own, &failed);
+	if (rc == 0 || !named)
+		return 0;
+	if (own) {
+		rotation_note(r, "whether rotation %s is of this cluster was not compared: %s", journal->rotation,
+			      error_message(failed));
+		return 0;
+	}
+	*err = steal(failed);
+	return error_wrap(err, rc, "whether rotation %s is of this cluster", journal->rotation);
+}
+
 static int find_path(struct rotation *r, struct error **err)
 {
 	struct target_content content = {0};
@@ -323,9 +407,17 @@ static int find_path(struct rotation *r, struct error **err)
 		rc = hash_journal(r, &r->opened_journal, err);
 	if (rc == 0)
 		r->opened_file = xstrdup(content.sha256);
+	if (rc == 0)
+		rc = check_known(r, &content, err);
 	/* The gate is asked about two files, whatever was begun with them; but what was said of the servers holds. */
 	if (rc == 0)
 		rc = journal_read(r->target->path, r->options.read_only ? &r->unbegun : &r->journal, err);
+	if (rc == 0)
+		rc = know_cluster(r, r->journal ? r->journal : r->unbegun, err);
+	if (rc == 0 && r->unbegun && journal_is_of_another(r->unbegun, r->cluster_uid)) {
+		journal_free(r->unbegun);
+		r->unbegun = NULL;
+	}
 	if (rc == 0) {
 		keys_add_config(&r->keys, content.config);
 		if (r->journal)
@@ -409,13 +501,11 @@ static int check_state_directory(const struct rotation *r, struct error **err)
 
 static uint64_t settle_time(const struct rotation *r)
 {
-	if (r->options.has_settle)
-		return r->options.settle;
-	uint64_t time = r->cluster->request_timeout > SETTLE_MIN ? r->cluster->request_timeout : SETTLE_MIN;
+	bool behind_balancer = false;
 	for (size_t i = 0; i < r->cluster->etcd_count; i++)
-		if (etcd_behind_balancer(r->cluster->etcds[i]) && time < SETTLE_BALANCER)
-			time = SETTLE_BALANCER;
-	return time;
+		behind_balancer = behind_balancer || etcd_behind_balancer(r->cluster->etcds[i]);
+	return r->options.has_settle ? r->options.settle
+				     : quiet_settle_time(r->cluster->request_timeout, behind_balancer);
 }
 
 static int open_target(struct rotation *r, struct error **err)
@@ -515,6 +605,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 		rc = check_evidence(r, err);
 	/* Keys that left already may be sealed or destroyed by now, as asked. */
 	int here = rc == 0 ? rotation_position(r) : STEP_NONE;
+	if (rc == 0)
+		r->old_key.left_before = r->journal->retired;
 	if (rc == 0 && !r->options.read_only)
 		rc = old_keys_check(&r->old_key, r->journal->path, here < 0 ? 0 : (size_t)here, &r->keys, err);
 	if (rc == 0 && here == 0)
@@ -608,6 +700,7 @@ void rotation_free(struct rotation *r)
 	if (r->record)
 		fclose(r->record);
 	free(r->pending_journal);
+	free(r->cluster_uid);
 	free(r->opened_file);
 	free(r->opened_journal);
 	journal_free(r->unbegun);
@@ -620,6 +713,7 @@ void rotation_free(struct rotation *r)
 	free(r->kms_named);
 	free(r->kms_untold);
 	strings_free(&r->kms_named_ids);
+	strings_free(&r->kms_named_by);
 	observation_forget(&r->seen);
 	census_free(r->census);
 	census_observation_free(&r->census_seen);

@@ -80,23 +80,13 @@ void rotation_report_sweep(struct rotation *r, const struct sweep_result *result
 	}
 }
 
-/* Whether a file in which a new key writes was put in place, or was about to be: values may be under it. */
-static bool promoted(const struct journal *journal)
-{
-	for (size_t i = 0; i < journal->hash_count; i++)
-		for (int step = 0; step < journal->hashes[i].step; step++)
-			if (path_changes_write_key(journal->path, (size_t)step))
-				return true;
-	return false;
-}
-
 /* Before anything writes with a new key, and whenever every value was read. */
 void rotation_report_census(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
 	if (!r->census_seen.complete)
 		return;
-	if (!report->before.at && !promoted(r->journal))
+	if (!report->before.at && !journal_promoted(r->journal))
 		key_rotation_take_values(&report->before, &r->census_seen, clock_wall());
 	key_rotation_take_values(&report->after, &r->census_seen, clock_wall());
 	free(report->finished);
@@ -186,7 +176,7 @@ void rotation_report_add_server(struct rotation_report *report, const char *name
 /* Of a KMS that is followed no key is named that `remains` does not: another plugin may name it still, or not have been asked. */
 static bool is_told_free(const struct rotation_report *report, const struct rotation_key_id *key)
 {
-	_cleanup_free_ char *id = text_printable(key->key_id, strlen(key->key_id), 128);
+	_cleanup_free_ char *id = kms_key_id_shown(key->key_id);
 	_cleanup_free_ char *label = xasprintf("kms/%s", key->name);
 	_cleanup_free_ char *words = xasprintf(KMS_NEEDED_FOR_NOTHING, label, id);
 	for (size_t i = 0; i < report->remains.count; i++)
@@ -246,14 +236,14 @@ static void tell_settling(struct rotation *r)
 		xasprintf("%s without silence of a server or an etcd member%s", time,
 			  canary_possible(r->journal->path) ? ", a canary of each server at the end" : "");
 	strings_add(&report->evidence, line);
-	uint64_t least = r->cluster->request_timeout > 15 * NS_PER_S ? r->cluster->request_timeout : 15 * NS_PER_S;
-	if (r->settle_time < least) {
+	uint64_t rule = quiet_settle_time(r->cluster->request_timeout, r->seen.members_behind_balancer);
+	if (r->settle_time < rule) {
 		_cleanup_free_ char *short_time = text_human_duration(r->settle_time),
-				    *least_time = text_human_duration(least);
-		_cleanup_free_ char *warning =
-			xasprintf("settled for %s only, as --settle says; the rule is the server's request timeout "
-				  "and at least 15 s: %s",
-				  short_time, least_time);
+				    *rule_time = text_human_duration(rule);
+		_cleanup_free_ char *warning = xasprintf(
+			"settled for %s only, as --settle says; the rule is the server's request timeout "
+			"and at least %s: %s",
+			short_time, r->seen.members_behind_balancer ? "15 min behind a balancer" : "15 s", rule_time);
 		strings_add(&report->evidence, warning);
 	}
 	if (r->cluster->request_timeout_assumed && !r->options.has_settle)
@@ -284,8 +274,11 @@ static void tell_gaps(struct rotation *r)
 		strings_add(&r->report->evidence, line);
 		rotation_report_add_server(r->report, r->journal->forgotten.items[i], NULL, true);
 	}
+	_cleanup_free_ char *times =
+		r->journal->rescues == 1 ? xstrdup("once") : xasprintf("%u times", r->journal->rescues);
+	_cleanup_free_ char *rescued = xasprintf("a key had to be put back %s (Rescue)", times);
 	if (r->journal->rescues > 0)
-		strings_add(&r->report->evidence, "a key had to be put back once (Rescue)");
+		strings_add(&r->report->evidence, rescued);
 }
 
 /* What a drop does not reach. */
@@ -305,7 +298,7 @@ static void tell_remains(struct rotation *r)
 	rotation_kms_tell_left(r);
 }
 
-bool rotation_new_key_is_alone(const struct rotation *r)
+static bool lacks_a_copy(const struct rotation *r)
 {
 	bool local = false;
 	for (size_t i = 0; i < r->keys.count; i++) {
@@ -313,16 +306,23 @@ bool rotation_new_key_is_alone(const struct rotation *r)
 		_cleanup_free_ char *label = xasprintf("%s/%s", provider_name(key->type), key->name);
 		local = local || strings_has(&r->journal->new_keys, label);
 	}
-	return local && !r->new_key_seal && !r->target->manual;
+	return local && !r->journal->copied && !r->target->manual;
 }
 
-/* However it ended: from promotion on the key is needed. */
-static void tell_only_copy(struct rotation *r)
+bool rotation_new_key_is_alone(const struct rotation *r)
 {
-	if (!rotation_new_key_is_alone(r) || !promoted(r->journal))
+	return lacks_a_copy(r) && !r->new_key_seal;
+}
+
+/* However it ended: from promotion on the key is needed. A copy that was asked for may have failed. */
+static void tell_only_copy(struct rotation *r, bool done)
+{
+	if (!lacks_a_copy(r) || !journal_promoted(r->journal))
 		return;
+	/* Until it is done another one is held here. */
 	_cleanup_free_ char *line =
-		xasprintf("the only copy of the new key is in %s: " ONLY_COPY_RISK, r->target->path);
+		xasprintf("the only copy of the new key is in %s: " ONLY_COPY_RISK "%s", r->target->path,
+			  done ? "; an older file that is put over it loses all that etcd holds" : "");
 	strings_add(&r->report->remains, line);
 }
 
@@ -345,7 +345,7 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 		tell_remains(r);
 		rotation_report_name_old_keys(report, path_follows_kms(r->journal->path));
 	}
-	tell_only_copy(r);
+	tell_only_copy(r, text_equal(outcome, "Done"));
 }
 
 /* --- what is kept on this node --- */
@@ -364,7 +364,8 @@ void rotation_report_go_on(struct rotation *r)
 	int rc = report_store_read(r->options.state_directory, r->report->rotation, &kept, &failed);
 	if (rc < 0 && rc != -ERROR_NOT_FOUND)
 		rotation_note(r, "what was kept of this rotation's report counts no more: %s", error_message(failed));
-	if (rc < 0 || r->report->before.at)
+	/* One that is done is another's that was called alike. */
+	if (rc < 0 || r->report->before.at || text_equal(kept->outcome, "Done"))
 		return;
 	r->report->before = kept->before;
 	kept->before = (struct key_rotation_values){0};

@@ -232,7 +232,7 @@ static int try_plugin(struct scan *scan, const struct snapshot_group *group, con
 {
 	const struct config_key *plugin = scan->opener ? plugin_of(scan, group, kv) : NULL;
 	*ret = KMS_CLOSED;
-	while (plugin && (*ret = kms_opener_try(scan->opener, plugin, kv, ret_why)) == KMS_ASK) {
+	while (plugin && (*ret = kms_opener_try(scan->opener, plugin, false, kv, ret_why)) == KMS_ASK) {
 		int rc = kms_opener_ask(scan->opener, &scan->stopped);
 		if (rc < 0)
 			return rc;

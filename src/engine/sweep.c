@@ -22,6 +22,11 @@ void sweep_stop(struct sweep *sweep, int rc, struct error **error)
 	sweep->error = steal(*error);
 }
 
+bool sweep_just_back(const struct sweep *sweep, uint64_t now)
+{
+	return sweep->away > 0 && now < sweep->away + SWEEP_START_MAX;
+}
+
 void sweep_hold(struct sweep *sweep, char *why, uint64_t until, struct error **error)
 {
 	if (error != NULL) {
@@ -176,6 +181,7 @@ static void release(struct sweep *sweep)
 	strings_free(&sweep->places);
 	sweep_tally_free(&sweep->tally);
 	sweep_quota_free(sweep);
+	kms_pace_free(&sweep->kms);
 	free(sweep->shown_namespace);
 	free(sweep->waiting);
 	error_free(sweep->last_error);

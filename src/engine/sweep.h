@@ -25,6 +25,8 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
 #define SWEEP_BYTES_IN_FLIGHT (8u << 20)
 /* A page with a larger object is patched in replace mode too; etcd's own limit is 1.5 MiB by default. */
 #define SWEEP_ITEM_MAX (16u << 20)
+/* An object that is patched: as etcd takes it by default. */
+#define SWEEP_PATCHED_MOST (UINT64_C(3) << 19)
 /* Named; all are counted. */
 #define SWEEP_QUARANTINE_MAX 1000
 /* An object that somebody else changed each time we came. */
@@ -33,6 +35,8 @@ enum sweep_mode { SWEEP_REPLACE, SWEEP_PATCH };
 #define SWEEP_FAULTS_MAX 5
 /* ns without one useful answer: the server is away. */
 #define SWEEP_AWAY_MAX (UINT64_C(600) * 1000000000)
+/* ns after that in which 401 and 403 of a server that starts are taken for "away", too. */
+#define SWEEP_START_MAX (UINT64_C(30) * 1000000000)
 /* ns with a list that answers "storage is (re)initializing". */
 #define SWEEP_PATIENCE (UINT64_C(60) * 1000000000)
 /* ns between looks at the members of etcd, at most: the faster they fill, the sooner. */
@@ -62,6 +66,9 @@ struct sweep_progress {
 	 * they delete ahead of us is in none. */
 	uint64_t done, total;
 	uint64_t rewritten, skipped, bytes, quarantined, conflicts;
+	uint64_t bytes_rewritten; /* of bytes: what etcd has once more now */
+	uint64_t
+		bytes_most; /* the same with the most that each patched object may have, of which metadata alone are seen */
 	uint64_t per_second; /* over the last seconds; 0: too early to tell */
 	uint64_t eta;        /* ns; 0: not known */
 	/* Why nothing moves ("429 from the server, again in 4 s", "etcd member a (URL) at 81% of its quota, ..."); NULL:
@@ -107,7 +114,8 @@ struct sweep_options {
 	/* A KMS v2 plugin is asked for keys: where its calls come to take longer than at the beginning, by the server's metrics,
 	 * the speed is halved, and again every 10 s. */
 	bool watch_kms;
-	/* Objects expected of each resource, for progress; NULL: the sweep asks for itself where that takes few requests. */
+	/* Objects expected of each resource, for progress (named ones are counted themselves); NULL: the sweep asks for itself where
+	 * that takes few requests. */
 	const uint64_t *expected;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
 	struct web *web;

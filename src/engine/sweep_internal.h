@@ -92,6 +92,7 @@ struct sweep {
 	uint64_t held;    /* object bytes listed and not yet written */
 	uint64_t written; /* good answers to writes */
 	uint64_t useful;  /* when the server last gave an answer that is of use */
+	uint64_t away;    /* when it was last away; 0: never */
 	struct loop_timer wake;
 	bool pumping;
 	int stop;                   /* no new requests: the code to return, or 0 */
@@ -115,7 +116,8 @@ struct sweep {
 	bool watch_noted;
 	size_t shown_count, shown_place; /* the furthest resource and namespace of a request */
 	char *shown_namespace;
-	uint64_t done, skipped, conflicts, bytes; /* sums over counts */
+	uint64_t done, skipped, conflicts, bytes, bytes_rewritten; /* sums over counts */
+	uint64_t bytes_most;                                       /* of bytes_rewritten */
 };
 
 /* --- sweep.c --- */
@@ -125,6 +127,8 @@ void sweep_pump(struct sweep *sweep);
 void sweep_wake(struct sweep *sweep, uint64_t due);
 /* From now on only what is under way is finished. The first reason stays. Takes *error. */
 void sweep_stop(struct sweep *sweep, int rc, struct error **error);
+/* Whether the server was away moments ago. */
+bool sweep_just_back(const struct sweep *sweep, uint64_t now);
 /* Nothing can move until `until`; `why` is a new string or NULL. Takes *error. */
 void sweep_hold(struct sweep *sweep, char *why, uint64_t until, struct error **error);
 
@@ -152,6 +156,8 @@ size_t sweep_place(const struct sweep *sweep, const char *namespace_);
 /* A new item without object or versions. */
 struct sweep_item *sweep_item_new(struct sweep *sweep, size_t count, const struct kube_resource *resource,
 				  const char *namespace_, const char *name);
+/* What etcd has once more where it was written, at most. */
+uint64_t sweep_item_most(const struct sweep_item *item);
 void sweep_item_free(struct sweep_item *item); /* wipes; gives its bytes back to the cap */
 void sweep_queue_init(struct sweep_queue *queue);
 void sweep_queue_add(struct sweep_queue *queue, struct sweep_item *item);

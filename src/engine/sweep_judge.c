@@ -27,6 +27,8 @@ static enum sweep_verdict judge_status(const struct sweep_answer *answer)
 	/* A webhook chooses its own status, 429 and 500 too. */
 	if (says(answer, "admission webhook ") && says(answer, " denied the request"))
 		return SWEEP_REFUSED;
+	if (answer->just_back && (answer->status == 401 || answer->status == 403))
+		return SWEEP_AWAY;
 	switch (answer->status) {
 	case 401:
 		return SWEEP_FATAL;

@@ -18,6 +18,9 @@ struct sweep_answer {
 	unsigned status;
 	bool sent;
 	const char *message;
+	/* The server was away moments ago. One that has just started refuses everybody until it has read who may do what (seen for
+	 * seconds). */
+	bool just_back;
 };
 enum sweep_verdict sweep_judge(const struct sweep_answer *answer);
 /* The server's words out of an error's message ("update secrets a/b: 422 Invalid: words"): points into it. */

@@ -1,20 +1,18 @@
 /* A KMS that gets slow: what is rewritten asks it for keys, and so do all others. */
 #include "engine/sweep_internal.h"
 
+#include <string.h>
+
 #define SCRAPE_TIMEOUT (2 * NS_PER_S)
+#define WORDS_MAX 500
 
 static void tell(const struct sweep *sweep)
 {
 	const struct sweep_options *o = sweep->options;
-	const struct kms_pace *pace = &sweep->kms;
-	_cleanup_free_ char *usual = text_human_duration(pace->usual), *now = text_human_duration(pace->now);
-	_cleanup_free_ char *words =
-		pace->halved > 0
-			? xasprintf("calls of the KMS take %s, and took %s before: rewriting at 1/%u of the speed", now,
-				    usual, 1u << pace->halved)
-			: xasprintf("calls of the KMS take %s again: rewriting at full speed", now);
+	_cleanup_free_ char *words = kms_pace_text(&sweep->kms);
+	_cleanup_free_ char *clean = text_printable(words, strlen(words), WORDS_MAX);
 	if (o->on_note != NULL)
-		o->on_note(o->arg, words);
+		o->on_note(o->arg, clean);
 }
 
 /* A server that does not answer says nothing; one that lets nobody look is not asked again. */

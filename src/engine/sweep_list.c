@@ -5,6 +5,7 @@
 #define PAGE_BYTES (2u << 20) /* what a page aims at */
 #define PAGE_FIRST 20         /* objects, before their size is known */
 #define PAGE_MAX 500
+#define PAGE_PART 4                   /* of a second's worth, where there is a rate: a large page is felt by others */
 #define PAGE_GROWTH 5                 /* times, from one page to the next: large ones may follow small ones */
 #define QUEUE_SHORT 128               /* objects: a tenth of a second at full speed */
 #define LIST_TIMEOUT (600 * NS_PER_S) /* a page waits for room */
@@ -193,9 +194,17 @@ static int on_item(void *arg, struct kube_list_item *listed)
 
 /* --- pages ------------------------------------------------------------------------------------------------------ */
 
-static void adapt(struct sweep_lister *lister, bool metadata_only)
+/* The most that a page at this rate may have. */
+static uint64_t page_most(uint64_t qps)
 {
-	uint64_t each, wanted = PAGE_MAX;
+	if (qps == 0 || qps / PAGE_PART > PAGE_MAX)
+		return PAGE_MAX;
+	return qps / PAGE_PART > PAGE_FIRST ? qps / PAGE_PART : PAGE_FIRST;
+}
+
+static void adapt(struct sweep_lister *lister, bool metadata_only, uint64_t qps)
+{
+	uint64_t each, most = page_most(qps), wanted = most;
 
 	if (lister->items == 0)
 		return;
@@ -204,8 +213,8 @@ static void adapt(struct sweep_lister *lister, bool metadata_only)
 		wanted = PAGE_BYTES / each;
 	if (wanted > (uint64_t)lister->limit * PAGE_GROWTH)
 		wanted = (uint64_t)lister->limit * PAGE_GROWTH;
-	if (wanted > PAGE_MAX)
-		wanted = PAGE_MAX;
+	if (wanted > most)
+		wanted = most;
 	lister->limit = wanted > 0 ? (unsigned)wanted : 1;
 }
 
@@ -234,7 +243,7 @@ static void page_came(struct sweep *sweep, const struct kube_list_result *result
 	sweep->useful = loop_now(sweep->options->loop);
 	lister->failures = lister->broken = 0;
 	lister->initializing_since = 0;
-	adapt(lister, is_metadata_only(sweep));
+	adapt(lister, is_metadata_only(sweep), sweep->throttle.options.qps);
 	count_page(sweep, result);
 	if (text_empty(result->continue_token)) {
 		next_unit(sweep);
@@ -313,7 +322,11 @@ static void page_failed(struct sweep *sweep, struct kube_list_result *result, ui
 {
 	struct sweep_lister *lister = &sweep->lister;
 
+	bool later = result->rc == -ERROR_BUSY || result->rc == -ERROR_NETWORK;
+
 	lister->repeats = true;
+	if (later && (result->status == 0 || result->status > 500 || result->reinitializing))
+		sweep->away = now;
 	if (result->rc == -ERROR_EXPIRED) {
 		/* The token of a 410 goes on behind the same key at a newer revision. Without one, from the
 		 * beginning: what was
@@ -325,13 +338,15 @@ static void page_failed(struct sweep *sweep, struct kube_list_result *result, ui
 			retry_page(sweep, result, now);
 	} else if (result->rc == -ERROR_LIMIT && !is_metadata_only(sweep)) {
 		lister->patch_page = true;
+	} else if (result->rc == -ERROR_AUTH && result->status != 0 && sweep_just_back(sweep, now)) {
+		retry_page(sweep, result, now);
 	} else if (result->status == 401 || (result->rc == -ERROR_AUTH && result->status != 403)) {
 		sweep_stop(sweep, result->rc, &result->error);
 	} else if (result->rc == -ERROR_NOT_FOUND) {
 		next_unit(sweep); /* the resource is gone, and its objects with it */
 	} else if (result->reinitializing) {
 		initializing(sweep, result, now);
-	} else if (result->rc == -ERROR_BUSY || result->rc == -ERROR_NETWORK) {
+	} else if (later) {
 		retry_page(sweep, result, now);
 	} else if (result->status >= 400) {
 		refuse_unit(sweep, result);

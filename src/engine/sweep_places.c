@@ -131,8 +131,9 @@ int sweep_places_find(struct sweep *sweep, struct error **err)
 	_cleanup_error_ error = NULL;
 	int rc = 0;
 
-	for (size_t i = 0; o->expected != NULL && i < o->resource_count; i++)
-		sweep_tally_count(&sweep->tally, i, o->expected[i]);
+	/* Named objects are all that there is to do. */
+	for (size_t i = 0; (o->named_count > 0 || o->expected != NULL) && i < o->resource_count; i++)
+		sweep_tally_count(&sweep->tally, i, o->named_count > 0 ? 0 : o->expected[i]);
 	if (o->namespaces != NULL && o->namespaces->count > 0) {
 		for (size_t i = 0; i < o->namespaces->count; i++)
 			strings_add(&sweep->places, o->namespaces->items[i]);

@@ -70,6 +70,8 @@ void sweep_progress_tell(struct sweep *sweep, uint64_t now, bool last)
 		.rewritten = result->rewritten,
 		.skipped = sweep->skipped,
 		.bytes = sweep->bytes,
+		.bytes_rewritten = sweep->bytes_rewritten,
+		.bytes_most = sweep->bytes_most,
 		.quarantined = result->quarantined,
 		.conflicts = sweep->conflicts,
 	};

@@ -33,6 +33,7 @@ void sweep_count_end(struct sweep *sweep, size_t count, enum sweep_end end, uint
 	case SWEEP_ENDED_REWRITTEN:
 		counts->rewritten++;
 		sweep->result->rewritten++;
+		sweep->bytes_rewritten += bytes;
 		break;
 	case SWEEP_ENDED_CURRENT:
 		counts->current++;

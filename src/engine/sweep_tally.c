@@ -40,17 +40,21 @@ static uint64_t hash(const char *uid)
 	return found | 1;
 }
 
-/* Its slot, or the free one that it would have; NULL when nothing is remembered. */
-static struct sweep_change *slot_of(const struct sweep_tally *tally, uint64_t uid)
+/* Its slot, or the free one that it would have. */
+static struct sweep_change *slot_in(struct sweep_change *changes, uint64_t uid)
 {
-	if (tally->changes == NULL)
-		return NULL;
 	for (size_t i = uid >> 1;; i++) {
-		struct sweep_change *change = &tally->changes[i % SLOTS];
+		struct sweep_change *change = &changes[i % SLOTS];
 
 		if (change->uid == uid || change->uid == 0)
 			return change;
 	}
+}
+
+/* NULL when nothing is remembered. */
+static struct sweep_change *slot_of(const struct sweep_tally *tally, uint64_t uid)
+{
+	return tally->changes == NULL ? NULL : slot_in(tally->changes, uid);
 }
 
 /* NULL: nothing more is remembered. */
@@ -60,7 +64,7 @@ static struct sweep_change *remember(struct sweep_tally *tally, uint64_t uid)
 
 	if (tally->changes == NULL)
 		tally->changes = xcalloc(SLOTS, sizeof(*tally->changes));
-	change = slot_of(tally, uid);
+	change = slot_in(tally->changes, uid);
 	if (change->uid == uid)
 		return change;
 	if (tally->change_count == SWEEP_CHANGES_MAX)

@@ -2,6 +2,7 @@
 #include "engine/sweep_internal.h"
 
 #define LATER_MIN (200 * NS_PER_MS)
+#define REFUSED_LATER NS_PER_S
 #define LOAD_WORDS_MAX 100
 #define ERROR_TIME (60 * NS_PER_S) /* a 500 for so long, and SWEEP_FAULTS_MAX times, is no load */
 
@@ -107,8 +108,16 @@ void sweep_item_free(struct sweep_item *item)
 	free(item);
 }
 
+uint64_t sweep_item_most(const struct sweep_item *item)
+{
+	bool unseen = item->by_patch && item->counted_bytes < SWEEP_PATCHED_MOST;
+	return unseen ? SWEEP_PATCHED_MOST : item->counted_bytes;
+}
+
 static void end(struct sweep_item *item, enum sweep_end how)
 {
+	if (how == SWEEP_ENDED_REWRITTEN)
+		item->sweep->bytes_most += sweep_item_most(item);
 	sweep_count_end(item->sweep, item->count, how, item->counted_bytes);
 	sweep_item_free(item);
 }
@@ -229,7 +238,11 @@ static void failed(struct sweep_item *item, enum sweep_verdict verdict, const st
 		/* fall through */
 	case SWEEP_LOAD:
 		sweep_hold(sweep, load_text(answer), sweep->throttle.stopped_until, NULL);
-		again(item);
+		/* One that is refused for good does not hold up the others meanwhile. */
+		if (answer->rc == -ERROR_AUTH)
+			again_at(item, now + REFUSED_LATER);
+		else
+			again(item);
 		break;
 	case SWEEP_FATAL:
 		again(item);
@@ -243,12 +256,15 @@ static void failed(struct sweep_item *item, enum sweep_verdict verdict, const st
 	sweep->last_error = steal(*error);
 }
 
-static enum sweep_verdict ended(struct sweep_item *item, const struct sweep_answer *answer, uint64_t retry_after,
+static enum sweep_verdict ended(struct sweep_item *item, struct sweep_answer *answer, uint64_t retry_after,
 				uint64_t now)
 {
 	struct sweep *sweep = item->sweep;
+	answer->just_back = sweep_just_back(sweep, now);
 	enum sweep_verdict verdict = sweep_judge(answer);
 
+	if (verdict == SWEEP_AWAY && answer->rc != -ERROR_AUTH)
+		sweep->away = now;
 	sweep->in_flight--;
 	throttle_ended(&sweep->throttle, outcome_of(verdict), now - item->started, retry_after, now);
 	if (outcome_of(verdict) != THROTTLE_BUSY && verdict != SWEEP_FATAL)
@@ -260,7 +276,7 @@ static void on_write(void *arg, struct kube_write_result *result)
 {
 	struct sweep_item *item = arg;
 	struct sweep *sweep = item->sweep;
-	struct sweep_answer answer = {result->rc, result->status, result->sent, error_message(result->error)};
+	struct sweep_answer answer = {result->rc, result->status, result->sent, error_message(result->error), false};
 	uint64_t now = loop_now(sweep->options->loop);
 	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
 
@@ -273,7 +289,8 @@ static void on_write(void *arg, struct kube_write_result *result)
 	} else if (verdict == SWEEP_CONFLICT) {
 		conflict(item);
 	} else {
-		if (verdict == SWEEP_AWAY || verdict == SWEEP_ERROR || (verdict == SWEEP_FAULT && result->status < 400))
+		if ((verdict == SWEEP_AWAY && result->rc != -ERROR_AUTH) || verdict == SWEEP_ERROR ||
+		    (verdict == SWEEP_FAULT && result->status < 400))
 			item->maybe_written = true;
 		failed(item, verdict, &answer, &result->error, now);
 	}
@@ -316,7 +333,7 @@ static void on_read(void *arg, struct kube_read_result *result)
 {
 	struct sweep_item *item = arg;
 	struct sweep *sweep = item->sweep;
-	struct sweep_answer answer = {result->rc, result->status, false, error_message(result->error)};
+	struct sweep_answer answer = {result->rc, result->status, false, error_message(result->error), false};
 	uint64_t now = loop_now(sweep->options->loop);
 	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
 

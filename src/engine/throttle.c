@@ -63,15 +63,14 @@ static void fill(struct throttle *throttle, uint64_t now)
 		throttle->tokens_ns = full;
 }
 
-/* As many as keep up the rate when each takes twice as long as usual: more would all come at once after a stall, which
- * everybody else on the server would feel. */
+/* As many as keep up the rate: more would all come at once after a stall, which everybody else on the server would feel. */
 static unsigned needed(const struct throttle *throttle)
 {
 	if (throttle->options.qps == 0)
 		return throttle->limit;
 	if (throttle->latency == 0)
 		return NEEDED_AT_FIRST;
-	uint64_t count = 2 * throttle->options.qps * (throttle->latency / NS_PER_US) / (NS / NS_PER_US) + 1;
+	uint64_t count = throttle->options.qps * (throttle->latency / NS_PER_US) / (NS / NS_PER_US) + 1;
 	return count < throttle->limit ? (unsigned)count : throttle->limit;
 }
 

@@ -1,6 +1,7 @@
 #include "format/apiserver_metrics.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/text.h"
 
@@ -92,6 +93,26 @@ static void add_named(struct apiserver_metrics *metrics, const struct prometheus
 		(struct apiserver_named){xstrdup(provider), xstrdup(key_id_hash), sample->value};
 }
 
+/* "/v2.KeyManagementService/Decrypt" is a Decrypt. */
+static struct apiserver_kms_calls *kms_calls_of(struct apiserver_metrics *metrics,
+						const struct prometheus_sample *sample)
+{
+	const char *method = prometheus_label(sample, "method_name"), *name = prometheus_label(sample, "provider_name");
+	const char *slash = method ? strrchr(method, '/') : NULL;
+	_cleanup_free_ char *what = xasprintf("%s of kms/%s",
+					      slash    ? slash + 1
+					      : method ? method
+						       : "a call",
+					      name ? name : "");
+	for (size_t i = 0; i < metrics->kms_call_count; i++)
+		if (text_equal(metrics->kms_calls[i].what, what))
+			return &metrics->kms_calls[i];
+	metrics->kms_calls =
+		xreallocarray(metrics->kms_calls, metrics->kms_call_count + 1, sizeof(*metrics->kms_calls));
+	metrics->kms_calls[metrics->kms_call_count] = (struct apiserver_kms_calls){.what = steal(what)};
+	return &metrics->kms_calls[metrics->kms_call_count++];
+}
+
 static void collect_sample(struct apiserver_metrics *metrics, const struct prometheus_sample *sample,
 			   struct strings *loaded)
 {
@@ -107,9 +128,9 @@ static void collect_sample(struct apiserver_metrics *metrics, const struct prome
 	} else if (text_equal(sample->name, NAMED)) {
 		add_named(metrics, sample);
 	} else if (text_equal(sample->name, KMS_SECONDS) && sample->value > 0 && sample->value < KMS_SECONDS_MAX) {
-		metrics->kms_seconds += sample->value;
+		kms_calls_of(metrics, sample)->seconds += sample->value;
 	} else if (text_equal(sample->name, KMS_CALLS) && count_of(sample->value, &calls)) {
-		metrics->kms_calls += calls;
+		kms_calls_of(metrics, sample)->calls += calls;
 	}
 }
 
@@ -158,6 +179,9 @@ void apiserver_metrics_free(struct apiserver_metrics *metrics)
 		free(metrics->named[i].key_id_hash);
 	}
 	free(metrics->named);
+	for (size_t i = 0; i < metrics->kms_call_count; i++)
+		free(metrics->kms_calls[i].what);
+	free(metrics->kms_calls);
 	*metrics = (struct apiserver_metrics){0};
 }
 

@@ -13,6 +13,12 @@ struct apiserver_named {
 	char *key_id_hash; /* "sha256:<hex>" */
 	double at;         /* seconds since 1970, by the server's clock */
 };
+/* Calls of one method of one KMS plugin, whatever came of them. */
+struct apiserver_kms_calls {
+	char *what; /* "Decrypt of kms/vault" */
+	double seconds;
+	uint64_t calls;
+};
 struct apiserver_metrics {
 	bool has_process_start;
 	double process_start; /* seconds since 1970 */
@@ -28,9 +34,9 @@ struct apiserver_metrics {
 	double reload_success_time, reload_failure_time; /* seconds since 1970, 0 when absent */
 	struct apiserver_named *named;                   /* by KMS v2 plugins, in the order of the text */
 	size_t named_count;
-	double kms_seconds; /* in calls of KMS plugins, of all kinds, and how many those were */
-	uint64_t kms_calls;
-	bool contradictory; /* the same series twice with different values, or two loaded hashes */
+	struct apiserver_kms_calls *kms_calls;
+	size_t kms_call_count; /* methods of plugins */
+	bool contradictory;    /* the same series twice with different values, or two loaded hashes */
 };
 /* The names to hand to prometheus_reader_new: those below, and the KMS and object counts for whoever reads samples. */
 extern const char *const apiserver_metric_names[];

@@ -14,6 +14,7 @@ enum { DEK_TYPE_KEY = 0, DEK_TYPE_SEED = 1 };
 
 struct parser {
 	struct kms_object *object;
+	struct kms_bytes *place; /* of the field that is being read */
 	uint64_t dek_type;
 };
 
@@ -39,22 +40,21 @@ static struct kms_bytes *place_of(struct kms_object *object, uint32_t field)
 static enum pb_enter on_field(void *arg, const uint32_t *path, unsigned depth, uint64_t len)
 {
 	struct parser *parser = arg;
-	struct kms_bytes *place = place_of(parser->object, path[0]);
 	(void)depth, (void)len; /* nothing nested is entered */
-	if (!place)
+	parser->place = place_of(parser->object, path[0]);
+	if (!parser->place)
 		return path[0] == OBJECT_ANNOTATIONS ? PB_REFUSE : PB_SKIP;
-	*place = (struct kms_bytes){0};
+	*parser->place = (struct kms_bytes){0};
 	return PB_BYTES;
 }
 
 static int on_bytes(void *arg, const uint32_t *path, unsigned depth, const uint8_t *bytes, size_t len)
 {
 	struct parser *parser = arg;
-	struct kms_bytes *place = place_of(parser->object, path[0]);
-	(void)depth;
-	if (place->len == 0)
-		place->at = bytes;
-	place->len += len;
+	(void)path, (void)depth;
+	if (parser->place->len == 0)
+		parser->place->at = bytes;
+	parser->place->len += len;
 	return 0;
 }
 

@@ -14,6 +14,7 @@ enum { VERSION = 1, HEALTHZ = 2, KEY_ID = 3 };
 
 struct parser {
 	struct kms_status *status;
+	char **place; /* of the field that is being read */
 	struct buf text;
 };
 
@@ -36,7 +37,8 @@ static enum pb_enter on_field(void *arg, const uint32_t *path, unsigned depth, u
 	struct parser *parser = arg;
 
 	(void)len;
-	return depth == 1 && text_of(parser->status, path[0]) != NULL ? PB_BYTES : PB_SKIP;
+	parser->place = depth == 1 ? text_of(parser->status, path[0]) : NULL;
+	return parser->place != NULL ? PB_BYTES : PB_SKIP;
 }
 
 static int on_bytes(void *arg, const uint32_t *path, unsigned depth, const uint8_t *bytes, size_t len)
@@ -65,13 +67,12 @@ static bool is_text(const struct buf *text)
 static int on_bytes_end(void *arg, const uint32_t *path, unsigned depth)
 {
 	struct parser *parser = arg;
-	char **text = text_of(parser->status, path[0]);
 
-	(void)depth;
+	(void)path, (void)depth;
 	if (!is_text(&parser->text))
 		return -ERROR_PROTOCOL;
-	free(*text);
-	*text = xstrdup(buf_text(&parser->text));
+	free(*parser->place);
+	*parser->place = xstrdup(buf_text(&parser->text));
 	buf_reset(&parser->text);
 	return 0;
 }
@@ -81,7 +82,7 @@ int kms_status_parse(const uint8_t *bytes, size_t len, struct kms_status *ret)
 	static const struct pb_handler handler = {
 		.on_field = on_field, .on_bytes = on_bytes, .on_bytes_end = on_bytes_end};
 	struct kms_status status = {.version = xstrdup(""), .healthz = xstrdup(""), .key_id = xstrdup("")};
-	struct parser parser = {&status, BUF_INIT(KMS_ANSWER_MAX)};
+	struct parser parser = {.status = &status, .text = BUF_INIT(KMS_ANSWER_MAX)};
 	struct pb_reader *pb = pb_reader_new(&handler, &parser);
 	int rc = pb_feed(pb, bytes, len);
 

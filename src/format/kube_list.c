@@ -36,6 +36,7 @@ struct kube_list_reader {
 	struct secret *object;
 	uint64_t item_size;
 	struct name name, namespace_, uid, item_version;
+	struct name *item_name; /* of these the one that is being read */
 	bool deleting;
 };
 
@@ -63,7 +64,7 @@ static int name_append(struct name *name, const uint8_t *bytes, size_t len)
 
 /* ---- one item: ObjectMeta is its field 1, whatever its kind ---- */
 
-static struct name *item_name(struct kube_list_reader *reader, const uint32_t *path, unsigned depth)
+static struct name *name_of(struct kube_list_reader *reader, const uint32_t *path, unsigned depth)
 {
 	if (depth != 2)
 		return NULL;
@@ -86,9 +87,9 @@ static enum pb_enter on_item_field(void *arg, const uint32_t *path, unsigned dep
 	struct kube_list_reader *reader = arg;
 	if (depth == 1)
 		return path[0] == ITEM_META ? PB_MESSAGE : PB_SKIP;
-	struct name *name = item_name(reader, path, depth);
-	if (name)
-		return name_begin(name, len);
+	reader->item_name = name_of(reader, path, depth);
+	if (reader->item_name)
+		return name_begin(reader->item_name, len);
 	if (path[1] == META_DELETION_TIMESTAMP)
 		reader->deleting = true;
 	return PB_SKIP;
@@ -96,7 +97,9 @@ static enum pb_enter on_item_field(void *arg, const uint32_t *path, unsigned dep
 
 static int on_item_bytes(void *arg, const uint32_t *path, unsigned depth, const uint8_t *bytes, size_t len)
 {
-	return name_append(item_name(arg, path, depth), bytes, len);
+	struct kube_list_reader *reader = arg;
+	(void)path, (void)depth;
+	return name_append(reader->item_name, bytes, len);
 }
 
 static const struct pb_handler item_handler = {.on_field = on_item_field, .on_bytes = on_item_bytes};

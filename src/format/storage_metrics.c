@@ -374,6 +374,17 @@ bool storage_wrote_since(const struct storage_metrics *metrics, const char *reso
 	return wrote;
 }
 
+/* Another key of its provider was named since: the server may have adopted that meanwhile, and not yet the next. */
+static bool named_others_since(const struct storage_metrics *metrics, const struct storage_key_id *wrote)
+{
+	for (size_t i = 0; i < metrics->key_id_count; i++) {
+		const struct storage_key_id *id = &metrics->key_ids[i];
+		if (id != wrote && text_equal(id->provider, wrote->provider) && id->named_last >= wrote->written_last)
+			return true;
+	}
+	return false;
+}
+
 enum storage_evidence storage_kms_write_key(const struct storage_metrics *metrics, const char *provider,
 					    struct storage_key *ret)
 {
@@ -395,7 +406,9 @@ enum storage_evidence storage_kms_write_key(const struct storage_metrics *metric
 		return STORAGE_UNSEEN;
 	const struct storage_key key = {(char *)"kms", named->provider, named->hash, 0};
 	storage_key_copy(&key, ret);
-	return !wrote ? STORAGE_NAMED : wrote == named ? STORAGE_WROTE : STORAGE_MOVING;
+	if (!wrote)
+		return STORAGE_NAMED;
+	return wrote == named && !named_others_since(metrics, wrote) ? STORAGE_WROTE : STORAGE_MOVING;
 }
 
 enum storage_evidence storage_write_key(const struct storage_metrics *metrics, const char *resource, const char *prefix,

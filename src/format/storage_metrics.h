@@ -60,8 +60,8 @@ char *storage_key_label(const struct storage_key *key);
 enum storage_evidence {
 	STORAGE_UNSEEN, /* it was not seen to write any, or the counters do not tell which key was last */
 	STORAGE_NAMED,  /* the KMS has named one key since the process began, and it began with that */
-	STORAGE_WROTE,  /* it wrote with that key last, and the KMS names no later one */
-	STORAGE_MOVING, /* the KMS names another key than the one that it was seen to write with */
+	STORAGE_WROTE,  /* it wrote with that key last, and the KMS has named no other one since */
+	STORAGE_MOVING, /* the KMS names another key than the one that it was seen to write with, or did so since */
 };
 /* `prefix`: the write provider's, as another server shows it, for one that has not written yet; NULL. *ret is empty for
  * STORAGE_UNSEEN, and the key that the KMS names for STORAGE_MOVING. */

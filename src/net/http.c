@@ -52,7 +52,7 @@ struct http_client {
 	struct tls_material *material; /* NULL without TLS */
 	uint64_t identity_generation;
 	bool https, insecure, http2;
-	uint64_t connect_timeout;
+	uint64_t connect_timeout, timeout;
 	int (*authorize)(void *arg, bool force, struct secret **ret_header_value, struct error **err);
 	void (*identity)(void *arg, uint64_t *ret_generation, const struct secret **ret_cert_pem,
 			 const struct secret **ret_key_pem);
@@ -401,6 +401,7 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 	client->insecure = options->tls.insecure;
 	client->http2 = options->http2;
 	client->connect_timeout = options->connect_timeout ? options->connect_timeout : DEFAULT_CONNECT_TIMEOUT;
+	client->timeout = options->timeout;
 	client->authorize = options->authorize;
 	client->identity = options->identity;
 	client->authorize_arg = options->authorize_arg;
@@ -843,6 +844,8 @@ struct http_call *http_start(struct http_client *client, const struct http_reque
 	call->request.headers = NULL;
 	if (call->request.timeout == 0)
 		call->request.timeout = DEFAULT_TIMEOUT;
+	if (client->timeout != 0 && client->timeout < call->request.timeout)
+		call->request.timeout = client->timeout;
 	if (call->request.stall_timeout == 0)
 		call->request.stall_timeout = DEFAULT_STALL_TIMEOUT;
 	call->body = BUF_INIT(request->max_body ? request->max_body : DEFAULT_MAX_BODY);

@@ -34,6 +34,7 @@ struct http_options {
 	unsigned max_connections; /* 0: 1 */
 	bool http2;               /* gRPC: ALPN h2 over TLS, prior knowledge over plain TCP or a Unix socket */
 	uint64_t connect_timeout; /* ns; 0: 10 s */
+	uint64_t timeout;         /* ns: no request takes longer, whatever it says itself; 0: as it says */
 	/* Adds the Authorization header of the moment ("Bearer ..."), or none. Called before each request; NULL: no credentials.
 	 * It may run an exec plugin or read a token file. `force` after a 401: do not answer from the cache. */
 	int (*authorize)(void *arg, bool force, struct secret **ret_header_value, struct error **err);

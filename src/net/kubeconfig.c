@@ -24,6 +24,7 @@ struct kube_access {
 	char *tls_server_name;
 	char *proxy_url; /* of the kubeconfig; else the environment's */
 	char *const *environment;
+	uint64_t request_timeout;
 	struct strings headers; /* impersonation */
 	struct credentials *credentials;
 };
@@ -485,6 +486,7 @@ int kube_access_load(const struct kubeconfig_options *options, struct kube_acces
 	int rc;
 
 	access->environment = options->environment;
+	access->request_timeout = options->request_timeout;
 	rc = find_files(options, &merged, err);
 	if (rc > 0)
 		rc = load_merged(&merged, options, access, err);
@@ -604,6 +606,7 @@ int kube_access_client(struct kube_access *access, struct loop *loop, const char
 		.tls = {.ca_pem = access->ca, .server_name = access->tls_server_name, .insecure = access->insecure},
 		.max_connections = max_connections,
 		.headers = (const char *const *)headers,
+		.timeout = access->request_timeout,
 		.authorize = credentials_authorize,
 		.authorize_arg = access->credentials,
 	};

@@ -18,6 +18,7 @@ struct kubeconfig_options {
 	/* Instead of what the context names, and of what the user says; NULL: as there. */
 	const char *cluster, *user, *as;
 	const struct strings *as_groups;
+	uint64_t request_timeout; /* ns; 0: none but each request's own */
 	/* For exec plugins, and HTTPS_PROXY and NO_PROXY where the kubeconfig has no proxy-url; borrowed: it must outlive the
 	 * access. NULL: neither. */
 	char *const *environment;
