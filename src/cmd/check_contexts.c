@@ -6,17 +6,18 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cmd/check_asking.h"
 #include "cmd/session.h"
-#include "engine/check_gather.h"
-#include "engine/check_row.h"
 
 #define FLEET_JSON_MAX (16u << 20)
 #define CELL_BYTES_MAX 512
+#define WORDS_BYTES_MAX (64u << 10)
 
 struct rows {
 	struct check_row *items;
 	size_t count;
 	struct strings findings; /* over several clusters */
+	struct strings notes;    /* likewise, and nothing is wrong with it */
 };
 
 static void rows_free(struct rows *rows)
@@ -25,67 +26,31 @@ static void rows_free(struct rows *rows)
 		check_row_free(&rows->items[i]);
 	free(rows->items);
 	strings_free(&rows->findings);
+	strings_free(&rows->notes);
 }
 
 /* --- asking --- */
-
-static int ask(const struct session *session, const struct check_policy *policy, struct check_row *row,
-	       struct error **err)
-{
-	struct cluster *cluster = session->cluster;
-	_cleanup_(check_facts_free) struct check_facts facts = {0};
-	_cleanup_(check_report_free) struct check_report report = {0};
-	const struct check_sources sources = {.cluster = cluster,
-					      .api_only = true,
-					      .trust_key_why = "only the API is looked at here",
-					      .wall_now = clock_wall()};
-	row->server = xstrdup(cluster->kube.name);
-	row->version = xstrdup(cluster->version);
-	int rc = check_gather(&sources, &facts, err);
-	if (rc < 0)
-		return rc;
-	report = check_judge(&facts, policy);
-	check_row_fill(row, &facts, &report);
-	return 0;
-}
-
-static int ask_context(const struct command_context *context, const char *name, struct check_row *row,
-		       struct error **err)
-{
-	struct command_context one = *context;
-	const struct check_policy policy = check_policy_of(&context->options);
-	_cleanup_error_ failed = NULL;
-	_cleanup_session_ session = {0};
-	row->context = xstrdup(name);
-	one.options.context = name;
-	int rc = session_open(&one, SESSION_API, &session, &failed);
-	if (rc == 0)
-		rc = ask(&session, &policy, row, &failed);
-	if (rc == -ERROR_INTERRUPTED)
-		*err = steal(failed);
-	else if (rc < 0)
-		row->why = xstrdup(error_message(failed));
-	return rc == -ERROR_INTERRUPTED ? rc : 0;
-}
 
 static int ask_all(struct command_context *context, struct rows *rows, struct error **err)
 {
 	const char *pattern = context->options.contexts;
 	const struct kubeconfig_options kubeconfig = session_kubeconfig(context);
-	_cleanup_strings_ names = {0};
+	_cleanup_strings_ names = {0}, matching = {0};
 	int rc = kube_access_contexts(&kubeconfig, &names, err);
-	rows->items = xcalloc(names.count + 1, sizeof(*rows->items));
-	for (size_t i = 0; rc == 0 && i < names.count; i++) {
-		if (fnmatch(pattern, names.items[i], 0) != 0)
-			continue;
-		screen_running(&context->screen, clock_monotonic(), true, "asking %s", names.items[i]);
-		rc = ask_context(context, names.items[i], &rows->items[rows->count++], err);
-	}
-	screen_clear(&context->screen);
+	for (size_t i = 0; i < names.count; i++)
+		if (fnmatch(pattern, names.items[i], 0) == 0)
+			strings_add(&matching, names.items[i]);
+	rows->count = matching.count;
+	rows->items = xcalloc(rows->count + 1, sizeof(*rows->items));
 	if (rc == 0 && rows->count == 0)
 		rc = error_set(err, ERROR_NOT_FOUND, "no context of the kubeconfig matches %s", pattern);
+	if (rc == 0)
+		rc = check_ask(context, &matching, rows->items, err);
+	if (rc < 0)
+		return rc;
 	check_rows_share(rows->items, rows->count, &rows->findings);
-	return rc;
+	check_rows_same(rows->items, rows->count, &rows->notes);
+	return 0;
 }
 
 /* --- showing --- */
@@ -109,10 +74,10 @@ static char *age_text(const struct check_row *row)
 {
 	if (!row->age_known)
 		return xstrdup("unknown");
-	_cleanup_free_ char *least = text_human_duration(row->oldest_key), *most = NULL;
-	if (row->oldest_key_at_most == UINT64_MAX)
+	_cleanup_free_ char *least = text_human_duration(row->oldest_key * NS_PER_S), *most = NULL;
+	if (!row->age_bounded)
 		return xasprintf("%s or more", least);
-	most = text_human_duration(row->oldest_key_at_most);
+	most = text_human_duration(row->oldest_key_at_most * NS_PER_S);
 	return text_equal(least, most) ? steal(least) : xasprintf("%s to %s", least, most);
 }
 
@@ -126,8 +91,8 @@ static void cells_of(const struct check_row *row, char *cells[static COLUMNS])
 	cells[4] = share_text(row, row->encrypted);
 	cells[5] = share_text(row, row->under_kms);
 	cells[6] = age_text(row);
-	cells[7] = reached ? xasprintf("%u", row->failed) : xstrdup("unknown");
-	cells[8] = reached ? xasprintf("%u", row->warnings) : xstrdup("unknown");
+	cells[7] = reached ? xasprintf("%llu", (unsigned long long)row->failed) : xstrdup("unknown");
+	cells[8] = reached ? xasprintf("%llu", (unsigned long long)row->warnings) : xstrdup("unknown");
 }
 
 static void print_cells(const struct check_row *row, const size_t *widths)
@@ -155,30 +120,17 @@ static void find_widths(const struct rows *rows, size_t widths[static COLUMNS])
 	}
 }
 
-struct totals {
-	size_t reached, counted, failing;
-	uint64_t values, encrypted, under_kms;
-};
-
-static struct totals totals_of(const struct rows *rows)
+/* Names of contexts are in it, which anybody may have written. */
+static void print_words(const char *mark, const char *words)
 {
-	struct totals totals = {0};
-	for (size_t i = 0; i < rows->count; i++) {
-		const struct check_row *row = &rows->items[i];
-		totals.reached += row->why == NULL;
-		totals.counted += row->counted;
-		totals.failing += row->why || row->failed > 0;
-		totals.values += row->values;
-		totals.encrypted += row->encrypted;
-		totals.under_kms += row->under_kms;
-	}
-	return totals;
+	_cleanup_free_ char *printable = text_printable(words, strlen(words), WORDS_BYTES_MAX);
+	printf("%s %s\n", mark, printable);
 }
 
 static void print_table(const struct rows *rows)
 {
 	size_t widths[COLUMNS];
-	const struct totals totals = totals_of(rows);
+	const struct check_totals totals = check_rows_total(rows->items, rows->count);
 	find_widths(rows, widths);
 	for (size_t c = 0; c < COLUMNS; c++)
 		printf("%-*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, heads[c], c + 1 < COLUMNS ? "  " : "\n");
@@ -186,13 +138,19 @@ static void print_table(const struct rows *rows)
 		print_cells(&rows->items[i], widths);
 	_cleanup_free_ char *values = text_human_count(totals.values), *encrypted = text_human_count(totals.encrypted),
 			    *kms = text_human_count(totals.under_kms);
-	printf("\n%zu clusters, %zu reached; counted in %zu of them: %s values, %s encrypted, %s under KMS\n",
-	       rows->count, totals.reached, totals.counted, values, encrypted, kms);
-	for (size_t i = 0; i < rows->count; i++)
-		if (rows->items[i].why)
-			printf("× %s: %s\n", rows->items[i].context, rows->items[i].why);
+	printf("\n%zu %s, %zu reached; counted in %zu of them: %s values, %s encrypted, %s under KMS\n",
+	       totals.clusters, totals.clusters == 1 ? "cluster" : "clusters", totals.reached, totals.counted, values,
+	       encrypted, kms);
+	for (size_t i = 0; i < rows->count; i++) {
+		const struct check_row *row = &rows->items[i];
+		_cleanup_free_ char *words = row->why ? xasprintf("%s: %s", row->context, row->why) : NULL;
+		if (words)
+			print_words("×", words);
+	}
 	for (size_t i = 0; i < rows->findings.count; i++)
-		printf("× %s\n", rows->findings.items[i]);
+		print_words("×", rows->findings.items[i]);
+	for (size_t i = 0; i < rows->notes.count; i++)
+		print_words("-", rows->notes.items[i]);
 }
 
 static void print_csv_cell(const char *text, bool last)
@@ -220,11 +178,11 @@ static void print_csv(const struct rows *rows)
 	}
 }
 
-static void write_seconds(struct json_writer *w, const char *key, bool known, uint64_t ns)
+static void write_seconds(struct json_writer *w, const char *key, bool known, uint64_t seconds)
 {
 	json_key(w, key);
 	if (known)
-		json_u64(w, ns / NS_PER_S);
+		json_u64(w, seconds);
 	else
 		json_null(w);
 }
@@ -235,6 +193,7 @@ static void write_row(struct json_writer *w, const struct check_row *row)
 	json_member_string(w, "context", row->context);
 	json_member_string(w, "server", row->server);
 	json_member_string(w, "version", row->version);
+	json_member_string(w, "clusterUID", row->cluster_uid);
 	json_member_string(w, "why", row->why);
 	json_member_string(w, "writeProvider", row->write_provider);
 	json_member_string(w, "evidence", row->why ? "none" : row->evidence);
@@ -249,11 +208,10 @@ static void write_row(struct json_writer *w, const struct check_row *row)
 	} else {
 		json_null(w);
 	}
-	write_seconds(w, "oldestKeySeconds", row->age_known && row->oldest_key == row->oldest_key_at_most,
-		      row->oldest_key);
+	bool exact = row->age_bounded && row->oldest_key == row->oldest_key_at_most;
+	write_seconds(w, "oldestKeySeconds", row->age_known && exact, row->oldest_key);
 	write_seconds(w, "oldestKeySecondsAtLeast", row->age_known, row->oldest_key);
-	write_seconds(w, "oldestKeySecondsAtMost", row->age_known && row->oldest_key_at_most != UINT64_MAX,
-		      row->oldest_key_at_most);
+	write_seconds(w, "oldestKeySecondsAtMost", row->age_known && row->age_bounded, row->oldest_key_at_most);
 	json_member_strings(w, "kmsKeyIDHashes", &row->key_ids);
 	json_member_u64(w, "failed", row->failed);
 	json_member_u64(w, "warnings", row->warnings);
@@ -263,7 +221,7 @@ static void write_row(struct json_writer *w, const struct check_row *row)
 static void print_json(const struct rows *rows)
 {
 	struct json_writer w = JSON_WRITER_INIT(FLEET_JSON_MAX);
-	const struct totals totals = totals_of(rows);
+	const struct check_totals totals = check_rows_total(rows->items, rows->count);
 	json_object_begin(&w);
 	json_member_string(&w, "kind", "FleetCheck");
 	json_member_u64(&w, "version", 1);
@@ -274,7 +232,7 @@ static void print_json(const struct rows *rows)
 	json_array_end(&w);
 	json_key(&w, "totals");
 	json_object_begin(&w);
-	json_member_u64(&w, "clusters", rows->count);
+	json_member_u64(&w, "clusters", totals.clusters);
 	json_member_u64(&w, "reached", totals.reached);
 	json_member_u64(&w, "counted", totals.counted);
 	json_member_u64(&w, "values", totals.values);
@@ -282,6 +240,7 @@ static void print_json(const struct rows *rows)
 	json_member_u64(&w, "underKMS", totals.under_kms);
 	json_object_end(&w);
 	json_member_strings(&w, "findings", &rows->findings);
+	json_member_strings(&w, "notes", &rows->notes);
 	json_object_end(&w);
 	const char *text = json_text(&w);
 	if (text)
@@ -292,9 +251,17 @@ static void print_json(const struct rows *rows)
 /* What is of one cluster, or of this machine, says nothing of many. */
 static int check_options(const struct options *o, struct error **err)
 {
-	static const char *const taken[] = {
-		"--contexts", "--kubeconfig",       "--output",           "--user",          "--as",
-		"--as-group", "--require-provider", "--require-resource", "--expect-key-id", "--max-key-age"};
+	static const char *const taken[] = {"--contexts",
+					    "--kubeconfig",
+					    "--output",
+					    "--user",
+					    "--as",
+					    "--as-group",
+					    "--request-timeout",
+					    "--require-provider",
+					    "--require-resource",
+					    "--expect-key-id",
+					    "--max-key-age"};
 	const char *other = options_given_beside(o, taken, ELEMENTS(taken));
 	return other ? error_set(err, ERROR_USAGE, "%s does not go with --contexts", other) : 0;
 }
@@ -315,9 +282,9 @@ int check_contexts(struct command_context *context, struct error **err)
 	else
 		print_table(&rows);
 	context->printed_document = true;
-	size_t failing = totals_of(&rows).failing;
-	if (failing == 0 && rows.findings.count == 0)
+	const struct check_totals totals = check_rows_total(rows.items, rows.count);
+	if (totals.failing == 0 && rows.findings.count == 0)
 		return 0;
-	return error_set(err, ERROR_FINDING, "%zu of %zu clusters have findings, or were not reached%s", failing,
-			 rows.count, rows.findings.count ? "; one KMS key is used by several" : "");
+	return error_set(err, ERROR_FINDING, "%zu of %zu clusters have findings, or were not reached%s", totals.failing,
+			 totals.clusters, rows.findings.count ? "; one KMS key is used by several" : "");
 }

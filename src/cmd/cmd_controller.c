@@ -1,10 +1,15 @@
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "client/kube/lock.h"
+#include "client/kube/refusals.h"
 #include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/controller.h"
+#include "engine/etcd_probe.h"
 #include "engine/throttle.h"
+
+#define URLS_PAUSE (2 * NS_PER_S)
 
 static void say(void *arg, const char *text)
 {
@@ -50,10 +55,24 @@ static int open_clients(struct cluster *cluster, const struct strings *urls, str
 
 static int find_urls(struct cluster *cluster, const struct options *o, struct strings *ret, struct error **err)
 {
+	struct refusals refusals = {0};
 	for (size_t i = 0; i < o->apiservers.count; i++)
 		if (!strings_has(ret, o->apiservers.items[i]))
 			strings_add(ret, o->apiservers.items[i]);
-	return ret->count > 0 ? 0 : kube_endpoint_urls_fetch(&cluster->kube, ret, err);
+	for (int told = 0; ret->count == 0;) {
+		int rc = kube_endpoint_urls_fetch(&cluster->kube, ret, err);
+		bool refused = refusals_may_pass(&refusals, rc, clock_monotonic());
+		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && !refused)
+			return rc;
+		if (rc != told)
+			say(NULL, error_message(*err));
+		told = rc;
+		error_clear(err);
+		rc = probe_pause(cluster->loop, URLS_PAUSE, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 /* --- what monitoring sees --- */

@@ -78,6 +78,24 @@ static void keep_unknown(struct needs *needs, struct error **unknown)
 		needs->first_unknown = steal(*unknown);
 }
 
+/* Whoever else may need it is asked all the same: a key that one needs is needed. `before`: so many sources there were before
+ * this one was asked. */
+static int go_on(struct needs *needs, const char *name, size_t before, int rc, struct error **failed,
+		 struct error **err)
+{
+	if (rc == -ERROR_INTERRUPTED || rc == -ERROR_USAGE) {
+		*err = steal(*failed);
+		return rc;
+	}
+	if (rc == 0)
+		return 0;
+	struct source *source = needs->count > before ? &needs->sources[needs->count - 1] : add(needs, name);
+	const char *words = error_message(*failed);
+	source->unknown = text_printable(words, strlen(words), UNKNOWN_MAX);
+	keep_unknown(needs, failed);
+	return 0;
+}
+
 static int judge(struct needs *needs, const struct source *source, uint64_t formless, struct error **err)
 {
 	if (source->unclear > 0) {
@@ -131,6 +149,12 @@ static void take_value(void *arg, const struct map_entry *entry, const struct ce
 	strings_add(&taking->names, clean);
 }
 
+static void forget_values(void *arg)
+{
+	struct taking *taking = arg;
+	strings_free(&taking->names);
+}
+
 static void collect_ids(struct needs *needs, const struct census *census)
 {
 	for (size_t i = 0; i < census->resource_count; i++)
@@ -138,29 +162,37 @@ static void collect_ids(struct needs *needs, const struct census *census)
 	add_ids(census->outside_keys, census->outside_key_count, &needs->key_ids);
 }
 
-/* What the next write is under, whatever is stored. `own`: whether what was found on this machine is of this cluster. */
-static int ask_writers(struct command_context *context, const struct session *session, bool own, struct needs *needs,
-		       struct source *source, struct error **err)
+/* `own`: whether what was found on this machine is of this cluster. */
+static struct key_writers_sources sources_of(const struct command_context *context, const struct session *session,
+					     bool own, const struct needs *needs)
 {
-	struct key_writers writers = {0};
-	const struct key_writers_sources sources = {
+	return (struct key_writers_sources){
 		.cluster = session->cluster,
 		.config_path = own ? session->config_path : NULL,
 		.shape = own && session->config ? encryption_config_shape(session->config) : NULL,
 		.node_was_asked = own && session_node_reads(session->cluster, session->config_path),
 		.servers = &context->options.apiservers,
 		.key_ids = &needs->key_ids};
-	int rc = key_writers_ask(&needs->key, &sources, &writers, err);
-	if (rc == 0 && writers.writes && !needs->writes)
+}
+
+/* What the next write is under, whatever is stored; `before`: the census began. */
+static int ask_writers(const struct key_writers_sources *sources, const struct key_writers_seen *before,
+		       struct needs *needs, struct source *source, struct error **err)
+{
+	struct key_writers writers = {0};
+	int rc = key_writers_ask(&needs->key, sources, before, &writers, err);
+	if (rc < 0)
+		return rc;
+	if (writers.writes && !needs->writes)
 		needs->writes = steal(writers.writes);
-	if (rc == 0 && writers.unknown) {
+	if (writers.unknown) {
 		_cleanup_error_ unknown = NULL;
 		source->writes_unknown = text_printable(writers.unknown, strlen(writers.unknown), UNKNOWN_MAX);
 		(void)error_set(&unknown, ERROR_REFUSED, "%s: %s", source->name, source->writes_unknown);
 		keep_unknown(needs, &unknown);
 	}
 	key_writers_free(&writers);
-	return rc;
+	return 0;
 }
 
 static int ask_session(struct command_context *context, const struct session *session, const char *name, bool own,
@@ -168,12 +200,18 @@ static int ask_session(struct command_context *context, const struct session *se
 {
 	_cleanup_(census_freep) struct census *census = NULL;
 	struct census_options options = present_census_options(context, session);
+	const struct key_writers_sources sources = sources_of(context, session, own, needs);
+	_cleanup_(key_writers_seen_freep) struct key_writers_seen *before = NULL;
 	struct taking taking = {.key = &needs->key};
 	options.open_with = NULL; /* names are enough */
 	options.on_value = take_value;
 	options.value_arg = &taking;
+	options.on_again = forget_values;
+	options.again_arg = &taking;
 	needs->cluster_asked = true;
-	int rc = census_take(&options, &census, err);
+	int rc = key_writers_look(&needs->key, &sources, &before, err);
+	if (rc == 0)
+		rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
 	if (rc == 0 && !census->complete)
 		rc = error_set(err, ERROR_REFUSED, "%s: the census is not complete: %s", name,
@@ -184,7 +222,6 @@ static int ask_session(struct command_context *context, const struct session *se
 	}
 	struct source *source = add(needs, name);
 	source->names = taking.names;
-	strings_sort_unique(&source->names); /* a census that was begun again told of them twice */
 	source->revision = census->revision;
 	for (size_t i = 0; i < census->resource_count; i++)
 		source->newest += count(needs, census->resources[i].keys, census->resources[i].key_count, source);
@@ -192,14 +229,18 @@ static int ask_session(struct command_context *context, const struct session *se
 	source->newest += count(needs, census->foreign_keys, census->foreign_key_count, source);
 	collect_ids(needs, census);
 	rc = judge(needs, source, census->unknown + census->outside_unknown, err);
-	return rc == 0 ? ask_writers(context, session, own, needs, source, err) : rc;
+	return rc == 0 ? ask_writers(&sources, before, needs, source, err) : rc;
 }
 
 static int ask_cluster(struct command_context *context, struct needs *needs, struct error **err)
 {
 	_cleanup_session_ session = {0};
-	int rc = session_open(context, SESSION_ETCD, &session, err);
-	return rc == 0 ? ask_session(context, &session, session.cluster->kube.name, true, needs, err) : rc;
+	_cleanup_error_ failed = NULL;
+	size_t before = needs->count;
+	int rc = session_open(context, SESSION_ETCD, &session, &failed);
+	if (rc == 0)
+		rc = ask_session(context, &session, session.cluster->kube.name, true, needs, &failed);
+	return go_on(needs, "the cluster", before, rc, &failed, err);
 }
 
 /* --- clusters by their contexts --- */
@@ -253,7 +294,6 @@ static int ask_context(struct command_context *context, const char *name, struct
 	return rc;
 }
 
-/* Each is asked, whatever the others say: a key that one needs is needed. */
 static int ask_contexts(struct command_context *context, struct needs *needs, struct error **err)
 {
 	_cleanup_strings_ names = {0};
@@ -261,19 +301,9 @@ static int ask_contexts(struct command_context *context, struct needs *needs, st
 	strings_split(&names, context->options.contexts, ',');
 	for (size_t i = 0; rc == 0 && i < names.count; i++) {
 		_cleanup_error_ failed = NULL;
+		size_t before = needs->count;
 		rc = ask_context(context, names.items[i], needs, &failed);
-		if (rc == 0)
-			continue;
-		if (rc == -ERROR_INTERRUPTED || rc == -ERROR_USAGE) {
-			*err = steal(failed);
-			return rc;
-		}
-		_cleanup_free_ char *words = text_printable(error_message(failed), strlen(error_message(failed)), 1024);
-		struct source *last = needs->count > 0 ? &needs->sources[needs->count - 1] : NULL;
-		bool counted = last && text_equal(last->name, names.items[i]);
-		(counted ? last : add(needs, names.items[i]))->unknown = steal(words);
-		keep_unknown(needs, &failed);
-		rc = 0;
+		rc = go_on(needs, names.items[i], before, rc, &failed, err);
 	}
 	context->options.context = NULL;
 	return rc;
@@ -317,22 +347,37 @@ static int ask_entry(struct command_context *context, struct needs *needs, const
 	return rc;
 }
 
+/* `failed`: one of them, or the folder itself. */
+static int go_on_with_backups(struct needs *needs, const char *path, size_t before, int rc, struct error **failed,
+			      struct error **err)
+{
+	rc = go_on(needs, path, before, rc, failed, err);
+	if (needs->count > before)
+		needs->sources[needs->count - 1].backup = true;
+	return rc;
+}
+
 static int ask_backups(struct command_context *context, struct needs *needs, struct error **err)
 {
 	const char *folder = context->options.snapshots;
 	struct dirent **entries = NULL;
+	_cleanup_error_ none = NULL;
 	int listed = scandir(folder, &entries, is_entry, alphasort), rc = 0;
 	if (listed < 0)
-		return error_set_errno(err, ERROR_INPUT, errno, "--snapshots %s", folder);
+		rc = error_set_errno(&none, ERROR_INPUT, errno, "--snapshots %s", folder);
+	else if (listed == 0)
+		rc = error_set(&none, ERROR_INPUT, "--snapshots %s: no file is there", folder);
+	rc = go_on_with_backups(needs, folder, needs->count, rc, &none, err);
 	for (int i = 0; i < listed; i++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", folder, entries[i]->d_name);
+		_cleanup_error_ failed = NULL;
+		size_t before = needs->count;
 		free(entries[i]);
 		if (rc == 0)
-			rc = ask_entry(context, needs, path, err);
+			rc = go_on_with_backups(needs, path, before, ask_entry(context, needs, path, &failed), &failed,
+						err);
 	}
 	free(entries);
-	if (listed == 0)
-		return error_set(err, ERROR_INPUT, "--snapshots %s: no file is there", folder);
 	return rc;
 }
 
@@ -394,10 +439,10 @@ static void print(const struct needs *needs)
 {
 	for (size_t i = 0; i < needs->count; i++) {
 		const struct source *source = &needs->sources[i];
-		if (source->unknown) {
+		if (source->unknown)
 			printf("%s: NOT KNOWN: %s\n", source->name, source->unknown);
+		if (source->unknown && source->newest == 0 && source->history == 0)
 			continue;
-		}
 		_cleanup_free_ char *values = text_human_count(source->newest),
 				    *history = text_human_count(source->history), *where = places(source);
 		printf("%s at revision %llu: %s values need %s%s%s%s\n", source->name,
@@ -427,7 +472,8 @@ static int verdict(struct command_context *context, struct needs *needs, struct 
 		return error_set(err, ERROR_FINDING, "%s is still needed: %s", needs->key.text, needs->writes);
 	if (who == 0 && needs->first_unknown) {
 		*err = steal(needs->first_unknown);
-		return error_wrap(err, -(int)error_code(*err), "not known whether %s is needed", needs->key.text);
+		return error_wrap(err, -(int)error_code(*err), "keep it: not known whether %s is needed",
+				  needs->key.text);
 	}
 	return who == 0 ? 0
 			: error_set(err, ERROR_FINDING, "%s is still needed by %zu of %zu", needs->key.text, who,

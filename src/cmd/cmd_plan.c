@@ -153,7 +153,8 @@ static void print_warnings(const struct command_context *context, const struct r
 	if (new_local.count > 0 &&
 	    (!context->options.new_key_copy || text_equal(context->options.new_key_copy, "none")))
 		printf("The new key will be in the configuration file alone: losing this disk will lose etcd's backups "
-		       "too (--new-key-copy seal:CERT).\n");
+		       "too, and an older file put over it afterwards all that etcd holds (--new-key-copy "
+		       "seal:CERT).\n");
 }
 
 static void print_text(const struct command_context *context, const struct rotation *rotation, const struct estimate *e,

@@ -61,7 +61,8 @@ static int check_server(const struct session *session, struct error **err)
 	_cleanup_(journal_freep) struct journal *begun = NULL;
 	struct server_observation server = {0};
 	_cleanup_error_ why_not = NULL;
-	int rc = present_look(session, session->config_path, &begun, &server, err);
+	bool of_another = false;
+	int rc = present_look(session, session->config_path, &begun, &of_another, &server, err);
 	if (rc < 0)
 		return rc;
 	bool is_told = server.answering || server.loaded == FACT_CONTRADICTORY;

@@ -28,8 +28,9 @@ static int replay_line(const struct command_context *context, const struct buf *
 	_cleanup_json_ document = NULL;
 	struct record *record = NULL;
 	int rc = json_parse(buf_text(line), line->len, what, &document, err);
-	if (rc == 0)
-		rc = record_read(document, &record, err);
+	if (rc < 0)
+		return rc;
+	rc = record_read(document, &record, err);
 	if (rc < 0)
 		return rc;
 	struct decision again = record_replay(record);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json_read.h"
 #include "cmd/fleet_follow.h"
+#include "engine/key_word.h"
 #include "engine/report_store.h"
 #include "engine/sign.h"
 
@@ -23,6 +24,11 @@ static int check_options(const struct options *o, struct error **err)
 		return error_set(err, ERROR_USAGE, "--kms-key-arn is for --cloudtrail");
 	if (o->kms_key_arn && strlen(o->kms_key_arn) > ARN_MAX)
 		return error_set(err, ERROR_USAGE, "--kms-key-arn: longer than %d bytes", ARN_MAX);
+	if (o->kms_key_arn && key_id_is_alias(o->kms_key_arn))
+		return error_set(err, ERROR_USAGE,
+				 "--kms-key-arn: CloudTrail names keys by their ARNs, and %s is an alias: say the ARN "
+				 "of the key that it led to",
+				 o->kms_key_arn);
 	if (o->verify && (o->sign_key || o->cloudtrails.count > 0 || o->argument_count > 0))
 		return error_set(err, ERROR_USAGE,
 				 "--verify shows what is in its file: nothing is chosen, signed or "
@@ -121,7 +127,7 @@ static int find(struct command_context *context, struct rotation_report **ret, s
 static bool in_use(const struct rotation_report *report, const char *key_id)
 {
 	for (size_t i = 0; i < report->key_id_count; i++)
-		if (report->key_ids[i].objects > 0 && text_equal(report->key_ids[i].key_id, key_id))
+		if (report->key_ids[i].objects > 0 && key_ids_compare(report->key_ids[i].key_id, key_id) == KEY_IDS_ONE)
 			return true;
 	return false;
 }
@@ -138,13 +144,19 @@ static int old_key_id(const struct rotation_report *report, const char **ret, st
 	for (size_t i = 0; i < report->key_id_count; i++) {
 		if (in_use(report, report->key_ids[i].key_id))
 			continue;
-		if (found && !text_equal(found, report->key_ids[i].key_id))
+		if (found && key_ids_compare(found, report->key_ids[i].key_id) != KEY_IDS_ONE)
 			return error_set(err, ERROR_USAGE,
 					 "the report has several key IDs that left: say --kms-key-arn");
 		found = report->key_ids[i].key_id;
 	}
 	if (!found)
 		return error_set(err, ERROR_USAGE, "the report has no key ID that left: say --kms-key-arn");
+	if (key_id_is_alias(found))
+		return error_set(
+			err, ERROR_USAGE,
+			"the key ID that left is an alias (%.*s), and CloudTrail names keys by their ARNs: say "
+			"--kms-key-arn",
+			ARN_MAX, found);
 	if (strlen(found) > ARN_MAX)
 		return error_set(err, ERROR_LIMIT, "the old key's ID is longer than %d bytes", ARN_MAX);
 	*ret = found;

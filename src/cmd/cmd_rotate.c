@@ -146,9 +146,7 @@ static int rotate(struct command_context *context, struct error **err)
 	if (o->name || o->no_wait)
 		return error_set(err, ERROR_USAGE,
 				 "--name and --no-wait are for --target agents, and no KeyServer exists");
-	screen_line(&context->screen, "target %s: one API server%s",
-		    text_equal(o->target, "manual") ? "manual" : "file",
-		    !o->target || text_equal(o->target, "auto") ? ", for no KeyServer exists" : "");
+	session_tell_target(&session);
 	return rotate_file(context, &session, err);
 }
 

@@ -14,6 +14,7 @@ struct status {
 	struct present_kms kms;
 	struct census *census;
 	struct journal *journal; /* of a rotation under way; NULL */
+	bool of_another;         /* and that of another cluster */
 	struct server_observation server;
 	uint64_t members, answering;
 };
@@ -121,19 +122,51 @@ static void write_kms(struct json_writer *w, const struct status *status)
 	json_array_end(w);
 }
 
+/* What the rules of a step write with. */
+static char *write_keys(const struct config_shape *shape)
+{
+	_cleanup_strings_ labels = {0};
+	for (size_t r = 0; r < shape->rule_count; r++) {
+		_cleanup_free_ char *label = config_key_label(&shape->rules[r].keys[0]);
+		if (!strings_has(&labels, label))
+			strings_add(&labels, label);
+	}
+	return labels.count > 0 ? strings_join(&labels, ", ") : xstrdup("plaintext");
+}
+
+/* Where it leads: new string. */
+static char *where_it_leads(const struct journal *journal)
+{
+	const struct path *path = journal->path;
+	_cleanup_free_ char *from = write_keys(path->steps[0]), *to = write_keys(path->steps[path->count - 1]);
+	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", ");
+	if (path_follows_kms(path))
+		return xasprintf("it follows the KMS behind %s", from);
+	if (!text_equal(from, to))
+		return xasprintf("%s -> %s", from, to);
+	return *old_keys ? xasprintf("%s leaves", old_keys) : xstrdup("keys that only read change");
+}
+
 static void print_rotation(const struct session *session, const struct status *status)
 {
 	const struct journal *journal = status->journal;
 	if (!journal)
 		return;
-	_cleanup_free_ char *old_keys = strings_join(&journal->old_keys, ", "),
-			    *new_keys = strings_join(&journal->new_keys, ", ");
+	if (status->of_another) {
+		printf("\nRotation %s of another cluster is half done: its journal lies here, and none of this one is "
+		       "under way. rotate says what to remove.\n",
+		       journal->rotation);
+		return;
+	}
+	_cleanup_free_ char *words = where_it_leads(journal);
 	int here = path_find(journal->path, encryption_config_shape(session->config));
-	printf("\nRotation %s is half done: %s -> %s\n", journal->rotation, *old_keys ? old_keys : "plaintext",
-	       new_keys);
+	printf("\nRotation %s is half done: %s\n", journal->rotation, words);
 	rotating_print_path(stdout, journal->path, here);
 	if (here == STEP_NONE)
 		printf("The present file is none of its steps: somebody changed it.\n");
+	else if (path_follows_kms(journal->path))
+		printf("Next: re-encrypt what is under another key ID than the KMS names, and prove it. Go on with the "
+		       "command that began it.\n");
 	else if ((size_t)here + 1 < journal->path->count)
 		printf("Next: %s. Go on with the command that began it; it is safe to leave it like this.\n",
 		       path_drops(journal->path, (size_t)here) ? "re-encrypt, prove, and drop the old key"
@@ -174,6 +207,7 @@ static void write_json(const struct session *session, const struct status *statu
 				     ? path_find(status->journal->path, encryption_config_shape(session->config))
 				     : STEP_NONE);
 		json_member_u64(&w, "steps", status->journal->path->count);
+		json_member_bool(&w, "ofAnotherCluster", status->of_another);
 		json_object_end(&w);
 	} else {
 		json_null(&w);
@@ -199,7 +233,7 @@ static void print_text(const struct command_context *context, const struct sessi
 	_cleanup_free_ char *table = census_table(status->census, context->screen.width, context->screen.color);
 	fputs(table, stdout);
 	print_rotation(session, status);
-	if (!status->journal && status->census->stale > 0)
+	if ((!status->journal || status->of_another) && status->census->stale > 0)
 		printf("\n%llu values are not under the write key. To rewrite them: %s reencrypt\n",
 		       (unsigned long long)status->census->stale, context->invoked_as);
 }
@@ -235,7 +269,7 @@ static int status_of_one(struct command_context *context, struct session *sessio
 	if (rc == 0)
 		rc = census_take(&options, &status.census, err);
 	if (rc == 0 && session->config)
-		rc = present_look(session, rotating, &status.journal, &status.server, err);
+		rc = present_look(session, rotating, &status.journal, &status.of_another, &status.server, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
@@ -266,10 +300,11 @@ int cmd_status(struct command_context *context, struct error **err)
 	int rc = session_open(context, SESSION_ETCD | SESSION_AGENTS, &session, err);
 	if (rc < 0)
 		return rc;
-	if (session.agents)
-		return fleet_status(context, &session, err);
-	if (o->argument_count)
+	if (!session.agents && o->argument_count)
 		return error_set(err, ERROR_USAGE, "status %s: no KeyServer exists, so no KeyRotation either",
 				 o->arguments[0]);
+	session_tell_target(&session);
+	if (session.agents)
+		return fleet_status(context, &session, err);
 	return status_of_one(context, &session, err);
 }

@@ -47,8 +47,9 @@ static int steer(struct command_context *context, const struct steering *steerin
 		return rc;
 	struct kube *kube = &session.cluster->kube;
 	rc = rotations_read(kube, &rotations, err);
-	if (rc == 0)
-		rc = rotations_under_way(&rotations, o->argument_count ? o->arguments[0] : NULL, &rotation, err);
+	if (rc < 0)
+		return rc;
+	rc = rotations_under_way(&rotations, o->argument_count ? o->arguments[0] : NULL, &rotation, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_free_ char *change = steering->change(o, rotation);

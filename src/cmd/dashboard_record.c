@@ -63,7 +63,7 @@ static struct key_rotation *rotation_of(const struct record *record)
 	status->old_keys = keys_of_step(record->path->steps[0], &status->old_key_count);
 	status->new_keys = keys_of_step(record->path->steps[record->path->count - 1], &status->new_key_count);
 	status->conditions = xcalloc(2, sizeof(*status->conditions));
-	status->conditions[0] = condition("Progressing", !blocked, action_name(again.action), words);
+	status->conditions[0] = condition("Progressing", !blocked, decision_reason(&again), words);
 	status->conditions[1] =
 		condition("Degraded", blocked, blocked ? reason_name(again.reason) : "None", blocked ? words : "");
 	status->condition_count = 2;

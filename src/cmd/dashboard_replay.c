@@ -54,8 +54,9 @@ static int show_line(struct dashboard_replay *r, bool whole, struct error **err)
 		return 0;
 	}
 	buf_reset(&r->line);
-	if (rc == 0)
-		rc = record_read(document, &record, err);
+	if (rc < 0)
+		return rc;
+	rc = record_read(document, &record, err);
 	if (rc < 0)
 		return rc;
 	dashboard_record_show(r->store, record, clock_monotonic());

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "client/kube/refusals.h"
 #include "cmd/fleet_view.h"
 #include "cmd/rotating.h"
 #include "engine/key_rotation_fetch.h"
@@ -25,8 +26,10 @@ struct follower {
 	struct fleet fleet;
 	char *phase; /* shown last */
 	uint64_t phase_since;
+	struct refusals refusals;
 	struct leader leader;
-	uint64_t told_at; /* when progress was seen to change */
+	bool told_refused; /* that the Lease may not be read */
+	uint64_t told_at;  /* when progress was seen to change */
 	unsigned blocked;
 	struct shown *shown;
 	size_t shown_count;
@@ -196,19 +199,20 @@ static void show(struct follower *f)
 
 /* --- looking --- */
 
-static bool may_pass(int rc)
+static bool may_pass(struct follower *f, int rc)
 {
-	return rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_EXPIRED || rc == -ERROR_PROTOCOL ||
-	       rc == -ERROR_DEADLINE;
+	bool refused = refusals_may_pass(&f->refusals, rc, clock_monotonic());
+	return (refused && f->rotation) || rc == -ERROR_NETWORK || rc == -ERROR_BUSY || rc == -ERROR_EXPIRED ||
+	       rc == -ERROR_PROTOCOL || rc == -ERROR_DEADLINE;
 }
 
 /* That it is not known is said once. */
 static int look_for_leader(struct follower *f, struct kube *kube, struct error **err)
 {
-	bool was_refused = f->leader.refused;
 	int rc = leader_look(&f->leader, kube, err);
-	if (rc < 0 || was_refused || !f->leader.refused)
+	if (rc < 0 || f->told_refused || f->leader.refused_at == 0)
 		return rc;
+	f->told_refused = true;
 	_cleanup_free_ char *words = leader_words(&f->leader, clock_monotonic());
 	_cleanup_free_ char *note = xasprintf("of controllers: %s", words);
 	rotating_show_note(f->context, note);
@@ -239,13 +243,14 @@ static int look(struct follower *f, struct error **err)
 	}
 	if (rc == 0)
 		rc = look_for_leader(f, kube, &failed);
+	bool passes = may_pass(f, rc);
 	if (rc == 0) {
 		show(f);
 		return 0;
 	}
 	if (rc == -ERROR_NOT_FOUND && f->rotation)
 		return error_set(err, ERROR_NOT_FOUND, "KeyRotation %s was deleted", f->name);
-	if (!may_pass(rc)) {
+	if (!passes) {
 		*err = steal(failed);
 		return rc;
 	}

@@ -17,11 +17,12 @@
 
 /* --- is it alive? By what changes while we look: no clock of another machine is believed --- */
 
-/* Of the Lease that has this server's name; both empty where it has none. */
+/* Of the Lease that has this server's name, the one that was renewed last; `leases`: the names of all that have. */
 struct life {
 	bool has_lease;
 	uint64_t lease_version;
 	char *lease; /* its name */
+	struct strings leases;
 	uint64_t beat;
 	char *heartbeat;
 };
@@ -29,6 +30,7 @@ struct life {
 static void life_free(struct life *life)
 {
 	free(life->lease);
+	strings_free(&life->leases);
 	free(life->heartbeat);
 	*life = (struct life){0};
 }
@@ -39,6 +41,7 @@ static void take_lease(const struct kube_identities *identities, const char *ser
 		const struct kube_identity *identity = &identities->items[i];
 		if (!text_equal(identity->hostname, server) && !text_equal(identity->lease_name, server))
 			continue;
+		strings_add(&ret->leases, identity->lease_name);
 		/* Two of one name: whichever is renewed. */
 		if (ret->has_lease && identity->resource_version < ret->lease_version)
 			continue;
@@ -88,7 +91,9 @@ static int compare(const char *server, const struct life *before, const struct l
 	return 0;
 }
 
-static int check_gone(struct command_context *context, struct session *session, const char *server, struct error **err)
+/* Adds the names of the Leases that it left behind. */
+static int check_gone(struct command_context *context, struct session *session, const char *server,
+		      struct strings *ret_leases, struct error **err)
 {
 	_cleanup_(life_free) struct life first = {0};
 	const bool never = false;
@@ -106,6 +111,8 @@ static int check_gone(struct command_context *context, struct session *session, 
 			rc = compare(server, &first, &now, err);
 	}
 	screen_clear(&context->screen);
+	for (size_t i = 0; rc == 0 && i < first.leases.count; i++)
+		strings_add(ret_leases, first.leases.items[i]);
 	return rc;
 }
 
@@ -159,10 +166,10 @@ static int patch_body(const struct key_rotation *rotation, char **ret, struct er
 	return rc;
 }
 
-static int mark(struct kube *kube, struct key_rotation *rotation, const char *server, const char *who,
+/* `it`: one of the rotation's. */
+static int mark(struct kube *kube, struct key_rotation *rotation, struct key_rotation_server *it, const char *who,
 		struct error **err)
 {
-	struct key_rotation_server *it = known(rotation, server);
 	_cleanup_free_ char *body = NULL;
 	char now[28];
 	clock_format(clock_wall(), 0, now);
@@ -230,18 +237,20 @@ static int ask_for_yes(const char *server, const struct strings *rotations, stru
 }
 
 static void print_forgotten(struct command_context *context, const char *server, const char *who,
-			    const struct strings *rotations)
+			    const struct strings *leases, const struct strings *rotations)
 {
-	_cleanup_free_ char *names = strings_join(rotations, ", ");
+	_cleanup_free_ char *names = strings_join(rotations, ", "), *left = strings_join(leases, " ");
 	context->printed_document = true;
 	if (!context->options.json) {
-		printf("%s no longer counts in KeyRotation %s; the report will say so, and that %s said it.\n"
-		       "An identity Lease that it left behind counts for up to two hours more, unless it is deleted: "
-		       "kubectl -n kube-system get leases\n"
-		       "Its KeyServer stays: once the node is gone, kubectl delete keyserver %s, or the next rotation "
-		       "counts "
-		       "it again.\n",
-		       server, names, who, server);
+		printf("%s no longer counts in KeyRotation %s; the report will say so, and that %s said it.\n", server,
+		       names, who);
+		if (leases->count > 0)
+			printf("The identity %s that it left behind %s for up to two hours more, unless deleted: "
+			       "kubectl -n kube-system delete lease %s\n",
+			       leases->count == 1 ? "Lease" : "Leases", leases->count == 1 ? "counts" : "count", left);
+		printf("Its KeyServer stays: once the node is gone, kubectl delete keyserver %s, or the next rotation "
+		       "counts it again.\n",
+		       server);
 		return;
 	}
 	struct json_writer w = JSON_WRITER_INIT(FORGET_JSON_MAX);
@@ -251,6 +260,7 @@ static void print_forgotten(struct command_context *context, const char *server,
 	json_member_string(&w, "rotation", names);
 	json_member_string(&w, "server", server);
 	json_member_string(&w, "by", who);
+	json_member_strings(&w, "leases", leases);
 	json_object_end(&w);
 	puts(json_text(&w));
 	json_writer_free(&w);
@@ -269,7 +279,7 @@ static int mark_all(struct kube *kube, const struct strings *names, const char *
 			rc = key_rotation_fetch(kube, names->items[i], 0, &rotation, err);
 			struct key_rotation_server *it = rc == 0 ? known(rotation, server) : NULL;
 			if (it && !it->forgotten && !rotation_is_over(rotation))
-				rc = mark(kube, rotation, server, who, err);
+				rc = mark(kube, rotation, it, who, err);
 		}
 		if (rc < 0)
 			return rc;
@@ -281,7 +291,7 @@ int fleet_forget(struct command_context *context, const char *server, struct err
 {
 	_cleanup_session_ session = {0};
 	_cleanup_(rotations_free) struct rotations rotations = {0};
-	_cleanup_strings_ names = {0}, servers = {0};
+	_cleanup_strings_ names = {0}, servers = {0}, leases = {0};
 	_cleanup_free_ char *who = NULL;
 	int rc = session_open(context, SESSION_API, &session, err);
 	if (rc < 0)
@@ -295,12 +305,12 @@ int fleet_forget(struct command_context *context, const char *server, struct err
 		return none_counts_it(server, &servers, err);
 	if (!context->options.yes)
 		return ask_for_yes(server, &names, err);
-	rc = check_gone(context, &session, server, err);
+	rc = check_gone(context, &session, server, &leases, err);
 	if (rc == 0)
 		rc = who_am_i(kube, &who, err);
 	if (rc == 0)
 		rc = mark_all(kube, &names, server, who, err);
 	if (rc == 0)
-		print_forgotten(context, server, who, &names);
+		print_forgotten(context, server, who, &leases, &names);
 	return rc;
 }

@@ -319,11 +319,6 @@ static void print_begun(struct command_context *context, const struct key_rotati
 	fflush(stdout);
 }
 
-static void print_target(struct command_context *context)
-{
-	screen_line(&context->screen, "target agents: the API servers that KeyServers name");
-}
-
 /* What the controller would refuse once it is there, by the first server that reports: better known before. */
 static int check_target(struct session *session, const struct key_rotation_spec *spec, struct error **err)
 {
@@ -377,7 +372,7 @@ int fleet_rotate(struct command_context *context, struct session *session, struc
 	const struct options *o = &context->options;
 	_cleanup_free_ char *made_name = o->name ? NULL : new_name();
 	_cleanup_(key_rotation_freep) struct key_rotation *asked = key_rotation_new(o->name ? o->name : made_name);
-	print_target(context);
+	session_tell_target(session);
 	object_release(&key_rotation_spec_record, &asked->spec);
 	int rc = fleet_rotate_spec(o, &asked->spec, err);
 	if (rc == 0)

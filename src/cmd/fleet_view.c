@@ -329,6 +329,11 @@ char *fleet_view_next(const struct fleet_view *view)
 				 rotation->meta.name);
 	if (fleet_view_nobody_leads(view))
 		return xstrdup(FLEET_VIEW_START);
+	if (text_equal(rotation->status.phase, phase_name(PHASE_BLOCKED)))
+		return key_rotation_goes_back(rotation) || rotation->spec.aborted
+			       ? xstrdup("It goes on by itself once that is mended.")
+			       : xasprintf("It goes on by itself once that is mended. To give it up: %s abort %s",
+					   view->invoked_as, rotation->meta.name);
 	if (key_rotation_goes_back(rotation))
 		return xstrdup("It goes back by itself, and may be left alone: the new key leaves, and the old one "
 			       "stays.");

@@ -9,6 +9,7 @@
 #include "client/kube/lock.h"
 
 #define LOOK_TIMEOUT (5 * NS_PER_S)
+#define REFUSED_PAUSE (30 * NS_PER_S)
 #define WORDS_MAX 1024
 
 static void forget(struct leader *leader)
@@ -64,7 +65,7 @@ int leader_look(struct leader *leader, struct kube *kube, struct error **err)
 		.verb = CUSTOM_GET, .collection = LOCK_LEASES, .name = LOCK_NAME, .timeout = LOOK_TIMEOUT};
 	_cleanup_json_ lease = NULL;
 	_cleanup_error_ failed = NULL;
-	if (leader->refused)
+	if (leader->refused_at > 0 && clock_monotonic() < leader->refused_at + REFUSED_PAUSE)
 		return 0;
 	int rc = kube_custom_fetch(kube, &request, &lease, &failed);
 	if (rc == -ERROR_INTERRUPTED) {
@@ -75,7 +76,7 @@ int leader_look(struct leader *leader, struct kube *kube, struct error **err)
 		leader_put(leader, lease, clock_monotonic());
 	else
 		leader_unknown(leader, error_message(failed));
-	leader->refused = rc == -ERROR_AUTH;
+	leader->refused_at = rc == -ERROR_AUTH ? clock_monotonic() : 0;
 	return 0;
 }
 

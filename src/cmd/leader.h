@@ -11,7 +11,7 @@
 struct leader {
 	bool asked;          /* what follows is known; else `problem` says why not, or nobody asked yet */
 	char *problem;       /* why the Lease cannot be read; NULL */
-	bool refused;        /* it may not be: leader_look asks no more */
+	uint64_t refused_at; /* monotonic ns: it may not be read, and leader_look asks no more for a while; 0 */
 	char *holder;        /* "" nobody; made printable */
 	char *renewed;       /* as its holder wrote it; NULL: there is no such Lease */
 	uint64_t seen_at;    /* monotonic ns: when the Lease was seen first */

@@ -95,16 +95,27 @@ static int choose(struct scene *scene, const struct strings *asked, struct error
 
 /* What can be said beside --no-etcd: all else is about etcd, files, or a part of a resource. */
 static const char *const fitting[] = {
-	"--no-etcd",    "--output",
-	"--kubeconfig", "--context",
-	"--server",     "--apiserver-request-timeout",
-	"--cluster",    "--user",
-	"--as",         "--as-group",
-	"--resource",   "--qps",
-	"--mode",       "--concurrency",
-	"--deadline",   "--all-namespaces",
-	"--yes",        "--settle",
-	"--follow-kms", "--termination-log",
+	"--no-etcd",
+	"--output",
+	"--kubeconfig",
+	"--context",
+	"--server",
+	"--apiserver-request-timeout",
+	"--cluster",
+	"--user",
+	"--as",
+	"--as-group",
+	"--request-timeout",
+	"--resource",
+	"--qps",
+	"--mode",
+	"--concurrency",
+	"--deadline",
+	"--all-namespaces",
+	"--yes",
+	"--settle",
+	"--follow-kms",
+	"--termination-log",
 };
 
 static int scene_open(struct command_context *context, unsigned lanes, struct scene *ret, struct error **err)
@@ -121,7 +132,8 @@ static int scene_open(struct command_context *context, unsigned lanes, struct sc
 	if (rc < 0)
 		return rc;
 	struct cluster *cluster = ret->session.cluster;
-	ret->servers = (struct api_servers){.loop = cluster->loop, .access = cluster->access, .kube = &cluster->kube};
+	ret->servers = (struct api_servers){
+		.loop = cluster->loop, .access = cluster->access, .kube = &cluster->kube, .patience = REFUSALS_LONG};
 	rc = api_servers_find(&ret->servers, lanes, err);
 	return rc == 0 ? choose(ret, &o->resources, err) : rc;
 }
@@ -258,11 +270,11 @@ static void show_wait(void *arg, const char *text)
 	screen_running(&context->screen, clock_monotonic(), false, "%-15s %s", "Await", text);
 }
 
-static void write_rewrite(struct json_writer *w, const struct scene *scene, const struct api_rewrite *made,
-			  const char *kind, const char *why)
+static void write_rewrite(struct json_writer *w, const struct scene *scene, const struct api_rewrite *made, bool follow,
+			  const char *why)
 {
 	json_object_begin(w);
-	json_member_string(w, "kind", kind);
+	json_member_string(w, "kind", follow ? "RotationReport" : "ReencryptReport");
 	json_member_u64(w, "version", 1);
 	json_member_string(w, "outcome", why ? "Stopped" : "Done");
 	json_member_string(w, "why", why);
@@ -271,6 +283,8 @@ static void write_rewrite(struct json_writer *w, const struct scene *scene, cons
 	json_member_strings(w, "evidence", &made->evidence);
 	json_member_strings(w, "weaker", &made->weaker);
 	json_member_strings(w, "writeKeys", &made->keys);
+	if (follow)
+		no_etcd_write_new_key(w, why ? NULL : made->census);
 	json_member_strings(w, "oldKeys", scene->whole ? &made->old_keys : &(struct strings){0});
 	json_key(w, "sweep");
 	json_object_begin(w);
@@ -310,8 +324,7 @@ static int rewrite(struct command_context *context, struct scene *scene, bool fo
 	screen_clear(&context->screen);
 	if (o->json) {
 		struct json_writer w = JSON_WRITER_INIT(NO_ETCD_JSON_MAX);
-		write_rewrite(&w, scene, made, follow ? "RotationReport" : "ReencryptReport",
-			      rc < 0 ? error_message(*err) : NULL);
+		write_rewrite(&w, scene, made, follow, rc < 0 ? error_message(*err) : NULL);
 		print_json(&w, context);
 	} else if (made->sweep || made->evidence.count > 0) {
 		_cleanup_strings_ names = {0};

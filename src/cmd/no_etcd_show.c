@@ -79,6 +79,27 @@ static void write_write_key(struct json_writer *w, const struct api_write_key *k
 	json_object_end(w);
 }
 
+void no_etcd_write_new_key(struct json_writer *w, const struct api_census *census)
+{
+	const struct storage_key *only = NULL;
+	bool several = false;
+	for (size_t i = 0; census && i < census->resource_count; i++) {
+		const struct api_write_key *key = &census->resources[i].write_key;
+		if (!key->known || text_empty(key->key.hash))
+			continue;
+		several = several || (only && !storage_key_same(only, &key->key));
+		only = &key->key;
+	}
+	json_key(w, "newKey");
+	if (!only || several) {
+		json_null(w);
+		return;
+	}
+	json_object_begin(w);
+	write_key(w, only);
+	json_object_end(w);
+}
+
 static void write_resource(struct json_writer *w, const struct api_census_resource *r)
 {
 	json_object_begin(w);

@@ -37,6 +37,8 @@ static const struct option table[] = {
 	{"--as-group", NULL, KIND_LIST, FIELD(as_groups), OPTIONS_API, "GROUP", "group to impersonate; repeatable"},
 	{"--server", "-s", KIND_TEXT, FIELD(server), OPTIONS_API, "URL",
 	 "address of the API server, instead of the kubeconfig's"},
+	{"--request-timeout", NULL, KIND_DURATION, FIELD(request_timeout), OPTIONS_API, "DURATION",
+	 "no single request to the API server may take longer (default: 0, each has a limit of its own)"},
 	{"--apiserver-request-timeout", NULL, KIND_TEXT, FIELD(request_timeout_text), OPTIONS_API, "DURATION",
 	 "the API server's own --request-timeout where it cannot be found (default: 60s)"},
 	{"--apiserver-manifest", NULL, KIND_TEXT, FIELD(apiserver_manifest), OPTIONS_API, "FILE",
@@ -281,12 +283,23 @@ static int check_one_of(const char *name, const char *value, const char *const *
 	return error_set(err, ERROR_USAGE, "%s %s: it is one of %s", name, value, list);
 }
 
+static int check_output(const struct options *o, struct error **err)
+{
+	if (o->contexts)
+		return check_one_of("-o", o->output, (const char *const[]){"table", "json", "csv", NULL}, err);
+	if (!o->output || text_equal(o->output, "json"))
+		return 0;
+	error_set(err, ERROR_USAGE, "-o %s: there is json, which every reader of YAML takes too, and text without -o",
+		  o->output);
+	error_set_hint(
+		err,
+		"KeyRotations and KeyServers themselves: kubectl get keyrotations,keyservers -o yaml, wide or name");
+	return -ERROR_USAGE;
+}
+
 static int check(struct options *o, unsigned groups, struct error **err)
 {
-	bool rows = o->contexts != NULL;
-	int rc = check_one_of(
-		"-o", o->output,
-		rows ? (const char *const[]){"table", "json", "csv", NULL} : (const char *const[]){"json", NULL}, err);
+	int rc = check_output(o, err);
 	if (rc == 0)
 		rc = check_one_of("--mode", o->mode, (const char *const[]){"replace", "patch", "force", NULL}, err);
 	if (rc == 0 && text_equal(o->mode, "force") && !o->no_etcd)

@@ -50,7 +50,7 @@ struct options {
 	struct strings namespaces, resources;
 	bool all_namespaces;
 	uint64_t qps, concurrency, deadline, settle, servers, kms_timeout; /* durations in ns */
-	uint64_t census_interval;
+	uint64_t census_interval, request_timeout;
 	bool has_settle;
 	const char *mode;
 	const char *provider, *kms_name, *kms_endpoint, *to, *old_key, *target, *out, *out_seal, *as_deployed, *apply,

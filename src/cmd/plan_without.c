@@ -64,6 +64,14 @@ static void take_value(void *arg, const struct map_entry *entry, const struct ce
 	strings_add(&lost->names, words);
 }
 
+static void forget_values(void *arg)
+{
+	struct without *w = arg;
+	for (size_t i = 0; i < w->count; i++)
+		strings_free(&w->lost[i].names);
+	w->count = 0;
+}
+
 /* --- the answer of a census --- */
 
 static uint64_t count(struct without *w, const struct census_key *keys, size_t key_count)
@@ -96,23 +104,6 @@ static void take_census(struct without *w, const struct census *census)
 	w->elsewhere = count(w, census->outside_keys, census->outside_key_count) +
 		       count(w, census->foreign_keys, census->foreign_key_count);
 	w->unclear += census->unknown + census->outside_unknown;
-	/* A census that was begun again told of them twice. */
-	for (size_t i = 0; i < w->count; i++)
-		strings_sort_unique(&w->lost[i].names);
-}
-
-/* Whether new objects are under it, whatever is stored. */
-static int ask_writers(struct without *w, const struct command_context *context, const struct session *session,
-		       struct error **err)
-{
-	const struct key_writers_sources sources = {
-		.cluster = session->cluster,
-		.config_path = session->config_path,
-		.shape = session->config ? encryption_config_shape(session->config) : NULL,
-		.node_was_asked = session_node_reads(session->cluster, session->config_path),
-		.servers = &context->options.apiservers,
-		.key_ids = &w->key_ids};
-	return key_writers_ask(&w->key, &sources, &w->writers, err);
 }
 
 /* --- telling --- */
@@ -231,6 +222,7 @@ int plan_without(struct command_context *context, struct error **err)
 	_cleanup_session_ session = {0};
 	_cleanup_(census_freep) struct census *census = NULL;
 	_cleanup_(without_free) struct without w = {.key = key_word(context->options.without_key)};
+	_cleanup_(key_writers_seen_freep) struct key_writers_seen *before = NULL;
 	int rc = check_options(&context->options, err);
 	if (rc == 0)
 		rc = session_open(context, SESSION_ETCD, &session, err);
@@ -240,7 +232,18 @@ int plan_without(struct command_context *context, struct error **err)
 	options.open_with = NULL; /* names are enough */
 	options.on_value = take_value;
 	options.value_arg = &w;
-	rc = census_take(&options, &census, err);
+	options.on_again = forget_values;
+	options.again_arg = &w;
+	const struct key_writers_sources sources = {
+		.cluster = session.cluster,
+		.config_path = session.config_path,
+		.shape = session.config ? encryption_config_shape(session.config) : NULL,
+		.node_was_asked = session_node_reads(session.cluster, session.config_path),
+		.servers = &context->options.apiservers,
+		.key_ids = &w.key_ids};
+	rc = key_writers_look(&w.key, &sources, &before, err);
+	if (rc >= 0)
+		rc = census_take(&options, &census, err);
 	screen_clear(&context->screen);
 	if (rc < 0)
 		return rc;
@@ -248,7 +251,7 @@ int plan_without(struct command_context *context, struct error **err)
 		return error_set(err, ERROR_REFUSED, "the census is not complete: %s",
 				 census->why ? census->why : "unknown");
 	take_census(&w, census);
-	rc = ask_writers(&w, context, &session, err);
+	rc = key_writers_ask(&w.key, &sources, before, &w.writers, err);
 	if (rc < 0)
 		return rc;
 	if (context->options.json)

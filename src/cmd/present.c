@@ -69,12 +69,12 @@ static char *server_name(const struct session *session)
 }
 
 int present_look(const struct session *session, const char *rotating, struct journal **ret_journal,
-		 struct server_observation *ret, struct error **err)
+		 bool *ret_of_another, struct server_observation *ret, struct error **err)
 {
 	_cleanup_(journal_freep) struct journal *begun = NULL;
 	_cleanup_(target_freep) struct target *target = NULL;
 	_cleanup_(journal_freep) struct journal *present = NULL;
-	_cleanup_free_ char *sha256 = NULL;
+	_cleanup_free_ char *sha256 = NULL, *uid = NULL;
 	/* Only looked at: whoever owns the file may. */
 	target = xcalloc(1, sizeof(*target));
 	target->path = xstrdup(session->config_path);
@@ -83,13 +83,16 @@ int present_look(const struct session *session, const char *rotating, struct jou
 		rc = journal_read(rotating, &begun, err);
 	if (rc < 0)
 		return rc;
+	if (begun)
+		(void)!cluster_uid(session->cluster, &session->cluster->kube, &uid, NULL);
+	*ret_of_another = begun && journal_is_of_another(begun, uid);
 	present = journal_of_present(encryption_config_shape(session->config), sha256);
 	struct look eye = {.kube = &session->cluster->kube,
 			   .name = server_name(session),
 			   .canary_step = STEP_NONE,
 			   .reloads_itself = true,
 			   .servers_own = node_reads_file(&session->cluster->node, session->config_path) == 1};
-	look_at(&eye, target, begun ? begun : present, loop_now(session->cluster->loop), ret);
+	look_at(&eye, target, begun && !*ret_of_another ? begun : present, loop_now(session->cluster->loop), ret);
 	look_free(&eye);
 	*ret_journal = steal(begun);
 	return 0;

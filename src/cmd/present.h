@@ -21,9 +21,9 @@ _must_check_ int present_ask_kms(const struct session *session, struct census_op
 				 struct error **err);
 void present_kms_free(struct present_kms *kms);
 /* Looks once: does the server run this very file? session->config must be known. `ret_journal` (new) is of a rotation
- * of the file `rotating` under way, NULL where there is none. */
+ * of the file `rotating` under way, NULL where there is none; `ret_of_another`: and that of another cluster. */
 _must_check_ int present_look(const struct session *session, const char *rotating, struct journal **ret_journal,
-			      struct server_observation *ret, struct error **err);
+			      bool *ret_of_another, struct server_observation *ret, struct error **err);
 /* 0 where the server runs the file, or where its version does not show what it runs; else -ERROR_FINDING. */
 _must_check_ int present_verdict(const struct session *session, const struct server_observation *server,
 				 struct error **err);

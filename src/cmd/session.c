@@ -37,6 +37,7 @@ struct kubeconfig_options session_kubeconfig(const struct command_context *conte
 		.user = o->user,
 		.as = o->as,
 		.as_groups = &o->as_groups,
+		.request_timeout = o->request_timeout,
 		.environment = context->environment,
 		.interactive = isatty(STDIN_FILENO),
 	};
@@ -361,6 +362,17 @@ int session_open(struct command_context *context, unsigned needs, struct session
 	if (rc < 0)
 		session_close(ret);
 	return rc;
+}
+
+void session_tell_target(const struct session *session)
+{
+	struct screen *screen = &session->context->screen;
+	const char *asked = session->context->options.target;
+	if (session->agents)
+		screen_line(screen, "target agents: the API servers that KeyServers name");
+	else
+		screen_line(screen, "target %s: one API server%s", text_equal(asked, "manual") ? "manual" : "file",
+			    !asked || text_equal(asked, "auto") ? ", for no KeyServer exists" : "");
 }
 
 void session_close(struct session *session)

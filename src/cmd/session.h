@@ -25,6 +25,8 @@ struct session {
 	struct error *node_error, *config_error, *etcd_error;
 };
 _must_check_ int session_open(struct command_context *context, unsigned needs, struct session *ret, struct error **err);
+/* A line that says which target that is, and how it is known. */
+void session_tell_target(const struct session *session);
 void session_close(struct session *session);
 #define _cleanup_session_ _cleanup_(session_close) struct session
 /* For what runs for ever: an API server or an etcd that does not answer yet, as after a reboot, is waited for. */
