@@ -68,6 +68,16 @@ static void only_one_known(struct given *g) /* the EndpointSlice was not had: on
 	apiserver_metrics_free(&last->metrics);
 	g->facts.scrape_count = 1;
 }
+static void from_afar(struct given *g)
+{
+	only_one_known(g);
+	g->facts.from_afar = copy("https://lb was asked, which may be any of the servers");
+}
+static void from_afar_down(struct given *g)
+{
+	from_afar(g);
+	g->facts.scrapes[0].why = copy("connection refused");
+}
 static void one_names_itself(struct given *g)
 {
 	free(g->facts.scrapes[1].metrics.id_hashes[0]);
@@ -154,6 +164,17 @@ static void file_unreadable_agents(struct given *g)
 	g->facts.shape = encryption_config_shape(g->config);
 }
 static void journal_corrupt(struct given *g) { g->facts.journal_why = copy(".e.yaml.journal: damaged"); }
+static void journal_of(struct given *g, const char *cluster, const char *here)
+{
+	g->facts.journal = xcalloc(1, sizeof(struct journal));
+	*g->facts.journal = (struct journal){.rotation = copy("rekey-1"), .started = copy("noon"), .cluster = xstrdup_or_null(cluster)};
+	g->facts.cluster_uid = xstrdup_or_null(here);
+	g->facts.cluster_uid_why = here ? NULL : copy("forbidden");
+}
+static void journal_ours(struct given *g) { journal_of(g, "u-1", "u-1"); }
+static void journal_theirs(struct given *g) { journal_of(g, "u-2", "u-1"); }
+static void journal_unsure(struct given *g) { journal_of(g, "u-1", NULL); }
+static void journal_earlier(struct given *g) { journal_of(g, NULL, NULL); }
 static void short_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 16, 15, false); }
 static void typed_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 20, true); }
 static void dull_key(struct given *g) { give_key(&g->facts, "aescbc/k", "f2", 32, 11, false); }
@@ -260,6 +281,38 @@ static void kms_moved(struct given *g)
 	free(g->facts.kms[1].key_id_hash);
 	g->facts.kms[1].key_id_hash = text_sha256_tagged("id-2", 4);
 }
+/* One server went from id-1 to this one so many seconds ago; another one, and the plugin here, say what kms_moved has. */
+static void kms_goes(struct given *g, const char *to, double ago)
+{
+	_cleanup_free_ char *hash = text_sha256_tagged(to, strlen(to));
+	struct check_facts *f = &g->facts;
+	kms_moved(g);
+	check_add_kms(f, "vault", copy("cp-2"), NULL, hash, 0);
+	f->kms[2].before_hash = copy(f->kms[0].key_id_hash);
+	f->kms[2].before_at = (double)(NOW / NS_PER_S) - ago;
+	f->kms[2].named_at = f->kms[2].before_at + 60;
+}
+static void kms_goes_now(struct given *g) { kms_goes(g, "id-2", 119); }
+static void kms_went(struct given *g) { kms_goes(g, "id-2", 121); }
+static void kms_goes_elsewhere(struct given *g) { kms_goes(g, "id-3", 20); }
+static void kms_went_by_its_clock(struct given *g)
+{
+	kms_goes(g, "id-2", 119);
+	g->facts.kms[2].named_at = g->facts.kms[2].before_at + 180;
+}
+static void kms_goes_back(struct given *g)
+{
+	kms_goes(g, "id-2", 20);
+	char *before = g->facts.kms[2].before_hash;
+	g->facts.kms[2].before_hash = g->facts.kms[2].key_id_hash;
+	g->facts.kms[2].key_id_hash = before;
+}
+static void kms_goes_for_another(struct given *g)
+{
+	kms_goes(g, "id-2", 20);
+	free(g->facts.kms[2].provider);
+	g->facts.kms[2].provider = copy("cloud");
+}
 static void kms_stale(struct given *g)
 {
 	kms(g);
@@ -272,6 +325,13 @@ static void kms_materials(struct given *g)
 	struct census_key *last = &g->facts.census->resources[0].keys[g->facts.census->resources[0].key_count - 1];
 	free(last->annotations);
 	last->annotations = copy("f080d361735076ae");
+}
+static void kms_material_told(struct given *g)
+{
+	kms(g);
+	struct census_key *key = &g->facts.census->resources[0].keys[g->facts.census->resources[0].key_count - 1];
+	free(key->annotations);
+	key->annotations = copy("f080d361735076ae");
 }
 static void kms_lumped(struct given *g)
 {
@@ -319,6 +379,13 @@ static void backup_edge(struct given *g) { g->facts.backup_made = NOW - DAY; }
 static void backup_ahead(struct given *g) { g->facts.backup_made = NOW + DAY; }
 static void backup_just_made(struct given *g) { g->facts.backup_made = NOW + NS_PER_S; }
 static void backup_of_another(struct given *g) { g->facts.backup_census->revision = 71; }
+static void backup_behind(struct given *g) { g->facts.census->revision = 10071; }
+static void backup_young(struct given *g) { g->facts.census->revision = 10070; }
+static void backup_busy(struct given *g)
+{
+	g->facts.backup_census->revision = 50000;
+	g->facts.census->revision = 100000;
+}
 static void backup_unknown_form(struct given *g) { g->facts.backup_census->unknown = 3; }
 static void backup_refused(struct given *g) { g->facts.backup_census->refused = 2; }
 static void backup_many_keys(struct given *g) { g->facts.backup_census->too_many_keys = true; }
@@ -398,6 +465,9 @@ static const struct row rows[] = {
 	{"its reload", only_one_known, "automatic-reload", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
 	{"what it refuses", only_one_known, "reload-refused", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
 	{"its identity", only_one_known, "server-identity", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"from outside their network", from_afar, "servers-reachable", CHECK_UNKNOWN, "may be any of the servers", 0, {0}},
+	{"what they run", from_afar, "same-configuration", CHECK_UNKNOWN, "cp-2 was not asked", 0, {0}},
+	{"nor does that one answer", from_afar_down, "servers-reachable", CHECK_FAILED, "connection refused", 0, {0}},
 	{"without Leases nobody knows whom to ask", no_leases, "servers-ready", CHECK_UNKNOWN, "no identity Leases", 0, {0}},
 	{"one that does not name itself", one_names_itself, "server-identity", CHECK_UNKNOWN, "not every server", 0, {0}},
 	{"one that tells no version", one_version, "servers-version", CHECK_UNKNOWN, "no route", 1, {0}},
@@ -426,6 +496,10 @@ static const struct row rows[] = {
 	{"nor their names", file_unreadable_agents, "key-names", CHECK_UNKNOWN, "reading /e.yaml", 0, {0}},
 	{"no rotation half done", nothing, "rotation-half-done", CHECK_PASSED, NULL, 0, {0}},
 	{"a journal that cannot be read", journal_corrupt, "rotation-half-done", CHECK_UNKNOWN, "damaged", 0, {0}},
+	{"a rotation half done", journal_ours, "rotation-half-done", CHECK_WARNING, "rekey-1, begun at noon", 0, {0}},
+	{"another cluster's", journal_theirs, "rotation-half-done", CHECK_WARNING, "/.e.yaml.kube-rekey.journal is of rotation rekey-1 of another cluster, begun at noon", 0, {0}},
+	{"this cluster's or another's", journal_unsure, "rotation-half-done", CHECK_WARNING, "whether it is of this cluster is not known: forbidden", 0, {0}},
+	{"one of an earlier version", journal_earlier, "rotation-half-done", CHECK_WARNING, "rekey-1, begun at noon", 0, {0}},
 	{"a short key", short_key, "key-strength", CHECK_WARNING, "128 bits", 0, {0}},
 	{"a typed key", typed_key, "key-strength", CHECK_FAILED, "printable", 0, {0}},
 	{"a dull key", dull_key, "key-strength", CHECK_FAILED, "only 11 different bytes", 0, {0}},
@@ -464,10 +538,18 @@ static const struct row rows[] = {
 	{"KMS and its key ID", kms, "kms-key-id", CHECK_PASSED, NULL, 0, {0}},
 	{"a plugin that is ill", kms_ill, "kms-healthy", CHECK_FAILED, "vault, plugin on this machine: healthz is sealed", 0, {0}},
 	{"two key IDs", kms_moved, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
+	{"a new key ID that servers are about to adopt", kms_goes_now, "kms-key-id", CHECK_WARNING, "cp-1 says", 1, {0}},
+	{"the one before is named again", kms_goes_back, "kms-key-id", CHECK_WARNING, "cp-1 says", 1, {0}},
+	{"one that a server does not adopt", kms_went, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
+	{"nor by the other server's clock", kms_went_by_its_clock, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
+	{"three key IDs", kms_goes_elsewhere, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
+	{"another provider's is adopted", kms_goes_for_another, "kms-key-id", CHECK_FAILED, "cp-1 says", 1, {0}},
 	{"values under the key ID before", kms_moved, "kms-values", CHECK_FAILED, "50 values of vault", 1, {0}},
 	{"some values under another key ID", kms_stale, "kms-values", CHECK_FAILED, "2 values of vault", 0, {0}},
 	{"two materials of one key ID", kms_materials, "kms-material", CHECK_WARNING, "values under kms v2/vault key ID id-1 have 2 sets of annotations", 0, {0}},
-	{"nobody knows of the rest", kms_lumped, "kms-material", CHECK_PASSED, NULL, 0, {0}},
+	{"one material of one key ID", kms_material_told, "kms-material", CHECK_PASSED, NULL, 0, {0}},
+	{"a plugin that tells of no material", kms, "kms-material", CHECK_UNKNOWN, "values under kms v2/vault key ID id-1 carry no annotations", 0, {0}},
+	{"nobody knows of the rest", kms_lumped, "kms-material", CHECK_UNKNOWN, "values under kms v2/vault key ID id-1 have more than 64 data encryption keys", 0, {0}},
 	{"a slow plugin", kms_slow, "kms-latency", CHECK_WARNING, "vault answers Status in 300 ms", 0, {0}},
 	{"a server that waits", kms_slow_server, "kms-latency", CHECK_WARNING, "cp-1 waited 500 ms", 0, {0}},
 	{"KMS v1", kms_one, "kms-v1", CHECK_WARNING, "KMS v1", 0, {0}},
@@ -482,7 +564,10 @@ static const struct row rows[] = {
 	{"forbidden", forbidden, "permissions", CHECK_FAILED, "update secrets", 0, {0}},
 	{"a webhook", webhook, "webhooks", CHECK_WARNING, "hook may refuse updates of secrets", 0, {0}},
 	{"an old backup", backup_old, "backup", CHECK_FAILED, "1 d", 0, {0}},
-	{"a backup of a day", backup_edge, "backup", CHECK_PASSED, "1 d old, 9 values", 0, {0}},
+	{"a backup of a day", backup_edge, "backup", CHECK_PASSED, "1 d old by the file's time, 9 values", 0, {0}},
+	{"a copy of an old backup", backup_behind, "backup", CHECK_WARNING, "b.db is 1 h old by the file's time, but at revision 70, and the cluster is at 10071: more than half", 0, {0}},
+	{"a backup of a young cluster", backup_young, "backup", CHECK_PASSED, NULL, 0, {0}},
+	{"a backup of a busy cluster", backup_busy, "backup", CHECK_PASSED, NULL, 0, {0}},
 	{"a damaged backup", backup_broken, "backup", CHECK_FAILED, "damaged", 0, {0}},
 	{"a backup that lacks a key", backup_lacks, "backup", CHECK_FAILED, "4 values are under keys that the configuration does not have", 0, {0}},
 	{"an empty backup", backup_empty, "backup", CHECK_FAILED, "lies under /registry", 0, {0}},

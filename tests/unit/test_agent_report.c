@@ -130,9 +130,51 @@ static void what_was_asked_of_the_process_before_is_not_answered(void **state)
 	}
 }
 
+static void what_keeps_it_busy_is_the_last_of_reasons(void **state)
+{
+	struct agent agent = {0};
+	struct server_observation seen = {0};
+	(void)state;
+	assert_null(agent_busy_words(99));
+	assert_null(agent_why(&agent, &seen));
+	agent.busy = agent_busy_words(399);
+	assert_string_equal(agent_why(&agent, &seen),
+			    "a census is under way, and has asked the KMS for 300 keys by now");
+	seen.why = text("it does not answer");
+	assert_string_equal(agent_why(&agent, &seen), "it does not answer");
+	agent.trouble = text("no right");
+	assert_string_equal(agent_why(&agent, &seen), "no right");
+	free(agent.busy);
+}
+
+/* By an agent of an earlier version, which counted them beside a journal that does not tell. */
+static void what_it_put_back_alone_before_counts(void **state)
+{
+	static const struct {
+		bool no_alone;
+		const char *rotation;
+		unsigned rescues;
+		uint64_t counted;
+		unsigned alone;
+	} rows[] = {
+		{true, "r", 2, 1, 1},       {true, "r", 1, 2, 1},  {true, "r", 1, 0, 0},
+		{true, "another", 2, 1, 0}, {false, "r", 2, 1, 0},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		const struct agent_disk disk = {.rotation = text(rows[i].rotation), .rescues = rows[i].counted};
+		struct journal journal = {
+			.rotation = text("r"), .rescues = rows[i].rescues, .no_alone = rows[i].no_alone};
+		agent_disk_tell_alone(&disk, &journal);
+		assert_int_equal(journal.alone, rows[i].alone);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_keeps_it_busy_is_the_last_of_reasons),
+		cmocka_unit_test(what_it_put_back_alone_before_counts),
 		cmocka_unit_test(as_many_groups_as_there_is_room_for_are_told),
 		cmocka_unit_test(with_more_it_is_not_complete_and_says_why),
 		cmocka_unit_test(another_reason_stays),

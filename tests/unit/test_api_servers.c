@@ -1,6 +1,6 @@
 /* Who is found behind one address: a server that was replaced, and one that refuses /metrics once or for good. */
 #include "kube_server.h"
-#include "test_folder.h"
+#include "access_support.h"
 
 #include "base/clock.h"
 #include "engine/api_servers.h"
@@ -15,8 +15,8 @@ static struct {
 		uint64_t age; /* s since its renewal; it is not renewed while we look */
 	} leases[2];
 	size_t lease_count;
-	const char *answers; /* the name of the one that answers */
-	unsigned refuses;    /* so many times */
+	const char *answers;              /* the name of the one that answers */
+	unsigned refuses, leases_refused; /* so many times */
 	unsigned leases_asked, metrics_asked;
 	char body[4096];
 } behind;
@@ -35,20 +35,29 @@ static void write_leases(void)
 	snprintf(behind.body + len, sizeof(behind.body) - len, "]}");
 }
 
+static struct served_answer refusal(void)
+{
+	return (struct served_answer){
+		.status = 403,
+		.body = "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"not you\",\"code\":403}"};
+}
+
 static struct served_answer answer(void *arg, const struct served_request *request)
 {
 	(void)arg;
 	if (text_starts(request->path, "/apis/coordination")) {
 		behind.leases_asked++;
+		if (behind.leases_refused > 0) {
+			behind.leases_refused--;
+			return refusal();
+		}
 		write_leases();
 		return (struct served_answer){.status = 200, .body = behind.body};
 	}
 	behind.metrics_asked++;
 	if (behind.refuses > 0) {
 		behind.refuses--;
-		return (struct served_answer){
-			.status = 403,
-			.body = "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"not you\",\"code\":403}"};
+		return refusal();
 	}
 	_cleanup_free_ char *id = text_sha256_tagged(behind.answers, strlen(behind.answers));
 	snprintf(behind.body, sizeof(behind.body),
@@ -59,27 +68,11 @@ static struct served_answer answer(void *arg, const struct served_request *reque
 	return (struct served_answer){.status = 200, .type = "text/plain", .body = behind.body};
 }
 
-static struct kube_access *access_to(void)
-{
-	const char *path = in_folder("kubeconfig");
-	_cleanup_free_ char *text = xasprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-					      "clusters: [{name: c, cluster: {server: '%s'}}]\n"
-					      "users: [{name: u, user: {}}]\n"
-					      "contexts: [{name: c, context: {cluster: c, user: u}}]\n",
-					      server.url);
-	const struct kubeconfig_options options = {.explicit_path = path};
-	struct kube_access *access = NULL;
-	struct error *err = NULL;
-	put_file(path, text);
-	assert_ok(kube_access_load(&options, &access, &err), err);
-	return access;
-}
-
 static struct api_servers open_servers(void)
 {
 	kube_server_play(&server, NULL, 0);
 	server.answer = answer;
-	return (struct api_servers){.loop = kube.loop, .access = access_to(), .kube = &kube};
+	return (struct api_servers){.loop = kube.loop, .access = access_to(server.url), .kube = &kube};
 }
 
 static void close_servers(struct api_servers *s)
@@ -175,6 +168,51 @@ static void test_refused_once(void **state)
 	close_servers(&s);
 }
 
+/* Of all that try, in a moment of the start: what is under way has the time to see that pass. */
+static void test_refused_for_a_while(void **state)
+{
+	(void)state;
+	struct api_servers s = open_servers();
+	s.patience = 5 * NS_PER_S;
+	behind = (__typeof__(behind)){.leases = {{"apiserver-a", 1}}, .lease_count = 1, .answers = "apiserver-a"};
+	find(&s);
+	unsigned before = behind.metrics_asked;
+	behind.refuses = 4;
+	uint64_t begun = clock_monotonic();
+	assert_true(look_again(&s));
+	assert_true(clock_monotonic() >= begun + NS_PER_S);
+	assert_true(behind.metrics_asked < before + API_CONNECTIONS_EACH);
+	assert_true(s.servers[0].reached);
+	assert_null(s.metrics_why);
+	close_servers(&s);
+}
+
+/* Leases that could be read, for a moment and then for good: what could not be looked at makes nothing final, once. */
+static void test_leases_refused(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	bool news = false;
+	struct api_servers s = open_servers();
+	s.patience = 2 * NS_PER_S;
+	behind = (__typeof__(behind)){.leases = {{"apiserver-a", 1}}, .lease_count = 1, .answers = "apiserver-a"};
+	find(&s);
+	behind.leases_refused = 2;
+	assert_ok(api_servers_refresh(&s, &news, &err), err);
+	assert_false(news);
+	assert_null(s.leases_why);
+	behind.leases_refused = 10000;
+	assert_ok(api_servers_refresh(&s, &news, &err), err);
+	assert_true(news);
+	assert_non_null(s.leases_why);
+	unsigned asked = behind.leases_asked;
+	assert_ok(api_servers_refresh(&s, &news, &err), err);
+	assert_false(news);
+	assert_int_equal(behind.leases_asked, asked + 1);
+	assert_int_equal(s.server_count, 1);
+	close_servers(&s);
+}
+
 static void test_refused_for_good(void **state)
 {
 	struct error *err = NULL;
@@ -204,8 +242,9 @@ static void test_refused_for_good(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {folder_test(test_replaced), folder_test(test_replaced_before),
-					   folder_test(test_refused_once), folder_test(test_refused_for_good)};
+	const struct CMUnitTest tests[] = {folder_test(test_replaced),       folder_test(test_replaced_before),
+					   folder_test(test_refused_once),   folder_test(test_refused_for_a_while),
+					   folder_test(test_leases_refused), folder_test(test_refused_for_good)};
 	kube = kube_server_open(&server);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	kube_server_close(&server, &kube);

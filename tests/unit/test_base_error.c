@@ -47,6 +47,20 @@ static void test_wrap_keeps_code_and_fields(void **state)
 	assert_string_equal(error_object(err), "secret/a");
 }
 
+static void test_with_hint(void **state)
+{
+	(void)state;
+	_cleanup_error_ err = NULL;
+	_cleanup_free_ char *none = error_with_hint(err);
+	assert_string_equal(none, "");
+	(void)!error_set(&err, ERROR_NOT_FOUND, "no such thing");
+	_cleanup_free_ char *message = error_with_hint(err);
+	assert_string_equal(message, "no such thing");
+	error_set_hint(&err, "make one");
+	_cleanup_free_ char *both = error_with_hint(err);
+	assert_string_equal(both, "no such thing; make one");
+}
+
 static void test_wrap_gives_words_to_a_callee_without(void **state)
 {
 	(void)state;
@@ -154,6 +168,7 @@ int main(void)
 		cmocka_unit_test(test_without_err_keeps_the_code),
 		cmocka_unit_test(test_errno_text_is_appended),
 		cmocka_unit_test(test_wrap_keeps_code_and_fields),
+		cmocka_unit_test(test_with_hint),
 		cmocka_unit_test(test_wrap_gives_words_to_a_callee_without),
 		cmocka_unit_test(test_fields_need_an_error),
 		cmocka_unit_test(test_forgive),

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "engine/check_internal.h"
 #include "engine/check_row.h"
+#include "engine/journal.h"
 #include "engine/snapshot.h"
 
 #define NOW (UINT64_C(1798000000) * NS_PER_S) /* 2026-12-23 */
@@ -254,11 +255,14 @@ static void test_rows(void **state)
 	give_health(&two);
 	kms(&two);
 	give_health(&three);
+	one.facts.cluster_uid = copy("u-eu");
+	two.facts.cluster_uid = copy("u-us");
 	three.facts.shape = NULL; /* the metrics alone */
 	strings_add(&three.facts.scrapes[0].writes_with, "k8s:enc:kms:v2:vault:");
 	strings_add(&three.facts.scrapes[0].writes_with, "key1:");
 	strings_add(&three.facts.scrapes[1].writes_with, "k8s:enc:aescbc:v1:");
 	struct check_row rows_[] = {row_of(&one, "eu"), row_of(&two, "us"), row_of(&three, "asia")};
+	assert_string_equal(rows_[0].cluster_uid, "u-eu");
 	assert_string_equal(rows_[0].write_provider, "kms/vault");
 	assert_string_equal(rows_[0].evidence, "agents");
 	assert_false(rows_[0].age_known);
@@ -277,6 +281,91 @@ static void test_rows(void **state)
 	take_away(&one);
 	take_away(&two);
 	take_away(&three);
+}
+
+static struct check_row row_like(const struct check_row *like, const char *context, const char *uid)
+{
+	struct check_row row = {.context = copy(context),
+				.cluster_uid = xstrdup_or_null(uid),
+				.why = xstrdup_or_null(like->why),
+				.counted = like->counted,
+				.revision = like->revision,
+				.values = like->values,
+				.encrypted = like->encrypted,
+				.under_kms = like->under_kms,
+				.failed = like->failed};
+	strings_add(&row.key_ids, "sha256:aa");
+	return row;
+}
+
+/* Two contexts of one cluster are one cluster; what one of them sees alone counts. */
+static void test_rows_of_one_cluster(void **state)
+{
+	const struct check_row seen = {.counted = true, .revision = 7, .values = 10, .encrypted = 9, .under_kms = 8},
+			       older = {.counted = true, .revision = 6, .values = 99}, blind = {.failed = 1},
+			       down = {.why = (char *)"refused"};
+	struct check_row rows_[] = {
+		row_like(&blind, "eu", "u-1"), row_like(&seen, "eu-admin", "u-1"), row_like(&older, "eu-old", "u-1"),
+		row_like(&seen, "us", "u-2"),  row_like(&seen, "asia", NULL),      row_like(&down, "down", NULL),
+	};
+	struct strings shared = {0}, same = {0};
+	(void)state;
+	struct check_totals totals = check_rows_total(rows_, ELEMENTS(rows_));
+	assert_int_equal(totals.clusters, 4);
+	assert_int_equal(totals.reached, 3);
+	assert_int_equal(totals.counted, 3);
+	assert_int_equal(totals.failing, 2);
+	assert_int_equal(totals.values, 30);
+	assert_int_equal(totals.encrypted, 27);
+	assert_int_equal(totals.under_kms, 24);
+	check_rows_share(rows_, 3, &shared);
+	assert_int_equal(shared.count, 0);
+	check_rows_share(rows_, 5, &shared);
+	assert_int_equal(shared.count, 1);
+	assert_string_equal(shared.items[0],
+			    "one KMS key (sha256:aa) is used by eu, us, asia (whether that is a cluster of its "
+			    "own is not known)");
+	check_rows_same(rows_, 3, &same);
+	assert_int_equal(same.count, 1);
+	assert_non_null(strstr(same.items[0], "eu, eu-admin, eu-old are one cluster by the uid"));
+	strings_free(&same);
+	check_rows_same(rows_ + 3, 3, &same);
+	assert_int_equal(same.count, 1);
+	assert_non_null(strstr(same.items[0], "asia, down: counted as one cluster each"));
+	strings_free(&same);
+	check_rows_same(rows_ + 3, 1, &same);
+	check_rows_same(rows_ + 4, 1, &same);
+	assert_int_equal(same.count, 0);
+	strings_free(&shared);
+	for (size_t i = 0; i < ELEMENTS(rows_); i++)
+		check_row_free(&rows_[i]);
+}
+
+/* As the process that asked a cluster hands it over. */
+static void test_row_there_and_back(void **state)
+{
+	struct given g = {0};
+	struct json_writer w = JSON_WRITER_INIT(1u << 20), again = JSON_WRITER_INIT(1u << 20);
+	struct error *err = NULL;
+	_cleanup_json_ json = NULL;
+	struct check_row back = {0};
+	(void)state;
+	give_health(&g);
+	kms(&g);
+	struct check_row row = row_of(&g, "eu");
+	row.values = UINT64_C(1) << 52;
+	assert_ok(object_write(&check_row_record, &row, &w, &err), err);
+	assert_ok(json_parse(json_text(&w), strlen(json_text(&w)), "row", &json, &err), err);
+	assert_ok(object_read(&check_row_record, json, &back, &err), err);
+	assert_ok(object_write(&check_row_record, &back, &again, &err), err);
+	assert_string_equal(json_text(&again), json_text(&w));
+	assert_int_equal(back.values, row.values);
+	assert_int_equal(back.key_ids.count, 1);
+	json_writer_free(&w);
+	json_writer_free(&again);
+	check_row_free(&row);
+	check_row_free(&back);
+	take_away(&g);
 }
 
 static void test_row_shares(void **state)
@@ -307,7 +396,7 @@ static void test_row_shares(void **state)
 	struct check_row row = row_of(&g, "eu");
 	assert_string_equal(row.evidence, "census");
 	assert_true(row.counted && row.age_known);
-	assert_int_equal(row.oldest_key / DAY, 21);
+	assert_int_equal(row.oldest_key / (DAY / NS_PER_S), 21);
 	assert_int_equal(row.values, 4); /* what no rule names is not counted */
 	assert_int_equal(row.encrypted, 3);
 	assert_int_equal(row.under_kms, 3);
@@ -330,7 +419,7 @@ static void test_row_age(void **state)
 	(void)state;
 	give_health(&g);
 	struct check_row named = row_of(&g, "named");
-	assert_true(named.age_known);
+	assert_true(named.age_known && named.age_bounded);
 	assert_int_equal(named.oldest_key, named.oldest_key_at_most);
 	give_config(&g, CONFIG("secrets", LOCAL("secretbox", "key1")));
 	struct check_row never_seen = row_of(&g, "never seen");
@@ -338,23 +427,23 @@ static void test_row_age(void **state)
 	see(&g.facts, 30, "secretbox/key1");
 	struct check_row first = row_of(&g, "the first census saw it");
 	assert_true(first.age_known);
-	assert_int_equal(first.oldest_key / DAY, 30);
-	assert_true(first.oldest_key_at_most == UINT64_MAX);
+	assert_int_equal(first.oldest_key / (DAY / NS_PER_S), 30);
+	assert_false(first.age_bounded);
 	see(&g.facts, 40, "secretbox/key0");
 	struct check_row between = row_of(&g, "between two");
-	assert_int_equal(between.oldest_key / DAY, 30);
-	assert_int_equal(between.oldest_key_at_most / DAY, 40);
+	assert_int_equal(between.oldest_key / (DAY / NS_PER_S), 30);
+	assert_int_equal(between.oldest_key_at_most / (DAY / NS_PER_S), 40);
 	/* The oldest of several is no younger than any of them. */
 	give_config(&g, CONFIG("secrets", LOCAL("secretbox", "key1")) "- resources: [configmaps]\n  providers:\n" LOCAL(
 				"secretbox", NEW_KEY) "- resources: [pods]\n  providers:\n" PLAIN);
 	struct check_row two = row_of(&g, "and a young one");
-	assert_int_equal(two.oldest_key / DAY, 30);
-	assert_int_equal(two.oldest_key_at_most / DAY, 40);
+	assert_int_equal(two.oldest_key / (DAY / NS_PER_S), 30);
+	assert_int_equal(two.oldest_key_at_most / (DAY / NS_PER_S), 40);
 	give_config(&g, CONFIG("secrets",
 			       LOCAL("secretbox", "key1")) "- resources: [configmaps]\n  providers:\n" KMS("v2"));
 	struct check_row kms_too = row_of(&g, "and one of a KMS");
-	assert_int_equal(kms_too.oldest_key / DAY, 30);
-	assert_true(kms_too.oldest_key_at_most == UINT64_MAX);
+	assert_int_equal(kms_too.oldest_key / (DAY / NS_PER_S), 30);
+	assert_false(kms_too.age_bounded);
 	see(&g.facts, 20, "kms/vault"); /* a provider's name, whatever key is behind it */
 	give_config(&g, CONFIG("secrets", KMS("v2")));
 	struct check_row kms_alone = row_of(&g, "a KMS");
@@ -372,8 +461,13 @@ int main(void)
 {
 	json_install_hooks();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_known), cmocka_unit_test(test_table),   cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_row_shares),    cmocka_unit_test(test_row_age),
+		cmocka_unit_test(test_nothing_known),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_row_there_and_back),
+		cmocka_unit_test(test_row_shares),
+		cmocka_unit_test(test_row_age),
+		cmocka_unit_test(test_rows_of_one_cluster),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	return failed + RUN_ROWS(test_row, rows);

@@ -189,7 +189,10 @@ static void test_samples(void **state)
 	assert_true(fabs(f.scrapes[0].kms_seconds - 1.5) < 1e-9);
 	assert_int_equal(f.kms_count, 2);
 	assert_string_equal(f.kms[0].key_id_hash, "sha256:new");
+	assert_string_equal(f.kms[0].before_hash, "sha256:old");
+	assert_true(fabs(f.kms[0].before_at - 100) < 1e-9 && fabs(f.kms[0].named_at - 200) < 1e-9);
 	assert_string_equal(f.kms[1].provider, "other");
+	assert_null(f.kms[1].before_hash);
 	check_facts_free(&f);
 }
 

@@ -53,9 +53,9 @@ static char *told(const struct cloudtrail *trail)
 	return strings_join(&lines, "\n");
 }
 
-static int feed(const char *text, size_t piece, char **ret, struct error **err)
+static int feed_for(const char *key, const char *text, size_t piece, char **ret, struct error **err)
 {
-	struct cloudtrail *trail = cloudtrail_new(ARN);
+	struct cloudtrail *trail = cloudtrail_new(key);
 	struct cloudtrail_reader *reader = cloudtrail_reader_new(trail, "log");
 	int rc = 0;
 	for (size_t at = 0, len = strlen(text); rc == 0 && at < len; at += piece)
@@ -67,6 +67,11 @@ static int feed(const char *text, size_t piece, char **ret, struct error **err)
 	cloudtrail_reader_free(reader);
 	cloudtrail_free(trail);
 	return rc;
+}
+
+static int feed(const char *text, size_t piece, char **ret, struct error **err)
+{
+	return feed_for(ARN, text, piece, ret, err);
 }
 
 static void in_pieces_of_any_size(void **state)
@@ -90,6 +95,22 @@ static void nothing_of_the_key(void **state)
 	assert_non_null(strstr(text, "no Decrypt from 2026-11-20T10:00:00Z to 2026-11-20T10:00:00Z"));
 	assert_ok(feed("{\"Records\":[]}", 9, &empty, &err), err);
 	assert_non_null(strstr(empty, "the files have no records"));
+}
+
+/* A plugin may name the key by its bare ID, and records have the ARN; or the other way round. */
+static void the_key_by_its_other_name(void **state)
+{
+	_cleanup_free_ char *bare = NULL, *of_bare = NULL;
+	struct error *err = NULL;
+	(void)state;
+	assert_ok(feed_for("k1", LOG, 9, &bare, &err), err);
+	assert_non_null(
+		strstr(bare, "to 2026-11-26T00:00:00Z: 4 uses, 1 refused\nlast Encrypt at 2026-11-20T10:00:00Z"));
+	assert_ok(feed("{\"Records\":[{\"eventTime\":\"2026-11-19T00:00:00Z\",\"eventSource\":\"kms.amazonaws.com\","
+		       "\"eventName\":\"Decrypt\",\"requestParameters\":{\"keyId\":\"k1\"}}]}",
+		       9, &of_bare, &err),
+		  err);
+	assert_non_null(strstr(of_bare, "1 uses"));
 }
 
 struct bad {
@@ -169,9 +190,8 @@ static void files_plain_and_packed(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_pieces_of_any_size),
-		cmocka_unit_test(nothing_of_the_key),
-		cmocka_unit_test(a_record_has_a_cap),
+		cmocka_unit_test(in_pieces_of_any_size),     cmocka_unit_test(nothing_of_the_key),
+		cmocka_unit_test(the_key_by_its_other_name), cmocka_unit_test(a_record_has_a_cap),
 		folder_test(files_plain_and_packed),
 	};
 	json_install_hooks();

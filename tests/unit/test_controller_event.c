@@ -172,6 +172,24 @@ static void test_a_server_in_the_way(void **state)
 	end(&c);
 }
 
+/* An order to one that answers is work; to one that does not, whoever would carry it out may be gone with it. */
+static void test_an_order_to_a_server_that_is_down(void **state)
+{
+	struct controller c = begin(&made, "Rescue");
+	struct decision rescue = {
+		.action = ACTION_WRITE_STEP, .reason = REASON_BEHIND, .phase = PHASE_RESCUE, .server = 1};
+
+	(void)state;
+	on_the_path(&c);
+	expect(&c, &rescue, "Rescue", 1000 * S, 0);
+	expect(&c, &rescue, "Rescue", 1100 * S, 0);
+	c.seen.servers[1].answering = false;
+	expect(&c, &rescue, "Rescue", 1200 * S, 0);
+	expect(&c, &rescue, "Rescue", 1210 * S, 1);
+	expect_last("reason", "ServerDown");
+	end(&c);
+}
+
 /* Before there is a path, too; how long it has been so changes nothing. */
 static void test_trouble(void **state)
 {
@@ -225,9 +243,13 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_phases),       cmocka_unit_test(test_paused_and_aborted),
-		cmocka_unit_test(test_a_new_leader), cmocka_unit_test(test_a_server_in_the_way),
-		cmocka_unit_test(test_trouble),      cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_phases),
+		cmocka_unit_test(test_paused_and_aborted),
+		cmocka_unit_test(test_a_new_leader),
+		cmocka_unit_test(test_a_server_in_the_way),
+		cmocka_unit_test(test_an_order_to_a_server_that_is_down),
+		cmocka_unit_test(test_trouble),
+		cmocka_unit_test(test_refused),
 	};
 	int failed;
 

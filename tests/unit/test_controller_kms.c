@@ -728,6 +728,39 @@ static void test_what_a_reader_names(void **state)
 	close_scene(&s);
 }
 
+/* Of local keys, too. */
+static void test_what_two_agents_found(void **state)
+{
+	static const struct {
+		int first[2], second[2]; /* of a's canary and of b's, by the agents of a and of b */
+		const char *differ;
+	} cases[] = {
+		{{1, 1}, {1, 1}, NULL},
+		{{1, 0}, {1, 0}, NULL},
+		{{STEP_NONE, 1}, {STEP_NONE, 1}, NULL},
+		{{1, 1}, {0, 1}, "the agents of a and of b do not agree on what key the canary of a is under"},
+		{{1, 1}, {1, STEP_NONE}, "the agents of a and of b do not agree on what key the canary of b is under"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct scene s;
+		open_scene(&s, "secrets=a", "secrets=b", false);
+		struct key_server_canary found[2][2] = {{{.server = text("a"), .step = cases[i].first[0]},
+							 {.server = text("b"), .step = cases[i].first[1]}},
+							{{.server = text("a"), .step = cases[i].second[0]},
+							 {.server = text("b"), .step = cases[i].second[1]}}};
+		for (size_t k = 0; k < 2; k++) {
+			for (size_t of = 0; of < 2; of++)
+				found[k][of].resource = found[k][of].name = text("secrets");
+			s.servers[k].status.canaries = found[k];
+			s.servers[k].status.canary_count = 2;
+		}
+		_cleanup_free_ char *differ = controller_canaries_differ(&s.c);
+		assert_true(text_equal(differ, cases[i].differ));
+		close_scene(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -738,7 +771,7 @@ int main(void)
 		cmocka_unit_test(test_an_answer_lacks),     cmocka_unit_test(test_another_key_while_an_answer_lacks),
 		cmocka_unit_test(test_during_a_sweep),      cmocka_unit_test(test_what_a_server_told_before),
 		cmocka_unit_test(test_what_a_reader_names), cmocka_unit_test(test_a_server_joins),
-		cmocka_unit_test(test_who_is_hurried),
+		cmocka_unit_test(test_who_is_hurried),      cmocka_unit_test(test_what_two_agents_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

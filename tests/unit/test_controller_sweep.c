@@ -2,7 +2,8 @@
 #include "test_support.h"
 #include "engine/controller_internal.h"
 
-static struct controller_options options;
+static struct cluster cluster;
+static struct controller_options options = {.cluster = &cluster};
 static char notes[200];
 
 static void take_note(void *arg, const char *text)
@@ -49,6 +50,7 @@ static void end(struct controller *c)
 		free(c->servers[i].swept_with.version);
 	}
 	free(c->servers);
+	joiners_end(&c->joiners);
 	fleet_free(&c->fleet);
 	observation_free_contents(&c->seen);
 	key_rotation_free(c->rotation);
@@ -108,6 +110,17 @@ static void file_unknown(struct controller *c)
 	free(steal(second(c)->file_hash));
 }
 
+static void deleted(struct controller *c)
+{
+	key_server_free(c->fleet.servers[1].last);
+	c->fleet.count = 1;
+}
+
+static void joined(struct controller *c)
+{
+	c->joiners.joined = xstrdup("cp-3");
+}
+
 /* What was seen last of one that is silent now, too. */
 static void silent_with_another_file(struct controller *c)
 {
@@ -129,6 +142,9 @@ static const struct {
 	{"another process", restarted, SWEEP_GIVE_UP, "rewriting is begun anew: cp-2: it was started anew"},
 	{"another file, then silence", silent_with_another_file, SWEEP_GIVE_UP,
 	 "rewriting is begun anew: cp-2: its file is another one"},
+	{"its KeyServer is deleted, and the agent has nowhere to report to", deleted, SWEEP_GIVE_UP,
+	 "rewriting is begun anew: cp-2: its KeyServer is gone"},
+	{"a third one joins", joined, SWEEP_GIVE_UP, "rewriting is begun anew: cp-3 joined"},
 	{"it is gone for good", forgotten, SWEEP_GIVE_UP, ""},
 	{"silence", silent, SWEEP_HOLD, "rewriting waits for cp-2: the agent on its node has not reported for a while"},
 	{"it is down", down, SWEEP_HOLD, "rewriting waits for cp-2: it does not answer its agent"},
@@ -165,6 +181,21 @@ static void test_seen_again(void **state)
 	end(&c);
 }
 
+/* Then nobody knows whether one joins. */
+static void test_leases_cannot_be_read(void **state)
+{
+	struct controller c = begin();
+
+	(void)state;
+	c.joiners.answered = clock_monotonic() - JOINERS_SILENCE;
+	assert_int_equal(controller_sweep_wish(&c), SWEEP_HOLD);
+	assert_non_null(strstr(c.trouble, "identity Leases cannot be read"));
+	c.joiners.answered = clock_monotonic();
+	assert_int_equal(controller_sweep_wish(&c), SWEEP_GO_ON);
+	assert_null(c.trouble);
+	end(&c);
+}
+
 /* What was not known as it began is no news. */
 static void test_not_told_before(void **state)
 {
@@ -194,14 +225,15 @@ static void test_one_server(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ELEMENTS(rows) + 3] = {
+	struct CMUnitTest tests[ELEMENTS(rows) + 4] = {
 		cmocka_unit_test(test_seen_again),
 		cmocka_unit_test(test_not_told_before),
 		cmocka_unit_test(test_one_server),
+		cmocka_unit_test(test_leases_cannot_be_read),
 	};
 
 	for (size_t i = 0; i < ELEMENTS(rows); i++)
-		tests[i + 3] = (struct CMUnitTest){
+		tests[i + 4] = (struct CMUnitTest){
 			.name = rows[i].name, .test_func = test_wish, .initial_state = (void *)(uintptr_t)&rows[i]};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

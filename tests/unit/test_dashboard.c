@@ -163,7 +163,8 @@ static void test_blocked_and_over(void **state)
 	_cleanup_json_ rotation = rotation_at("Blocked", 1, "a", 1);
 	cJSON *status = cJSON_GetObjectItemCaseSensitive(rotation, "status");
 	cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(status, "conditions"),
-			     document("{\"type\":\"Degraded\",\"status\":\"True\",\"reason\":\"RESCUED_TWICE\"}"));
+			     document("{\"type\":\"Degraded\",\"status\":\"True\",\"reason\":\"RESCUED_TWICE\","
+				      "\"message\":\"twice\"}"));
 	put(&b, DASHBOARD_ROTATION, rotation);
 	assert_true(json_bool_at(json_at(page_of(&b), "rotation", NULL), "blocked", false));
 	_cleanup_free_ char *todo = all_of(b.page, "todo");

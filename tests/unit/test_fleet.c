@@ -181,6 +181,39 @@ static void test_late(void **state)
 	fleet_free(&fleet);
 }
 
+static void assert_why(const struct fleet *fleet, uint64_t now, const char *why)
+{
+	struct server_observation seen;
+	fleet_observe(&fleet->servers[0], "cp-1", NULL, false, now, &seen);
+	assert_int_equal(seen.answering, why == NULL);
+	if (why)
+		assert_string_equal(seen.why, why);
+	server_observation_free(&seen);
+}
+
+/* Nobody is said to be silent who has just reported. */
+static void test_why_silent(void **state)
+{
+	struct fleet fleet = {0};
+	(void)state;
+	read_list(&fleet, first);
+	const uint64_t *read = &fleet.servers[0].beat_read_at;
+	assert_why(&fleet, *read + 4 * SECOND,
+		   "the agent on its node has not reported since this process reads its reports, for 4 s");
+	read_list(&fleet, REPORT("3", "a", "100", "3", HASH, HASH, "true") ",\"lostBeat\":2");
+	read = &fleet.servers[0].beat_read_at;
+	assert_why(&fleet, *read + 4 * SECOND,
+		   "how old the last report of the agent on its node is cannot be told; the next one is waited for");
+	assert_why(&fleet, *read + 11 * SECOND, "the agent on its node has not reported for 11 s");
+	read_list(&fleet, REPORT("4", "a", "100", "3", HASH, HASH, "true"));
+	read = &fleet.servers[0].beat_read_at;
+	assert_why(&fleet, *read + 4 * SECOND, NULL);
+	assert_why(&fleet, *read + 11 * SECOND, "the agent on its node has not reported for 11 s");
+	fleet.servers[0].looked_at = *read - 8 * SECOND; /* its own looks take long */
+	assert_why(&fleet, *read + 4 * SECOND, "what the agent on its node told last was seen 12 s ago");
+	fleet_free(&fleet);
+}
+
 /* What one agent does not reach is silent, whoever reports first; names need not be unique. */
 static void test_members(void **state)
 {
@@ -395,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_looked_at),
 		cmocka_unit_test(test_seen_until),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_why_silent),
 		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_after_a_long_time),
 		cmocka_unit_test(test_the_other_way),

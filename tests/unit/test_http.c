@@ -428,22 +428,25 @@ static void test_many_calls_on_few_connections(void **state)
 struct time_row {
 	const char *name;
 	const char *path;
-	uint64_t timeout, stall; /* ms */
+	uint64_t timeout, stall, of_client; /* ms */
 	int rc;
 	const char *text;
 	uint64_t least, most; /* ms */
 };
 static const struct time_row times[] = {
-	{"no answer", "/silent", 0, 200, -ERROR_NETWORK, "nothing moved for", 200, 2000},
-	{"half an answer", "/stall", 0, 200, -ERROR_NETWORK, "nothing moved for", 200, 2000},
-	{"slow but steady is no stall", "/slow", 0, 600, 0, "ssssssssssssssssssss", 900, 10000},
-	{"slow and over the whole time", "/slow", 300, 0, -ERROR_NETWORK, "timed out", 300, 2000},
+	{"no answer", "/silent", 0, 200, 0, -ERROR_NETWORK, "nothing moved for", 200, 2000},
+	{"half an answer", "/stall", 0, 200, 0, -ERROR_NETWORK, "nothing moved for", 200, 2000},
+	{"slow but steady is no stall", "/slow", 0, 600, 0, 0, "ssssssssssssssssssss", 900, 10000},
+	{"slow and over the whole time", "/slow", 300, 0, 0, -ERROR_NETWORK, "timed out", 300, 2000},
+	{"over the client's time", "/slow", 0, 600, 300, -ERROR_NETWORK, "timed out", 300, 2000},
+	{"the client's time is longer", "/slow", 300, 0, 9000, -ERROR_NETWORK, "timed out", 300, 2000},
 };
 
 static void test_time(void **state)
 {
 	const struct time_row *row = *state;
-	_cleanup_(http_client_freep) struct http_client *client = plain_client(1);
+	_cleanup_(http_client_freep) struct http_client *client =
+		client_of(&(struct http_options){.base_url = server.url, .timeout = row->of_client * NS_PER_MS});
 	struct seen seen = perform(client, (struct http_request){.path = row->path,
 								 .timeout = row->timeout * NS_PER_MS,
 								 .stall_timeout = row->stall * NS_PER_MS});

@@ -53,6 +53,36 @@ struct report {
 	char *named, *healthz;
 };
 
+/* The scenes: the key is asked for by its ID, the plugin here names key-2, and b counts so and answers; or it is asked for by its
+ * name, and b answers and runs the file with this hash. */
+#define BY_ID(id, ...) .key = id, .shape = &vault_shape, .named = "key-2", .scraped = true, .counts = {__VA_ARGS__}
+#define BY_NAME(label, of_a, hash) .key = label, .shape = of_a, .scraped = true, .loaded = hash
+/* What b counts: it wrote with that one alone; it was told of one after the other, and wrote with those. */
+#define WROTE(id) id, NULL, true, false
+#define TOLD(last, first, wrote_last, wrote_first) last, first, wrote_last, wrote_first
+/* What b's agent reports: of its file, and of its plugin. */
+#define RUNS(of_b)                           \
+	{                                    \
+		true, true, of_b, NULL, NULL \
+	}
+#define RUNS_WITH(of_b, id, health)                             \
+	{                                                       \
+		true, true, of_b, (char *)(uintptr_t)id, health \
+	}
+#define MAY_RUN(of_b)                         \
+	{                                     \
+		true, false, of_b, NULL, NULL \
+	}
+
+#define NOT_ASKED                                                                                                  \
+	"b was not asked which key it writes with: it does not answer, or no address of it is known (--apiserver " \
+	"URL)"
+#define OTHER_FILE                                                                                               \
+	"the configuration of b is not known: no agent reports it, and it was not seen to run the file of this " \
+	"machine"
+#define NOT_SEEN_SINCE "b was told of it by kms/vault, or used it, and was not seen to write with a later key since"
+#define ASKED_FOR_AT_START "the configuration names it, and an API server asks for it at its start"
+
 static const struct {
 	const char *name;
 	const char *key;
@@ -64,339 +94,75 @@ static const struct {
 	struct report report;             /* b's, and a's is well */
 	const char *writes, *unknown;
 } rows[] = {
-	{"nobody", "key-1", &vault_shape, "key-2", true, NULL, {"key-2", NULL, true, false}, {0}, NULL, NULL},
-	{"the plugin here",
-	 "key-2",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {0},
-	 "a KMS plugin encrypts with it",
-	 NULL},
-	{"the plugin here is not well",
-	 "key-1",
-	 &vault_shape,
-	 NULL,
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {0},
-	 NULL,
-	 "kms/vault: sealed: which key it encrypts with is not known"},
-	{"an idle server that was never told of another",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-1", NULL, false, false},
-	 {0},
-	 "the KMS plugin kms/vault of b named it last",
-	 NULL},
-	{"told of another, and not seen to adopt it",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", "key-1", false, true},
-	 {0},
-	 NULL,
-	 "b was told of it by kms/vault, or used it, and was not seen to write with a later key since"},
-	{"told of both, and never seen to write",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", "key-1", false, false},
-	 {0},
-	 NULL,
-	 "b was told of it by kms/vault, or used it, and was not seen to write with a later key since"},
-	{"adopted", "key-1", &vault_shape, "key-2", true, NULL, {"key-2", "key-1", true, true}, {0}, NULL, NULL},
-	{"not asked",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 false,
-	 NULL,
-	 {NULL},
-	 {0},
-	 NULL,
-	 "b was not asked which key it writes with: it does not answer, or no address of it is known (--apiserver "
-	 "URL)"},
-	{"shows nothing", "key-1", &vault_shape, "key-2", true, NULL, {NULL}, {0}, NULL, "b shows no key ID"},
-	{"shows nothing, and has that provider",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 NULL,
-	 "b shows no key ID of kms/vault"},
-	{"shows nothing, and has no such provider",
-	 "key-1",
-	 &local_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 NULL,
-	 NULL},
-	{"version 1",
-	 "key-1",
-	 &v1_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 NULL,
-	 "kms/old is of version 1, which names no key ID"},
+	{"nobody", BY_ID("key-1", WROTE("key-2"))},
+	{"the plugin here", BY_ID("key-2", WROTE("key-2")), .writes = "a KMS plugin encrypts with it"},
+	{"the plugin here is not well", .key = "key-1", .shape = &vault_shape, .scraped = true,
+	 .counts = {WROTE("key-2")}, .unknown = "kms/vault: sealed: which key it encrypts with is not known"},
+	{"an idle server that was never told of another", BY_ID("key-1", TOLD("key-1", NULL, false, false)),
+	 .writes = "the KMS plugin kms/vault of b named it last"},
+	{"told of another, and not seen to adopt it", BY_ID("key-1", TOLD("key-2", "key-1", false, true)),
+	 .unknown = NOT_SEEN_SINCE},
+	{"told of both, and never seen to write", BY_ID("key-1", TOLD("key-2", "key-1", false, false)),
+	 .unknown = NOT_SEEN_SINCE},
+	{"adopted", BY_ID("key-1", TOLD("key-2", "key-1", true, true))},
+	{"not asked", .key = "key-1", .shape = &vault_shape, .named = "key-2", .unknown = NOT_ASKED},
+	{"shows nothing", .key = "key-1", .shape = &vault_shape, .named = "key-2", .scraped = true,
+	 .unknown = "b shows no key ID"},
+	{"shows nothing, and has that provider", .key = "key-1", .shape = &vault_shape, .named = "key-2",
+	 .scraped = true, .loaded = FILE_HASH, .unknown = "b shows no key ID of kms/vault"},
+	{"shows nothing, and has no such provider", BY_NAME("key-1", &local_shape, FILE_HASH)},
+	{"version 1", BY_NAME("key-1", &v1_shape, FILE_HASH),
+	 .unknown = "kms/old is of version 1, which names no key ID"},
 	/* Hashes are all that metrics have. */
-	{"by another name",
-	 UUID,
-	 &vault_shape,
-	 ARN,
-	 true,
-	 NULL,
-	 {ARN, NULL, true, false},
-	 {0},
-	 "a KMS plugin encrypts with it",
-	 NULL},
-	{"an alias here",
-	 ARN,
-	 &vault_shape,
-	 "alias/app",
-	 true,
-	 NULL,
-	 {"alias/app", NULL, true, false},
-	 {0},
-	 NULL,
-	 "kms/vault encrypts with alias/app: whether that is the same key only AWS knows"},
-	{"nobody knows what b names",
-	 ARN,
-	 &vault_shape,
-	 "arn:aws:kms:eu-1:111:key/x",
-	 true,
-	 NULL,
-	 {"alias/app", NULL, true, false},
-	 {0},
-	 NULL,
-	 "kms/vault of b names a key ID (sha256:648bad7cf6dd) that may be another name of it"},
+	{"by another name", .key = UUID, .shape = &vault_shape, .named = ARN, .scraped = true, .counts = {WROTE(ARN)},
+	 .writes = "a KMS plugin encrypts with it"},
+	{"an alias here", .key = ARN, .shape = &vault_shape, .named = "alias/app", .scraped = true,
+	 .counts = {WROTE("alias/app")},
+	 .unknown = "kms/vault encrypts with alias/app: whether that is the same key only AWS knows"},
+	{"nobody knows what b names", .key = ARN, .shape = &vault_shape, .named = "arn:aws:kms:eu-1:111:key/x",
+	 .scraped = true, .counts = {WROTE("alias/app")},
+	 .unknown = "kms/vault of b names a key ID (sha256:648bad7cf6dd) that may be another name of it"},
 	/* by agents */
-	{"the plugin there",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {true, true, &vault_shape, (char *)(uintptr_t) "key-1", ok},
-	 "a KMS plugin on b encrypts with it",
-	 NULL},
-	{"the plugin there is not well",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {true, true, &vault_shape, (char *)(uintptr_t) "key-1", sealed},
-	 NULL,
-	 "kms/vault on b: sealed: which key it encrypts with is not known"},
-	{"nothing of the plugin there",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {true, true, &vault_shape, NULL, NULL},
-	 NULL,
-	 "kms/vault on b: its agent has not told what it says: which key it encrypts with is not known"},
-	{"no configuration",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {true, true, NULL, NULL, NULL},
-	 NULL,
-	 "that b runs its file is not known"},
-	{"nobody, by agents",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 true,
-	 NULL,
-	 {"key-2", NULL, true, false},
-	 {true, true, &vault_shape, (char *)(uintptr_t) "key-2", ok},
-	 NULL,
-	 NULL},
+	{"the plugin there", BY_ID("key-1", WROTE("key-2")), .report = RUNS_WITH(&vault_shape, "key-1", ok),
+	 .writes = "a KMS plugin on b encrypts with it"},
+	{"the plugin there is not well", BY_ID("key-1", WROTE("key-2")),
+	 .report = RUNS_WITH(&vault_shape, "key-1", sealed),
+	 .unknown = "kms/vault on b: sealed: which key it encrypts with is not known"},
+	{"nothing of the plugin there", BY_ID("key-1", WROTE("key-2")), .report = RUNS(&vault_shape),
+	 .unknown = "kms/vault on b: its agent has not told what it says: which key it encrypts with is not known"},
+	{"no configuration", BY_ID("key-1", WROTE("key-2")), .report = RUNS(NULL),
+	 .unknown = "that b runs its file is not known"},
+	{"nobody, by agents", BY_ID("key-1", WROTE("key-2")), .report = RUNS_WITH(&vault_shape, "key-2", ok)},
 	/* by name */
-	{"the configuration here",
-	 "aescbc/key1",
-	 &local_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 "the configuration writes with it",
-	 NULL},
-	{"a KMS that is only read with",
-	 "kms/vault",
-	 &moved_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 "the configuration names it, and an API server asks for it at its start",
-	 NULL},
-	{"a KMS that one rule only reads with, and another writes with",
-	 "kms/vault",
-	 &both_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 "the configuration writes with it",
-	 NULL},
-	{"version 1 that is only read with",
-	 "kms/old",
-	 &moved_v1_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 "the configuration names it, and an API server asks for it at its start",
-	 NULL},
-	{"version 1 that is only read with, and names no key ID",
-	 "key-1",
-	 &moved_v1_shape,
-	 "key-2",
-	 true,
-	 FILE_HASH,
-	 {"key-2", NULL, true, false},
-	 {0},
-	 NULL,
-	 "kms/old is of version 1, which names no key ID"},
-	{"a KMS that is only read with, there",
-	 "kms/vault",
-	 &local_shape,
-	 NULL,
-	 true,
-	 NULL,
-	 {NULL},
-	 {true, true, &moved_shape, NULL, NULL},
-	 "the configuration of b names it, and an API server asks for it at its start",
-	 NULL},
-	{"a local key that is only read with",
-	 "aescbc/before",
-	 &moved_v1_shape,
-	 NULL,
-	 true,
-	 FILE_HASH,
-	 {NULL},
-	 {0},
-	 NULL,
-	 NULL},
-	{"all run this file", "aescbc/key2", &local_shape, NULL, true, FILE_HASH, {NULL}, {0}, NULL, NULL},
-	{"another file",
-	 "aescbc/key2",
-	 &local_shape,
-	 NULL,
-	 true,
-	 "sha256:e",
-	 {NULL},
-	 {0},
-	 NULL,
-	 "the configuration of b is not known: no agent reports it, and it was not seen to run the file of this "
-	 "machine"},
-	{"a file that is not shown",
-	 "aescbc/key2",
-	 &local_shape,
-	 NULL,
-	 true,
-	 NULL,
-	 {NULL},
-	 {0},
-	 NULL,
-	 "the configuration of b is not known: no agent reports it, and it was not seen to run the file of this "
-	 "machine"},
-	{"from a desk",
-	 "aescbc/key2",
-	 NULL,
-	 NULL,
-	 true,
-	 "sha256:e",
-	 {NULL},
-	 {0},
-	 NULL,
-	 "the configuration of a is not known: no agent reports it, and none is at hand here (--encryption-config FILE "
-	 "names that of this machine's server)"},
-	{"the configuration there",
-	 "aescbc/key1",
-	 &vault_shape,
-	 NULL,
-	 true,
-	 NULL,
-	 {NULL},
-	 {true, true, &local_shape, NULL, NULL},
-	 "the configuration of b writes with it",
-	 NULL},
-	{"it does not run its file",
-	 "aescbc/key2",
-	 &vault_shape,
-	 NULL,
-	 true,
-	 NULL,
-	 {NULL},
-	 {true, false, &local_shape, NULL, NULL},
-	 NULL,
-	 "that b runs its file is not known"},
+	{"the configuration here", BY_NAME("aescbc/key1", &local_shape, FILE_HASH),
+	 .writes = "the configuration writes with it"},
+	{"a KMS that is only read with", BY_NAME("kms/vault", &moved_shape, FILE_HASH), .writes = ASKED_FOR_AT_START},
+	{"a KMS that one rule only reads with, and another writes with", BY_NAME("kms/vault", &both_shape, FILE_HASH),
+	 .writes = "the configuration writes with it"},
+	{"version 1 that is only read with", BY_NAME("kms/old", &moved_v1_shape, FILE_HASH),
+	 .writes = ASKED_FOR_AT_START},
+	{"version 1 that is only read with, and names no key ID", BY_NAME("key-1", &moved_v1_shape, FILE_HASH),
+	 .named = "key-2", .counts = {WROTE("key-2")}, .unknown = "kms/old is of version 1, which names no key ID"},
+	{"a KMS that is only read with, there", BY_NAME("kms/vault", &local_shape, NULL), .report = RUNS(&moved_shape),
+	 .writes = "the configuration of b names it, and an API server asks for it at its start"},
+	{"a local key that is only read with", BY_NAME("aescbc/before", &moved_v1_shape, FILE_HASH)},
+	{"all run this file", BY_NAME("aescbc/key2", &local_shape, FILE_HASH)},
+	{"another file", BY_NAME("aescbc/key2", &local_shape, "sha256:e"), .unknown = OTHER_FILE},
+	{"a file that is not shown", BY_NAME("aescbc/key2", &local_shape, NULL), .unknown = OTHER_FILE},
+	{"from a desk", BY_NAME("aescbc/key2", NULL, "sha256:e"),
+	 .unknown = "the configuration of a is not known: no agent reports it, and none is at hand here "
+		    "(--encryption-config FILE names that of this machine's server)"},
+	{"the configuration there", BY_NAME("aescbc/key1", &vault_shape, NULL), .report = RUNS(&local_shape),
+	 .writes = "the configuration of b writes with it"},
+	{"it does not run its file", BY_NAME("aescbc/key2", &vault_shape, NULL), .report = MAY_RUN(&local_shape),
+	 .unknown = "that b runs its file is not known"},
 	/* By an agent it has no KMS: there is nothing to be asked for. */
-	{"without a KMS, by agents, and not asked",
-	 "key-1",
-	 &local_shape,
-	 NULL,
-	 false,
-	 NULL,
-	 {NULL},
-	 {true, true, &local_shape, NULL, NULL},
-	 NULL,
-	 NULL},
-	{"without a KMS in a file that it may not run",
-	 "key-1",
-	 &local_shape,
-	 NULL,
-	 false,
-	 NULL,
-	 {NULL},
-	 {true, false, &local_shape, NULL, NULL},
-	 NULL,
-	 "that b runs its file is not known"},
-	{"with a KMS, by agents, and not asked",
-	 "key-1",
-	 &vault_shape,
-	 "key-2",
-	 false,
-	 NULL,
-	 {NULL},
-	 {true, true, &vault_shape, (char *)(uintptr_t) "key-2", ok},
-	 NULL,
-	 "b was not asked which key it writes with: it does not answer, or no address of it is known (--apiserver "
-	 "URL)"},
+	{"without a KMS, by agents, and not asked", .key = "key-1", .shape = &local_shape,
+	 .report = RUNS(&local_shape)},
+	{"without a KMS in a file that it may not run", .key = "key-1", .shape = &local_shape,
+	 .report = MAY_RUN(&local_shape), .unknown = "that b runs its file is not known"},
+	{"with a KMS, by agents, and not asked", .key = "key-1", .shape = &vault_shape, .named = "key-2",
+	 .report = RUNS_WITH(&vault_shape, "key-2", ok), .unknown = NOT_ASKED},
 };
 
 static void add_id(struct storage_metrics *metrics, const char *id, bool wrote, double at)
@@ -458,7 +224,7 @@ static bool has_kms(const struct config_shape *shape)
 static void row(void **state)
 {
 	const __typeof__(rows[0]) *it = *state;
-	struct check_facts facts = {0};
+	struct check_facts facts = {.set.nodes_read = true};
 	struct key_writers writers = {0};
 	struct key_word key = key_word(it->key);
 	char *stored[] = {(char *)(uintptr_t) "key-2"};
@@ -489,7 +255,7 @@ static void test_nobody(void **state)
 	struct key_word key = key_word("key-1");
 	const struct strings none = {0};
 	const struct key_writers_sources in = {.servers = &none, .key_ids = &none};
-	struct check_facts facts = {0};
+	struct check_facts facts = {.set.nodes_read = true};
 	(void)state;
 	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.unknown, "which API servers there are is not known: no identity Lease names one");
@@ -499,6 +265,12 @@ static void test_nobody(void **state)
 	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.unknown, "the agent on b has not reported for 2 min");
 	key_writers_free(&writers);
+	facts.set.nodes_read = false;
+	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	assert_string_equal(writers.unknown,
+			    "control-plane Nodes could not be listed, and a stopped server may show by its Node alone");
+	key_writers_free(&writers);
+	facts.set.nodes_read = true;
 	/* One that answers, and by no Lease's name. */
 	strings_free(&facts.silent_agents);
 	add_server(&facts, "b", &(struct counts){"key-1", NULL, false, false}, NULL);
@@ -558,7 +330,7 @@ static void test_nameless(void **state)
 	};
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(cases); i++) {
-		struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+		struct check_facts facts = {.wall_now = NOW * NS_PER_S, .set.nodes_read = true};
 		add_server(&facts, "a", NULL, NULL);
 		add_server(&facts, "b", NULL, NULL);
 		add_nameless(&facts, "https://1", cases[i].start[0]);
@@ -582,7 +354,7 @@ static void test_nameless(void **state)
 /* A server that calls a KMS and shows no key ID has one all the same; but none by which all agents know there is none. */
 static void test_nameless_kms(void **state)
 {
-	struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+	struct check_facts facts = {.wall_now = NOW * NS_PER_S, .set.nodes_read = true};
 	const struct report local = {true, true, &local_shape, NULL, NULL};
 	(void)state;
 	add_server(&facts, "a", NULL, NULL);
@@ -610,7 +382,7 @@ static void test_alone(void **state)
 	(void)state;
 	for (int here = 0; here < 2; here++) {
 		struct key_writers writers = {0};
-		struct check_facts facts = {.wall_now = NOW * NS_PER_S};
+		struct check_facts facts = {.wall_now = NOW * NS_PER_S, .set.nodes_read = true};
 		const struct key_writers_sources in = {.config_path = "/e.yaml",
 						       .shape = &local_shape,
 						       .node_was_asked = here,
@@ -630,10 +402,41 @@ static void test_alone(void **state)
 	}
 }
 
+/* Who wrote with it when the census began may have done so where that had read already. */
+static void test_before_the_census(void **state)
+{
+	static char it[] = "a KMS plugin encrypts with it", nobody[] = "b does not answer", now[] = "a is silent";
+	static const struct {
+		struct key_writers before, after;
+		const char *unknown;
+	} cases[] = {
+		{{NULL, NULL}, {NULL, NULL}, NULL},
+		{{it, NULL},
+		 {NULL, NULL},
+		 "when the census began: a KMS plugin encrypts with it; what was written since then may be missing in "
+		 "it (ask again)"},
+		{{NULL, nobody},
+		 {NULL, NULL},
+		 "when the census began: b does not answer; what was written since then may be missing in it (ask "
+		 "again)"},
+		{{NULL, nobody}, {NULL, now}, "a is silent"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct key_writers ret = {.unknown = xstrdup_or_null(cases[i].after.unknown)};
+		key_writers_add_before(&cases[i].before, &ret);
+		assert_null(ret.writes);
+		if (!text_equal(ret.unknown, cases[i].unknown))
+			fail_msg("%zu: %s", i, ret.unknown);
+		key_writers_free(&ret);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody), cmocka_unit_test(test_nameless),
-					   cmocka_unit_test(test_nameless_kms), cmocka_unit_test(test_alone)};
+					   cmocka_unit_test(test_nameless_kms), cmocka_unit_test(test_alone),
+					   cmocka_unit_test(test_before_the_census)};
 	both_rules[0] = moved_rule;
 	both_rules[1] = vault_rule;
 	return RUN_ROWS(row, rows) + cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,10 @@ static const struct {
 } rows[] = {
 	{"named once, and nothing written", NAMED("a", "5"), NULL},
 	{"written with the last one", NAMED("a", "5") NAMED("b", "9") WROTE("a", "6") WROTE("b", "9"), NULL},
+	{"another was named and left since it wrote", NAMED("a", "9") NAMED("b", "8") WROTE("a", "6"),
+	 "cp-1 was last seen to write with a key that kms/vault has replaced, and no canary could show it: neither "
+	 "secrets "
+	 "nor configmaps are known to be under it"},
 	{"nothing written since another was named", NAMED("a", "5") NAMED("b", "9"),
 	 "which key of kms/vault cp-1 writes with is not seen, and no canary could show it: neither secrets nor "
 	 "configmaps "

@@ -207,10 +207,29 @@ static void test_changes(void **state)
 	assert_null(kms_changes_why(&changes, 10 * NS_PER_S + KMS_CHANGES_TIME));
 }
 
+/* Two that begin alike are two for whoever reads of them. */
+static void test_shown(void **state)
+{
+	char one[200] = "", other[200] = "";
+	(void)state;
+	_cleanup_free_ char *short_one = kms_key_id_shown("arn:1");
+	assert_string_equal(short_one, "arn:1");
+	memset(one, 'x', sizeof(one) - 1);
+	memset(other, 'x', sizeof(other) - 1);
+	other[198] = 'y';
+	_cleanup_free_ char *a = kms_key_id_shown(one), *b = kms_key_id_shown(other), *c = kms_key_id_shown("a\nb"),
+			    *d = kms_key_id_shown("a?b");
+	assert_string_not_equal(a, b);
+	assert_non_null(strstr(a, "xxx... (sha256:"));
+	assert_int_equal(strlen(a), strlen(b));
+	assert_non_null(strstr(c, "a?b (sha256:"));
+	assert_string_equal(d, "a?b");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_key_ids), cmocka_unit_test(test_left_behind),
-					   cmocka_unit_test(test_history), cmocka_unit_test(test_named_others),
-					   cmocka_unit_test(test_changes)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_shown),        cmocka_unit_test(test_key_ids),
+					   cmocka_unit_test(test_left_behind),  cmocka_unit_test(test_history),
+					   cmocka_unit_test(test_named_others), cmocka_unit_test(test_changes)};
 	return RUN_ROWS(can, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static void test_refused(void **state)
 	refused("-AA", "-AA: unknown option"); /* a flag takes no value */
 	refused("--compact", "--compact: this command has no such option");
 	refused("-n", "--namespace needs a value: NAMESPACE");
-	refused("-oyaml", "-o yaml: it is one of json");
+	refused("-oyaml", "-o yaml: there is json, which every reader of YAML takes too, and text without -o");
 	refused("--qps=fast", "--qps fast: not a number");
 	refused("--all-namespaces=maybe", "--all-namespaces takes no value");
 }

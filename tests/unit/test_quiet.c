@@ -525,6 +525,16 @@ static void test_again(void **state)
 	quiet_stop(NULL);
 }
 
+/* As long as a request may take, and never less than the rule says. */
+static void test_settle_time(void **state)
+{
+	(void)state;
+	assert_int_equal(quiet_settle_time(0, false), 15 * NS_PER_S);
+	assert_int_equal(quiet_settle_time(60 * NS_PER_S, false), 60 * NS_PER_S);
+	assert_int_equal(quiet_settle_time(60 * NS_PER_S, true), 900 * NS_PER_S);
+	assert_int_equal(quiet_settle_time(1000 * NS_PER_S, true), 1000 * NS_PER_S);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -540,6 +550,7 @@ int main(void)
 		TEST(test_again),
 		TEST(test_asked_now),
 		TEST(test_asked_while_asking),
+		cmocka_unit_test(test_settle_time),
 	};
 #undef TEST
 

@@ -3,6 +3,7 @@
 
 #include "base/json_read.h"
 #include "engine/report_store.h"
+#include "engine/rotation_internal.h"
 
 static struct rotation_report *report_of(const char *rotation, const char *outcome)
 {
@@ -72,12 +73,33 @@ static void a_broken_one_is_named(void **state)
 	error_clear(&err);
 }
 
+/* What a rotation began with is told by what its own runs kept, not by another one's that was called alike and is over. */
+static void goes_on_with_its_own(void **state)
+{
+	static const struct {
+		const char *outcome;
+		bool taken;
+	} cases[] = {{"Interrupted", true}, {"Done", false}};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct error *err = NULL;
+		_cleanup_(rotation_report_freep) struct rotation_report *kept = report_of("rekey-a", cases[i].outcome),
+									*present = report_of("rekey-a", "Running");
+		struct rotation r = {.options.state_directory = folder, .report = present};
+		kept->before.at = xstrdup("2026-11-22T11:03:20Z");
+		assert_ok(report_store_keep(folder, kept, &err), err);
+		rotation_report_go_on(&r);
+		assert_int_equal(present->before.at != NULL, cases[i].taken);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		folder_test(kept_replaced_and_found),
 		folder_test(no_name_leads_elsewhere),
 		folder_test(a_broken_one_is_named),
+		folder_test(goes_on_with_its_own),
 	};
 	json_install_hooks();
 	return cmocka_run_group_tests(tests, NULL, NULL);

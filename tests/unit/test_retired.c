@@ -108,7 +108,7 @@ static void test_what_the_present_file_has_is_not_new(void **state)
 
 static void test_a_file_that_is_none_of_ours(void **state)
 {
-	static const char *const broken[] = {"rubbish\n", "aaaa aescbc/a\n", "\n" OLD " aescbc/a\n", OLD "\n"};
+	static const char *const broken[] = {"rubbish\n", "aaaa aescbc/a\n", "\n" OLD " aescbc/a\n", OLD "\n", "\n"};
 	(void)state;
 	put_lines("");
 	for (size_t i = 0; i < ELEMENTS(broken); i++) {
@@ -117,6 +117,22 @@ static void test_a_file_that_is_none_of_ours(void **state)
 		assert_error_at(check("secrets=b", "secrets=c", &err), err, ERROR_INPUT,
 				"which keys were retired: %s:1: not a fingerprint and a key's name",
 				"state/" FILE_NAME);
+	}
+}
+
+static void test_a_file_that_was_cut_short(void **state)
+{
+	static const char *const broken[] = {"", OLD, OLD " aescbc", NEW " aescbc/c\n" OLD " aescbc/a"};
+	(void)state;
+	put_lines("");
+	for (size_t i = 0; i < ELEMENTS(broken); i++) {
+		struct error *err = NULL;
+		put_file(in_folder("state/" FILE_NAME), broken[i]);
+		assert_error_at(check("secrets=b", "secrets=c", &err), err, ERROR_INPUT,
+				"which keys were retired: %s: cut short: it has no last line that ends",
+				"state/" FILE_NAME);
+		assert_int_equal(remember("secrets=a", "secrets=b", "aescbc/a", NULL), -ERROR_INPUT);
+		assert_file(in_folder("state/" FILE_NAME), broken[i]);
 	}
 }
 
@@ -249,6 +265,7 @@ int main(void)
 		folder_test(test_a_retired_key_is_refused),
 		folder_test(test_what_the_present_file_has_is_not_new),
 		folder_test(test_a_file_that_is_none_of_ours),
+		folder_test(test_a_file_that_was_cut_short),
 		folder_test(test_bytes_behind_a_nul),
 		folder_test(test_what_others_report_is_remembered),
 		folder_test(test_newest_are_reported),

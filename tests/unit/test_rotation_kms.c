@@ -37,6 +37,7 @@ static void close_scene(struct scene *s)
 	free(s->r.kms_why);
 	free(s->r.kms_untold);
 	strings_free(&s->r.kms_named_ids);
+	strings_free(&s->r.kms_named_by);
 	loop_free(s->cluster.loop);
 	strings_free(&s->journal.key_ids);
 	path_free(s->journal.path);
@@ -80,28 +81,56 @@ static void test_no_key_stays(void **state)
 	close_scene(&s);
 }
 
+#define ARN "arn:aws:kms:eu-1:111:key/mrk-1"
+#define NOT_KNOWN(id, by)                                                                                             \
+	"whether key ID " id " is still needed is not known: the key of kms/" by " may be the same by another name, " \
+	"and what an alias leads to only AWS knows (aws kms describe-key --key-id alias/NAME)"
+
 /* That no value is under it is not all. */
 static const struct {
 	const char *name;
-	uint64_t others; /* values under the same key ID, by another provider */
-	const char *named_by, *words;
+	const char *id;       /* that was left */
+	uint64_t others;      /* values by another provider, */
+	const char *other_id; /* and under which key ID those are */
+	const char *by;       /* a plugin that only reads names this; NULL: there is none */
+	const char *words;
 } left_rows[] = {
-	{"for nothing", 0, NULL,
+	{"for nothing", "1", 0, "1", NULL,
 	 "this cluster's etcd needs kms/v, key ID 1, for nothing at revision 7; backups made before then, and other "
 	 "clusters "
 	 "that use it, still do"},
-	{"named by one that only reads", 0, "r",
+	{"named by one that only reads", "1", 0, "1", "1",
 	 "key ID 1 is still needed: kms/r of the configuration names it, and an API server asks for that at its start"},
-	{"values of another provider", 3, "r", "key ID 1 is still needed: values are under it as kms/w"},
+	{"values of another provider", "1", 3, "1", "1", "key ID 1 is still needed: values are under it as kms/w"},
+	{"values under another key", ARN, 3, "arn:aws:kms:eu-1:111:key/mrk-2", "2",
+	 "this cluster's etcd needs kms/v, key ID " ARN ", for nothing at revision 7; backups made before then, and "
+	 "other "
+	 "clusters that use it, still do"},
+	/* A key of AWS has several names. */
+	{"values under the same by another name", ARN, 3, "mrk-1", NULL,
+	 "key ID " ARN " is still needed: values are under it as kms/w"},
+	{"named by another name by one that only reads", ARN, 0, "", "mrk-1",
+	 "key ID " ARN " is still needed: kms/r of the configuration names it, and an API server asks for that at its "
+	 "start"},
+	{"values under an alias", ARN, 3, "alias/app", NULL, NOT_KNOWN(ARN, "w")},
+	{"an alias was left", "alias/app", 3, ARN, NULL, NOT_KNOWN("alias/app", "w")},
+	{"an alias is named by one that only reads", ARN, 0, "", "alias/app", NOT_KNOWN(ARN, "r")},
+	{"nothing is under the alias any more", ARN, 0, "alias/app", NULL,
+	 "this cluster's etcd needs kms/v, key ID " ARN ", for nothing at revision 7; backups made before then, and "
+	 "other "
+	 "clusters that use it, still do"},
 };
 
 static void left(void **state)
 {
 	const __typeof__(left_rows[0]) *row = *state;
-	struct rotation_key_id keys[] = {{text("v"), text("1"), 0}, {text("w"), text("1"), row->others}};
+	struct rotation_key_id keys[] = {{text("v"), text(row->id), 0}, {text("w"), text(row->other_id), row->others}};
 	const struct rotation_report report = {
 		.started = text("now"), .finished = text("then"), .key_ids = keys, .key_id_count = 2, .revision = 7};
-	_cleanup_free_ char *words = rotation_kms_left_text(&report, &(struct strings){0}, &keys[0], row->named_by);
+	struct kms_named named = {0};
+	if (row->by)
+		kms_named_take(&named, row->id, "r", row->by);
+	_cleanup_free_ char *words = rotation_kms_left_text(&report, &(struct strings){0}, &keys[0], &named);
 	assert_string_equal(words, row->words);
 }
 

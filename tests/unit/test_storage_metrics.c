@@ -148,6 +148,18 @@ static const struct {
 	 USED("secrets", "to_storage", VAULT, "2") NAMED("vault", ONE, "5") NAMED("vault", TWO, "15")
 		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "16"),
 	 NULL, STORAGE_MOVING, "kms/vault sha256:7c36b0a9ded0"},
+	{"another one was named since it wrote, and it goes back: it may have adopted that meanwhile",
+	 USED("secrets", "to_storage", VAULT, "2") NAMED("vault", ONE, "15") NAMED("vault", TWO, "10")
+		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"),
+	 NULL, STORAGE_MOVING, "kms/vault sha256:be2974546978"},
+	{"another one was named since, of another provider",
+	 USED("secrets", "to_storage", VAULT, "2") NAMED("vault", ONE, "15") NAMED("other", TWO, "10")
+		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"),
+	 NULL, STORAGE_WROTE, "kms/vault sha256:be2974546978"},
+	{"another one was named before",
+	 USED("secrets", "to_storage", VAULT, "2") NAMED("vault", ONE, "15") NAMED("vault", TWO, "5")
+		 KEY_ID("last_timestamp_seconds", "to_storage", "vault", ONE, "6"),
+	 NULL, STORAGE_WROTE, "kms/vault sha256:be2974546978"},
 	{"idle since its start, by the prefix of another server", NAMED("vault", ONE, "5"), VAULT, STORAGE_NAMED,
 	 "kms/vault sha256:be2974546978"},
 	{"idle, and the key moved: it may have the first one still", NAMED("vault", ONE, "5") NAMED("vault", TWO, "6"),

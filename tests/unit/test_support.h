@@ -8,7 +8,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifndef __has_feature /* clang's */
+#define __has_feature(feature) 0
+#endif
+#if __has_feature(address_sanitizer)
 #define RUNNING_UNDER_ASAN true
 #else
 #define RUNNING_UNDER_ASAN false

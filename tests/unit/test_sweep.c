@@ -272,6 +272,25 @@ static void test_who_is_patched(void **state)
 	assert_false(sweep_is_patched(&patch, &no_patch));
 }
 
+/* Of what is patched only metadata are listed. */
+static void test_the_most_that_is_written(void **state)
+{
+	struct kube_resource secrets = {.can_update = true}, custom = {.custom = true};
+	const struct sweep_options options = {.mode = SWEEP_REPLACE};
+	struct sweep sweep = {.options = &options};
+	struct sweep_item *replaced = sweep_item_new(&sweep, 0, &secrets, "a", "b");
+	struct sweep_item *patched = sweep_item_new(&sweep, 0, &custom, "a", "b");
+
+	(void)state;
+	replaced->counted_bytes = patched->counted_bytes = 1000;
+	assert_int_equal(sweep_item_most(replaced), 1000);
+	assert_int_equal(sweep_item_most(patched), SWEEP_PATCHED_MOST);
+	patched->counted_bytes = SWEEP_PATCHED_MOST + 1;
+	assert_int_equal(sweep_item_most(patched), SWEEP_PATCHED_MOST + 1);
+	sweep_item_free(replaced);
+	sweep_item_free(patched);
+}
+
 static void test_quarantine_names_some_and_counts_all(void **state)
 {
 	struct kube_resource secrets = {.resource = "secrets"};
@@ -321,6 +340,7 @@ int main(void)
 		cmocka_unit_test(test_time_left_is_of_our_own_work),
 		cmocka_unit_test(test_resources),
 		cmocka_unit_test(test_who_is_patched),
+		cmocka_unit_test(test_the_most_that_is_written),
 		cmocka_unit_test(test_quarantine_names_some_and_counts_all),
 		cmocka_unit_test(test_counts_add_up),
 	};

@@ -46,7 +46,31 @@ static void test_row(void **state)
 	strings_free(&sweep.places);
 }
 
+/* What a repeated sweep has to do is what was named, however many objects there are. */
+static void test_named(void **state)
+{
+	static const uint64_t expected[] = {500, 700};
+	struct strings asked = {0};
+	struct sweep_options options = {
+		.namespaces = &asked, .resource_count = 2, .expected = expected, .named_count = 3};
+	struct sweep sweep = {.options = &options};
+
+	(void)state;
+	strings_add(&asked, "a");
+	for (int i = 0; i < 2; i++) {
+		sweep_progress_init(&sweep);
+		assert_int_equal(sweep_places_find(&sweep, NULL), 0);
+		assert_int_equal(sweep_tally_total(&sweep.tally), options.named_count > 0 ? 3 : 1200);
+		sweep_tally_free(&sweep.tally);
+		strings_free(&sweep.places);
+		options.named_count = 0;
+	}
+	strings_free(&asked);
+}
+
 int main(void)
 {
-	return RUN_ROWS(test_row, rows);
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_named)};
+
+	return RUN_ROWS(test_row, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }
