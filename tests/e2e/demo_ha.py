@@ -257,6 +257,11 @@ def files_with(folders, secret):
     return found
 
 
+class OurFleet(Fleet):
+    def start_clients(self):
+        """The demonstration has its own."""
+
+
 class Rotation:
     """By kube-rekey."""
 
@@ -271,7 +276,7 @@ class Rotation:
         tell(f"A backup of etcd is made: {file.name}.")
         self.truth = Truth(cluster)
         self.clients = Clients(cluster, self.truth)
-        self._fleet = Fleet(type("Cleaner", (), {"addCleanup": staticmethod(stack.callback)}), cluster)
+        self._fleet = OurFleet(type("Cleaner", (), {"addCleanup": staticmethod(stack.callback)}), cluster)
         self._killer = Killer(self._fleet)
         self._named = False
         self._key1_before = len(files_with(self._nodes(), self._key1))

@@ -12,6 +12,7 @@ import unittest
 import yaml
 
 from lib import ApiError, Cluster, parts, populate, snapshot_hash, start_kube_rekey, wait_until
+from patient import PatientWriters
 
 MANIFESTS = os.path.join(parts.ROOT, "manifests", "base")
 GROUP = "kube-rekey.dev/v1alpha1"
@@ -39,11 +40,13 @@ def take_away(api, resource, name):
 
 class Fleet:
     """Agents and controllers of one test cluster. As people start them, with the shipped rights and the test bed's short
-    times."""
+    times. Where there are several servers, clients write and read by each from before any controller does something."""
+
+    PACE = 1.0  # seconds from one change of a client to the next
 
     def __init__(self, test, cluster):
         self.test, self.cluster, self.api = test, cluster, cluster.api
-        self.agents, self.controllers = {}, []
+        self.agents, self.controllers, self.clients = {}, [], None
 
     def install(self):
         """The manifests, ready to be used."""
@@ -71,7 +74,7 @@ class Fleet:
             self.api.patch(CLUSTER_ROLES, None, role, {
                 "rules": [*rules, {"apiGroups": [group], "resources": list(resources), "verbs": verbs}]})
 
-    def start_agent(self, index, *more, url=None, by=None, under=()):
+    def start_agent(self, index, *more, url=None, by=None, trust_key=None, under=()):
         """`url`: by which it reaches its server. `by`: what its kubeconfig names instead."""
         server = self.cluster.servers[index]
         name = server.hostname
@@ -80,18 +83,20 @@ class Fleet:
         agent = start_kube_rekey([
             "agent", "--node-name", name, "--encryption-config", server.config, "--apiserver", url,
             "--kubeconfig", kubeconfig, "--state-dir", self.cluster.path(f"state-{index}"),
-            "--trust-key", self.cluster.pki.signing[0], *self.cluster.etcd.flags(), *more], under=under)
+            "--trust-key", trust_key or self.cluster.pki.signing[0], *self.cluster.etcd.flags(), *more], under=under)
         self.test.addCleanup(agent.kill)
         self.agents[name] = agent
         return agent
 
     def start_controller(self, *more, urls=None, env=None):
-        """`urls`: by which it reaches the servers, the first one for all that needs one only. `env`: more of it."""
-        urls = urls or [each.url for each in self.cluster.servers]
+        """`urls`: by which it reaches the servers, the first one for all that needs one only; none: it has to find them.
+        `env`: more of it."""
+        self.start_clients()
+        urls = [each.url for each in self.cluster.servers] if urls is None else urls
         record = self.cluster.path(f"controller-{len(self.controllers)}.record")
         controller = start_kube_rekey([
             "controller", "--namespace", "kube-system", "--kubeconfig", self.controller_kubeconfig(
-                f"controller-{len(self.controllers)}.conf", urls[0]),
+                f"controller-{len(self.controllers)}.conf", next(iter(urls), None)),
             "--record", record, *[word for url in urls for word in ("--apiserver", url)],
             *more], env=env)
         controller.record = record
@@ -104,14 +109,35 @@ class Fleet:
             self.start_agent(index)
         return self.start_controller()
 
-    def restart_all(self):
-        """All API servers at once: what they have in memory is gone."""
-        for server in self.cluster.servers:
-            server.stop()
-        for server in self.cluster.servers:
-            server.start()
-        for server in self.cluster.servers:
-            server.wait_ready()
+    def start_clients(self):
+        """Once for a test, which ends with what they met."""
+        if not self.clients and len(self.cluster.servers) > 1:
+            self.clients = PatientWriters(self.cluster.servers, self.PACE)
+            self.clients.__enter__()
+            self.test.addCleanup(self.end_clients)
+
+    def end_clients(self):
+        """Everything that each of them wrote was there when it was read, by another server; and it still is."""
+        try:
+            self.clients.go_on()
+        finally:
+            self.clients.__exit__()
+        self.expect_nothing_lost()
+        print(f"changes by clients of each server, read back: {self.clients.done()}", flush=True)
+
+    def expect_nothing_lost(self):
+        if self.clients.faults:
+            raise AssertionError(f"what clients met: {self.clients.faults}")
+
+    def expect_always_answered(self):
+        """Where nothing befell a server."""
+        self.expect_nothing_lost()
+        if self.clients.unanswered:
+            raise AssertionError(f"clients had no answer: {self.clients.unanswered}")
+
+    def read_by_cold_servers(self):
+        """The snapshot by each of them, when it has nothing in memory."""
+        return [snapshot_hash(server.restart().admin) for server in self.cluster.servers]
 
     def rotate(self, name, **spec):
         """`spec`: what is asked; None: not even what is asked otherwise."""
@@ -168,7 +194,7 @@ class FleetCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.cluster = cls.enterClassContext(Cluster(
-            **{"servers": 3, "request_timeout": "3s", "compaction": "5s", **cls.OPTIONS}))
+            **{"servers": 3, "request_timeout": "3s", "compaction": "5s", "poll": "300ms", **cls.OPTIONS}))
         populate(cls.cluster, namespaces=("default", "team-a"), big=False)
         Fleet(cls, cls.cluster).install()
 

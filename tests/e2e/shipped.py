@@ -210,6 +210,7 @@ class Shipped(Fleet):
         return agent
 
     def start_controller(self, *more, urls=None, env=None):
+        self.start_clients()
         urls = urls or [each.url for each in self.cluster.servers]
         controller = start_kube_rekey([*self.arguments("controller", listen=f"127.0.0.1:{processes.free_port()}", kubeconfig=self.account("controller")),
                                        *[word for url in urls for word in ("--apiserver", url)], *more], env=env)

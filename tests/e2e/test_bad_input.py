@@ -14,7 +14,7 @@ import time
 import unittest
 
 from lib import (Cluster, FaultProxy, KmsPlugin, Rule, configuration, faults, kube_rekey, new_key, replace_file,
-                 snapshot_hash, start_kube_rekey, wait_until)
+                 snapshot_hash, start_kube_rekey, turn, wait_until)
 from lib import killer, processes
 from lib.product import Result, binary
 
@@ -395,6 +395,7 @@ class Server(Bad):
         self.assertNotEqual(after, before)
         wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 10, "loaded again")
 
+    @turn
     def test_refused_while_nobody_looked(self):
         """The process that wrote the file died: the next one sees the failures rise, and puts back what runs."""
         before, strip = self.server.read_config(), lambda text: re.sub("# kube-rekey nonce.*\n", "", text)
@@ -408,6 +409,7 @@ class Server(Bad):
         self.assertEqual(strip(self.server.read_config()), strip(before))
         wait_until(lambda: self.server.file_hash() in self.server.loaded_hashes(), 10, "loaded again")
 
+    @turn
     def test_a_later_step_that_cannot_be_written(self):
         """Anchors in the target file, which a step in the middle would have to take apart: told before the first step."""
         target = self.cluster.path("to-anchors.yaml")
@@ -492,6 +494,7 @@ class Rights(Bad):
         self.rotates()
         self.assertEqual(len(re.findall("- name:", self.server.read_config())), 1)
 
+    @turn
     def test_credentials_end_in_the_middle(self):
         """401 from some request on, at several moments."""
         for method, where, nth in (("PUT", "/secrets/", 2), ("GET", "/metrics", 5), ("PATCH", "canary", 2)):
@@ -517,6 +520,7 @@ class Rights(Bad):
                 self.assertEqual(self.objects(), before)
                 self.rotates()
 
+    @turn
     def test_rights_are_taken_away_in_the_middle(self):
         path = self.user("temp", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
                                   {"nonResourceURLs": ["*"], "verbs": ["*"]}])
@@ -542,6 +546,7 @@ class EtcdGone(Bad):
         for command in ("census", "rotate"):
             self.refused(2, f"127.0.0.1:{port}", arguments=self.flags(command, etcd=flags))
 
+    @turn
     def test_one_member_is_down(self):
         """The census names it; the drop waits for it."""
         member = self.cluster.etcd.members[2]
@@ -559,6 +564,7 @@ class EtcdGone(Bad):
         self.rotates()
         self.assertEqual(len(re.findall("- name:", self.server.read_config())), 1)
 
+    @turn
     def test_z_removed_member(self):
         """One that is gone for good is removed from its etcd: a rotation that waits for it goes on by itself."""
         member, client = self.cluster.etcd.members[1], self.cluster.etcd.at()

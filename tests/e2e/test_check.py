@@ -9,17 +9,24 @@ import csv
 import io
 import json
 import os
+import re
+import resource
+import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
 import unittest
 
-from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, new_key, parts, replace_file, wait_until)
+from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, new_key, parts, replace_file, start_kube_rekey, wait_until)
 from lib.cluster import LIMITED_TOKEN
+from lib.product import binary
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 
 FAILED, WARNING = "failed", "warning"
 NODES = "nodes"
+NOBODY_ELSE = 54321  # a user of whom nothing runs
 KEY_ROTATIONS = "kube-rekey.dev/v1alpha1/keyrotations"
 KEY_SERVERS = "kube-rekey.dev/v1alpha1/keyservers"
 KEY = new_key()
@@ -293,7 +300,15 @@ class Configuration(CheckCase):
         self.assertEqual(done.code, 4, done)
         checks = self.check()
         self.assertEqual(checks["rotation-half-done"]["status"], WARNING)
-        self.assertRegex(checks["rotation-half-done"]["what"], "^rekey-.*, begun at ")
+        self.assertRegex(checks["rotation-half-done"]["what"], "^rekey-.*, begun at [^;]*$")
+        folder, name = os.path.split(self.server.config)
+        path = os.path.join(folder, f".{name}.kube-rekey.journal")
+        with open(path, encoding="utf-8") as file:
+            replace_file(path, json.dumps({**json.load(file), "cluster": "another"}))
+        another = self.check()["rotation-half-done"]
+        self.assertEqual(another["status"], WARNING)
+        self.assertRegex(another["what"], f"^{re.escape(path)} is of rotation rekey-.* of another cluster, begun at ")
+        self.assertNotIn("go on with", another["advice"])
 
 
 class Values(CheckCase):
@@ -462,6 +477,29 @@ class Servers(CheckCase):
     def test_b_one_does_not_answer(self):
         self.expect({"servers-reachable": FAILED}, "--apiserver", "https://127.0.0.1:1", says="https://127.0.0.1:1")
 
+    def test_b_from_outside_their_network(self):
+        """Nothing answers at the addresses that the cluster has of its servers: that is no fault of theirs, and they are asked
+        all at once."""
+        port = self.enterContext(socket.create_server(("127.0.0.2", 0))).getsockname()[1]  # takes connections, and says nothing
+        self.enterContext(socket.create_server(("127.0.0.3", port)))
+        addresses = [{"addresses": [each], "conditions": {"ready": True}} for each in ("127.0.0.2", "127.0.0.3")]
+        ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+        key = "/registry/endpointslices/default/kubernetes"
+        # Past its server, which refuses loopback addresses.
+        with self.value(key, json.dumps({
+                "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4", "endpoints": addresses, "ports": ports,
+                "metadata": {"name": "kubernetes", "namespace": "default", "uid": "6a1c3ae0-7a5e-4b53-8d8e-3d5b7d0cf9a1",
+                             "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"kubernetes.io/service-name": "kubernetes"}}})):
+            begun = time.monotonic()
+            checks = self.expect({}, "--request-timeout", "8s", base=super().flags())
+            self.assertLess(time.monotonic() - begun, 16)
+        self.assertEqual(checks["servers-reachable"]["status"], "not-looked-at", checks["servers-reachable"])
+        self.assertIn(f"{self.server.url} of the kubeconfig was asked instead, which may be any of the servers",
+                      checks["servers-reachable"]["what"])
+        self.assertIn("apiserver-1 was not asked", checks["same-configuration"]["what"])
+        for name in ("servers-ready", "servers-version", "same-configuration"):
+            self.assertEqual(checks[name]["status"], "not-looked-at", checks[name])
+
     def test_b_a_node_without_a_server(self):
         with self.object(NODES, None, {"metadata": {"name": "cp-9", "labels": {"node-role.kubernetes.io/control-plane": ""}}}):
             checks = self.check()
@@ -526,9 +564,17 @@ class Kms(CheckCase):
         self.assertEqual(checks["kms-healthy"]["status"], FAILED)
         self.assertIn("vault, plugin on this machine: healthz is sealed", checks["kms-healthy"]["what"])
 
-    def test_another_key_id(self):
+    def test_z_another_key_id(self):
+        """Its server goes on with the one before; until it asks, which check makes it do, but not twice in 20 s."""
+        def asked_just_now():
+            self.api.request("GET", "/readyz/kms-providers")
+            return any(time.time() - at < 5 for _, at in self.server.metrics(
+                "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds"))
+        wait_until(asked_just_now, 40, "the server asks its plugin", 1)
         self.plugin.rotate("key-2", "m2")
         self.expect({"kms-key-id": FAILED, "kms-values": FAILED}, says="plugin on this machine says")
+        time.sleep(21)
+        self.assertEqual(self.expect({"kms-values": FAILED})["kms-key-id"]["status"], "passed")
 
     def test_material_that_is_gone(self):
         """The key ID stays, and so does its health; what is under the material of before opens nowhere after a restart."""
@@ -647,6 +693,12 @@ class Agents(CheckCase):
         self.report("cp-2", key_id="key-2")
         self.expect({"kms-key-id": FAILED}, base=self.api_alone(), says="vault: plugin on cp-1 says")
 
+    def test_a_plugin_that_is_not_well(self):
+        """In the agent's own words, once."""
+        self.report("cp-1", kms=[{"name": "vault", "version": "v2", "healthz": "healthz is sealed, not ok"}])
+        checks = self.expect({"kms-healthy": FAILED}, base=self.api_alone())
+        self.assertEqual(checks["kms-healthy"]["what"], "vault, plugin on cp-1: healthz is sealed, not ok")
+
     def test_a_row_of_a_fleet(self):
         """The shares are those of the agents' census, of Secrets and what else has a rule."""
         groups = [{"resource": "secrets", "provider": "secretbox", "name": NAMED, "values": 999},
@@ -718,6 +770,8 @@ class Fleet(unittest.TestCase):
             sheet = kube_rekey(["check", "--contexts", "prod-*", "-o", "csv"], env=env)
             none = kube_rekey(["check", "--contexts", "staging-*"], env=env)
             alone = kube_rekey(["check", "--contexts", "test-*", "-o", "json"], env=env)
+            twice = kube_rekey(["check", "--contexts", "*-eu", "-o", "json"], env=env)
+            said = kube_rekey(["check", "--contexts", "*-eu"], env=env)
         self.assertEqual(done.code, 1, done)
         rows = {row["context"]: row for row in done.json()["clusters"]}
         self.assertEqual(set(rows), {"prod-eu", "prod-us", "prod-down"})
@@ -737,6 +791,125 @@ class Fleet(unittest.TestCase):
         self.assertEqual(none.code, 2, none)
         self.assertIn("no context of the kubeconfig matches staging-*", none.err)
         self.assertEqual((alone.code, alone.json()["findings"]), (0, []), alone)
+        (note,) = done.json()["notes"]
+        self.assertIn("prod-down: counted as a cluster of its own: ", note)
+        self.assertEqual((twice.code, twice.json()["findings"], len({row["clusterUID"] for row in twice.json()["clusters"]})), (0, [], 1), twice)
+        self.assertEqual((twice.json()["totals"]["clusters"], twice.json()["totals"]["reached"]), (1, 1))
+        self.assertNotEqual(rows["prod-eu"]["clusterUID"], rows["prod-us"]["clusterUID"])
+        self.assertIn("\n1 cluster, 1 reached; ", said.out)
+        self.assertIn("\n- prod-eu, test-eu are one cluster by the uid of Namespace kube-system, ", said.out)
+
+
+class Silent(unittest.TestCase):
+    """Forty contexts: one cluster in four answers, the others take a connection and say nothing."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = cls.enterClassContext(Cluster())
+        listener = cls.enterClassContext(socket.create_server(("127.0.0.1", 0), backlog=256))
+        silent = {"url": f"https://127.0.0.1:{listener.getsockname()[1]}"}
+        cls.names = [f"prod-{number:02}" for number in range(40)]
+        cls.env = {"KUBECONFIG": ":".join(cls.cluster.kubeconfig(name=f"{name}.conf", context=name, **(silent if number % 4 else {}))
+                                          for number, name in enumerate(cls.names))}
+
+    def test_they_are_asked_side_by_side(self):
+        """In the order of the kubeconfig, whoever answers first; not thirty times three seconds."""
+        done = kube_rekey(["check", "--contexts", "prod-*", "--request-timeout", "3s", "-o", "json"], env=self.env)
+        self.assertEqual(done.code, 1, done)
+        rows = done.json()["clusters"]
+        self.assertEqual([row["context"] for row in rows], self.names)
+        for number, row in enumerate(rows):
+            self.assertRegex(row["why"] or "", "timed out" if number % 4 else "^$", row)
+        totals = done.json()["totals"]  # the ten are one cluster
+        self.assertEqual((totals["clusters"], totals["reached"]), (31, 1))
+        self.assertLess(done.seconds, 60, done.seconds)
+
+    def begin(self):
+        """(the run, the processes by which it asks)."""
+        running = start_kube_rekey(["check", "--contexts", "prod-*", "-o", "json"], env=self.env)
+        self.addCleanup(running.kill)
+        children = f"/proc/{running.pid}/task/{running.pid}/children"
+
+        def found():
+            with open(children, encoding="ascii") as file:
+                pids = file.read().split()
+            return pids if len(pids) > 6 else None
+        return running, wait_until(found, 20, "they are asked")
+
+    def test_none_is_left_behind(self):
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+            with self.subTest(number):
+                running, children = self.begin()
+                running.signal(number)
+                self.assertEqual(running.wait(20).code, code)
+                wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 10, "they are gone")  # pylint: disable=cell-var-from-loop
+
+    def test_no_plugin_is_left_behind(self):
+        """A credential plugin, in a process group of its own, ends with whoever asked it."""
+        plugin, pids = self.cluster.path("plugin"), self.cluster.path("plugins")
+        replace_file(plugin, f"#!/bin/sh\necho $$ >>{pids}\nexec sleep 600\n")
+        os.chmod(plugin, 0o700)
+        env = {"KUBECONFIG": ":".join(self.cluster.kubeconfig(name=f"plugin-{number}.conf", context=f"plugin-{number}",
+                                                              exec_command=[plugin]) for number in range(3))}
+
+        def asked():
+            with open(pids, encoding="ascii") as file:
+                found = file.read().split()
+            return found if len(found) == 3 else None
+
+        def left(found):
+            return [pid for pid in found if os.path.exists(f"/proc/{pid}")]
+
+        def end(found):
+            for pid in left(found):
+                os.kill(int(pid), signal.SIGKILL)
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)):
+            with self.subTest(number):
+                replace_file(pids, "")
+                running = start_kube_rekey(["check", "--contexts", "plugin-*", "-o", "json"], env=env)
+                self.addCleanup(running.kill)
+                found = wait_until(asked, 20, "they are asked")
+                self.addCleanup(end, found)
+                running.signal(number)
+                self.assertEqual(running.wait(20).code, code)
+                wait_until(lambda: not left(found), 10, "they are gone")  # pylint: disable=cell-var-from-loop
+
+    def test_a_process_that_cannot_be_started(self):
+        """Where no more may run, fewer are asked at once; where none may, each row says so."""
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix="check-", dir="/tmp"))
+        program, config = os.path.join(folder, "kube-rekey"), os.path.join(folder, "config")
+        shutil.copy(binary(), program)
+        names = [*(f"prod-{number}" for number in range(9)), "prod-\u202e9"]
+        replace_file(config, json.dumps({
+            "apiVersion": "v1", "kind": "Config", "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "u", "user": {}}], "contexts": [{"name": name, "context": {"cluster": "c", "user": "u"}} for name in names]}))
+        for path in (folder, program, config):
+            os.chmod(path, 0o755)
+
+        def ask(most, *flags):
+            """As somebody of whom nothing else runs."""
+            done = subprocess.run([program, "check", "--contexts", "prod-*", "--kubeconfig", config, *flags], capture_output=True, text=True,
+                                  check=False, timeout=60, user=NOBODY_ELSE, group=NOBODY_ELSE, cwd="/", env={},
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (most, most)))
+            self.assertEqual(done.returncode, 1, done)
+            return done.stdout
+        for most, words in ((3, "127.0.0.1:1"), (1, "starting a process that asks ")):
+            with self.subTest(most):
+                rows = json.loads(ask(most, "-o", "json"))["clusters"]
+                self.assertEqual([row["context"] for row in rows], names)
+                for row in rows:
+                    self.assertIn(words, row["why"])
+        self.assertNotIn("\u202e", ask(3))
+
+    def test_one_that_ends_by_itself(self):
+        for number, words in ((signal.SIGKILL, "was ended by signal 9"), (signal.SIGTERM, "ended without an answer")):
+            with self.subTest(number):
+                running, children = self.begin()
+                os.kill(int(children[1]), number)
+                rows = running.wait().json()["clusters"]
+                self.assertEqual([row["context"] for row in rows], self.names)
+                (ended,) = [row for row in rows if "the process that asked it" in (row["why"] or "")]
+                self.assertIn(words, ended["why"])
 
 
 if __name__ == "__main__":

@@ -27,6 +27,95 @@ BEGIN, END = "<!-- help -->\n", "<!-- /help -->"
 GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scripts)/[\w/-]+)`")
 
 
+# A block: the comments before it, its language, what is in it.
+BLOCK = re.compile(r"((?:^<!-- [^\n]* -->\n)*)^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+E2E = ROOT / "tests" / "e2e"
+
+
+def documents():
+    """(page, text) of each; what the reference has of the help has a test of its own."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        yield page, re.sub(f"{BEGIN}.*?{END}", "", page.read_text(), flags=re.DOTALL)
+
+
+def lines_of(block):
+    """The commands in a block; where a prompt stands before some, the rest is what they print."""
+    lines = [line for line in re.sub(r"\\\n\s*", "", block).splitlines() if line]
+    return [line[2:] for line in lines if line.startswith("$ ")] or lines
+
+
+def words_of(line):
+    """Patterns of what a test that runs this has to name, for each command of the line: which one, and its flags."""
+    found, words = [], shlex.split(line, comments=True)
+    while words:
+        end = words.index("&&") if "&&" in words else len(words)
+        command, words = words[:end], words[end + 1:]
+        program, *rest = command[1:] if command[:2] == ["kubectl", "rekey"] else command
+        flags = [rf"(?<![\w-]){each}(?![\w-])" for each in rest if each.startswith("--")]
+        if program in ("kube-rekey", "rekey"):
+            name = " ".join(rest[:2 if rest[0] == "gate" else 1])
+            found.append([rf"[\"']{name}[\"' ]", *flags])
+        elif program.startswith("scripts/"):
+            found.append([rf"scripts\"? ?/ ?\"?{program.removeprefix('scripts/')}\b", *flags])
+        elif program not in ("cd", "install"):  # which every shell has
+            found.append([rf"\b{program}\b", *([rf"[\"']{rest[0]}[\"' ]"] if program in ("kubectl", "openssl") else []), *flags])
+    return found
+
+
+def source_of_test(path, seen):
+    """With the modules beside it that it imports, or starts."""
+    if path in seen or not path.exists():
+        return ""
+    seen.add(path)
+    text = path.read_text()
+    beside = re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE) + re.findall(r"\b(\w+)\.py\b", text)
+    return text + "".join(source_of_test(E2E / f"{name}.py", seen) for name in beside if not name.startswith("test_"))
+
+
+def source_of_runner(runner):
+    """Of a script, a test, or a class or method of one; "" where there is none."""
+    if runner.startswith("scripts/"):
+        return (ROOT / runner).read_text() if (ROOT / runner).exists() else ""
+    name, *members = runner.split(".")
+    text = (E2E / f"{name}.py").read_text() if (E2E / f"{name}.py").exists() else ""
+    if not all(re.search(rf"^ *(?:class|def) {each}\b", text, re.MULTILINE) for each in members):
+        return ""
+    return source_of_test(E2E / f"{name}.py", set()) + "".join(path.read_text() for path in (E2E / "lib").glob("*.py")) if text else ""
+
+
+def section_at(text, place):
+    """The words there, from one heading to the next, without blocks."""
+    words = BLOCK.sub(lambda match: " " * len(match[0]), text)
+    heads = [0, *(match.start() for match in re.finditer(r"^#+ ", words, re.MULTILINE)), len(words)]
+    return words[max(head for head in heads if head <= place):min(head for head in heads if head > place)]
+
+
+def flaws_of_block(section, comments, language, block):
+    """What is wrong with how it says who runs it."""
+    marks = re.findall(r"<!-- (run by .*?|not run by us) -->", comments)
+    shown = re.findall(r"^(?:\$ |kube-rekey |kubectl |scripts/).*", block, re.MULTILINE)
+    if language:
+        return [f"a command in what is said to be {language}: {line}" for line in shown]
+    if len(marks) != 1:
+        return [f"{len(marks)} comments say that it is run by a test, or not by us: {block[:60]!r}"]
+    if marks[0] == "not run by us":
+        return [] if re.search(r"\bnot run by us", section, re.IGNORECASE) else [f"a reader is not told: {block[:60]!r}"]
+    runners = re.sub(r" \(.*?\)", "", marks[0].removeprefix("run by ")).split(", ")
+    sources = {runner: source_of_runner(runner) for runner in runners}
+    flaws = [f"there is no {runner}" for runner, source in sources.items() if not source]
+    # A test that reads the block runs it as it stands.
+    if any(each in source for each in re.findall(r"<!-- (?!run by)[^\n]* -->", comments) for source in sources.values()):
+        return flaws
+    used = set()
+    for line in lines_of(block):
+        for words in words_of(line):
+            by = [runner for runner, source in sources.items() if all(re.search(each, source) for each in words)]
+            used.update(by)
+            if not by:
+                flaws.append(f"none of {', '.join(runners)} has all of {words}: {line}")
+    return flaws + [f"{runner} runs nothing of it: {block[:60]!r}" for runner in runners if runner not in used]
+
+
 def exists(guard):
     if "/" in guard:
         return (ROOT / guard).exists()
@@ -202,6 +291,10 @@ class Reference(unittest.TestCase):
             REFERENCE.write_text(wanted)
         self.assertEqual(text, wanted, "run it again with UPDATE=1")
 
+    def test_every_command_takes_json(self):
+        """All but the manual page, as README.md says."""
+        self.assertEqual([name for name in commands() if "--output" not in said(name, "--help")], ["manual"])
+
     def test_the_readme_names_every_command(self):
         """README.md's commands are commands, and all of them but version."""
         named = set(re.findall(r"`kube-rekey ([a-z]+)", (ROOT / "README.md").read_text()))
@@ -210,12 +303,9 @@ class Reference(unittest.TestCase):
     def test_the_commands_in_the_documents_are_the_programs(self):
         """Each line of ours in a block: the program takes its words. "..." stands for more of them."""
         found = 0
-        for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-            if document == REFERENCE:
-                continue
-            for block in re.findall(r"^```\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
-                lines = re.sub(r"\\\n\s*", "", block).splitlines()
-                for line in (re.sub(r"^\$ ", "", each) for each in lines):
+        for document, text in documents():
+            for _, language, block in BLOCK.findall(text):
+                for line in [] if language else lines_of(block):
                     command = re.match(r"(?:kube-rekey|kubectl rekey) ([^#>]*)", line)
                     if not command:
                         continue
@@ -224,6 +314,40 @@ class Reference(unittest.TestCase):
                     self.assertEqual(done.returncode, 0, f"{document.name}: {line}: {done.stderr}")
                     found += 1
         self.assertGreater(found, 40)
+
+    def test_the_commands_in_the_documents_are_run_by_a_test(self):
+        """Each block of commands names who runs them, a test that is there and has their words, or says that nobody of us did;
+        each other block says its language."""
+        flaws, blocks = [], 0
+        for document, text in documents():
+            for match in BLOCK.finditer(text):
+                flaws += [f"{document.name}: {flaw}" for flaw in flaws_of_block(section_at(text, match.start()), *match.groups())]
+                blocks += 1
+        if flaws:
+            self.fail("\n".join(flaws))
+        self.assertGreater(blocks, 40)
+
+    def test_a_block_that_lies_is_found(self):
+        """The test above finds what it is for."""
+        told = "*Not run by us.*"
+        for words, section, comments, language, block in (
+                ("", "", "<!-- run by test_check -->\n", "", "kube-rekey check --backup FILE\n"),
+                ("", "", "<!-- run by test_check.Fleet.test_rows -->\n", "", "$ kube-rekey check --contexts 'a-*'\nsome words\n"),
+                ("", told, "<!-- not run by us -->\n", "", "kops update cluster\n"),
+                ("", "", "<!-- a table -->\n", "text", "CONTEXT\n"),
+                ("0 comments say", "", "", "", "kube-rekey check\n"),
+                ("2 comments say", told, "<!-- run by test_check -->\n<!-- not run by us -->\n", "", "kube-rekey check\n"),
+                ("a reader is not told", "", "<!-- not run by us -->\n", "", "kops update cluster\n"),
+                ("there is no test_nothing", "", "<!-- run by test_nothing -->\n", "", "kube-rekey check\n"),
+                ("there is no test_check.Fleet.test_none", "", "<!-- run by test_check.Fleet.test_none -->\n", "", "kube-rekey check\n"),
+                ("none of test_check has all of", "", "<!-- run by test_check -->\n", "", "kube-rekey check && kube-rekey needs KEY\n"),
+                ("none of test_check has all of", "", "<!-- run by test_check -->\n", "", "kube-rekey check --compact-all\n"),
+                ("test_words runs nothing of it", "", "<!-- run by test_check, test_words -->\n", "", "kube-rekey check --backup FILE\n"),
+                ("a command in what is said to be text", "", "", "text", "kubectl rekey check\n")):
+            with self.subTest(words=words, block=block, comments=comments):
+                flaws = flaws_of_block(section, comments, language, block)
+                self.assertIn(words, "\n".join(flaws))
+                self.assertEqual(bool(flaws), bool(words), flaws)
 
     def test_links_lead_somewhere(self):
         """Relative links of README and docs point at files that are there, and at a heading of theirs."""
@@ -277,7 +401,7 @@ class Reference(unittest.TestCase):
     def test_the_words_in_operations_are_the_programs(self):
         """What is quoted there the program can say: all of the first columns, and every sentence."""
         source = source_of("src", "include")
-        page = re.sub(r"^```\n.*?^```", "", OPERATIONS.read_text(), flags=re.MULTILINE | re.DOTALL)
+        page = re.sub(r"^```.*?^```", "", OPERATIONS.read_text(), flags=re.MULTILINE | re.DOTALL)
         quoted = set()
         for line in page.splitlines():
             first = line.split(" | ")[0] if line.startswith("| ") else ""

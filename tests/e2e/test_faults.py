@@ -225,7 +225,7 @@ class Lasting(WithFaults):
         self.go_on()
 
 
-@turn(0)
+@turn
 class EtcdConnections(WithFaults):
     """Faults of the connections to etcd, by bytes: what is said is encrypted."""
 
@@ -275,7 +275,7 @@ class EtcdConnections(WithFaults):
             or f"aescbc:{names[0]}" in counts)
 
 
-@turn(1)
+@turn
 class EtcdCalls(WithFaults):
     """Faults of single calls to etcd; it is asked without TLS here."""
 

@@ -16,7 +16,8 @@ import unittest
 import urllib.parse
 
 from lib import (ApiError, Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, new_key,
-                 path_of, populate, snapshot_hash, wait_until)
+                 path_of, populate, snapshot_hash, turn, wait_until)
+from lib.certificates import Authority
 from rotating import Operator
 
 
@@ -39,9 +40,41 @@ def unreadable(api, resources=("secrets", "configmaps")):
     return found
 
 
+def make_follower(cluster, member):
+    """A leader that was stopped takes nothing up."""
+    status = cluster.etcd.at(member).status()
+    if status["leader"] == status["header"]["member_id"]:
+        other = cluster.etcd.at((member + 1) % 3).status()["header"]["member_id"]
+        cluster.etcd.at(member).call("/v3/maintenance/transfer-leadership", {"targetID": other})
+
+
 def key_of_file(text):
     """[(name, base64)] of the keys in a file, in their order."""
     return re.findall(r"name: (\S+)\s+secret: (\S+)", text)
+
+
+def refuse(test, api, name, expression):
+    """An admission policy that refuses secrets which the expression finds, soon in effect; what takes it away."""
+    group = "admissionregistration.k8s.io/v1/"
+    api.create(group + "validatingadmissionpolicies", None, {
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name}, "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                "resources": ["secrets"]}]},
+            "matchConditions": [{"name": "which", "expression": expression}],
+            "validations": [{"expression": "false", "message": f"{name} says no"}]}})
+    api.create(group + "validatingadmissionpolicybindings", None, {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]}})
+
+    def remove():
+        for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+            api.request("DELETE", path_of(group + kind, name=name))
+    test.addCleanup(remove)
+    return remove
 
 
 class Ordinary(unittest.TestCase):
@@ -87,13 +120,13 @@ class OneServer(Ordinary):
                      "versions": [{"name": "v1", "served": True, "storage": True,
                                    "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
         wait_until(lambda: self.api.request("GET", path_of(self.THINGS, "default")).status != 404,
-                   30, "things are served")
+                   90, "things are served")
 
     def undefine(self):
         self.api.delete("apiextensions.k8s.io/v1/customresourcedefinitions", None,
                         "things.gone.example.com")
         wait_until(lambda: self.api.request("GET", path_of(self.THINGS, "default")).status == 404,
-                   30, "things are gone")
+                   90, "things are gone")
 
     def thing(self):
         return self.api.request("GET", path_of(self.THINGS, "default", "one"))
@@ -229,33 +262,10 @@ class OneServer(Ordinary):
 
     # 11, 28
 
-    def refuse(self, name, expression):
-        """An admission policy that refuses what the expression finds, in effect."""
-        group = "admissionregistration.k8s.io/v1/"
-        self.api.create(group + "validatingadmissionpolicies", None, {
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": name}, "spec": {
-                "failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{
-                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
-                    "resources": ["secrets"]}]},
-                "matchConditions": [{"name": "which", "expression": expression}],
-                "validations": [{"expression": "false", "message": f"{name} says no"}]}})
-        self.api.create(group + "validatingadmissionpolicybindings", None, {
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"]}})
-
-        def remove():
-            for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
-                self.api.request("DELETE", path_of(group + kind, name=name))
-        self.addCleanup(remove)
-        return remove
-
     def test_11_an_object_that_is_refused(self):
         """An object that an admission policy refuses is stale for ever: quarantine with the
         server's words, exit 1, nothing dropped; mended, the same command goes on."""
-        remove = self.refuse("no-updates-of-plain", "object.metadata.name == 'plain' "
+        remove = refuse(self, self.api, "no-updates-of-plain", "object.metadata.name == 'plain' "
                              "&& object.metadata.namespace == 'team-a'")
         item = self.api.get("secrets", "team-a", "plain")
         wait_until(lambda: self.api.request(
@@ -282,7 +292,7 @@ class OneServer(Ordinary):
     def test_28_a_canary_that_is_refused(self):
         """A refusal of the canary is a wait, in the server's words, and told by `plan`; the drop never comes without
         it, and the rotation goes on when it is accepted."""
-        remove = self.refuse("no-canaries", "object.metadata.namespace == 'kube-rekey'")
+        remove = refuse(self, self.api, "no-canaries", "object.metadata.namespace == 'kube-rekey'")
         self.api.namespace("kube-rekey")
         canary = {"metadata": {"name": "try"}}
         wait_until(lambda: self.api.request(
@@ -304,6 +314,7 @@ class OneServer(Ordinary):
 
     # 26
 
+    @turn
     def test_26_a_busy_server_is_not_silent(self):
         """A server that answers the watch over silence with nothing but 429 for longer than a silence may last was not
         silent: settling goes on from where it began."""
@@ -341,6 +352,7 @@ class OneServer(Ordinary):
 
     # 31
 
+    @turn
     def test_31_a_restored_journal(self):
         """A journal that a backup brought back resumes nothing: it names hashes, the present file
         is none of them, it is set aside and reported, and no key leaves on its word."""
@@ -415,6 +427,7 @@ class PutBack(Ordinary):
                 self.assertGreater(int(observed["census"]["begun"]), ended)
         return [line["decision"]["phase"] for line in lines], result
 
+    @turn
     def test_05_older_file_before_the_drop(self):
         """The same in the middle: nothing is dropped on an older file's word. One that reads
         everything is promoted again, with another nonce."""
@@ -424,6 +437,7 @@ class PutBack(Ordinary):
         self.assertIn("DropOldKey", phases)
         self.assertWhole()
 
+    @turn
     def test_05_first_file_before_the_drop(self):
         """One that lacks the new key makes what is under it unreadable: it is added again at
         once, whatever that is called, and then promoted."""
@@ -435,6 +449,7 @@ class PutBack(Ordinary):
         self.assertIn(steps, (["AddReadKey", "Promote", "DropOldKey"], ["Rescue", "Promote", "DropOldKey"]))
         self.assertWhole()
 
+    @turn
     def test_05_first_file_during_the_sweep(self):
         """The server would write with the old key again, and could not read what was rewritten: that is seen at once,
         not when the sweep is through."""
@@ -452,6 +467,7 @@ class PutBack(Ordinary):
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
         self.assertWhole()
 
+    @turn
     def test_05_z_again_and_again(self):
         """Somebody who keeps undoing it: Blocked (3) with who to look for, everything readable."""
         first = self.server.read_config()
@@ -474,7 +490,9 @@ class PutBack(Ordinary):
         self.assertIn("who writes this file", result.err)
         # Now that the other one is stopped, the same command goes on: the new key is not lost
         # with the file that was overwritten, and neither is anything that is under it.
-        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+        report = self.operator.rotate()
+        self.assertEqual(report["outcome"], "Done")
+        self.assertRegex("\n".join(report["evidence"]), "put back [2-9] times")
         self.assertWhole()
         self.assertEqual(os.listdir(os.path.join(self.operator.state, "rotating")), [])
 
@@ -495,6 +513,22 @@ class PutBack(Ordinary):
         self.assertEqual(len([line for line in report["remains"] if "is destroyed" in line]), 1, report["remains"])
         self.assertWhole()
 
+    @turn
+    def test_05_first_file_at_the_very_end_sealed(self):
+        """The same where the old key was sealed a moment ago: that is no other key of its name, and in nobody's way."""
+        first, cert = self.server.read_config(), Authority(self.cluster.path("keeper"), "keeper").issue("me", "me").cert
+        (old, _), = key_of_file(first)
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("DELETE", "/canary-", faults.call(lambda: self.server.write_config(first)))
+            report = self.operator.rotate("--old-key", f"seal:{cert}", url=proxy.url)
+        self.assertEqual(report["outcome"], "Done")
+        self.assertEqual([name for name, _ in key_of_file(self.server.read_config())], [report["newKey"]["name"]])
+        self.assertEqual(secrets_under(self.cluster, f"aescbc:{old}"), [])
+        left = [each for each in os.listdir(os.path.join(self.operator.state, "retired")) if old in each]
+        self.assertEqual([each for each in left if not each.endswith(".cms")], [])
+        self.assertEqual(len([line for line in report["remains"] if "is sealed in" in line]), 1, report["remains"])
+        self.assertWhole()
+
     def test_05_server_down_for_want_of_a_key(self):
         """The first file is put back while the server is down, and nobody renews a Lease: the key that it needs to read
         what is there is added all the same."""
@@ -511,6 +545,7 @@ class PutBack(Ordinary):
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
         self.assertWhole()
 
+    @turn
     def test_05_put_back_while_nobody_is_there(self):
         """kube-rekey was killed after the drop, then the first file is put back: every value is
         under a key that is in no configuration, and the same command still finds it."""
@@ -533,6 +568,7 @@ class PutBackOverEverything(unittest.TestCase):
     """5 and 18: where the servers' own objects are encrypted too, a file that lacks the new key hides the very Lease
     that a rotation begins with, and a server that starts with it never becomes ready."""
 
+    @turn
     def test_nobody_was_there(self):
         with Cluster(encryption=configuration(Rule(["*.*"], [("aescbc", [("key1", new_key())]), "identity"])),
                      request_timeout="3s", compaction="5s") as cluster:
@@ -581,6 +617,7 @@ class PutBackOverEverything(unittest.TestCase):
         self.server.write_config(first)
 
 
+@turn
 class History(unittest.TestCase):
     """2 and 21: what etcd still serves of the past. This server never compacts."""
 
@@ -678,17 +715,10 @@ class ThreeMembers(unittest.TestCase):
             populate(cluster, namespaces=("default",), big=False)
             server = cluster.servers[0]
             server.apply_config(text(one, two))
-            self.follower(cluster)
+            make_follower(cluster, 0)
             self.naive(cluster, server, text(two, one))
             self.settling_names_the_member(cluster, server)
             self.late_writes_are_found(cluster, server)
-
-    def follower(self, cluster):
-        """Makes the API server's member a follower: a leader that was stopped takes nothing up."""
-        status = cluster.etcd.at(0).status()
-        if status["leader"] == status["header"]["member_id"]:
-            other = cluster.etcd.at(1).status()["header"]["member_id"]
-            cluster.etcd.at(0).call("/v3/maintenance/transfer-leadership", {"targetID": other})
 
     def naive(self, cluster, server, promoted):
         """In the lab writes landed even when all their clients had been told 504, some of them:
@@ -742,6 +772,7 @@ class ThreeMembers(unittest.TestCase):
         self.assertEqual(unreadable(cluster.api), [])
 
 
+@turn
 class Restored(unittest.TestCase):
     """16: etcd is restored from a backup in the middle."""
 

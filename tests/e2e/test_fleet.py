@@ -6,12 +6,30 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 import unittest
+import urllib.parse
 
-from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase
-from lib import Cluster, FaultProxy, Rule, bulk_secrets, configuration, new_key, path_of, snapshot_hash, turn, wait_until
+from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase, stop
+from lib import (Cluster, FaultProxy, Rule, bulk_secrets, configuration, faults, kube_rekey, new_key, path_of, snapshot_hash, turn,
+                 wait_until)
+from lib.certificates import Authority
+from lib.tool import link_tool
 from rotating import Writers
+
+# An order for the first step of a path.
+WRITE_FIRST = {"action": "write-step", "fromStep": 0, "step": 1}
+
+
+def sealed_key(name, fingerprint, text, epoch):
+    """As status.sealedKeys has it."""
+    return {"provider": "aescbc", "keyName": name, "fingerprint": fingerprint, "epoch": epoch, "text": text}
+
+
+def openssl(text, *words):
+    return subprocess.run(["openssl", *words], input=text, capture_output=True, check=True).stdout
+
 
 class Three(FleetCase):
     """One cluster on which rotation follows rotation, in the order of the tests' names."""
@@ -23,6 +41,16 @@ class Three(FleetCase):
             for plural in ("keyrotations", "keyservers"):
                 self.assertRegex(told, rf'apiserver_longrunning_requests{{[^}}]*resource="{plural}"[^}}]*verb="WATCH"'
                                        r'[^}]*} [1-9]')
+
+    def expect_canaries(self, step):
+        """The grid: each server's, as found by each agent."""
+        said = kube_rekey(["status", "--kubeconfig", self.cluster.kubeconfig()])
+        grid = said.out[said.out.index("\nCANARY") + 1:].split("\n\n")[0].splitlines()
+        through = grid[0].split(" through ")
+        servers = [name.strip() for name in through[1:]]
+        self.assertEqual((through[0].strip(), sorted(servers)), ("CANARY", sorted(each.hostname for each in self.cluster.servers)))
+        self.assertEqual([re.split("  +", row.strip().replace(" step", "  step")) for row in grid[1:]],
+                         [[f"found by {name}", *[f"step {step}"] * len(servers)] for name in servers], said)
 
     def test_0_reports_before_anything_is_asked(self):
         self.fleet.start()
@@ -67,24 +95,25 @@ class Three(FleetCase):
         self.assertEqual(status["progress"]["done"], status["progress"]["total"])
         self.assertNotIn("namespace", status["progress"])
 
-    @turn(0)
+    @turn
     def test_2_paused_and_gone_on_with(self):
-        """To another kind of key. Nothing moves while it is paused."""
+        """To another kind of key. Nothing moves while it is paused, and `status` shows whose canary was found under which key."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         self.fleet.start()
-        self.fleet.rotate("second", provider="secretbox")
-        self.fleet.wait_for("second", lambda status: status.get("step") in (1, 2), what="a step everywhere")
+        self.fleet.rotate("second", provider="secretbox", settleSeconds=8)
+        self.fleet.wait_for("second", lambda status: status.get("phase") in ("Reencrypt", "Settle"), what="the new key writes")
         self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": True}})
-        time.sleep(4)
+        self.fleet.wait_for("second", lambda status: status.get("phase") == "Paused", what="it is paused")
         steps = self.steps()
         time.sleep(6)
         self.assertEqual(self.steps(), steps)
-        self.assertLess(max(steps), 3)
+        self.assertEqual(steps, [2, 2, 2])
         self.expect_watched()
+        self.expect_canaries(2)
         self.api.patch(ROTATIONS, None, "second", {"spec": {"paused": False}})
         self.expect_rotated("second", before, old)
 
-    @turn(1)
+    @turn
     def test_3_controllers_die(self):
         """Each time the leader is killed the one that stands by takes over, in less than 20 s, and goes on."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -99,17 +128,18 @@ class Three(FleetCase):
             killed = time.monotonic()
             wait_until(lambda: "leading" in standby.err, 60, "it leads")  # pylint: disable=cell-var-from-loop
             taken.append(time.monotonic() - killed)
-        self.assertLess(min(taken), 20)
+        # 18 s after the last renewal, and what the API server takes to answer (controller.c).
+        self.assertLess(max(taken), 20)
         self.expect_rotated("third", before, old)
 
-    @turn(0)
+    @turn
     def test_4_agents_die(self):
         """Killed with every step that their server takes, and started again; once where the file of before was put back
         meanwhile, and the sealed key is gone already."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         first = self.cluster.servers[1].read_config()
         self.fleet.start()
-        self.fleet.rotate("fourth")
+        self.fleet.rotate("fourth", provider="aescbc")
         for step in (1, 2, 3):
             index = step % 3
             wait_until(lambda: any(each >= step for each in self.steps()[index:index + 1] if each), 90, f"step {step} on server {index}")  # pylint: disable=cell-var-from-loop
@@ -117,12 +147,21 @@ class Three(FleetCase):
                 self.fleet.wait_for("fourth", lambda status: "sealedKeys" not in status, what="all have the key")
             self.fleet.agents[self.cluster.servers[index].hostname].kill()
             if step == 1:
-                self.cluster.servers[index].write_config(first)
-            time.sleep(2)
-            self.fleet.start_agent(index)
+                self.put_back(index, first)
+            else:
+                time.sleep(2)
+                self.fleet.start_agent(index)
         self.expect_rotated("fourth", before, old)
 
-    @turn(1)
+    def put_back(self, index, file):
+        """The file of before, which lacks the new key, where no agent is; until that one has put the key back."""
+        with self.fleet.clients.blinded(self.cluster.servers[index]):
+            self.cluster.servers[index].write_config(file)
+            time.sleep(2)
+            self.fleet.start_agent(index)
+            wait_until(lambda: len(self.keys()[index]) == 2, 90, "the new key is put back")
+
+    @turn
     def test_5_a_server_is_down(self):
         """It blocks the promotion, by name, until it is back."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
@@ -140,19 +179,12 @@ class Three(FleetCase):
         self.expect_rotated("fifth", before, old)
 
     def test_6_forged_orders(self):
-        """Whoever may write both objects, and knows all that is reported, gets no plaintext and no key out of agents."""
+        """Whoever may write both objects, knows all that is reported and has the present encryption key gets no plaintext and no
+        key out of agents, and none into them (finding 8)."""
         self.fleet.start_agent(0)
         server = self.cluster.servers[0]
         config = server.read_config()
-        if not self.api.list(SERVERS):  # a controller makes it
-            self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer",
-                                            "metadata": {"name": server.hostname}})
-
-        def patch(resource, name, change, part=""):
-            self.api.call("PATCH", path_of(resource, None, name) + part, json.dumps(change).encode(),
-                          {"Content-Type": "application/merge-patch+json"})
-        status = wait_until(lambda: next((each["status"] for each in self.api.list(SERVERS)
-                                          if "status" in each and each["metadata"]["name"] == server.hostname), None), 30, "a report")
+        status = wait_until(self.report, 30, "a report")
         present = status["configuration"]
         (rule,) = present["rules"]
         forged = {
@@ -165,25 +197,83 @@ class Three(FleetCase):
                 "timeoutNs": 3000000000}]}]},
         }
         for number, (name, step) in enumerate(forged.items()):
-            made = self.fleet.rotate(f"forged-{name}")
-            patch(ROTATIONS, f"forged-{name}", {"status": {
-                "epoch": 1000 + number, "steps": [present, step], "startedAt": "2026-01-01T00:00:00Z",
-                "servers": [{"name": server.hostname}],
-                "sealedKeys": [{"provider": "aescbc", "keyName": "mine", "fingerprint": "0123456789ab",
-                                "epoch": 1000 + number, "text": "AAAA"}]}}, "/status")
-            patch(SERVERS, server.hostname, {"spec": {
-                "rotation": made["metadata"]["uid"], "rotationName": f"forged-{name}", "epoch": 1000 + number,
-                "sequence": 1, "incarnation": status["incarnation"], "action": "write-step", "fromStep": 0, "step": 1,
-                "expectHash": server.file_hash()}})
-            acknowledged = 1000 + number
-            wait_until(lambda: any(each["status"].get("epoch") == acknowledged for each in self.api.list(SERVERS)  # pylint: disable=cell-var-from-loop
-                                   if "status" in each), 30, "the epoch is acknowledged")
-            time.sleep(4)
-            self.assertEqual(server.read_config(), config, name)
-            patch(ROTATIONS, f"forged-{name}", {"status": {"outcome": "Forged"}}, "/status")
+            with self.forged(f"forged-{name}", 1000 + number, WRITE_FIRST, lambda _, step=step: {
+                    "steps": [present, step], "sealedKeys": [sealed_key("mine", "0123456789ab", "AAAA", 1000 + number)]}):  # pylint: disable=cell-var-from-loop
+                time.sleep(2)
+                self.assertEqual(server.read_config(), config, name)
         said = self.fleet.said()
         self.assertIn("no path that kube-rekey would go", said)
         self.assertLessEqual(said.count("sealed key aescbc/mine"), len(forged), "what stays the same is said once")
+        old = self.cluster.path("old-key")
+        with open(old, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(base64.b64decode(next(iter(self.keys()[0].values()))))
+        self.naive_08()
+        self.get_no_key(old)
+        self.inject_no_key(old, rule)
+        self.assertEqual(server.read_config(), config)
+
+    @contextlib.contextmanager
+    def forged(self, name, epoch, order, told, **spec):
+        """A rotation and an order to the first server's agent, as a controller would have written them; over afterwards. `told`:
+        of a UID, what else the status says. The UID, once that epoch is acknowledged."""
+        def merge(resource, name, change, part=""):
+            self.api.call("PATCH", path_of(resource, None, name) + part, json.dumps(change).encode(),
+                          {"Content-Type": "application/merge-patch+json"})
+        server = self.cluster.servers[0]
+        uid = self.fleet.rotate(name, **spec)["metadata"]["uid"]
+        merge(ROTATIONS, name, {"status": {"epoch": epoch, "startedAt": "2026-01-01T00:00:00Z",
+                                           "servers": [{"name": server.hostname}], **told(uid)}}, "/status")
+        merge(SERVERS, server.hostname, {"spec": {
+            "rotation": uid, "rotationName": name, "epoch": epoch, "sequence": 1, "incarnation": self.report()["incarnation"],
+            "expectHash": server.file_hash(), **order}})
+        wait_until(lambda: self.report()["epoch"] == epoch, 30, "the epoch is acknowledged")
+        yield uid
+        merge(ROTATIONS, name, {"status": {"outcome": "Forged"}}, "/status")
+
+    def seal(self, trust_key, uid, epoch, name, *sealed):
+        """By whoever has that trust key: [fingerprint, text] of a key, or whether the `sealed` one opens."""
+        cluster = self.api.get("namespaces", None, "kube-system")["metadata"]["uid"]
+        done = subprocess.run([link_tool("tool_seal"), trust_key, cluster, uid, str(epoch), "aescbc", name, *sealed],
+                              capture_output=True, text=True, check=not sealed)
+        return done.returncode == 0 if sealed else done.stdout.split()
+
+    def naive_08(self):
+        """A next key that travels in a Secret is had by whoever has etcd and the present key; one that is sealed to a certificate
+        may be anybody's."""
+        (name, present), following = next(iter(self.keys()[0].items())), os.urandom(32)
+        self.api.create("secrets", "default", {"metadata": {"name": "next-key"}, "data": {"key": base64.b64encode(following).decode()}})
+        value = self.cluster.etcd.at().get("/registry/secrets/default/next-key")[0]
+        self.api.delete("secrets", "default", "next-key")
+        box = value.removeprefix(f"k8s:enc:aescbc:v1:{name}:".encode())
+        opened = openssl(box[16:], "enc", "-d", "-aes-256-cbc", "-K", base64.b64decode(present).hex(), "-iv", box[:16].hex())
+        self.assertIn(following, opened)
+        node = Authority(self.cluster.path("naive"), "nodes").issue("node", "node")
+        sealed = openssl(b"a stranger's", "cms", "-encrypt", "-binary", "-aes256", "-outform", "DER", node.cert)
+        self.assertEqual(openssl(sealed, "cms", "-decrypt", "-inform", "DER", "-inkey", node.key), b"a stranger's")
+
+    def get_no_key(self, old):
+        """What an agent makes opens by the trust key alone."""
+        with self.forged("forged-order", 2000, {"action": "make-key"}, lambda _: {}, provider="aescbc") as uid:
+            (made,) = wait_until(lambda: self.report().get("sealedKeys"), 30, "a key is made")
+            for trust_key, opens in ((old, False), (self.cluster.pki.signing[0], True)):
+                self.assertEqual(self.seal(trust_key, uid, 2000, made["keyName"], made["fingerprint"], made["text"]), opens)
+
+    def inject_no_key(self, old, rule):
+        """Over a path that is one, to a key of one's own; beside it lies one that was sealed as it should be."""
+        def told(uid):
+            mark, text = self.seal(old, uid, 2001, "mine")
+            mine = {"provider": "aescbc", "name": "mine", "fingerprint": mark}
+            before, *rest = rule["keys"]
+            return {"steps": [{"rules": [{**rule, "keys": [*keys, *rest]}]}
+                              for keys in ([before], [before, mine], [mine, before], [mine])],
+                    "sealedKeys": [sealed_key("fine", *self.seal(self.cluster.pki.signing[0], uid, 2001, "fine"), 2001),
+                                   sealed_key("mine", mark, text, 2001)]}
+        target = {"rules": [{**rule, "keys": [{"provider": "aescbc", "name": "mine"}, *rule["keys"][1:]]}]}
+        with self.forged("forged-sealed", 2001, WRITE_FIRST, told, provider=None, to=target) as uid:
+            wait_until(lambda: self.report().get("pathOf") == uid, 30, "the path is taken up")
+            time.sleep(3)
+        self.assertIn("sealed key aescbc/mine: sealed key mine: it was not sealed with this trust key", self.fleet.said())
+        self.assertNotIn("aescbc/fine", self.fleet.said())
 
     def report(self):
         """Of the first server."""
@@ -225,11 +315,19 @@ class Three(FleetCase):
         self.assertTrue(os.path.exists(half))
         os.remove(half)
 
-    @turn(0)
+    def make_many(self):
+        """Once: a sweep of them takes a while."""
+        if not self.many_by_key():
+            bulk_secrets(self.cluster, 300, namespaces=2)
+
+    def many_by_key(self):
+        return self.cluster.etcd.prefix_counts("/registry/secrets/bulk-")
+
+    @turn
     def test_7_during_the_sweep(self):
         """Paused it holds, and goes on from there; another speed is followed at once; and what a newer leader has claimed is
         not undone by its progress."""
-        bulk_secrets(self.cluster, 300, namespaces=2)
+        self.make_many()
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         self.fleet.start()
         self.fleet.rotate("seventh", qps=25)
@@ -237,40 +335,44 @@ class Three(FleetCase):
         def progress():
             return self.fleet.rotation("seventh").get("status", {}).get("progress", {})
         self.fleet.wait_for("seventh", lambda _: progress().get("done", 0) >= 20, 180, "the sweep is under way")
-        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": True}})
-        time.sleep(7)
-        held = progress()
-        self.assertLess(held["done"], 250)
-        for number in range(5):  # by others, under the new key
-            self.api.create("secrets", "default", {"metadata": {"name": f"made-meanwhile-{number}"}})
-        time.sleep(7)
-        now = progress()
-        self.assertEqual((now["done"], now["total"]), (held["done"] + 5, held["total"] + 5))
+        with self.fleet.clients.reading_alone():
+            self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": True}})
+            self.fleet.wait_for("seventh", lambda status: status.get("phase") == "Paused", what="it is paused")
+            time.sleep(4)  # told every 2 s
+            held = progress()
+            self.assertLess(held["done"], 250)
+            for number in range(5):  # by others, under the new key
+                self.api.create("secrets", "default", {"metadata": {"name": f"made-meanwhile-{number}"}})
+            wait_until(lambda: progress()["total"] > held["total"], 20, "it is told")
+            time.sleep(4)
+            now = progress()
+            self.assertEqual((now["done"], now["total"]), (held["done"] + 5, held["total"] + 5))
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"paused": False}})
         wait_until(lambda: progress()["done"] > now["done"], 20, "it goes on")
-        self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 1}})
-        time.sleep(5)
-        slow = progress()["done"]
-        time.sleep(6)
-        self.assertLessEqual(progress()["done"] - slow, 15)
-        self.assertLess(progress()["done"], 250)
+        with self.fleet.clients.reading_alone():
+            self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 1}})
+            time.sleep(4)
+            slow = progress()["done"]
+            time.sleep(5)
+            self.assertLessEqual(progress()["done"] - slow, 15)
+        self.assertLess(progress()["done"], progress()["total"] - 20)
         for number in range(5):
             self.api.delete("secrets", "default", f"made-meanwhile-{number}")
         epoch = self.fleet.rotation("seventh")["status"]["epoch"] + 1000
         self.api.call("PATCH", path_of(ROTATIONS, None, "seventh") + "/status",
                       json.dumps({"status": {"epoch": epoch}}).encode(),
                       {"Content-Type": "application/merge-patch+json"})
-        time.sleep(7)
+        time.sleep(5)
         self.assertGreaterEqual(self.fleet.rotation("seventh")["status"]["epoch"], epoch)
         self.api.patch(ROTATIONS, None, "seventh", {"spec": {"qps": 0}})
         self.fleet.wait_for("seventh", lambda status: status.get("phase") != "Reencrypt", 60, "it is faster")
         self.expect_rotated("seventh", before, old)
 
-    @turn(1)
+    @turn
     def test_7_servers_during_the_sweep(self):
         """One that nobody sees is waited for, and the sweep goes on from there; where an older file is put back, which reads
         nothing of what was rewritten, that is seen at once, and not when the sweep is through."""
-        bulk_secrets(self.cluster, 300, namespaces=2)
+        self.make_many()
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         server, first = self.cluster.servers[1], self.cluster.servers[1].read_config()
         self.fleet.start()
@@ -286,31 +388,40 @@ class Three(FleetCase):
         conditions = {each["type"]: each["status"] for each in status["conditions"]}
         self.assertEqual((conditions["Converged"], conditions["Degraded"]), ("False", "True"))
         time.sleep(3)
-        held = done()
+        held, left = done(), self.many_by_key()
         time.sleep(4)
-        self.assertEqual(done(), held)
+        self.assertEqual(self.many_by_key(), left)
         agent.signal(signal.SIGCONT)
-        status = self.fleet.wait_for("seventh-b", lambda _: done() > held, 30, "it goes on")
-        self.assertNotIn("rewriting waits", str(status["conditions"]))
+        self.fleet.wait_for("seventh-b", lambda status: done() > held and self.many_by_key() != left
+                            and "rewriting waits" not in str(status["conditions"]), 30, "it goes on")
         self.assertLess(held, 250)
-        server.write_config(first)
-        wait_until(lambda: len(self.keys()[1]) == 2, 20, "the new key is put back in the middle of the sweep", 0.3)
+        with self.fleet.clients.blinded(server):
+            server.write_config(first)
+            wait_until(lambda: len(self.keys()[1]) == 2, 20, "the new key is put back in the middle of the sweep", 0.3)
         self.assertIn(f"rewriting is begun anew: {server.hostname}: its file is another one", self.fleet.said())
         self.api.patch(ROTATIONS, None, "seventh-b", {"spec": {"qps": 0}})
         self.expect_rotated("seventh-b", before, old)
 
-    @turn(1)
+    @turn
     def test_8_a_census_is_lost(self):
-        """An agent that is started anew between the census and the drop has none: another one is ordered."""
+        """An agent that is started anew between the census and the drop has none: another one is ordered. Who reads page by
+        page meanwhile is told that it is too late, and never of a key that is gone."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
+        token = self.page("limit=3").json()["metadata"]["continue"]
         self.fleet.start()
         self.fleet.rotate("eighth", compact=False)
         self.fleet.wait_for("eighth", lambda status: status.get("phase") == "AwaitCompaction", 180, "the census is taken")
         self.fleet.agents[self.cluster.servers[1].hostname].kill()
         self.fleet.start_agent(1)
         self.expect_rotated("eighth", before, old)
+        answer = self.page(f"limit=3&continue={urllib.parse.quote(token)}")
+        self.assertEqual((answer.status, answer.json()["reason"]), (410, "Expired"))
 
-    @turn(0)
+    def page(self, query):
+        """Of a list that no server's memory answers."""
+        return self.cluster.servers[2].client().request("GET", f"/api/v1/namespaces/default/secrets?{query}")
+
+    @turn
     def test_9_the_next_one_comes_at_once(self):
         """An agent that sees the end of a rotation only when the next one is ordered cleans up all the same."""
         before = snapshot_hash(self.api)
@@ -343,7 +454,7 @@ class Three(FleetCase):
         self.fleet.start_controller()
         self.expect_rotated("ninth-b", before, old)
 
-    @turn(1)
+    @turn
     def test_a_file_is_edited(self):
         """It is never overwritten; what is told names keys and hashes. The others are rescued all the same. What another server
         has, put in its place by hand, will do: the rotation goes on."""
@@ -367,8 +478,9 @@ class Three(FleetCase):
         told = str(status["conditions"])
         self.assertIn(f"the file of {edited.hostname} was changed by somebody else and is none of this rotation's: it has "
                       f"aescbc/mine; its hash is {edited.file_hash()}, and that of step 2 as written {hash_before}", told)
-        first.write_config(first_file)
-        wait_until(lambda: set(self.keys()[0]) == {old, new}, 90, "the first one is rescued")
+        with self.fleet.clients.blinded(first):
+            first.write_config(first_file)
+            wait_until(lambda: set(self.keys()[0]) == {old, new}, 90, "the first one is rescued")
         self.assertEqual(edited.read_config(), mine)
         edited.write_config(self.cluster.servers[1].read_config())
         self.expect_rotated("edited", before, old)
@@ -377,9 +489,9 @@ class Three(FleetCase):
 THINGS = 40
 
 
-@turn(1)
+@turn
 class LaterResources(unittest.TestCase):
-    """A CRD that came when the controller had looked at what is served already."""
+    """A CRD that came when the controller had looked at what is served already; and an API server that joins in the middle."""
 
     THINGS = "later.example.com/v1/things"
 
@@ -398,7 +510,7 @@ class LaterResources(unittest.TestCase):
     def test_is_rewritten(self):
         """Said by its name while it may not be listed, and not called a remain; rewritten as soon as it may."""
         rules = configuration(Rule(["secrets", "*.later.example.com"], [("aescbc", [("key1", new_key())]), "identity"]))
-        cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s"))
+        cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s", poll="4s"))
         api, fleet = cluster.api, Fleet(self, cluster)
         fleet.install()
         fleet.start()
@@ -408,12 +520,73 @@ class LaterResources(unittest.TestCase):
         api.patch(CLUSTER_ROLES, None, "kube-rekey-census", {
             "rules": [*role, {"apiGroups": ["later.example.com"], "resources": ["things"], "verbs": ["list"]}]})
         fleet.rotate("later")
+        self.join(cluster, fleet, rules)
         status = fleet.wait_for("later", lambda status: "NOT_LISTED" in str(status.get("conditions")), what="it is said")
         self.assertIn(f"values that no list showed us are in the way: {THINGS} things", str(status["conditions"]))
         self.assertIn("things", str(status["quarantined"]))
         fleet.allow("things", group="later.example.com")
         new = fleet.wait_done("later")["keys"]["new"][0]["name"]
         self.assertEqual(cluster.etcd.prefix_counts("/registry/later.example.com/"), {f"aescbc:{new}": THINGS})
+        first, joined = ([each["metadata"]["name"] for each in server.admin.list(self.THINGS)] for server in cluster.servers)
+        self.assertEqual((joined, len(first)), (first, THINGS))
+        self.assertEqual(*(snapshot_hash(server.admin) for server in cluster.servers))
+
+    def join(self, cluster, fleet, rules):
+        """With the file of before, when the first server has the new key in its own: no key writes and none leaves before an agent
+        reports of it too. The sealed key is gone by then, so its file has to be the other one's."""
+        def says(*words):
+            return fleet.wait_for("later", lambda status: all(each in str(status.get("conditions")) for each in words), 60, str(words))
+        first, api = cluster.servers[0], cluster.api
+        wait_until(lambda: api.get(SERVERS, None, first.hostname)["status"].get("fileStep") == 1, 60, "the new key is in the file")
+        api.patch(ROTATIONS, None, "later", {"spec": {"paused": True}})
+        fleet.wait_for("later", lambda status: status.get("phase") == "Paused" and status.get("step") == 1, what="it is paused")
+        file = first.read_config()
+        joined = cluster.add_server(rules, request_timeout="3s", compaction="5s", poll="300ms").start().wait_ready()
+        api.patch(ROTATIONS, None, "later", {"spec": {"paused": False}})
+        says("1 addresses are given, and the cluster has 2 API servers", joined.hostname)
+        stop(fleet.controllers[0])
+        fleet.start_controller()
+        says(f"{joined.hostname} does not answer: no agent has reported from its node")
+        time.sleep(4)
+        self.assertEqual(first.read_config(), file)
+        fleet.start_agent(1)
+        says(joined.hostname, "the bytes of a key are not at hand")
+        self.assertEqual((first.read_config(), joined.read_config()), (file, rules))
+        joined.write_config(file)
+
+
+@turn
+class BesideASweep(unittest.TestCase):
+    """Objects are rewritten for hours: what happens meanwhile."""
+
+    def test_refused_tellings_and_a_server_that_joins(self):
+        """A pause is obeyed though no progress can be told; and a sweep does not go on beside a server that nobody looked at,
+        which may be of another version or have another file."""
+        rules = configuration(Rule(["secrets"], [("aescbc", [("key1", new_key())]), "identity"]))
+        cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s", poll="300ms"))
+        api, fleet, first = cluster.api, Fleet(self, cluster), cluster.servers[0]
+        bulk_secrets(cluster, 600, namespaces=2, prefix="beside")
+        fleet.install()
+        fleet.start_agent(0)
+        with FaultProxy(cluster) as proxy:
+            controller = fleet.start_controller(urls=[proxy.url])
+            fleet.rotate("beside", qps=10)
+            fleet.wait_for("beside", lambda status: status.get("progress", {}).get("done", 0) > 5, what="the sweep")
+
+            def written():
+                return proxy.count("PUT", "/secrets/")
+            proxy.on("PATCH", "/keyrotations/beside/status", faults.status(403, "Forbidden", "no telling"), times=0)
+            api.patch(ROTATIONS, None, "beside", {"spec": {"paused": True}})
+            time.sleep(6)
+            before = written()
+            time.sleep(3)
+            self.assertEqual(written(), before)
+            proxy.clear()
+            api.patch(ROTATIONS, None, "beside", {"spec": {"paused": False}})
+            wait_until(lambda: written() > before, 20, "it goes on")
+            joined = cluster.add_server(first.read_config(), request_timeout="3s", compaction="5s", poll="300ms").start().wait_ready()
+            wait_until(lambda: f"rewriting is begun anew: {joined.hostname} joined" in controller.err, 40, "it is seen")
+            fleet.wait_for("beside", lambda status: "the cluster has 2 API servers" in str(status.get("conditions")), what="it is said")
 
 
 if __name__ == "__main__":

@@ -66,12 +66,19 @@ class Objects(unittest.TestCase):
         """agents if any KeyServer exists, else file; the first line says which."""
         server = self.cluster.servers[0]
         flags = ["--encryption-config", server.config, *self.cluster.etcd.flags()]
-        self.assertIn("runs the file", self.run_it("status", *flags).out)
+        shown = self.run_it("status", *flags)
+        self.assertIn("runs the file", shown.out)
+        self.assertEqual(shown.err.splitlines()[0], "target file: one API server, for no KeyServer exists")
+        self.assertEqual(self.run_it("status", *flags, "-o", "json").err, "")
         refused = self.run_it("rotate", "--yes", "--no-wait", *flags, code=64)
         self.assertIn("no KeyServer exists", refused.err)
         self.server("cp-1")
-        self.assertRegex(self.run_it("status", *flags, code=1).out, r"^SERVER +VERSION +STATE\ncp-1 ")
-        self.assertIn("runs the file", self.run_it("status", "--target", "file", *flags).out)
+        shown = self.run_it("status", *flags, code=1)
+        self.assertRegex(shown.out, r"^SERVER +VERSION +STATE\ncp-1 ")
+        self.assertEqual(shown.err.splitlines()[0], "target agents: the API servers that KeyServers name")
+        shown = self.run_it("status", "--target", "file", *flags)
+        self.assertIn("runs the file", shown.out)
+        self.assertEqual(shown.err.splitlines()[0], "target file: one API server")
         begun = self.run_it("rotate", "--yes", "--no-wait")
         self.assertTrue(begun.err.startswith("target agents: "), begun)
         refused = self.run_it("rotate", "--yes", *flags, code=64)
@@ -342,7 +349,17 @@ class Objects(unittest.TestCase):
         self.put(ROTATIONS, "one", {"servers": [{"name": "cp-1"}, {"name": "cp-2"}, {"name": name}]})
         refused = self.run_it("forget", name, "--yes", code=3, config=config)
         self.assertIn(f"refused: {name} is alive: its identity Lease apiserver-", refused.err)
+        for lease in ("apiserver-aa", "apiserver-bb"):  # of its last two lives
+            self.api.create(LEASES, "kube-system", {
+                "metadata": {"name": lease, "labels": {"apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": "cp-2"}},
+                "spec": {"holderIdentity": f"{lease}_1", "leaseDurationSeconds": 3600, "renewTime": time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())}})
+            self.addCleanup(self.api.delete, LEASES, "kube-system", lease)
+        told = start_kube_rekey(["forget", "cp-2", "--yes", "-o", "json", "--kubeconfig", config])
         said = self.run_it("forget", "cp-2", "--yes", config=config)
+        document = told.wait().json()
+        self.assertEqual((document["server"], document["by"], document["leases"]), ("cp-2", "jane", ["apiserver-aa", "apiserver-bb"]))
+        self.assertIn("left behind count for up to two hours more, unless deleted: kubectl -n kube-system delete lease apiserver-aa apiserver-bb\n",
+                      said.out)
         self.assertIn("cp-2 no longer counts in KeyRotation one; the report will say so, and that jane said it.", said.out)
         marked = {s["name"]: s for s in self.api.get(ROTATIONS, None, "one")["status"]["servers"]}
         self.assertEqual((marked["cp-2"]["forgotten"], marked["cp-2"]["forgottenBy"], marked["cp-1"]["forgotten"]),

@@ -2,7 +2,6 @@
 etcd is somebody else's; and what is refused before anything is written."""
 
 import base64
-import contextlib
 import glob
 import os
 import subprocess
@@ -11,7 +10,6 @@ import unittest
 from fleet import GROUP, ROTATIONS, FleetCase, take_away
 from lib import kube_rekey, snapshot_hash, start_kube_rekey, turn, wait_until
 from lib.certificates import Authority
-from rotating import Writers
 
 OURS, OTHER = "/registry/secrets/", "/registry-of-another-cluster/secrets/default/x"
 
@@ -33,21 +31,6 @@ class Keys(FleetCase):
         with open(path, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
         return path
-
-    @contextlib.contextmanager
-    def writers(self):
-        """A client of each server that reads through the next one; what they leave is taken away."""
-        servers = self.cluster.servers
-        with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(Writers(
-                server.client(), resources=("secrets",), threads=1, namespace=f"writers-{number}",
-                reader=servers[(number + 1) % len(servers)].client()))
-                for number, server in enumerate(servers)]
-            yield
-        for number, each in enumerate(writers):
-            self.assertEqual(each.faults, [])
-            self.assertGreater(each.done, 10)
-            self.api.call("DELETE", f"/api/v1/namespaces/writers-{number}/secrets")
 
     def expect_gone(self, secret):
         """These bytes lie nowhere in what agents keep, however they are written down."""
@@ -106,29 +89,29 @@ class Keys(FleetCase):
         take_away(self.api, ROTATIONS, "ours")
         self.assertEqual([server.read_config() for server in self.cluster.servers], files)
 
-    @turn(0)
+    @turn
     def test_1_sealed(self):
         """The old key is sealed on each node when nothing needs it, though an agent dies right before; what lies under
         the key but is somebody else's does not hold it back when a person says so."""
         person = Authority(self.cluster.path("person"), "backup-keeper").issue("me", "me")
         servers = self.cluster.servers
-        ((old, secret),) = self.keys()[0].items()
+        before, ((old, secret),) = snapshot_hash(self.api), self.keys()[0].items()
         value = next(iter(self.cluster.etcd.get_prefix(OURS).values()))[0]
         self.cluster.etcd.at().put(OTHER, value)
         self.addCleanup(self.cluster.etcd.at().delete, OTHER)
-        with self.writers():
-            self.fleet.start()
-            begun = start_kube_rekey(self.flags("--name", "sealed", "--old-key", f"seal:{person.cert}",
-                                                "--foreign-prefix", "/registry-of-another-cluster/"))
-            self.addCleanup(begun.kill)
-            wait_until(lambda: self.api.list(ROTATIONS), 60, "it is asked for")
-            self.fleet.wait_for("sealed", lambda status: 3 in self.steps(), 480, "the old key leaves")
-            self.fleet.agents[servers[-1].hostname].kill()
-            self.assertIn(["aescbc-key1.yaml"], self.retired())
-            self.fleet.start_agent(len(servers) - 1)
-            self.fleet.wait_done("sealed", 480)
+        self.fleet.start()
+        begun = start_kube_rekey(self.flags("--name", "sealed", "--old-key", f"seal:{person.cert}",
+                                            "--foreign-prefix", "/registry-of-another-cluster/"))
+        self.addCleanup(begun.kill)
+        wait_until(lambda: self.api.list(ROTATIONS), 60, "it is asked for")
+        self.fleet.wait_for("sealed", lambda status: 3 in self.steps(), 480, "the old key leaves")
+        self.fleet.agents[servers[-1].hostname].kill()
+        self.assertIn(["aescbc-key1.yaml"], self.retired())
+        self.fleet.start_agent(len(servers) - 1)
+        self.fleet.wait_done("sealed", 480)
         report = begun.wait(60).json()
-        status = self.expect_rotated("sealed", snapshot_hash(self.api), old)
+        status = self.expect_rotated("sealed", before, old)
+        self.fleet.expect_always_answered()
         self.assertEqual(self.retired(), [["aescbc-key1.yaml.cms"]] * len(servers))
         for index, server in enumerate(servers):
             sealed = self.cluster.path(f"state-{index}/retired/aescbc-key1.yaml.cms")
@@ -141,24 +124,24 @@ class Keys(FleetCase):
         self.assertEqual(set(status["remains"]) - set(report["remains"]), set())
         self.assertIn("values under /registry-of-another-cluster/ were left out", str(report["evidence"]))
 
-    @turn(1)
+    @turn
     def test_2_another_target(self):
         """Another kind of key by a name of the person's own, one resource more, plaintext no longer read; the old key is
         destroyed."""
-        ((old, secret),) = self.keys()[0].items()
+        before, ((old, secret),) = snapshot_hash(self.api), self.keys()[0].items()
         target = self.file("target", ("secrets, configmaps, serviceaccounts", "secretbox: {keys: [{name: key-2027}]}"))
         self.api.create("serviceaccounts", "default", {"metadata": {"name": "one"}})
         self.fleet.allow("serviceaccounts")
         self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/serviceaccounts/")), ["identity"])
-        with self.writers():
-            self.fleet.start()
-            begun = start_kube_rekey(self.flags("--name", "target", "--to", target, "--old-key", "destroy"))
-            self.addCleanup(begun.kill)
-            wait_until(lambda: [each for each in self.api.list(ROTATIONS) if each["metadata"]["name"] == "target"], 60,
-                       "it is asked for")
-            self.fleet.wait_done("target", 480)
+        self.fleet.start()
+        begun = start_kube_rekey(self.flags("--name", "target", "--to", target, "--old-key", "destroy"))
+        self.addCleanup(begun.kill)
+        wait_until(lambda: [each for each in self.api.list(ROTATIONS) if each["metadata"]["name"] == "target"], 60,
+                   "it is asked for")
+        self.fleet.wait_done("target", 480)
         self.assertEqual(begun.wait(60).code, 0)
-        status = self.expect_rotated("target", snapshot_hash(self.api), old)
+        status = self.expect_rotated("target", before, old)
+        self.fleet.expect_always_answered()
         self.assertEqual(status["keys"]["new"][0]["name"], "key-2027")
         self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/serviceaccounts/")), ["secretbox:key-2027"])
         for server in self.cluster.servers:

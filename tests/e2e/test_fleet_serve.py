@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 
 from fleet import Fleet
-from lib import Cluster, metrics, parts, populate, start_kube_rekey, wait_until
+from lib import Cluster, metrics, parts, populate, wait_until
 from lib.certificates import Authority
 from lib.processes import free_port
 from lib.tcpproxy import TcpProxy
@@ -100,13 +100,13 @@ class Serve(unittest.TestCase):
 
     def test_1_a_rotation_is_watched(self):
         agents = [Monitor(self.fleet.start_agent(index, "--listen", "127.0.0.1:0")) for index in range(2)]
+        count = len(self.api.list("secrets")) + len(self.api.list("configmaps"))
         leader = Monitor(self.fleet.start_controller("--listen", "127.0.0.1:0", *self.tls), self.ca)
         leader.wait(1, "leader")
         other = Monitor(self.fleet.start_controller("--listen", "127.0.0.1:0"))
         wait_until(lambda: other.ask("/readyz") == (200, "ok\n"), 30, "a stand-by is ready")
         self.assertEqual(other.value("leader"), 0)
         self.assertIsNone(leader.value("rotation_step"))
-        count = len(self.api.list("secrets")) + len(self.api.list("configmaps"))
         # Some three seconds of sweep.
         self.fleet.rotate("watched", qps=max(count // 3, 1), settleSeconds=2)
 
@@ -209,9 +209,7 @@ class Serve(unittest.TestCase):
             self.enterContext(TcpProxy(server.url, f"127.0.0.{index + 2}", self.port))
         self.put_addresses("127.0.0.2")
         # None is given: those of the EndpointSlice.
-        controller = start_kube_rekey(["controller", "--kubeconfig", self.fleet.controller_kubeconfig("slice.conf")])
-        self.addCleanup(controller.kill)
-        self.fleet.controllers.append(controller)
+        controller = self.fleet.start_controller(urls=())
         self.fleet.wait_for("hindered", lambda status: "none of the given addresses is its own" in str(
             status.get("conditions")), 60, "an address is missed")
         self.put_addresses("127.0.0.2", "127.0.0.3")

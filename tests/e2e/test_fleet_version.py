@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from fleet import SERVERS, FleetCase, stop
-from lib import snapshot_hash, wait_until
+from lib import snapshot_hash, turn, wait_until
 from lib.product import binary
 
 VERSION = subprocess.run([binary(), "version"], capture_output=True, text=True, check=True).stdout.split()[-1]
@@ -35,6 +35,7 @@ class Versions(FleetCase):
             return any(waits in each.get("message", "") for each in status.get("conditions", []))
         return self.fleet.wait_for(name, says, 60, f"it waits for the agent of {version}")
 
+    @turn
     def test_the_other_version_is_waited_for(self):
         """Before there is a key, and in the middle."""
         before, (old,), files = snapshot_hash(self.api), self.keys()[0], [each.read_config() for each in self.cluster.servers]
@@ -43,7 +44,7 @@ class Versions(FleetCase):
         with self.program("0.3.0"):
             self.fleet.start_agent(1)
         self.fleet.start_controller()
-        self.fleet.rotate("versions", settleSeconds=20)
+        self.fleet.rotate("versions", settleSeconds=10)
         status = self.expect_waits("versions", "0.3.0")
         self.assertNotIn("steps", status)
         self.assertEqual([each["status"].get("epoch", 0) for each in self.api.list(SERVERS)], [0, 0])
@@ -55,13 +56,14 @@ class Versions(FleetCase):
         with self.program("9.9.9"):
             self.fleet.start_agent(1)
         self.expect_waits("versions", "9.9.9")
-        time.sleep(25)
+        time.sleep(13)
         self.expect_waits("versions", "9.9.9")
         self.assertEqual([old in each for each in self.keys()], [True, True])
         self.fleet.agents[odd].kill()
         self.fleet.start_agent(1)
         self.expect_rotated("versions", before, old)
 
+    @turn
     def test_z_stopped_in_order(self):
         """One that was stopped before any controller looked took its Lease with it, and is in no KeyServer: its Node names it,
         and nothing is done without it."""
@@ -86,6 +88,7 @@ class Versions(FleetCase):
         self.fleet.start_controller()
         self.expect_rotated("stopped", before, old)
 
+    @turn
     def test_z_agents_settle_for_themselves(self):
         """A controller that says after a second that everything is settled is not believed: no key leaves before each agent has
         seen it, for as long as the rule is; and the evidence says what was short."""

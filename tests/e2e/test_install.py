@@ -53,11 +53,12 @@ class Installed(unittest.TestCase):
         helped = run(kubectl, "rekey", "status", "--help")
         for words in (["help", "status"], ["-h", "status"], ["--context", "prod", "status", "-h"], ["-ojson", "--as=jane", "status", "--help"]):
             self.assertEqual(run(kubectl, "rekey", *words), helped, words)
-        for option in ("--context", "--cluster", "--user", "--as", "--as-group", "--kubeconfig", "--server"):
+        for option in ("--context", "--cluster", "--user", "--as", "--as-group", "--kubeconfig", "--server", "--request-timeout"):
             self.assertIn(f"{option} ", helped)
         self.assertEqual(run(kubectl, "rekey", "--version"), run(kubectl, "rekey", "version"))
         for words, said in ((["--context", "prod"], "error: --context is no command"), (["help", "nonsense"], "error: nonsense is no command"),
-                            (["--nonsense", "status"], "error: --nonsense: unknown option")):
+                            (["--nonsense", "status"], "error: --nonsense: unknown option"),
+                            (["status", "-o", "yaml"], "error: -o yaml: there is json, ")):
             done = subprocess.run([prefix / "bin" / "kubectl-rekey", *words], capture_output=True, text=True, timeout=60, check=False)
             self.assertEqual(done.returncode, 64, done)
             self.assertIn(said, done.stderr)
@@ -179,6 +180,17 @@ class Package(unittest.TestCase):
         lint = subprocess.run(["lintian", "--allow-root", "--suppress-tags", "initial-upload-closes-no-bugs", "--fail-on", "error,warning", made[0]],
                               capture_output=True, text=True, timeout=120, check=False)
         self.assertEqual((lint.returncode, lint.stdout), (0, ""), lint.stderr)
+        self.unpacked(made[0])
+
+    def unpacked(self, package):
+        """It runs, and has what `cmake --install` puts in place, and Debian's own."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="kube-rekey-unpacked-"))
+        self.addCleanup(shutil.rmtree, folder)
+        run("dpkg-deb", "-x", package, folder)
+        self.assertEqual(run(folder / "usr" / "bin" / "kubectl-rekey", "version"), f"kube-rekey {VERSION}\n")
+        there, installed = ({str(path.relative_to(root)).removesuffix(".gz") for path in root.rglob("*") if not path.is_dir()}
+                            for root in (folder / "usr", prefix))
+        self.assertEqual(installed - there, set())
 
     def make(self):
         folder = tempfile.mkdtemp(prefix="kube-rekey-deb-")

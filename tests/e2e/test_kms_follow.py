@@ -7,7 +7,7 @@ import signal
 import unittest
 
 from kms_case import KmsRotation
-from lib import snapshot_hash, turn, wait_until
+from lib import kube_rekey, snapshot_hash, turn, wait_until
 
 
 class Follow(KmsRotation):
@@ -23,6 +23,10 @@ class Follow(KmsRotation):
         self.wait_for("first", "KMS_UNMOVED")
         begun.signal(signal.SIGTERM)
         self.assertEqual(begun.wait().code, 143)
+        told = kube_rekey(["status", "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
+                           *self.cluster.etcd.flags()])
+        self.assertIn("half done: it follows the KMS behind kms/vault\n", told.out)
+        self.assertIn("Next: re-encrypt what is under another key ID", told.out)
         # Nothing was written, so something else may be asked for instead, or the same again.
         self.rotate("--renew-dek")
         begun = self.begin("second", "--follow-kms")
@@ -43,6 +47,7 @@ class Follow(KmsRotation):
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
+    @turn
     def test_follow_what_moved_before(self):
         """It moved, the server adopted it, and nobody rewrote anything: nothing is waited for. And it moves once more in the
         middle."""
@@ -51,7 +56,21 @@ class Follow(KmsRotation):
         self.plugin.rotate("key-2", "m2")
         begun = self.begin("third", "--follow-kms", "--qps", "2", "--concurrency", "1")
         wait_until(lambda: "key-2" in str(self.under()), 120, "it rewrites")
-        self.plugin.rotate("key-3", "m3")
+        # The plugin is not well when it names yet another one: the server adopts it all the same, and nothing is proved of it.
+        self.plugin.know("m3")
+        self.plugin.tell(keyID="key-3", material="m3", healthz="sealed")
+
+        def adopted():
+            self.cluster.api.request("GET", "/readyz/kms-providers")
+            self.cluster.api.create("secrets", "default", {"metadata": {"name": "probe"}})
+            value, _ = self.cluster.etcd.at().get("/registry/secrets/default/probe")
+            self.cluster.api.delete("secrets", "default", "probe")
+            return b"key-3" in value
+        wait_until(adopted, 100, "the server adopts key-3", 2)
+        self.wait_for("third", "KMS_UNKNOWN")
+        self.assertTrue(begun.running())
+        self.assertEqual(self.needs("key-3"), 1)
+        self.plugin.tell(healthz="ok")
         done = begun.wait(240)
         self.assertEqual(done.code, 0, done)
         report = done.json()
@@ -61,16 +80,63 @@ class Follow(KmsRotation):
         self.plugin.destroy("m2")
         self.server.restart()
         self.assertEqual(snapshot_hash(self.cluster.api), before)
-        self.plugin.tell(healthz="sealed")
+        self.plugin.know("m4")
+        self.plugin.tell(keyID="key-4", material="m4", healthz="sealed")
         self.assertIn("kms/vault: healthz is sealed", self.rotate("--follow-kms", code=3).err)
+        # Nothing is under it, and nobody says that it is the key that is written with.
+        self.assertNotEqual(self.needs("key-4"), 0)
+
+    def needs(self, key):
+        return kube_rekey(["needs", key, "--encryption-config", self.server.config, "--kubeconfig", self.cluster.kubeconfig(),
+                           *self.cluster.etcd.flags()]).code
 
 
-@turn(1)
+@turn
 class OlderServer(KmsRotation):
     """v1.33 does not show which file it has loaded: no second nonce is written, for nothing is."""
 
     VERSION = "1.33"
     test_follow = Follow.test_follow
+
+
+class ManyDeks(KmsRotation):
+    """Each start and reload of an API server draws a data encryption key, and in a year there are many under one key ID."""
+
+    SECRETS = 1100
+    KEY = "/registry/secrets/many/s-{}"
+
+    def draw(self, number):
+        """A value under a data encryption key that no other one is under, as far as anybody sees who does not ask the plugin."""
+        etcd, key = self.cluster.etcd.at(), self.KEY.format(number)
+        name = f"{number}.example.com".encode()
+        entry = b"\x0a" + bytes([len(name)]) + name + b"\x12\x01x"
+        etcd.put(key, etcd.get(key)[0] + b"\x22" + bytes([len(entry)]) + entry)
+
+    @turn
+    def test_all_are_opened(self):
+        """The values that were current before, too: with any that is not, nothing would ever be proved."""
+        self.rotate_to(("kms", self.plugin))
+        api = self.cluster.api
+        self.plugin.rotate("key-2", "m2")
+
+        def adopted():
+            api.request("GET", "/readyz/kms-providers")
+            api.create("secrets", "default", {"metadata": {"name": "probe"}})
+            value, _ = self.cluster.etcd.at().get("/registry/secrets/default/probe")
+            api.delete("secrets", "default", "probe")
+            return b"key-2" in value
+        wait_until(adopted, 100, "the server adopts key-2", 2)
+        api.create("namespaces", None, {"metadata": {"name": "many"}})
+        for number in range(self.SECRETS):
+            api.create("secrets", "many", {"metadata": {"name": f"s-{number}"}, "data": {"a": "YQ=="}})
+            self.draw(number)
+        done = self.begin("many", "--follow-kms").wait(300)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertRegex("\n".join(report["remains"]), "key ID key-1, for nothing at revision")
+        self.assertNotIn("not opened", " ".join(report["evidence"]))
+        self.assertGreaterEqual(self.plugin.counts()["decrypt key-2"], self.SECRETS)
+        self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
 
 class LongHistory(KmsRotation):
@@ -95,6 +161,7 @@ class LongHistory(KmsRotation):
 
 class CameAndWent(LongHistory):
 
+    @turn
     def test_a_key_that_nobody_saw(self):
         """The plugin names the key of before for a moment, too short for a look, and the server adopts that. What it writes
         so is found: the key of before is needed for nothing only when that is true."""
@@ -151,7 +218,7 @@ class WhileItFollows(LongHistory):
 class AnAnswerLacks(WhileItFollows):
     """A plugin that gives no answer for a while, whatever the rotation is at."""
 
-    @turn(0)
+    @turn
     def test_nothing_is_proved_again(self):
         """Neither what was rewritten when the sweep ends, nor when history is waited for."""
         begun = self.follow()
@@ -170,7 +237,7 @@ class AnAnswerLacks(WhileItFollows):
         self.assertNotIn("AwaitWrite", phases)
         self.assertEqual({key for key in self.under() if key}, {"key-2"})
 
-    @turn(1)
+    @turn
     def test_its_server_was_told_of_another_key(self):
         """Which it named to the server alone, as the plugin's other replica would: all is proved again."""
         begun = self.follow()

@@ -13,7 +13,7 @@ import time
 import unittest
 
 from fleet import SERVERS, Fleet, stop
-from lib import (Cluster, KmsPlugin, Rule, TcpProxy, configuration, kube_rekey, parts, path_of, start_kube_rekey, wait_until, new_key)
+from lib import (Cluster, FaultProxy, KmsPlugin, Rule, TcpProxy, configuration, faults, kube_rekey, parts, path_of, start_kube_rekey, turn, wait_until, new_key)
 from lib.cluster import LIMITED_TOKEN
 
 OBJECTS = 40
@@ -129,6 +129,11 @@ class Managed(unittest.TestCase):
         return {(each["metadata"]["namespace"], each["metadata"]["name"]): each["metadata"]["resourceVersion"]
                 for each in self.api.list("secrets")}
 
+    def key_in_use(self):
+        """Its hash, by etcd: of a server that is idle since its start the API alone does not tell."""
+        (key_id,) = self.by_etcd()
+        return "sha256:" + hashlib.sha256(key_id.encode()).hexdigest()
+
     def by_etcd(self):
         """{key ID: objects} of secrets, as a census of etcd counts them, which sees all."""
         done = kube_rekey(["census", "-o", "json", "--encryption-config", self.cluster.servers[0].config, "--kubeconfig",
@@ -171,6 +176,20 @@ class OneServer(Managed):
         again = self.ask("reencrypt", "--qps", "0")
         self.assertIn("As far as the API can show, every object of secrets is under kms/vault sha256:", again.out)
         self.assertNotIn("every value", again.out + again.err)
+
+    def test_a_server_that_starts(self):
+        """It refuses everybody at first, or drops the first connections: what was not listed or read is asked for again."""
+        before = self.census()["objects"]
+        refused = faults.status(403, "Forbidden", "not yet ready to handle request")
+        for name, path, fault, times in (("list refused", r"/secrets\?limit=", refused, 2), ("list lost", r"/secrets\?limit=", faults.reset(), 2),
+                                         ("one read refused", "/secrets/s-05", refused, 3)):
+            with self.subTest(name), FaultProxy(self.cluster) as proxy:
+                proxy.on("GET", path, fault, times=times)
+                done = kube_rekey(["census", "--no-etcd", "--qps", "0", "-o", "json", "--kubeconfig",
+                                   self.cluster.kubeconfig(url=proxy.url, name="starting.conf")])
+                self.assertEqual(done.code, 0, done)
+                (found,) = [each for each in done.json()["resources"] if each["resource"] == "secrets"]
+                self.assertEqual((found["objects"], found["stale"]), (before, 0))
 
     def test_one_that_cannot_be_read(self):
         """Lists are good all the time, from the server's memory."""
@@ -239,24 +258,81 @@ class OneServer(Managed):
         self.assertIn("every object of configmaps, secrets was rewritten or is current", text.out)
         self.assertIn("Weaker:", text.out)
 
-    def test_named_and_not_adopted(self):
-        """The KMS names another key, and the server cannot encrypt with it: that it was named proves nothing."""
-        self.move("key-there", "there")
-        self.reencrypt()
-        before = self.versions()
-        self.addCleanup(self.plugins[0].tell, keyID="key-there", failEncrypt="")
-        self.plugins[0].tell(keyID="key-beyond", failEncrypt="permission denied")
+    def name_another(self, key):
+        """Which the server is told of, and cannot encrypt with."""
+        self.plugins[0].tell(keyID=key, failEncrypt="permission denied")
 
         def named():
             self.api.request("GET", "/readyz/kms-providers")
             samples = self.cluster.servers[0].metrics(
                 "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds")
-            return hashlib.sha256(b"key-beyond").hexdigest() in str(samples)
+            return hashlib.sha256(key.encode()).hexdigest() in str(samples)
         wait_until(named, 60, "it is named", 2)
+
+    @turn
+    def test_named_and_not_adopted(self):
+        """The KMS names another key, and the server cannot encrypt with it: that it was named proves nothing. Followed, the
+        same happens once more when everything is rewritten: that is no end."""
+        self.move("key-there", "there")
+        self.reencrypt()
+        before = self.versions()
+        self.addCleanup(self.reencrypt)
+        self.addCleanup(self.move, "key-there", "there")
+        self.addCleanup(self.plugins[0].tell, failEncrypt="")
+        self.name_another("key-beyond")
         refused = self.ask("reencrypt", "--qps", "0", code=3)
         self.assertIn("apiserver-0 writes with a key that the KMS has replaced", refused.err)
+        self.assertIn("nothing was rewritten: wait until", refused.err)
         self.assertEqual({name: version for name, version in self.versions().items() if name in before}, before)
         self.assertEqual(self.census(code=1)["stale"], len(before))
+
+        again = threading.Event()
+
+        def last_canary(exchange):
+            if not again.is_set() and b"key-beyond" in self.cluster.etcd.at().get("/registry/secrets/default/s-00")[0]:
+                self.name_another("key-further")
+                again.set()
+            exchange.pass_on()
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("PATCH", "/namespaces/kube-rekey/secrets/", last_canary, times=0)
+            begun = start_kube_rekey(["rotate", "--no-etcd", "--follow-kms", "--yes", "--settle", "1s", "--qps", "0", "-o", "json",
+                                      "--kubeconfig", self.cluster.kubeconfig(url=proxy.url, name="again.conf")])
+            self.addCleanup(begun.kill)
+            self.plugins[0].tell(failEncrypt="")
+            self.reload(0)
+            wait_until(again.is_set, 90, "all is rewritten")
+            count = proxy.count("PATCH", "/namespaces/kube-rekey/")
+            wait_until(lambda: proxy.count("PATCH", "/namespaces/kube-rekey/") >= count + 3, 60, "it goes on")
+            self.plugins[0].tell(failEncrypt="")
+            self.reload(0)
+            done = begun.wait()
+        self.assertEqual((done.code, done.json()["outcome"]), (0, "Done"), done)
+        self.assertEqual(list(self.by_etcd()), ["key-further"])
+
+    @turn
+    def test_adopted_while_objects_are_read(self):
+        """Which key the server writes with was looked at, and it adopts another one before the last object is read: those that
+        were read are not current any more."""
+        self.reencrypt()
+        key, plugin = f"key-{self.id()}", self.plugins[0]
+
+        def adopted():
+            self.api.request("GET", "/readyz/kms-providers")
+            self.api.request("DELETE", "/api/v1/namespaces/default/secrets/late")
+            self.secret("late")
+            return key in str(self.cluster.etcd.at().get("/registry/secrets/default/late")[0])
+
+        def meanwhile(exchange):
+            plugin.rotate(key, "late")
+            wait_until(adopted, 26, "it is adopted", 0.5)
+            exchange.pass_on()
+        with FaultProxy(self.cluster) as proxy:
+            proxy.on("GET", "/namespaces/default/secrets/s-00", meanwhile)
+            done = kube_rekey(["census", "--no-etcd", "--qps", "0", "--kubeconfig",
+                               self.cluster.kubeconfig(url=proxy.url, name="held.conf")])
+        self.assertEqual(done.code, 3, done)
+        self.assertIn("the KMS named another key to an API server while objects were read", done.err)
+        self.reencrypt()
 
     def test_rights(self):
         """Nobody has to be an administrator for all three proofs."""
@@ -277,6 +353,7 @@ class OneServer(Managed):
         self.assertEqual(kube_rekey(["census", "--qps", "1"]).code, 64)
         self.assertEqual(self.versions(), before)
 
+    @turn
     def test_forced(self):
         """New material under an unchanged key ID: each object is written, and that is all that is claimed."""
         before = self.versions()
@@ -292,7 +369,7 @@ class OneServer(Managed):
     def test_follow(self):
         begun = self.begin("rotate", "--follow-kms", "--yes", "--settle", "2s", "--qps", "0", "-o", "json")
         self.assertTrue(begun.running())
-        old = self.census()["keys"][0]["keyIDHash"]
+        old = self.key_in_use()
         self.move("key-followed", "followed")
         done = begun.wait()
         self.assertEqual(done.code, 0, done)
@@ -300,15 +377,28 @@ class OneServer(Managed):
         self.assertEqual((report["kind"], report["outcome"], report["strength"]), ("RotationReport", "Done", "api"))
         self.assertEqual(set(report["proofs"]), {"canary", "resourceVersion", "fromStorage"})
         self.assertEqual(report["oldKeys"], ["kms/vault " + old[:19]])
+        self.assertEqual(report["newKey"], {"provider": "kms", "name": "vault", "keyIDHash": self.key_in_use()})
         now = self.census()
         self.assertEqual(([each["writeKey"] for each in now["keys"]], now["stale"]), ([True], 0))
         self.destroy_all_but("followed")
+        # Nobody has written anything since the server's start, and the key has moved already.
+        old = self.key_in_use()
+        self.move("key-idle", "idle")
+        begun = self.begin("rotate", "--follow-kms", "--yes", "--settle", "5s", "--qps", "0", "--deadline", "2m", "-o", "json")
+        wait_until(lambda: list(self.by_etcd()) == ["key-idle"], 30, "all is rewritten")
+        # It moves once more while what was written before settles, and the server adopts that, too.
+        self.move("key-again", "again")
+        done = begun.wait()
+        self.assertEqual((done.code, done.json()["oldKeys"][0]), (0, "kms/vault " + old[:19]), done)
+        self.assertEqual(list(self.by_etcd()), ["key-again"])
+        self.destroy_all_but("again")
         leaseless = self.cluster.pki.certificate("leaseless")
         refused = self.ask("rotate", "--follow-kms", "--yes", code=3, cert=leaseless.cert, key=leaseless.key)
         self.assertIn("how many API servers have to follow is not known", refused.err)
         waiting = self.ask("rotate", "--follow-kms", "--yes", "--deadline", "3s", code=4)
-        self.assertIn("waits for the KMS to name another key", waiting.err)
+        self.assertIn("waits for the KMS to name another key: change it there now", waiting.err)
 
+    @turn
     def test_follow_by_a_job_of_ones_own(self):
         """With the rights of the overlay `managed` and no more, as docs/managed.md says of a Job for this."""
         text = subprocess.run([parts.binary("kubectl"), "kustomize", f"{parts.ROOT}/manifests/overlays/managed"], capture_output=True,
@@ -320,12 +410,12 @@ class OneServer(Managed):
         token = self.api.call("POST", "/api/v1/namespaces/kube-system/serviceaccounts/kube-rekey-reencrypt/token",
                               {"spec": {}}).json()["status"]["token"]
         log = self.cluster.path("termination-log")
+        # It will have written nothing since its start, and shows what it writes with by a canary.
+        self.cluster.servers[0].restart()
         begun = self.begin("rotate", "--follow-kms", "--yes", "--resource=secrets", "--deadline=10m", "--settle", "2s", "--qps", "0",
                            f"--termination-log={log}", token=token)
-        # What its server writes with is known once it has written.
-        self.cluster.api.create("secrets", "default", {"metadata": {"name": "by-a-job"}})
-        self.cluster.api.delete("secrets", "default", "by-a-job")
-        old = self.census()["keys"][0]["keyIDHash"]
+        old = self.key_in_use()
+        wait_until(lambda: self.api.list("secrets", "kube-rekey"), 30, "a canary is written")
         self.move("key-by-a-job", "by-a-job")
         done = begun.wait()
         self.assertEqual(done.code, 0, done)
@@ -369,6 +459,7 @@ class OneServer(Managed):
             self.assertEqual((file.read(), self.versions()), before)
 
 
+@turn
 class LeftOut(Managed):
     RESOURCES = ["secrets", "events"]
 
@@ -401,6 +492,7 @@ class LocalKeys(unittest.TestCase):
             self.assertIn("aescbc/key2", kube_rekey(["census", *ask]).out)
 
 
+@turn
 class TwoServers(Managed):
     SERVERS = 2
 
@@ -450,6 +542,7 @@ class TwoServers(Managed):
         self.assertEqual({name: version for name, version in self.versions().items() if name in before}, before)
 
 
+@turn
 class ThreeServers(Managed):
     """Behind one address."""
 

@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import os
+import pathlib
 import re
 import subprocess
 import unittest
@@ -120,6 +121,19 @@ class Built(unittest.TestCase):
     def test_every_account_that_is_used_is_made(self):
         made = {item["metadata"]["name"] for overlay in OVERLAYS for item in objects(overlay) if item["kind"] == "ServiceAccount"}
         self.assertEqual({template["spec"]["serviceAccountName"] for template in templates().values()}, made)
+
+    def test_each_verb_says_why(self):
+        found = 0
+        for path in sorted(pathlib.Path(MANIFESTS).rglob("*.yaml")):
+            for document in path.read_text(encoding="utf-8").split("\n---\n"):
+                if not re.search(r"^kind: (Cluster)?Role$", document, re.MULTILINE):
+                    continue
+                role = yaml.safe_load(document)
+                verbs = [verb for rule in role["rules"] for verb in rule["verbs"]]
+                said = re.findall(r"^  - (\w+) +# \w", document, re.MULTILINE)
+                self.assertEqual(said, verbs, f"{path}: {role['metadata']['name']}")
+                found += len(verbs)
+        self.assertGreater(found, 50)
 
     def test_jobs_tell_exit_codes_apart(self):
         """What no second try changes fails the Job; an eviction does not count; an error is tried again, and what --no-etcd does

@@ -4,6 +4,7 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -11,7 +12,7 @@ import time
 import unittest
 
 from lib import (Cluster, Rule, configuration, kube_rekey, new_key, populate, replace_file,
-                 snapshot_hash)
+                 snapshot_hash, wait_until)
 from lib.certificates import Authority
 from lib.product import Result, binary
 from rotating import Operator
@@ -149,6 +150,36 @@ class Manual(Ordinary):
         self.assertUnder(f"aescbc:{report['newKey']['name']}")
         self.assertEqual((len(pipeline.rolled_out), pipeline.modes, clear), (3, {0o600}, set()))
         self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
+
+    def test_seal_of_another_cluster(self):
+        """Two clusters by one --state-dir: what is half done for the one is never written where the other's pipeline
+        looks."""
+        keeper = Authority(self.cluster.path("keeper"), "keeper").issue("me", "me")
+        self.operator.state = self.cluster.path("state-of-two")
+        begun = self.operator.begin("--target", "manual", "--out", self.out, "--out-seal", keeper.cert, config=self.present)
+        wait_until(lambda: "config.yaml.cms" in os.listdir(self.out), 30, "the first file is there")
+        begun.signal(signal.SIGTERM)
+        begun.wait(143)
+        with Cluster(request_timeout="3s", compaction="5s") as cluster:
+            other, out = Operator(self, cluster), cluster.path("out")
+            os.mkdir(out, 0o700)
+            other.state = self.operator.state
+            refused = other.run("rotate --yes", "--target", "manual", "--out", out, "--out-seal", keeper.cert, code=3)
+            self.assertIn("of another cluster", refused.err)
+            self.assertEqual(os.listdir(out), [])
+            # As the hint says; but whoever removes the journal alone gets no key of the other's.
+            plain = os.path.join(other.state, "manual", "config.yaml")
+            journal = os.path.join(other.state, "manual", ".config.yaml.kube-rekey.journal")
+            self.assertIn(f"remove {plain} and {journal}", refused.err)
+            os.remove(journal)
+            refused = other.run("rotate --yes", "--target", "manual", "--out", out, "--out-seal", keeper.cert, code=3)
+            self.assertIn(f"{plain} belongs to no rotation that is known", refused.err)
+            self.assertEqual(os.listdir(out), [])
+            os.remove(plain)
+            begun = other.begin("--target", "manual", "--out", out, "--out-seal", keeper.cert)
+            wait_until(lambda: "config.yaml.cms" in os.listdir(out), 30, "a file of its own is there")
+            begun.signal(signal.SIGTERM)
+            begun.wait(143)
 
     def test_looking_makes_nothing(self):
         """`plan` and `gate` of a sealed output make no file and no folder."""

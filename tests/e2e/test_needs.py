@@ -8,7 +8,7 @@ import unittest
 import yaml
 
 from fleet import Fleet, stop
-from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, start_kube_rekey, wait_until
+from lib import Cluster, FaultProxy, KmsPlugin, Rule, configuration, kube_rekey, new_key, start_kube_rekey, turn, wait_until
 from test_fleet_kms import Plugins
 
 SECRETS = 5
@@ -243,7 +243,7 @@ class Servers(unittest.TestCase):
         said(0, '"known":true')
         self.plugins.each[1].tell(healthz="sealed")
         said(3, "kms/vault on apiserver-1: healthz is sealed, not ok: which key it encrypts with is not known")
-        self.plugins.each[1].rotate("key-3", "m3")
+        self.plugins.rotate("key-3", "m3", but=0)
         self.plugins.each[1].tell(healthz="ok")
         said(1, "key-3 is still needed: ")
         self.plugins.each[1].tell(keyID="key-1", material="m1")
@@ -251,7 +251,45 @@ class Servers(unittest.TestCase):
         said(3, "the agent on apiserver-1 has not reported for")
 
 
+class WhileItReads(unittest.TestCase):
+    def test_adopted_in_between(self):
+        """etcd has been read when the server writes under its key once more; and it has adopted another one before it is asked what
+        it writes with. Whoever asked it only then would call the key needed for nothing."""
+        plugin = self.enterContext(KmsPlugin(self.enterContext(tempfile.TemporaryDirectory(prefix="needs-", dir="/tmp")), "vault"))
+        text = configuration(Rule(["secrets"], [("kms", plugin), "identity"]))
+        cluster = self.enterContext(Cluster(encryption=text, compaction="0"))
+        under = []
+
+        def write(name):
+            cluster.api.request("DELETE", f"/api/v1/namespaces/default/secrets/{name}")
+            cluster.api.create("secrets", "default", {"metadata": {"name": name}})
+            value, _ = cluster.etcd.at().get(f"/registry/secrets/default/{name}")
+            return next(key for key in ("key-1", "key-2") if key.encode() in value)
+
+        def adopted():
+            cluster.api.request("GET", "/readyz/kms-providers")
+            return write("probe") == "key-2"
+
+        def between(exchange):
+            under.append(write("late"))
+            plugin.rotate("key-2", "m2")
+            wait_until(adopted, 26, "the server adopts key-2", 0.5)
+            exchange.pass_on()
+        self.assertEqual(write("probe"), "key-1")
+        cluster.api.delete("secrets", "default", "probe")
+        common = [*cluster.etcd.flags(), "--encryption-config", cluster.servers[0].config, "--apiserver", cluster.servers[0].url]
+        with FaultProxy(cluster) as proxy:
+            # The API's own count, at the revision at which etcd is read.
+            proxy.on("GET", "/secrets.*resourceVersionMatch=Exact", between)
+            done = kube_rekey(["needs", "key-1", "--kubeconfig", cluster.kubeconfig(url=proxy.url), *common])
+        self.assertEqual(under, ["key-1"])
+        self.assertEqual(done.code, 3, done)
+        self.assertIn("when the census began: ", done.err)
+        self.assertEqual(kube_rekey(["needs", "key-1", "--kubeconfig", cluster.kubeconfig(), *common]).code, 1)
+
+
 class Nameless(unittest.TestCase):
+    @turn
     def test_without_a_configuration(self):
         """Two API servers that name themselves nowhere in their metrics: each was asked, and that they are two is seen by their
         starts, a minute after the later one."""

@@ -4,11 +4,12 @@ what, and which share of a server our requests get."""
 import json
 import os
 import subprocess
+import time
 import unittest
 
 import yaml
 
-from fleet import take_away
+from fleet import Fleet, stop, take_away
 from lib import ApiError, Cluster, kube_rekey, parts, wait_until
 from lib.tool import link_tool
 
@@ -665,14 +666,24 @@ class Uninstalled(Applied):
 
 
 class Older(unittest.TestCase):
-    """The oldest server that is supported: without our definitions, with older ones, with these."""
+    """The oldest server that is supported: without our definitions, with older ones, with these. What runs meanwhile says what to
+    do, once, and goes on."""
 
     def test_definitions(self):
         with Cluster(version=parts.versions()[-1]) as cluster:
             config, api = cluster.kubeconfig(), cluster.api
+            self.put_without_definitions(config)
+            fleet = Fleet(self, cluster)
+            agent, controller = fleet.start_agent(0), fleet.start_controller()
             self.missing(config)
+            self.expect_said(1, agent, controller)
             self.old(config, api)
+            self.told_of_old_ones(fleet, agent, controller)
             self.put(config, MANIFESTS)
+            wait_until(lambda: fleet.rotation("early").get("status", {}).get("phase") == "Paused", 30, "the controller goes on")
+            wait_until(lambda: api.get(SERVERS, None, "apiserver-0").get("status", {}).get("answering"), 30, "and so does the agent")
+            agent.kill()
+            stop(controller)
             status = json.dumps({**key_server("cp-1"), "status": {"why": "fine", "incarnation": "1"}})
             wait_until(lambda: self.apply(config, status).returncode == 0, 30, "the new definition in force")
             with self.assertRaisesRegex(ApiError, "exactly one of provider, to, renewDek and followKMS"):
@@ -681,6 +692,35 @@ class Older(unittest.TestCase):
             with self.assertRaisesRegex(ApiError, "provider cannot be changed"):
                 api.patch(ROTATIONS, None, "something", {"spec": {"provider": "aesgcm"}})
             self.census(cluster, config)
+
+    def put_without_definitions(self, config):
+        """Somebody has left them out."""
+        built = subprocess.run([parts.binary("kubectl"), "kustomize", MANIFESTS], capture_output=True, text=True, check=True).stdout
+        rest = [each for each in yaml.safe_load_all(built) if each["kind"] != "CustomResourceDefinition"]
+        subprocess.run([parts.binary("kubectl"), "--kubeconfig", config, "apply", "-f", "-"],
+                       input=yaml.safe_dump_all(rest), capture_output=True, text=True, check=True)
+
+    def expect_said(self, times, *processes):
+        """What to do is said as often, and not again while it stays so."""
+        for each in processes:
+            wait_until(lambda: each.err.count(HINT) >= times, 40, f"it is said by {each.err}")  # pylint: disable=cell-var-from-loop
+        time.sleep(5)
+        for each in processes:
+            self.assertEqual(each.err.count(HINT), times, each.err)
+
+    def told_of_old_ones(self, fleet, agent, controller):
+        """By the agent, whose reports they lack a field of; by the controller in its turn, and where people look."""
+        fleet.api.create(SERVERS, None, key_server("apiserver-0"))
+        self.expect_said(2, agent)
+        self.assertEqual(controller.err.count(HINT), 1, controller.err)
+        old = definition("keyrotations")
+        del old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["phase"]
+        fleet.api.create(DEFINITIONS, None, old)
+        wait_until(lambda: fleet.api.request("GET", f"/apis/{ROTATIONS}").status == 200, 30, "the old definition served")
+        fleet.rotate("early", paused=True)
+        status = fleet.wait_for("early", lambda status: HINT in str(status.get("conditions")), 40, "it is told")
+        self.assertEqual([each["reason"] for each in status["conditions"] if each["type"] == "Degraded"], ["TurnFails"])
+        self.expect_said(2, agent, controller)
 
     def put(self, config, folder):
         done = subprocess.run([parts.binary("kubectl"), "--kubeconfig", config, "apply", "-k", folder],

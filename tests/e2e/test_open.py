@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+import threading
+import time
 import unittest
 
 from lib import Cluster, KmsPlugin, Rule, configuration, kube_rekey, new_key, replace_file, wait_until
@@ -142,6 +144,22 @@ class Opening(unittest.TestCase):
         self.assertEqual({lost["probe"] for lost in census["lost"]}, {"refused"})
         self.assertIn("failed to decrypt DEK", census["lost"][0]["probeWords"])
 
+    def test_throttled(self):
+        """What many plugins answer then is an error like any other: a key is called refused when that does not pass."""
+        before = self.decrypts()
+
+        def pass_by():
+            wait_until(lambda: self.decrypts() > before, 60, "the plugin is asked")
+            time.sleep(4)
+            self.plugin.tell(failDecrypt="")
+        self.plugin.tell(failDecrypt="ThrottlingException: rate exceeded")
+        later = threading.Thread(target=pass_by)
+        later.start()
+        census = self.census("--open")
+        later.join()
+        self.assertEqual((self.kms_key(census)["opened"], census["refused"], census["lostCount"]), (SECRETS, 0, 0))
+        self.assertGreater(census["decryptCalls"], 2)
+
     def test_no_key(self):
         """Objects whose key the configuration lacks."""
         path = os.path.join(self.folder, "lacking.yaml")
@@ -191,7 +209,7 @@ class Rotation(unittest.TestCase):
                  cluster.path("state"), *cluster.etcd.flags(), "-o", "json"]
         value, _ = etcd.get(KEY)
         etcd.put(KEY, etcd.get("/registry/secrets/default/s-1")[0])
-        done = kube_rekey(flags, timeout=60)
+        done = kube_rekey(flags, timeout=120)
         self.assertEqual((done.code, done.json()["outcome"]), (1, "Blocked"), done)
         self.assertIn("1 values do not open", done.err)
         etcd.put(KEY, value)
@@ -210,7 +228,7 @@ class Rotation(unittest.TestCase):
         server = cluster.servers[0]
         with open(server.config, encoding="utf-8") as file:
             before = file.read()
-        done = kube_rekey(flags, timeout=60)
+        done = kube_rekey(flags, timeout=120)
         self.assertEqual((done.code, done.json()["outcome"]), (1, "Blocked"), done)
         self.assertIn("kube-rekey reencrypt may rescue", done.err)
         with open(server.config, encoding="utf-8") as file:

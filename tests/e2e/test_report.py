@@ -79,6 +79,22 @@ class Kept(unittest.TestCase):
         self.keep()
         self.assertIn("several key IDs that left", self.report("--cloudtrail", self.trail, code=64).err)
 
+    def test_the_key_that_left_by_another_name(self):
+        """Its plugin named it by the bare ID, and CloudTrail by its ARN: that is one key. Of an alias CloudTrail says nothing."""
+        def left(key_id):
+            self.kept["keyIDs"] = [{"provider": "kms", "name": "vault", "keyID": key_id, "objects": 0},
+                                   {"provider": "kms", "name": "vault", "keyID": ARN + "9", "objects": 12}]
+            self.keep()
+        left("0b1c")
+        self.assertEqual(self.report("-o", "json", "--cloudtrail", self.trail).json()["cloudtrail"]["uses"], 4)
+        left("0b1c9")
+        self.assertIn("no key ID that left", self.report("--cloudtrail", self.trail, code=64).err)
+        for alias in ("alias/app", ARN.replace("key/0b1c", "alias/app")):
+            left(alias)
+            self.assertIn(f"is an alias ({alias})", self.report("--cloudtrail", self.trail, code=64).err)
+            self.assertIn("is an alias: say the ARN",
+                          self.report("--cloudtrail", self.trail, "--kms-key-arn", alias, code=64).err)
+
     def test_what_was_signed_is_shown_as_it_is(self):
         """Who signed it, too; nothing of it is left out, and a weaker proof is none of ours."""
         ca = Authority(os.path.join(self.state, "ca"), "auditors")

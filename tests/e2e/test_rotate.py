@@ -13,7 +13,7 @@ import time
 import unittest
 
 from lib import (Cluster, FaultProxy, PLANTED, Rule, Terminal, configuration, faults, key_of_value,
-                 kube_rekey, new_key, populate, snapshot_hash, wait_until)
+                 kube_rekey, new_key, populate, snapshot_hash, turn, wait_until)
 from lib.certificates import Authority
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
 from rotating import Operator, Writers
@@ -180,6 +180,7 @@ class WholeRotation(Case):
         self.assertIn("aescbc-key1.yaml", remains)
         self.assertIn("backups of etcd made before", remains)
         self.assertIn("losing this disk loses etcd's backups too", remains)
+        self.assertIn("an older file that is put over it loses all that etcd holds", remains)
         phases = [each["phase"] for each in report["phases"]]
         # AwaitRead and AwaitDrop are not seen when the server loads a file as it is written.
         wanted = ["AddReadKey", "Promote", "AwaitWrite", "Reencrypt", "Settle", "Verify",
@@ -304,6 +305,7 @@ class Running(Case):
         self.assertIn("the same command goes on", begun.running.err)
         return stopped
 
+    @turn
     def test_the_lease_is_taken_away(self):
         """Somebody else may be deciding from then on: nothing more is written, and it is said who has it."""
         begun = self.operator.begin("-o", "json", settle="6s")
@@ -351,6 +353,7 @@ class Running(Case):
         report = self.operator.rotate()
         self.assertIn("cp-9 does not count", "\n".join(report["evidence"]))
 
+    @turn
     def test_values_that_no_api_serves(self):
         """They are named as exact commands that delete them, a hundred at most, in words and in
         JSON; nothing is dropped (1), and without them the same command goes on."""
@@ -481,6 +484,36 @@ class FateOfKeys(Case):
         self.assertNotIn("losing this disk", "\n".join(report["remains"]))
         self.assertIn("sealed in", "\n".join(report["remains"]))
 
+    @turn
+    def test_y_copy_asked_for_late(self):
+        """`--new-key-copy` when the new key writes already, as the report of before advises: the copy is made at once.
+        Whoever goes on without the flag is not told that there is none."""
+        def stopped(*more):
+            begun = self.operator.begin("-o", "json", *more, settle="10m")
+            begun.wait_for("Settle")
+            begun.signal(signal.SIGTERM)
+            return begun.report(143)
+
+        def copies():
+            return [name for name in os.listdir(self.operator.state) if name.endswith(".cms")]
+        earlier = copies() if os.path.isdir(self.operator.state) else []
+        first = stopped()
+        self.assertIn("losing this disk", "\n".join(first["remains"]))
+        self.assertEqual(copies(), earlier)
+        second = stopped("--new-key-copy", f"seal:{self.certificate().cert}")
+        (copy,) = set(copies()) - set(earlier)
+        again = self.operator.begin("--new-key-copy", f"seal:{self.certificate().cert}", settle="10m")
+        again.wait_for("Settle")
+        again.signal(signal.SIGTERM)
+        self.assertIn("a sealed copy of the new key was made before", again.wait(143).err)
+        self.assertIn(keys_of_file(self.server.read_config())[0][1], self.opened(os.path.join(self.operator.state, copy)))
+        last = self.operator.rotate()
+        for each in (second, last):
+            self.assertNotIn("losing this disk", "\n".join(each["remains"]))
+        self.assertEqual(set(copies()), {*earlier, copy})
+        self.assertUnder(last, "secrets", "configmaps")
+
+    @turn
     def test_seal_never_takes_the_place_of_another(self):
         """An earlier rotation's sealed key of the same name stays: backups may need it."""
         (name,) = re.findall(r"name: (\S+)", self.server.read_config())
@@ -586,6 +619,7 @@ class FateOfKeys(Case):
         self.assertEqual([], [each for each in os.listdir(retired) if name in each])
         self.assertIn("destroyed", "\n".join(report["remains"]))
 
+    @turn
     def test_x_destroyed_and_needed(self):
         """A value under the old key that lands after its bytes were destroyed: nobody here can put the key back, and
         nothing else is tried."""

@@ -143,7 +143,8 @@ class Place:
         reports = [name for name in files if re.fullmatch(r"reports/rekey-[^/]+\.json", name)]
         if not reports:
             raise AssertionError(f"no report: {files}")
-        files = [name for name in files if name not in reports]
+        # One that was killed between sealing and whatever says that it was sealed seals once more, beside it.
+        files = {re.sub(r"\.2\.cms$", ".cms", name) for name in files if name not in reports}
         if len(files) != len(wanted) or not all(
                 any(re.fullmatch(pattern, name) for name in files) for pattern in wanted):
             raise AssertionError(f"in the state directory {files}, not {wanted}")

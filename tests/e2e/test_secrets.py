@@ -11,6 +11,7 @@ import tempfile
 import time
 import unittest
 
+from fleet import Fleet
 from lib import (Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, start_kube_rekey,
                  wait_until)
 
@@ -50,7 +51,7 @@ def in_memory(pid, secrets):
 
 
 class Recorder(FaultProxy):
-    """Keeps every byte of requests and answers."""
+    """Keeps every byte of requests and answers; of watches, what is asked for."""
 
     def __init__(self, cluster):
         super().__init__(cluster)
@@ -59,9 +60,38 @@ class Recorder(FaultProxy):
     def _exchange(self, exchange):
         method, path, _ = exchange.head.start.split(" ", 2)
         self.log.append([method, path, "passing"])
+        if "watch=true" in path:
+            self.wire.append(exchange.head.encode())
+            exchange.pass_on()
+            return
         head, body = exchange.whole()
         self.wire += [exchange.head.encode(), exchange.body, head.encode(), body]
         exchange.send(head.encode() + body)
+
+
+class Controller(unittest.TestCase):
+    def test_patch_mode(self):
+        """Whoever has a controller in `patch` mode, and all that it sees, has no value."""
+        rules = configuration(Rule(["secrets"], [("aescbc", [("key1", base64.b64encode(OLD_KEY).decode())]), "identity"]))
+        cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s", poll="300ms"))
+        for number in range(20):
+            cluster.api.create("secrets", "default", {"metadata": {"name": f"s{number}"}, "stringData": {"a": VALUE}})
+        fleet = Fleet(self, cluster)
+        fleet.install()
+        fleet.start_agent(0)
+        with Recorder(cluster) as proxy:
+            fleet.start_controller(urls=[proxy.url])
+            fleet.rotate("patched", mode="patch")
+            fleet.wait_done("patched")
+            self.assertGreater(proxy.count("PATCH", "/secrets/s"), 19)
+            watches = [head for head in proxy.wire if re.match(rb"GET \S*/secrets\?\S*watch=true", head)]
+            self.assertTrue(watches)
+            self.assertEqual([head for head in watches if b"PartialObjectMetadata" not in head], [])
+            wire = b"\n".join(proxy.wire)
+        secrets = forms(VALUE) | forms(OLD_KEY)
+        for text in re.findall(r"secret: (\S+)", cluster.servers[0].read_config()):
+            secrets |= forms(base64.b64decode(text))
+        self.assertEqual([form for form in secrets if form in wire], [])
 
 
 class Nothing(unittest.TestCase):

@@ -246,9 +246,22 @@ class Backup(unittest.TestCase):
             done = kube_rekey(["needs", "aescbc/gone", "--snapshots", folder])
             self.assertEqual(done.code, 2, done)
             self.assertIn(name, done.err)
+            # What the others need is told all the same, and what cannot be read is no zero.
+            found = needs("kms/vault")
+            self.assertGreater(found[backup]["values"], 0)
+            self.assertTrue(found[path]["unknown"])
+            self.assertFalse(kube_rekey(["needs", "aescbc/gone", "--snapshots", folder, "-o", "json"]).json()["known"])
             (os.rmdir if name == "daily" else os.unlink)(path)
+        down = ["--kubeconfig", self.cluster.kubeconfig(), "--encryption-config", self.config, "--etcd-endpoints", "http://127.0.0.1:1"]
+        found = needs("kms/vault", *down)
+        self.assertGreater(found[backup]["values"], 0)
+        self.assertTrue(found["cluster"]["unknown"])
+        gone = kube_rekey(["needs", "aescbc/gone", "--snapshots", folder, *down])
+        self.assertEqual(gone.code, 2, gone)
+        self.assertIn("not known whether aescbc/gone is needed: ", gone.err)
         os.unlink(backup)
         self.assertEqual(kube_rekey(["needs", "aescbc/gone", "--snapshots", folder]).code, 2)
+        self.assertEqual(list(needs("kms/vault", *live)), ["cluster", folder])
 
 
 class Member(unittest.TestCase):

@@ -1,9 +1,12 @@
 """What `status` and `plan` say in every state that a person may meet."""
 
+import json
+import os
 import signal
 import unittest
 
-from lib import Cluster, FaultProxy, Rule, Terminal, configuration, faults, kube_rekey, new_key, populate, wait_until
+from lib import (Cluster, FaultProxy, Rule, Terminal, configuration, faults, kube_rekey, new_key, populate, replace_file,
+                 wait_until)
 from rotating import Operator
 
 
@@ -140,7 +143,35 @@ class Status(unittest.TestCase):
         self.assertTrue(here and here[0].lstrip().startswith("2 "), lines)
         # A look changes nothing.
         self.assertEqual(self.operator.journal()["rotation"], name)
+        self.another_cluster(name)
+        self.no_cluster(name)
         self.operator.rotate()
+
+    def another_cluster(self, name):
+        """The same journal, of another cluster: no rotation of this one is told, and none goes on with it."""
+        folder, file = os.path.split(self.server.config)
+        path, journal = os.path.join(folder, f".{file}.kube-rekey.journal"), self.operator.journal()
+        self.assertEqual(journal["cluster"], self.cluster.api.get("namespaces", None, "kube-system")["metadata"]["uid"])
+        replace_file(path, json.dumps({**journal, "cluster": "another"}))
+        text, document = self.status()
+        self.assertIn(f"Rotation {name} of another cluster is half done", text.out)
+        self.assertNotIn("<- here", text.out)
+        self.assertTrue(document["rotation"]["ofAnotherCluster"])
+        refused = self.operator.run("rotate --yes", code=3)
+        self.assertIn(f"is of rotation {name} of another cluster", refused.err)
+        self.assertIn(f"remove {path}", refused.err)
+        replace_file(path, json.dumps(journal))
+        self.assertFalse(self.status()[1]["rotation"]["ofAnotherCluster"])
+
+    def no_cluster(self, name):
+        """The same journal, as an earlier version left it: by what the server runs it is this cluster's, and from then on
+        it says so."""
+        folder, file = os.path.split(self.server.config)
+        journal = self.operator.journal()
+        uid = journal.pop("cluster")
+        replace_file(os.path.join(folder, f".{file}.kube-rekey.journal"), json.dumps(journal))
+        self.assertEqual(self.operator.rotate("--deadline", "3s", settle="10m", code=4)["rotation"], name)
+        self.assertEqual(self.operator.journal()["cluster"], uid)
 
     def test_6_done(self):
         """After it: nothing is left of it but the new key."""

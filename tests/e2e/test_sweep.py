@@ -12,7 +12,7 @@ import unittest
 
 from lib import (
     PLANTED, Cluster, FaultProxy, Rule, bulk_secrets, configuration, faults, kube_rekey, new_key,
-    path_of, populate, snapshot_hash, start_kube_rekey, wait_until)
+    path_of, populate, snapshot_hash, start_kube_rekey, turn, wait_until)
 from lib.cluster import LIMITED_TOKEN
 from lib.tool import link_tool
 from lib.widgets import WIDGETS, WIDGETS_DEFINITION
@@ -230,7 +230,19 @@ class Wire(SweepCase):
         # In the order of etcd's keys, give or take what is under way at once.
         order = [path for method, path, _ in proxy.log if method == "PUT" and "/many-" in path]
         places = [sorted(order).index(path) for path in order]
-        self.assertLess(max(abs(place - i) for i, place in enumerate(places)), 64)
+        self.assertLess(max(abs(place - i) for i, place in enumerate(places)), 128)
+
+    def test_at_a_rate_a_page_is_a_quarter_of_a_second(self):
+        bulk_secrets(self.cluster, 300, namespaces=1, prefix="pages")
+        for rate, least, most in (("0", 150, 500), ("200", 50, 50)):
+            self.turn()
+            with FaultProxy(self.cluster) as proxy:
+                self.sweep("--resource", "secrets", "--qps", rate, proxy=proxy)
+                lists = [path for method, path, _ in proxy.log if method == "GET" and "/secrets?" in path]
+            sizes = [int(re.search(r"limit=([0-9]+)", path)[1]) for path in lists if "limit=" in path]
+            with self.subTest(rate=rate):
+                self.assertGreaterEqual(max(sizes), least, lists)
+                self.assertLessEqual(max(sizes), most, lists)
 
 
 # Faults of single writes that pass: (name, the faults on the third write and after it).
@@ -250,6 +262,8 @@ PASSING = [
     ("garbage for an answer", "PUT", faults.replace_body(lambda body: b"\0garbage" * 9), 2),
     ("a webhook that does not answer at first", "PUT",
      faults.internal_error('failed calling webhook "a.example.com": timeout'), 2),
+    ("a start that refuses everybody at first", "PUT", faults.starting(), 4),
+    ("list: a start that refuses everybody at first", "LIST", faults.starting(), 4),
     ("list: 429", "LIST", faults.too_many_requests(1), 2),
     ("list: initializing, as after a start", "LIST", faults.initializing(), 3),
     ("list: 500", "LIST", faults.internal_error(), 2),
@@ -323,12 +337,13 @@ class Faults(SweepCase):
         key = self.turn()
         lose, read = faults.late()
         with FaultProxy(self.cluster) as proxy:
-            proxy.on("PUT", "/secrets/faulty", lose, nth=3)
-            proxy.on("GET", "/secrets/faulty", read)
+            proxy.on("PUT", "/secrets/faulty-000007$", lose, times=0)
+            proxy.on("GET", "/secrets/faulty-000007$", read)
             counts = self.counts(self.sweep(*self.all, proxy=proxy))
         self.assertEqual((counts["conflicts"], counts["rewritten"], counts["skipped"]), (1, 150, 0))
         self.assert_all_under(key, "secrets/")
 
+    @turn
     def test_patch_mode_meets_the_same_faults(self):
         for name, fault in [("conflict", faults.conflict()), ("lost reply", faults.reset_after()),
                             ("429", faults.too_many_requests()), ("500", faults.internal_error())]:
@@ -388,6 +403,7 @@ class Faults(SweepCase):
         self.assertEqual([q["name"] for q in report["quarantined"]], [name])
         self.assertIn("text/html", report["quarantined"][0]["why"])
 
+    @turn
     def test_load_never_quarantines(self):
         key = self.turn()
         with FaultProxy(self.cluster) as proxy:
@@ -540,6 +556,7 @@ class Others(SweepCase):
         self.assertEqual(counts["rewritten"], written)
         self.assertLess(written, 100)
 
+    @turn
     def test_server_restart_in_the_middle(self):
         namespace, _ = self.secrets("restarted", 200)
         key = self.turn()
@@ -699,6 +716,7 @@ class Quota(SweepCase):
         return first == self.keys_of(f"secrets/{namespace}/").get(key, 0) < 80
 
 
+@turn
 class Memory(SweepCase):
     """Objects larger than what may be held."""
 
@@ -757,6 +775,7 @@ class Library(SweepCase):
                 found = self.run_tool(f"{namespace}/{names[3]}", f"{namespace}/{names[7]}", f"{namespace}/no-such",
                                       "no-such/at-all", mode=mode)
                 self.assertEqual((found["objects"], found["rewritten"], found["gone"]), (4, 2, 2))
+                self.assertEqual((found["done"], found["total"]), (4, 4))
                 self.assertEqual(self.keys_of("secrets/")[key], 2)
         self.assertEqual(snapshot_hash(self.api, ("secrets",)), before)
 

@@ -38,7 +38,7 @@ from .faultproxy import FaultProxy
 from .kms import KmsPlugin
 from .kubeconfig import write_kubeconfig
 from .parts import versions
-from .populate import PLANTED, bulk_secrets, populate, snapshot_hash
+from .populate import OTHERS, PLANTED, bulk_secrets, populate, snapshot_hash
 from .processes import wait_until
 from .product import kube_rekey, start_kube_rekey
 from .tcpproxy import TcpProxy
@@ -47,7 +47,7 @@ from .turns import turn
 
 __all__ = [
     "ApiClient", "ApiError", "ApiServer", "AwsKms", "AwsPlugin", "Background", "Cluster", "Etcd", "EtcdClient",
-    "FaultProxy", "Gone", "PLANTED", "Rule", "TcpProxy", "Terminal",
+    "FaultProxy", "Gone", "OTHERS", "PLANTED", "Rule", "TcpProxy", "Terminal",
     "bulk_secrets", "configuration", "faults", "key_of_value", "kube_rekey", "new_key", "parts", "path_of",
     "populate", "replace_file", "snapshot_hash", "start_kube_rekey",
     "turn", "versions", "wait_until", "write_kubeconfig",

@@ -21,19 +21,21 @@ class ApiServer:
 
     def __init__(self, folder, pki, etcd, encryption, version=None, name="apiserver-0",
                  port=None, hostname="", reload=True, request_timeout=None, compaction=None,
-                 poll="1s", endpoints=None, flags=()):
+                 poll="1s", endpoints=None, flags=(), address="127.0.0.1"):
         """`pki` is the cluster's Pki. `encryption` is the configuration's
         text; None starts a server without one. `request_timeout` and
         `compaction` are durations such as "5s"; `poll` is how often the file
         is looked at, None for upstream's minute. `endpoints` are the etcd
-        members it talks to, all of them by default."""
+        members it talks to, all of them by default. Behind another `address`
+        than a loopback one it stands in EndpointSlice default/kubernetes."""
         self.folder, self.name = os.path.join(folder, name), name
         self._pki, self._etcd = pki, etcd
         self._log = os.path.join(folder, "logs", name + ".log")
         self.version = next(v for v in parts.versions() if v.startswith(
             "v" + version.lstrip("v"))) if version else parts.versions()[0]
         self.port = port or processes.free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.address = address
+        self.url = f"https://{address}:{self.port}"
         self.hostname = name if hostname == "" else hostname
         self.reload, self.request_timeout, self.compaction = reload, request_timeout, compaction
         self.poll, self.endpoints, self.flags = poll, endpoints or etcd.endpoints, list(flags)
@@ -57,14 +59,12 @@ class ApiServer:
         """The flags of the running server, in kubeadm's order of things."""
         pki, etcd = self._pki, self._etcd
         flags = [
-            "--advertise-address=127.0.0.1", "--allow-privileged=true",
-            "--authorization-mode=Node,RBAC", "--bind-address=127.0.0.1",
+            f"--advertise-address={self.address}", "--allow-privileged=true",
+            "--authorization-mode=Node,RBAC", f"--bind-address={self.address}",
             f"--client-ca-file={pki.ca.cert}",
             # No controller makes the default service accounts here.
             "--disable-admission-plugins=ServiceAccount",
             "--enable-admission-plugins=NodeRestriction",
-            # Loopback addresses are refused in EndpointSlices.
-            "--endpoint-reconciler-type=none",
             f"--secure-port={self.port}",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             f"--service-account-key-file={pki.signing[1]}",
@@ -74,6 +74,8 @@ class ApiServer:
             f"--token-auth-file={pki.token_file}",
             f"--etcd-servers={','.join(self.endpoints)}",
         ]
+        if self.address.startswith("127."):  # refused in EndpointSlices
+            flags.append("--endpoint-reconciler-type=none")
         if etcd.client:
             flags += [f"--etcd-cafile={etcd.ca}", f"--etcd-certfile={etcd.client.cert}",
                       f"--etcd-keyfile={etcd.client.key}"]

@@ -22,11 +22,12 @@ LIMITED_TOKEN = "test-bed-limited-token"
 class Pki:
     """The certificates and tokens that all API servers of a cluster share."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, addresses=()):
+        """`addresses`: more of them that API servers have."""
         self.folder = os.path.join(folder, "pki")
         self.ca = Authority(self.folder, "kubernetes")
         self.serving = self.ca.issue(
-            "apiserver", "kube-apiserver", addresses=("127.0.0.1", "127.0.0.2", "127.0.0.3", "10.96.0.1"),
+            "apiserver", "kube-apiserver", addresses=("127.0.0.1", "127.0.0.2", "127.0.0.3", "10.96.0.1", *addresses),
             names=("localhost", "kubernetes", "kubernetes.default.svc"))
         self.admin = self.ca.issue("admin", "kubernetes-admin", groups=("system:masters",))
         self.signing = signing_key(self.folder)
@@ -49,11 +50,12 @@ class Cluster:
     """
 
     def __init__(self, servers=1, version=None, encryption="", etcd_members=1, etcd_tls=True,
-                 quota=None, fsync=False, events_etcd=False, **server_options):
+                 quota=None, fsync=False, events_etcd=False, addresses=(), **server_options):
         """`encryption` is a configuration's text, None for none; by default
         secrets and configmaps under one aescbc key, key1. `version` is one
         for all servers, or a list with one for each. `events_etcd` gives
-        events an etcd of their own. Other options are ApiServer's, for all.
+        events an etcd of their own. `addresses`: what its certificate names
+        beside loopback ones. Other options are ApiServer's, for all.
 
         With several members each server talks to one of them alone, as
         kubeadm's stacked servers do."""
@@ -61,7 +63,7 @@ class Cluster:
         self._finished = False
         atexit.register(self.close)
         try:
-            self.pki = Pki(self.folder)
+            self.pki = Pki(self.folder, addresses)
             self.etcds, self.servers = [], []
             self.etcd = self.add_etcd("etcd", members=etcd_members, tls=etcd_tls, fsync=fsync,
                                       quota=quota)

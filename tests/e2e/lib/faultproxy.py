@@ -244,19 +244,37 @@ def reset_after():
     return act
 
 
+def starting():
+    """A server that stops, and when it is back refuses everybody for a while: four faults."""
+    lock = threading.Lock()
+    left = [status(503, "ServiceUnavailable", "shutting down"), status(403, "Forbidden", "not yet ready to handle request"),
+            status(401, "Unauthorized", "Unauthorized"), status(403, "Forbidden", 'User "a" cannot')]
+
+    def act(exchange):
+        with lock:
+            fault, first = left.pop(0), len(left) == 3
+        # What came side by side is answered behind the 503.
+        exchange.wait(0 if first else 0.5)
+        fault(exchange)
+    return act
+
+
 def late():
-    """Two faults, of a write and of the next read: the write is lost on its way, as it seems, and is done when the server has
-    answered the read."""
-    writes = []
+    """Two faults, of all writes of one object and of the next read: a write is lost on its way, as it seems, and is done when
+    the server has answered the read; later ones pass. (Of all: where a kept connection died, libcurl sends again by itself.)"""
+    writes, landed = [], threading.Event()
 
     def lose(exchange):
+        if landed.is_set():
+            return exchange.pass_on()
         writes.append(exchange)
         raise _Close(reset=True)
 
     def read(exchange):
         head, body = exchange.whole()
-        write = writes.pop()
+        write = writes[0]
         Exchange(exchange.proxy, exchange.client, exchange._upstream, write.head, write.body).whole()
+        landed.set()
         exchange.send(head.encode() + body)
     return lose, read
 

@@ -74,7 +74,12 @@ class KmsPlugin:
 
     def rotate(self, key_id, material):
         """A new key: it encrypts, and what is under the one before can be decrypted still."""
-        self.tell(keyID=key_id, material=material, materials={**self.state["materials"], material: f"material {material}"})
+        self.know(material)
+        self.tell(keyID=key_id, material=material)
+
+    def know(self, material):
+        """What is under it can be decrypted, as by any plugin of one KMS."""
+        self.tell(materials={**self.state["materials"], material: f"material {material}"})
 
     def destroy(self, material):
         self.tell(materials={name: bits for name, bits in self.state["materials"].items() if name != material})

@@ -10,6 +10,8 @@ from .apiclient import ApiError, path_of
 
 # In every value: a test that looks for leaked values greps for this.
 PLANTED = "planted-value-7c2f"
+# Namespaces of clients that go on meanwhile, who look at what they wrote themselves.
+OTHERS = "patient-"
 THREADS = 16
 
 
@@ -119,7 +121,8 @@ def snapshot_hash(api, resources=("secrets", "configmaps"), live=True):
 
     Everything but the resourceVersion counts: a rewrite must leave no other
     trace. `live` reads each object by itself, since only that reads etcd; a
-    list comes from the server's memory and proves nothing.
+    list comes from the server's memory and proves nothing. What lies in
+    OTHERS' namespaces is left out.
     """
     found = {}
 
@@ -140,7 +143,8 @@ def snapshot_hash(api, resources=("secrets", "configmaps"), live=True):
         text = json.dumps(item, sort_keys=True).encode()
         found[f"{resource}/{namespace}/{name}"] = hashlib.sha256(text).hexdigest()
 
-    jobs = [(resource, item) for resource in resources for item in api.list(resource)]
+    jobs = [(resource, item) for resource in resources for item in api.list(resource)
+            if not item["metadata"].get("namespace", "").startswith(OTHERS)]
     _in_threads(one, jobs)
     return found
 

@@ -1,5 +1,5 @@
-// A real kubectl, for the read-and-replace that the bench compares with. Built
-// on demand only.
+// A real kubectl: tests do with it what people do, and the bench compares with
+// its read-and-replace.
 package main
 
 import (
