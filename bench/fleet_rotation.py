@@ -79,7 +79,7 @@ class Sample:
 
     def __init__(self, status, created, cpu):
         progress = status.get("progress", {})
-        self.at, self.phase, self.created, self.cpu = time.monotonic(), status.get("phase"), created, cpu
+        self.at, self.phase, self.created, self.cpu = time.clock_gettime(time.CLOCK_BOOTTIME), status.get("phase"), created, cpu
         self.done, self.total = progress.get("done", 0), progress.get("total", 0)
         self.eta = progress.get("etaSeconds", 0)
 
@@ -87,8 +87,8 @@ class Sample:
 class Watched:
     """What a sweep told of itself, and what it was."""
 
-    def __init__(self, samples, swept, seconds, peak):
-        self.samples, self.swept, self.seconds, self.peak = samples, swept, seconds, peak
+    def __init__(self, samples, swept, seconds, end, peak):
+        self.samples, self.swept, self.seconds, self.end, self.peak = samples, swept, seconds, end, peak
 
     def cpu(self):
         """ms an object, of all that take part."""
@@ -107,12 +107,11 @@ class Watched:
 
     def eta_errors(self):
         """Of the second half, until ten seconds before its end: (parts of what it really took, what it took)."""
-        end = self.samples[-1].at
         found, last = [], None
         for sample in self.samples:
             fresh = sample.done != last
             last = sample.done
-            left = end - sample.at
+            left = self.end - sample.at
             if fresh and sample.total and sample.done >= sample.total / 2 and left >= 10:
                 found.append((abs(sample.eta - left) / left, left))
         return found
@@ -167,15 +166,15 @@ class Site:
                                   self.cpu(agent.pid, controller.pid)))
             time.sleep(0.5)
         peak = measure.peak_of(controller.pid)
-        swept, seconds = wait_until(lambda: _sweep_of(record), 30, "the record of the sweep")
+        swept, seconds, end = wait_until(lambda: _sweep_of(record), 30, "the record of the sweep")
         self.fleet.wait_done(name, 900)
         for each in (controller, agent):
             each.kill()
-        return Watched([each for each in samples if each.phase == "Reencrypt"], swept, seconds, peak)
+        return Watched([each for each in samples if each.phase == "Reencrypt"], swept, seconds, end, peak)
 
 
 def _sweep_of(record):
-    """(objects, seconds) of the first sweep, as the flight recorder has it; None before it ended."""
+    """(objects, seconds, end) of the first sweep, as the flight recorder has it, by CLOCK_BOOTTIME; None before it ended."""
     with open(record, encoding="utf-8") as file:
         for line in file:
             if not line.endswith("\n"):
@@ -183,7 +182,7 @@ def _sweep_of(record):
             sweep = json.loads(line)["observation"].get("sweep", {})
             if int(sweep.get("finished", 0)):
                 return (int(sweep["rewritten"]) + int(sweep["skipped"]),
-                        (int(sweep["finished"]) - int(sweep["begun"])) / 1e9)
+                        (int(sweep["finished"]) - int(sweep["begun"])) / 1e9, int(sweep["finished"]) / 1e9)
     return None
 
 
