@@ -28,7 +28,7 @@ set(KR_HEAP "${PROJECT_SOURCE_DIR}/src/cmd/heap.c")
 set_source_files_properties("${KR_HEAP}" PROPERTIES COMPILE_OPTIONS -fno-builtin)
 
 set(KR_MAIN "${PROJECT_SOURCE_DIR}/src/cmd/main.c")
-if(EXISTS "${KR_MAIN}" AND NOT KR_FOLDERS AND NOT KR_FUZZ)
+if(EXISTS "${KR_MAIN}" AND NOT KR_FOLDERS)
 	add_executable(kube-rekey "${KR_MAIN}" $<$<BOOL:${KR_WIPING_HEAP}>:${KR_HEAP}>)
 	target_link_libraries(kube-rekey PRIVATE kube-rekey-core)
 endif()

@@ -51,7 +51,8 @@ function(kr_add_fuzz_target file)
 	string(REGEX REPLACE "^fuzz_" "" corpus "${name}")
 	add_executable(${name} "${file}")
 	target_link_libraries(${name} PRIVATE kube-rekey-core)
-	if(KR_FUZZ)
+	add_dependencies(fuzz ${name})
+	if(KR_SANITIZE)
 		target_link_options(${name} PRIVATE -fsanitize=fuzzer)
 		return()
 	endif()
@@ -60,6 +61,8 @@ function(kr_add_fuzz_target file)
 	set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
 endfunction()
 
+# All of them: what preset fuzz builds.
+add_custom_target(fuzz)
 file(GLOB fuzz_targets CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c")
 list(FILTER fuzz_targets EXCLUDE REGEX "/fuzz_main\\.c$")
 foreach(file IN LISTS fuzz_targets)
@@ -68,10 +71,6 @@ foreach(file IN LISTS fuzz_targets)
 		kr_add_fuzz_target("${file}")
 	endif()
 endforeach()
-if(KR_FUZZ)
-	return()
-endif()
-
 file(GLOB unit_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/unit/test_*.c")
 if(NOT KR_WIPING_HEAP)
 	list(FILTER unit_tests EXCLUDE REGEX "/test_cmd_heap\\.c$")
@@ -90,6 +89,10 @@ foreach(file IN LISTS checks)
 	set_tests_properties(${name} PROPERTIES LABELS check TIMEOUT 120)
 endforeach()
 
+if(KR_SANITIZE)
+	return()
+endif()
+
 # Tests that need more than a glob say so themselves.
 if(NOT KR_FOLDERS)
 	file(GLOB folders CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/*/CMakeLists.txt")
@@ -102,8 +105,10 @@ endif()
 # They wait most of the time, so several run beside one another; each makes control planes of its own. Those that take the
 # longest come first, and of them, in turns, one that needs the processor and one that waits. The generated matrices in
 # full (scripts/test --all) take hours.
-set(long_e2e_tests fleet_kill faults fleet findings fleet_storm bad_input fleet_kms rotate fleet_apply kms rotate_kill
-	least_privilege managed census sweep check fleet_abort dashboard fleet_keys fleet_commands fleet_serve)
+set(long_e2e_tests kms_follow fleet_kill faults fleet findings fleet_storm bad_input fleet_kms census fleet_migrations sweep
+	fleet_apply rotate_kill kms rotate fleet_gone check needs managed fleet_commands dashboard readme uninstall
+	rotate_providers fleet_version least_privilege monitoring fleet_serve fleet_room fleet_findings manual_gate fleet_abort
+	fleet_keys)
 if(NOT KR_FOLDERS)
 	file(GLOB e2e_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/e2e/test_*.py")
 	foreach(file IN LISTS e2e_tests)
