@@ -105,7 +105,8 @@ static bool list_may_pass(const struct work *w, struct refusals *refusals, uint6
 	uint64_t now = loop_now(w->o->servers->loop);
 	bool refused = refusals_may_pass(refusals, rc, now);
 	bool late = w->o->deadline != 0 && now >= w->o->deadline;
-	return !late && (refused || (rc == -ERROR_NETWORK && now < useful + PATIENCE));
+	bool away = rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
+	return !late && (refused || (away && now < useful + PATIENCE));
 }
 
 /* The page at `token`; *ret_next: of the next one, or NULL. */
@@ -390,11 +391,33 @@ static void judge_unasked(const struct work *w, const struct marks *before, size
 	storage_metrics_free(&growth);
 }
 
+/* Who was told of another key, wrote with it and went back shows nothing of that at the end. Of resources that were read already,
+ * too; a server of another process was looked at nowhere else. */
+static bool wrote_others(const struct api_census *census, const struct marks *before, const struct api_servers *s)
+{
+	bool others = false;
+	for (size_t i = 0; i < before->count; i++) {
+		const struct api_server *server = &s->servers[i];
+		struct storage_metrics growth = {0};
+		if (!server->reached || server->process != before->processes[i] ||
+		    storage_metrics_growth(&before->metrics[i], &server->metrics, &growth) < 0)
+			continue;
+		for (size_t k = 0; k < census->resource_count; k++) {
+			const struct api_census_resource *r = &census->resources[k];
+			others = others || (r->write_key.known &&
+					    storage_wrote_other(&growth, r->resource->resource, &r->write_key.key));
+		}
+		storage_metrics_free(&growth);
+	}
+	return others;
+}
+
 static int take_window(struct work *w, size_t first, size_t last, struct found *ret, struct error **err)
 {
 	struct api_servers *s = w->o->servers;
 	struct marks before;
-	bool news = false;
+	/* Who joins and leaves within the census shows by its Lease alone. */
+	bool joined = false, news = false;
 	*ret = (struct found){.valid = true, .adds_up = true};
 	for (size_t i = first; i < last; i++)
 		if (w->items.items[i].state == ITEM_READ)
@@ -409,11 +432,14 @@ static int take_window(struct work *w, size_t first, size_t last, struct found *
 	if (rc < 0)
 		*err = steal(w->error);
 	else
+		rc = api_servers_refresh(s, &joined, err);
+	if (rc == 0)
 		rc = api_servers_scrape(s, &news, err);
-	w->census->restarted = w->census->restarted || news;
+	w->census->restarted = w->census->restarted || joined || news;
 	for (size_t i = 0; rc == 0 && i < before.count; i++)
 		(w->asked[i] > 0 ? judge_server : judge_unasked)(w, &before, i, ret);
 	ret->valid = ret->valid && !any_due(w);
+	w->census->moved = w->census->moved || (rc == 0 && wrote_others(w->census, &before, s));
 	marks_free(&before);
 	return rc;
 }
@@ -541,16 +567,20 @@ static bool has_moved(const struct api_servers *s, const struct api_census_resou
 static int look_for_others(struct api_census *census, const struct api_census_options *o, struct error **err)
 {
 	const bool never = false;
+	struct marks before;
 	int rc;
+	mark(o->servers, &before);
 	for (;;) {
 		bool news = false;
 		rc = api_servers_refresh(o->servers, &news, err);
 		census->restarted = census->restarted || news;
 		if (rc < 0 || o->servers->leases_why || !api_servers_doubtful(o->servers))
 			break;
-		if (o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline)
-			return error_set(err, ERROR_DEADLINE,
-					 "the deadline passed before it was known whether a server is away");
+		if (o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline) {
+			rc = error_set(err, ERROR_DEADLINE,
+				       "the deadline passed before it was known whether a server is away");
+			break;
+		}
 		rc = error_forgive(
 			err, loop_run_until(o->servers->loop, &never, loop_now(o->servers->loop) + AWAY_LOOK, err),
 			ERROR_DEADLINE);
@@ -560,6 +590,8 @@ static int look_for_others(struct api_census *census, const struct api_census_op
 	bool news = false;
 	if (rc == 0)
 		rc = api_servers_scrape(o->servers, &news, err);
+	census->moved = census->moved || (rc == 0 && wrote_others(census, &before, o->servers));
+	marks_free(&before);
 	census->restarted = census->restarted || news;
 	for (size_t i = 0; i < census->resource_count; i++) {
 		census->moved = census->moved || has_moved(o->servers, &census->resources[i]);

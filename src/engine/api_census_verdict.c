@@ -33,7 +33,7 @@ static int unreadable(const struct api_census *census, struct error **err)
 	int rc = error_set(err, ERROR_FINDING, "%llu objects cannot be read, for example %s %s%s%s: %s",
 			   (unsigned long long)census->unreadable_count, first->resource->resource, first->namespace_,
 			   *first->namespace_ ? "/" : "", first->name, first->why);
-	error_set_hint(err, "the API server does not start again while it cannot list them; nothing was changed");
+	error_set_hint(err, "the API server does not start again while it cannot list them");
 	return rc;
 }
 

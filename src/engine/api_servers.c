@@ -53,7 +53,7 @@ void api_server_take_lease(struct api_server *server, const struct kube_identity
 		       (server->renews && asked < server->lease_since + API_LEASE_ALIVE);
 }
 
-/* Refused where it was not before: by a server that starts, perhaps. */
+/* Refused where it was not before, by a server that starts perhaps; or not answered, which hours of work shall not end by. */
 static int list_leases(struct api_servers *s, struct kube_identities *ret, uint64_t *ret_asked, struct error **err)
 {
 	struct refusals refusals = {0};
@@ -61,7 +61,8 @@ static int list_leases(struct api_servers *s, struct kube_identities *ret, uint6
 	for (;;) {
 		*ret_asked = loop_now(s->loop);
 		int rc = kube_identities_fetch(s->kube, ret, err);
-		bool passes = refusals_may_pass(&refusals, rc, loop_now(s->loop));
+		bool refused = refusals_may_pass(&refusals, rc, loop_now(s->loop));
+		bool passes = refused || rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
 		if (!passes || !s->leases_read || loop_now(s->loop) >= until)
 			return rc;
 		error_clear(err);

@@ -374,6 +374,23 @@ bool storage_wrote_since(const struct storage_metrics *metrics, const char *reso
 	return wrote;
 }
 
+bool storage_wrote_other(const struct storage_metrics *growth, const char *resource, const struct storage_key *key)
+{
+	struct storage_keys keys;
+	bool other = false, any_resource = !storage_names_resources(growth);
+	storage_keys_of(growth, resource, STORAGE_WRITTEN, &keys);
+	for (size_t i = 0; i < keys.count; i++) {
+		const struct storage_key *found = &keys.items[i];
+		bool kms = *key->hash && *found->hash && text_equal(found->name, key->name);
+		/* A local key counts by itself and by its provider, and a scrape may fall between the two. */
+		bool half = text_equal(found->provider, "local") && text_equal(found->name, key->name);
+		/* Before 1.32 other resources' writes are among these, which may be under other providers. */
+		other = other || !(half || (any_resource && !kms) || storage_key_same(found, key));
+	}
+	storage_keys_free(&keys);
+	return other;
+}
+
 /* Another key of its provider was named since: the server may have adopted that meanwhile, and not yet the next. */
 static bool named_others_since(const struct storage_metrics *metrics, const struct storage_key_id *wrote)
 {

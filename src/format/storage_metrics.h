@@ -75,6 +75,9 @@ enum storage_evidence storage_kms_write_key(const struct storage_metrics *metric
  * have been the one that was written. */
 bool storage_wrote_since(const struct storage_metrics *metrics, const char *resource, const struct storage_key *key,
 			 double since);
+/* Whether what grew has a write of a value of `resource` under any other key; of a KMS key, of any resource of its provider. Where
+ * samples name no resource only other keys of the same KMS provider can be told. */
+bool storage_wrote_other(const struct storage_metrics *growth, const char *resource, const struct storage_key *key);
 /* The prefix that values of a resource are written with; NULL where none or several were used. Lent. */
 const char *storage_write_prefix(const struct storage_metrics *metrics, const char *resource);
 /* Reads of values of a resource, under whatever key; of all resources where samples name none. */

@@ -4,6 +4,7 @@ Each class has one cluster behind one address. Its servers adopt another key of 
 the file's bytes), where a managed cluster takes a minute.
 """
 
+import concurrent.futures as futures
 import hashlib
 import itertools
 import subprocess
@@ -316,20 +317,52 @@ class OneServer(Managed):
         self.reencrypt()
         key, plugin = f"key-{self.id()}", self.plugins[0]
 
+        def meanwhile():
+            plugin.rotate(key, "late")
+            self.await_adopted(key)
+        self.census_that_is_held(meanwhile)
+
+    @turn
+    def test_adopted_and_taken_back_while_objects_are_read(self):
+        """At the end it writes with the key that it wrote with at the beginning, and in between a value went under another."""
+        self.reencrypt()
+        plugin = self.plugins[0]
+        before = plugin.state["keyID"], plugin.state["material"]
+
+        def meanwhile():
+            plugin.know("between")
+            for key_id, material in ((f"key-{self.id()}", "between"), before):
+                plugin.tell(keyID=key_id, material=material)
+                self.await_adopted(key_id)
+                self.api.request("DELETE", "/api/v1/namespaces/default/secrets/between")
+                self.secret("between")
+        self.census_that_is_held(meanwhile)
+
+    def await_adopted(self, key_id):
         def adopted():
             self.api.request("GET", "/readyz/kms-providers")
             self.api.request("DELETE", "/api/v1/namespaces/default/secrets/late")
             self.secret("late")
-            return key in str(self.cluster.etcd.at().get("/registry/secrets/default/late")[0])
+            return key_id in str(self.cluster.etcd.at().get("/registry/secrets/default/late")[0])
+        wait_until(adopted, 26, "it is adopted", 0.5)
 
-        def meanwhile(exchange):
-            plugin.rotate(key, "late")
-            wait_until(adopted, 26, "it is adopted", 0.5)
-            exchange.pass_on()
-        with FaultProxy(self.cluster) as proxy:
-            proxy.on("GET", "/namespaces/default/secrets/s-00", meanwhile)
+    def census_that_is_held(self, meanwhile):
+        """At its first object, while something happens; it must not pass for a proof."""
+        with FaultProxy(self.cluster) as proxy, futures.ThreadPoolExecutor() as executor:
+            begun = []
+
+            def hold(exchange):
+                begun[:] = begun or [executor.submit(meanwhile)]
+                if futures.wait(begun, 10).not_done:
+                    faults.too_many_requests(1)(exchange)
+                else:
+                    exchange.pass_on()
+            proxy.on("GET", "/namespaces/default/secrets/s-00", hold, times=0)
             done = kube_rekey(["census", "--no-etcd", "--qps", "0", "--kubeconfig",
                                self.cluster.kubeconfig(url=proxy.url, name="held.conf")])
+            begun[0].result()
+        for name in ("late", "between"):
+            self.api.request("DELETE", f"/api/v1/namespaces/default/secrets/{name}")
         self.assertEqual(done.code, 3, done)
         self.assertIn("the KMS named another key to an API server while objects were read", done.err)
         self.reencrypt()

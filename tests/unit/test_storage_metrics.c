@@ -224,6 +224,51 @@ static void test_wrote_since(void **state)
 	}
 }
 
+static const struct {
+	const char *name, *text;
+	bool other;
+} other_rows[] = {
+	{"nothing", "up 1\n", false},
+	{"with it", USED("secrets", "to_storage", VAULT, "1") KEY_ID("total", "to_storage", "vault", ONE, "1"), false},
+	{"with another key ID, too",
+	 USED("secrets", "to_storage", VAULT, "2") KEY_ID("total", "to_storage", "vault", ONE, "1")
+		 KEY_ID("total", "to_storage", "vault", TWO, "1"),
+	 true},
+	{"read with another one",
+	 USED("secrets", "to_storage", VAULT, "2") KEY_ID("total", "to_storage", "vault", ONE, "2")
+		 KEY_ID("total", "from_storage", "vault", TWO, "1"),
+	 false},
+	{"as plaintext", USED("secrets", "to_storage", "identity", "1"), true},
+	{"another resource as plaintext", USED("configmaps", "to_storage", "identity", "1"), false},
+	{"samples name no resource: it may have been another one",
+	 NO_RESOURCE("to_storage", "identity", "1") NO_RESOURCE("to_storage", VAULT, "1")
+		 KEY_ID("total", "to_storage", "vault", ONE, "1"),
+	 false},
+	{"samples name no resource, and it is the same provider",
+	 NO_RESOURCE("to_storage", VAULT, "1") KEY_ID("total", "to_storage", "vault", TWO, "1"), true},
+};
+
+static void test_wrote_other(void **state)
+{
+	(void)state;
+	const struct storage_key key = {(char *)"kms", (char *)"vault", (char *)ONE, 0};
+	const struct storage_key local = {(char *)"aescbc", (char *)"key1", (char *)"", 0};
+	for (size_t i = 0; i < ELEMENTS(other_rows); i++) {
+		struct storage_metrics metrics = collect(other_rows[i].text);
+		if (storage_wrote_other(&metrics, "secrets", &key) != other_rows[i].other)
+			fail_msg("%s", other_rows[i].name);
+		storage_metrics_free(&metrics);
+	}
+	/* A scrape between its own count and its provider's. */
+	struct storage_metrics half = collect(USED("secrets", "to_storage", "key1:", "1"));
+	struct storage_metrics two =
+		collect(USED("secrets", "to_storage", "key1:", "1") USED("secrets", "to_storage", "key2:", "1"));
+	assert_false(storage_wrote_other(&half, "secrets", &local));
+	assert_true(storage_wrote_other(&two, "secrets", &local));
+	storage_metrics_free(&half);
+	storage_metrics_free(&two);
+}
+
 static void test_names_resources(void **state)
 {
 	(void)state;
@@ -254,9 +299,13 @@ static void test_resources(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),        cmocka_unit_test(test_growth),
-		cmocka_unit_test(test_write_key),   cmocka_unit_test(test_resources),
-		cmocka_unit_test(test_wrote_since), cmocka_unit_test(test_names_resources),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_growth),
+		cmocka_unit_test(test_write_key),
+		cmocka_unit_test(test_resources),
+		cmocka_unit_test(test_wrote_since),
+		cmocka_unit_test(test_wrote_other),
+		cmocka_unit_test(test_names_resources),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
