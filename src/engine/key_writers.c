@@ -355,6 +355,75 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 			take_counts(&a, f->scrapes[i].url, &f->scrapes[i], NULL, none_has_kms);
 }
 
+/* --- between two looks --- */
+
+static const struct check_scrape *same_server(const struct check_facts *f, const struct check_scrape *of)
+{
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		const struct check_scrape *scrape = &f->scrapes[i];
+		if (of->name ? text_equal(scrape->name, of->name) : text_equal(scrape->url, of->url))
+			return scrape->why ? NULL : scrape;
+	}
+	return NULL;
+}
+
+static const char *shown_name(const struct check_scrape *scrape)
+{
+	return scrape->name ? scrape->name : scrape->url;
+}
+
+/* `from`: what it had counted before; empty for one that was not there. */
+static void take_written(struct asked *a, const char *server, const struct storage_metrics *from,
+			 const struct storage_metrics *to)
+{
+	struct storage_metrics growth = {0};
+	if (storage_metrics_growth(from, to, &growth) < 0)
+		say(&a->ret->unknown, "what %s counts went back while the census went on (ask again)", server);
+	for (size_t i = 0; i < growth.key_id_count; i++)
+		if (growth.key_ids[i].written > 0 && meaning_of(a, growth.key_ids[i].hash) != IS_OTHER)
+			say(&a->ret->unknown,
+			    "%s wrote with it, or with what may be it, while the census went on: that may be missing "
+			    "in it (ask again)",
+			    server);
+	storage_metrics_free(&growth);
+}
+
+static void take_between(struct asked *a, const struct check_scrape *before, const struct check_scrape *after)
+{
+	const struct apiserver_metrics *then = &before->metrics, *now = &after->metrics;
+	bool same = then->has_process_start == now->has_process_start &&
+		    !(then->process_start < now->process_start || then->process_start > now->process_start);
+	bool reloaded =
+		then->reload_successes < now->reload_successes || then->reload_success_time < now->reload_success_time;
+	if (!same || (reloaded && a->key->by_name))
+		say(&a->ret->unknown,
+		    "%s started anew or loaded another configuration while the census went on: what it wrote before "
+		    "is not known (ask again)",
+		    shown_name(after));
+	else
+		take_written(a, shown_name(after), &before->storage, &after->storage);
+}
+
+void key_writers_add_between(const struct key_word *key, const struct strings *key_ids,
+			     const struct check_facts *before, const struct check_facts *after, struct key_writers *ret)
+{
+	const struct storage_metrics nothing = {0};
+	struct asked a = {.key = key, .key_ids = key_ids, .ret = ret};
+	for (size_t i = 0; i < after->scrape_count; i++) {
+		const struct check_scrape *scrape = &after->scrapes[i], *then = same_server(before, scrape);
+		if (then && !scrape->why)
+			take_between(&a, then, scrape);
+		else if (!scrape->why)
+			take_written(&a, shown_name(scrape), &nothing, &scrape->storage);
+	}
+	for (size_t i = 0; i < before->scrape_count; i++)
+		if (!before->scrapes[i].why && !same_server(after, &before->scrapes[i]))
+			say(&ret->unknown,
+			    "%s was not met any more behind the census: what it wrote meanwhile is not known (ask "
+			    "again)",
+			    shown_name(&before->scrapes[i]));
+}
+
 /* --- asking --- */
 
 struct key_writers_seen {
@@ -417,6 +486,11 @@ int key_writers_ask(const struct key_word *key, const struct key_writers_sources
 	judge(key, in, before, &then);
 	key_writers_add_before(&then, ret);
 	key_writers_free(&then);
+	_cleanup_strings_ ids = {0};
+	for (size_t i = 0; i < in->key_ids->count; i++)
+		strings_add(&ids, in->key_ids->items[i]);
+	add_ids(&after->facts, after->looks, after->look_count, &ids);
+	key_writers_add_between(key, &ids, &before->facts, &after->facts, ret);
 	return 0;
 }
 

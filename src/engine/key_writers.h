@@ -39,3 +39,8 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 		       struct key_writers *ret);
 /* What was so before the census began; adds to *ret. Pure. */
 void key_writers_add_before(const struct key_writers *before, struct key_writers *ret);
+/* What servers count to have happened between both looks, though both say the same: one that was told of the key, wrote with it
+ * and went back, or that has no memory of it because it started anew. `key_ids`: known ones. Adds to *ret. Pure. */
+void key_writers_add_between(const struct key_word *key, const struct strings *key_ids,
+			     const struct check_facts *before, const struct check_facts *after,
+			     struct key_writers *ret);
