@@ -663,6 +663,9 @@ static int act(struct agent *agent, bool *ret_acted, struct error **err)
 	case RULING_ACKNOWLEDGE:
 		return acknowledge(agent, spec, err);
 	case RULING_CARRY_OUT:
+		/* Nothing can be sealed yet. */
+		if (!agent->cluster_uid && text_equal(spec->action, order_action_name(ORDER_MAKE_KEY)))
+			break;
 		*ret_acted = true;
 		return carry_out(agent, spec, &verdict, err);
 	case RULING_REFUSE:
@@ -726,16 +729,27 @@ static int read_cluster_uid(struct agent *agent, struct kube *kube, struct error
 	return cluster_uid(agent->node->cluster, kube, &agent->cluster_uid, err);
 }
 
-static int know_cluster(struct agent *agent, struct error **err)
+/* What seals and opens keys needs; everything else goes on while nobody can tell. */
+static void know_cluster(struct agent *agent)
+{
+	_cleanup_error_ failed = NULL;
+	if (agent->cluster_uid || agent->away_since != 0 || agent_ask(agent, read_cluster_uid, &failed) == 0)
+		return;
+	_cleanup_free_ char *why = error_with_hint(failed);
+	agent_trouble(agent, why);
+}
+
+/* Who may not ask at all has been set up wrongly; a server that has just started refuses everybody for a while. */
+static int may_ask(struct agent *agent, struct error **err)
 {
 	struct refusals refusals = {0};
 	for (;;) {
 		int rc = agent_ask(agent, read_cluster_uid, err);
 		bool refused = refusals_may_pass(&refusals, rc, clock_monotonic());
-		if (rc != -ERROR_NETWORK && rc != -ERROR_BUSY && !refused)
+		if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY)
+			return error_forgive(err, rc, (enum error_code) - rc);
+		if (!refused)
 			return rc;
-		forget_trouble(agent);
-		agent_trouble(agent, error_message(*err));
 		error_clear(err);
 		rc = probe_pause(agent->node->cluster->loop, BEGIN_PAUSE, err);
 		if (rc < 0)
@@ -769,7 +783,7 @@ static int begin(struct agent *agent, struct error **err)
 		return rc;
 	agent_disk_tell_alone(&agent->disk, agent->node->journal);
 	agent_know_servers(agent);
-	return know_cluster(agent, err);
+	return may_ask(agent, err);
 }
 
 /* An order on the file that may be carried out in this turn. */
@@ -797,6 +811,7 @@ static int turn(struct agent *agent, struct error **err)
 {
 	forget_trouble(agent);
 	read_orders(agent);
+	know_cluster(agent);
 	int rc = leave(agent, err);
 	if (rc < 0)
 		return rc;

@@ -91,7 +91,7 @@ static int open_one(struct agent *agent, const struct object_sealed_key *sealed,
 void agent_take_keys(struct agent *agent)
 {
 	const struct key_rotation *rotation = agent->rotation;
-	if (!rotation || !text_equal(rotation->meta.uid, agent->disk.rotation))
+	if (!rotation || !agent->cluster_uid || !text_equal(rotation->meta.uid, agent->disk.rotation))
 		return;
 	for (size_t i = 0; i < rotation->status.sealed_key_count; i++) {
 		_cleanup_error_ failed = NULL;

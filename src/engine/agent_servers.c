@@ -55,10 +55,19 @@ static void forget(struct agent *agent, size_t at)
 	free(kube);
 }
 
+static bool any_new(const struct agent *agent)
+{
+	bool any = false;
+	for (size_t i = 0; i < agent->fleet.count && !any; i++)
+		any = url_of(agent, i) && !is_known(agent, url_of(agent, i));
+	return any;
+}
+
 void agent_know_servers(struct agent *agent)
 {
-	/* One address for each server: whoever reports one after the other would make us try them all, each for seconds. */
-	for (size_t i = agent->other_count; i > 0; i--)
+	/* One address for each server: whoever reports one after the other would make us try them all, each for seconds. Kept where
+	 * nothing came instead: reports may be gone for a moment, and then our own server. */
+	for (size_t i = any_new(agent) ? agent->other_count : 0; i > 0; i--)
 		if (agent->others[i - 1] != agent->served_by && !is_named(agent, agent->others[i - 1]->name))
 			forget(agent, i - 1);
 	if (agent->node->cluster->other)

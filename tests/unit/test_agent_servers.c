@@ -23,7 +23,7 @@ static void assert_knows(const struct agent *agent, const char *urls)
 	assert_string_equal(joined, urls);
 }
 
-/* One address for each: what was reported before is not tried any more, unless it serves us. */
+/* One address for each: what was reported before is not tried any more, unless it serves us, or nothing is reported instead. */
 static void test_one_address_for_each(void **state)
 {
 	(void)state;
@@ -51,7 +51,9 @@ static void test_one_address_for_each(void **state)
 	assert_knows(&agent, "https://127.0.0.1:4 https://127.0.0.1:5 https://127.0.0.1:9");
 	agent.served_by = NULL;
 	reports(&agent, 1, "");
-	assert_knows(&agent, "https://127.0.0.1:9");
+	assert_knows(&agent, "https://127.0.0.1:4 https://127.0.0.1:5 https://127.0.0.1:9");
+	reports(&agent, 1, "https://127.0.0.1:6");
+	assert_knows(&agent, "https://127.0.0.1:6 https://127.0.0.1:9");
 	agent_forget_servers(&agent);
 	assert_int_equal(agent.other_count, 0);
 	fleet_free(&agent.fleet);
