@@ -117,6 +117,9 @@ struct sweep_options {
 	/* Objects expected of each resource, for progress (named ones are counted themselves); NULL: the sweep asks for itself where
 	 * that takes few requests. */
 	const uint64_t *expected;
+	/* Whoever ordered it reads every value in etcd afterwards: where a resource has many objects it is listed by namespace, which
+	 * others feel less. What lies in a namespace that is not there any more is not listed then, and nobody could rewrite it. */
+	bool proved_afterwards;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
 	struct web *web;
 	/* Asked every 100 ms, also while nothing moves; NULL: it goes on. *speed is what it is: another one is

@@ -22,6 +22,12 @@ static enum sweep_verdict judge_500(const struct sweep_answer *answer)
 	return says(answer, "etcdserver: ") ? SWEEP_AWAY : SWEEP_ERROR;
 }
 
+/* "namespaces "team-a" not found": admission refuses to write into a namespace that is not there, whether or not the object is. */
+static bool has_no_namespace(const struct sweep_answer *answer)
+{
+	return answer->sent && says(answer, "namespaces \"");
+}
+
 static enum sweep_verdict judge_status(const struct sweep_answer *answer)
 {
 	/* A webhook chooses its own status, 429 and 500 too. */
@@ -33,7 +39,7 @@ static enum sweep_verdict judge_status(const struct sweep_answer *answer)
 	case 401:
 		return SWEEP_FATAL;
 	case 404:
-		return SWEEP_GONE;
+		return has_no_namespace(answer) ? SWEEP_FAULT : SWEEP_GONE;
 	case 409:
 		return SWEEP_CONFLICT;
 	case 429:

@@ -63,14 +63,15 @@ static void fill(struct throttle *throttle, uint64_t now)
 		throttle->tokens_ns = full;
 }
 
-/* As many as keep up the rate: more would all come at once after a stall, which everybody else on the server would feel. */
+/* As many as keep up the rate while the server is as quick as it can be. More of them at once would make it slower for everybody
+ * else, and then still more would be needed; so where others keep it busy the rate is not reached. */
 static unsigned needed(const struct throttle *throttle)
 {
 	if (throttle->options.qps == 0)
 		return throttle->limit;
-	if (throttle->latency == 0)
+	if (throttle->best_latency == 0)
 		return NEEDED_AT_FIRST;
-	uint64_t count = throttle->options.qps * (throttle->latency / NS_PER_US) / (NS / NS_PER_US) + 1;
+	uint64_t count = throttle->options.qps * (throttle->best_latency / NS_PER_US) / (NS / NS_PER_US) + 1;
 	return count < throttle->limit ? (unsigned)count : throttle->limit;
 }
 

@@ -369,6 +369,22 @@ class Faults(SweepCase):
         self.assertEqual((counts["rewritten"], counts["quarantined"]), (149, 1))
         self.assertEqual(self.keys_of("secrets/")[key], 149)
 
+    def test_namespace_that_is_gone(self):
+        """Its objects are there, and the API server refuses to change them: none of them passes for deleted."""
+        self.api.namespace("ghost")
+        self.api.create("secrets", "ghost", {"metadata": {"name": "left"}, "data": {"a": "YQ=="}})
+        self.turn()
+        etcd, path = self.cluster.etcd.at(), "/registry/namespaces/ghost"
+        kept = etcd.get(path)[0]
+        etcd.delete(path)
+        self.addCleanup(self.api.request, "DELETE", "/api/v1/namespaces/ghost/secrets/left")
+        report = self.sweep("-n", "ghost", "--resource", "secrets", code=1).json()
+        self.assertEqual([(q["namespace"], q["name"]) for q in report["quarantined"]], [("ghost", "left")])
+        self.assertIn('namespaces "ghost" not found', report["quarantined"][0]["why"])
+        etcd.put(path, kept)
+        wait_until(lambda: kube_rekey(self.command("-n", "ghost", "--resource", "secrets")).code == 0, 30,
+                   "its namespace is there again", 1)
+
     def test_webhook_refusal_is_quarantined(self):
         self.check_one_is_quarantined(faults.webhook_refusal(), "policy.example.com")
 
@@ -765,6 +781,24 @@ class Library(SweepCase):
         self.assertEqual(found["finished"], 1)
         self.assertGreater(found["calls"], 0)
         return found
+
+    def test_many_objects_are_listed_by_namespace(self):
+        """From the second page on; what was queued of the first one is not written twice."""
+        bulk_secrets(self.cluster, 2400, namespaces=4, prefix="bulk")
+        self.turn()
+        with FaultProxy(self.cluster) as proxy:
+            found = self.run_tool(mode="replace+watch+proved", proxy=proxy)
+            lists = [path.split("?")[0] for method, path, _ in proxy.log if method == "GET" and "/secrets?" in path]
+            order = [path for method, path, _ in proxy.log if method == "PUT" and "/bulk-" in path]
+        self.assertEqual((found["rewritten"], found["done"], found["total"]), (found["objects"],) * 3)
+        self.assertEqual(len(order), 2400)
+        self.assertEqual(len(set(order)), 2400)
+        # More of them are for the count that people are shown, and for the watch.
+        self.assertLessEqual(lists.count("/api/v1/secrets"), 4, lists)
+        for number in range(4):
+            self.assertIn(f"/api/v1/namespaces/bulk-{number}/secrets", lists)
+        places = [sorted(order).index(path) for path in order]
+        self.assertLess(max(abs(place - i) for i, place in enumerate(places)), 128)
 
     def test_named_objects_alone(self):
         namespace, names = self.secrets("named")

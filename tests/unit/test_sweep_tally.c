@@ -157,6 +157,32 @@ static void test_the_list_goes_on_at_another_revision(void **state)
 	sweep_tally_free(&tally);
 }
 
+/* Each namespace's is newer than the one before, and says nothing of the others. */
+static void test_lists_of_one_namespace_each(void **state)
+{
+	struct sweep_tally tally;
+	uint64_t written;
+
+	(void)state;
+	begin(&tally);
+	sweep_tally_event(&tally, 0, WATCH_ADDED, true, "created ahead", SNAPSHOT + 1);
+	sweep_tally_event(&tally, 0, WATCH_ADDED, false, "created behind", SNAPSHOT + 2);
+	sweep_tally_event(&tally, 0, WATCH_DELETED, true, "third", SNAPSHOT + 3);
+	expect(&tally, 2, 11, 4);
+	assert_true(sweep_tally_item(&tally, 0, "created ahead", &written));
+	expect(&tally, 3, 11, 4);
+	for (unsigned i = 4; i <= 10; i++) {
+		char uid[32];
+
+		snprintf(uid, sizeof(uid), "object %u", i);
+		assert_true(sweep_tally_item(&tally, 0, uid, &written));
+	}
+	expect(&tally, 10, 11, 11);
+	sweep_tally_passed(&tally, 0);
+	expect(&tally, 10, 11, 11);
+	sweep_tally_free(&tally);
+}
+
 /* What others change takes no more memory than this, and then is counted less exactly. */
 static void test_no_more_is_remembered(void **state)
 {
@@ -310,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_deleted_ahead_is_not_met),
 		cmocka_unit_test(test_written_ahead_is_remembered),
 		cmocka_unit_test(test_the_list_goes_on_at_another_revision),
+		cmocka_unit_test(test_lists_of_one_namespace_each),
 		cmocka_unit_test(test_no_more_is_remembered),
 		cmocka_unit_test(test_against_a_model),
 	};

@@ -1,8 +1,9 @@
 /* Drives a sweep in ways that no command does, for tests/e2e/test_sweep.py: named objects, skip_above, and what progress
  * says on the way.
  *
- * tool_sweep KUBECONFIG replace|patch[+watch] QPS SKIP_ABOVE RESOURCE[,RESOURCE] [NAMESPACE/NAME]...
- *   +watch: what others do meanwhile is followed. SKIP_ABOVE is of the first resource.
+ * tool_sweep KUBECONFIG replace|patch[+watch][+proved] QPS SKIP_ABOVE RESOURCE[,RESOURCE] [NAMESPACE/NAME]...
+ *   +watch: what others do meanwhile is followed. +proved: as if every value were read afterwards. SKIP_ABOVE is of the first
+ *   resource.
  * One JSON line on stdout; a failure is "error CODE: message" on stderr and exit 1. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -86,6 +87,7 @@ static int sweep(struct kube *kube, struct web *web, char **argv, int argc, stru
 					.speed = {.concurrency = CONNECTIONS - 1},
 					.named = named,
 					.named_count = named_count,
+					.proved_afterwards = strstr(argv[2], "+proved") != NULL,
 					.web = strstr(argv[2], "+watch") != NULL ? web : NULL,
 					.on_progress = on_progress,
 					.on_note = on_note,
