@@ -61,17 +61,41 @@ void fleet_written_free(struct fleet_written *written)
 
 /* --- what members make of it --- */
 
-static struct fleet_growth *find_growth(const struct fleet_written *written, const struct fleet_server *server,
-					size_t nth)
+static struct fleet_growth *find_place(const struct fleet_written *written, const struct fleet_server *server,
+				       size_t nth)
 {
-	const char *name = server->last->status.members[nth].name;
 	for (size_t i = 0; i < written->member_count; i++) {
 		struct fleet_growth *growth = &written->members[i];
-		if (growth->nth == nth && text_equal(growth->server, server->last->meta.name) &&
-		    text_equal(growth->member, name))
+		if (growth->nth == nth && text_equal(growth->server, server->last->meta.name))
 			return growth;
 	}
 	return NULL;
+}
+
+/* Of the member that is told of in that place now. */
+static struct fleet_growth *find_growth(const struct fleet_written *written, const struct fleet_server *server,
+					size_t nth)
+{
+	struct fleet_growth *growth = find_place(written, server, nth);
+	return growth && text_equal(growth->member, server->last->status.members[nth].name) ? growth : NULL;
+}
+
+/* One place for each, however many names somebody tells there one after the other. */
+static struct fleet_growth *make_growth(struct fleet_written *written, const struct fleet_server *server, size_t nth)
+{
+	struct fleet_growth *growth = find_place(written, server, nth);
+	if (!growth) {
+		written->members =
+			xreallocarray(written->members, written->member_count + 1, sizeof(*written->members));
+		growth = &written->members[written->member_count++];
+		*growth = (struct fleet_growth){0};
+	}
+	free(growth->server);
+	free(growth->member);
+	*growth = (struct fleet_growth){.server = xstrdup(server->last->meta.name),
+					.member = xstrdup_or_null(server->last->status.members[nth].name),
+					.nth = nth};
+	return growth;
 }
 
 /* One that was compacted meanwhile is looked at from there on: what it grew by before does not show any more. */
@@ -82,14 +106,8 @@ static void see_member(struct fleet_written *written, const struct fleet_server 
 	uint64_t until = written->all.known - fleet_written_since(written, server->sizes_at).known;
 	if (growth && server->sizes_at <= growth->told_at)
 		return;
-	if (!growth) {
-		written->members =
-			xreallocarray(written->members, written->member_count + 1, sizeof(*written->members));
-		growth = &written->members[written->member_count++];
-		*growth = (struct fleet_growth){.server = xstrdup(server->last->meta.name),
-						.member = xstrdup_or_null(member->name),
-						.nth = nth};
-	}
+	if (!growth)
+		growth = make_growth(written, server, nth);
 	if (growth->told_at == 0 || member->db_size_in_use < growth->first_in_use) {
 		growth->first_file = member->db_size;
 		growth->first_in_use = member->db_size_in_use;
