@@ -283,6 +283,27 @@ static int check_one_of(const char *name, const char *value, const char *const *
 	return error_set(err, ERROR_USAGE, "%s %s: it is one of %s", name, value, list);
 }
 
+static bool has_certificate(const char *value)
+{
+	return value && text_starts(value, "seal:") && value[strlen("seal:")] != '\0';
+}
+
+/* Here, not where they are used, or a machine on which nothing is set up would name a kubeconfig in place of the mistake. */
+static int check_rotation(const struct options *o, struct error **err)
+{
+	int rc = check_one_of("--provider", o->provider,
+			      (const char *const[]){"aescbc", "aesgcm", "secretbox", "kms", NULL}, err);
+	if (rc < 0)
+		error_set_hint(err, "any other target is a file: --to FILE");
+	if (rc == 0 && !has_certificate(o->old_key))
+		rc = check_one_of("--old-key", o->old_key, (const char *const[]){"keep", "seal:CERT", "destroy", NULL},
+				  err);
+	if (rc == 0 && !has_certificate(o->new_key_copy))
+		rc = check_one_of("--new-key-copy", o->new_key_copy, (const char *const[]){"seal:CERT", "none", NULL},
+				  err);
+	return rc;
+}
+
 static int check_output(const struct options *o, struct error **err)
 {
 	if (o->contexts)
@@ -312,6 +333,8 @@ static int check(struct options *o, unsigned groups, struct error **err)
 				  groups & OPTIONS_AGENT ? (const char *const[]){"reload", "static-pod", NULL}
 							 : (const char *const[]){"reload", "wait-restart", NULL},
 				  err);
+	if (rc == 0)
+		rc = check_rotation(o, err);
 	if (rc == 0 && (o->concurrency < 1 || o->concurrency > CONCURRENCY_MAX))
 		rc = error_set(err, ERROR_USAGE, "--concurrency is 1 to %d", CONCURRENCY_MAX);
 	if (rc == 0 && !o->etcd_cert != !o->etcd_key)

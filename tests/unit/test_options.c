@@ -49,6 +49,48 @@ static void test_refused(void **state)
 	refused("--all-namespaces=maybe", "--all-namespaces takes no value");
 }
 
+/* What only a rotation takes is judged before anything is looked for. */
+static void test_of_a_rotation(void **state)
+{
+	static const struct {
+		const char *argument, *words; /* NULL: taken */
+	} rows[] = {
+		{"--provider=aescbc", NULL},
+		{"--provider=aesgcm", NULL},
+		{"--provider=secretbox", NULL},
+		{"--provider=kms", NULL},
+		{"--provider=rot13", "--provider rot13: it is one of aescbc, aesgcm, secretbox, kms"},
+		{"--provider=identity", "--provider identity: it is one of aescbc, aesgcm, secretbox, kms"},
+		{"--provider=same", "--provider same: it is one of aescbc, aesgcm, secretbox, kms"},
+		{"--provider=", "--provider : it is one of aescbc, aesgcm, secretbox, kms"},
+		{"--old-key=keep", NULL},
+		{"--old-key=destroy", NULL},
+		{"--old-key=seal:/nowhere", NULL}, /* which is for whoever reads it to say */
+		{"--old-key=burn", "--old-key burn: it is one of keep, seal:CERT, destroy"},
+		{"--old-key=seal:", "--old-key seal:: it is one of keep, seal:CERT, destroy"},
+		{"--old-key=seal", "--old-key seal: it is one of keep, seal:CERT, destroy"},
+		{"--old-key=none", "--old-key none: it is one of keep, seal:CERT, destroy"},
+		{"--new-key-copy=none", NULL},
+		{"--new-key-copy=seal:a", NULL},
+		{"--new-key-copy=paper", "--new-key-copy paper: it is one of seal:CERT, none"},
+		{"--new-key-copy=seal:", "--new-key-copy seal:: it is one of seal:CERT, none"},
+		{"--new-key-copy=keep", "--new-key-copy keep: it is one of seal:CERT, none"},
+		{"--target=agent", "--target agent: it is one of auto, file, agents, manual"},
+		{"--apply=restart", "--apply restart: it is one of reload, wait-restart"},
+	};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct options o;
+		_cleanup_error_ error = NULL;
+		_cleanup_free_ char *argument = xstrdup(rows[i].argument);
+		int rc = options_parse(1, &argument, OPTIONS_ROTATE, &o, &error);
+		if (rc != (rows[i].words ? -ERROR_USAGE : 0) ||
+		    (rows[i].words && !text_equal(error_message(error), rows[i].words)))
+			fail_msg("%s: %s", argument, error ? error_message(error) : "taken");
+		options_free(&o);
+	}
+}
+
 static void first_word(size_t wanted, char *const *words)
 {
 	size_t count = 0;
@@ -134,6 +176,7 @@ int main(void)
 		cmocka_unit_test(test_first_word),
 		cmocka_unit_test(test_resources_without_etcd),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_of_a_rotation),
 		cmocka_unit_test(test_said_twice),
 		cmocka_unit_test(test_one_after_another),
 	};
