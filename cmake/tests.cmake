@@ -52,12 +52,19 @@ function(kr_add_fuzz_target file)
 	add_executable(${name} "${file}")
 	target_link_libraries(${name} PRIVATE kube-rekey-core)
 	add_dependencies(fuzz ${name})
+	if(name STREQUAL "fuzz_kube_answers")
+		target_link_options(${name} PRIVATE -Wl,--wrap=kube_json_fetch) # what it would fetch is the input
+	endif()
+	# The corpus once, in either build. libFuzzer would leave what crashed it in the source folder.
+	set(options "")
 	if(KR_SANITIZE)
 		target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-		return()
+		set(options -runs=0 -timeout=60 "-artifact_prefix=${CMAKE_BINARY_DIR}/${name}-")
+	else()
+		target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_main.c")
 	endif()
-	target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_main.c")
-	add_test(NAME ${name} COMMAND ${name} "tests/fuzz/corpus/${corpus}" WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+	add_test(NAME ${name} COMMAND ${name} ${options} "tests/fuzz/corpus/${corpus}"
+		WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
 	set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
 endfunction()
 
