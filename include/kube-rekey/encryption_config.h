@@ -55,7 +55,8 @@ struct config_shape {
 
 void config_shape_free(struct config_shape *shape); /* NULL is fine; frees the contents and the struct */
 void config_shape_freep(struct config_shape **shape);
-struct config_shape *config_shape_copy(const struct config_shape *shape);
+struct config_shape *config_shape_copy(const struct config_shape *shape); /* deep; the caller frees it */
+/* Deep. What `to` held before is overwritten, not freed; config_key_clear frees what it holds then. */
 void config_key_copy(struct config_key *to, const struct config_key *from);
 void config_key_clear(struct config_key *key);                                 /* frees the contents */
 bool config_key_equal(const struct config_key *a, const struct config_key *b); /* all but the timeout */
@@ -64,7 +65,7 @@ bool config_shape_equal(const struct config_shape *a, const struct config_shape 
 /* What became of the keys of `was`, for people: "it lacks secretbox/new, and has aescbc/other, aescbc/key1 as another key
  * than before"; where none differs, "the same keys, in another order or for other resources". New string. */
 char *config_shape_difference(const struct config_shape *was, const struct config_shape *is);
-bool config_shape_has_kms(const struct config_shape *shape);
+bool config_shape_has_kms(const struct config_shape *shape); /* any rule, any place in it, v1 and v2 alike */
 /* NULL where the rule has no such key. */
 struct config_key *config_rule_find(const struct config_rule *rule, enum provider_type type, const char *name);
 /* The rule that holds for a resource: the first that names it or whose wildcard covers it ("*." core, "*.group",
@@ -86,7 +87,8 @@ char *config_key_label(const struct config_key *key);
 struct json_writer;
 void config_shape_write_json(const struct config_shape *shape, struct json_writer *w);
 struct cJSON;
-int config_shape_from_json(const struct cJSON *json, struct config_shape **ret, struct error **err);
+__attribute__((warn_unused_result)) int config_shape_from_json(const struct cJSON *json, struct config_shape **ret,
+							       struct error **err);
 
 /* A parsed file: the text, its shape, the key bytes, and where in the text each thing stands. */
 struct encryption_config;
@@ -99,12 +101,12 @@ struct encryption_config;
  * key name
  * of one provider type for two keys anywhere in the file, a name twice in one rule, ':' in a name, a resource in two
  * rules, a second document. -ERROR_INPUT: one line with `name`:line:column, never key bytes. */
-int encryption_config_parse(const char *name, const struct secret *text, struct encryption_config **ret,
-			    struct error **err);
+__attribute__((warn_unused_result)) int encryption_config_parse(const char *name, const struct secret *text,
+								struct encryption_config **ret, struct error **err);
 /* The meaning alone of a file whose keys may lack their bytes (`secret` absent or empty): such a key's fingerprint is "".
  * Else as encryption_config_parse. */
-int encryption_config_parse_names(const char *name, const struct secret *text, struct config_shape **ret,
-				  struct error **err);
+__attribute__((warn_unused_result)) int encryption_config_parse_names(const char *name, const struct secret *text,
+								      struct config_shape **ret, struct error **err);
 const struct config_shape *encryption_config_shape(const struct encryption_config *config); /* owned by config */
 const struct secret *encryption_config_text(const struct encryption_config *config);        /* likewise */
 /* The bytes of a key (decoded), or NULL for kms, identity or a key that is not there; owned by config. */
@@ -132,7 +134,9 @@ struct keyring {
  * The result is parsed again and must mean exactly `to`, else -ERROR_INPUT and nothing.
  * Refused with line numbers (-ERROR_INPUT): anchors, aliases, tags or merge keys on a touched node; a key of `to` whose
  * bytes neither the file nor `extra` has. */
-int encryption_config_edit(const struct encryption_config *config, const struct config_shape *to,
-			   const struct keyring *extra, const char *nonce, struct secret **ret, struct error **err);
+__attribute__((warn_unused_result)) int encryption_config_edit(const struct encryption_config *config,
+							       const struct config_shape *to,
+							       const struct keyring *extra, const char *nonce,
+							       struct secret **ret, struct error **err);
 /* Fingerprint of key bytes, as in config_key. */
 void key_fingerprint(const struct secret *bytes, char ret[static 13]);

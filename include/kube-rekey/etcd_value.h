@@ -41,9 +41,10 @@ struct etcd_value_info {
 /* Incremental: feed the value's bytes in any pieces; only what names the key is kept, so memory does not depend on the
  * value's size. The same events for every split. */
 struct etcd_value_reader;
-struct etcd_value_reader *etcd_value_reader_new(void);
+struct etcd_value_reader *etcd_value_reader_new(void);          /* never NULL; the caller frees it */
 void etcd_value_reader_free(struct etcd_value_reader *reader);  /* NULL is fine */
 void etcd_value_reader_start(struct etcd_value_reader *reader); /* a new value begins */
+/* The bytes are the caller's, and may go right afterwards. */
 void etcd_value_reader_feed(struct etcd_value_reader *reader, const uint8_t *bytes, size_t len);
 /* The value is complete. The result belongs to the reader and is valid until the next start. */
 const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *reader);
@@ -53,7 +54,8 @@ const struct etcd_value_info *etcd_value_reader_end(struct etcd_value_reader *re
  * or -ERROR_INPUT when it does not open, or opens to something that is no Kubernetes object ("k8s\0" or '{' first:
  * CBC has
  * no integrity of its own). For aescbc, aesgcm, secretbox, and kms v2, whose `key` is the decrypted DEK source; with the
- * prefix still on. `ret` NULL: whether it opens is all that is asked. */
+ * prefix still on. `ret` NULL: whether it opens is all that is asked. All but *ret, which is new, stays the caller's. */
 struct secret;
-int etcd_value_open(enum provider_type provider, const struct secret *key, const char *etcd_key, size_t etcd_key_len,
-		    const uint8_t *value, size_t value_len, struct secret **ret);
+__attribute__((warn_unused_result)) int etcd_value_open(enum provider_type provider, const struct secret *key,
+							const char *etcd_key, size_t etcd_key_len, const uint8_t *value,
+							size_t value_len, struct secret **ret);

@@ -19,13 +19,15 @@ struct path {
 /* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
  * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint), or would have a KMS v2
  * provider in two rules at some step. */
-int path_make(const struct config_shape *from, const struct config_shape *to, struct path **ret, struct error **err);
+__attribute__((warn_unused_result)) int path_make(const struct config_shape *from, const struct config_shape *to,
+						  struct path **ret, struct error **err);
 /* The way back from step `reached`, the furthest that any file or server has: the same configurations, so that servers
  * are found on it, in reverse. Before a write key changed it takes the read keys away again, by rule 3 as any key that
  * leaves (values are under one that never wrote only where something went wrong). -ERROR_REFUSED when a write key
  * changed already, unless `promote_again`: then it goes by the old write key's second promotion; and when a key may
  * have left already, or what is encrypted now would be plaintext again: only forward. */
-int path_abort(const struct path *path, size_t reached, bool promote_again, struct path **ret, struct error **err);
+__attribute__((warn_unused_result)) int path_abort(const struct path *path, size_t reached, bool promote_again,
+						   struct path **ret, struct error **err);
 /* Whether somebody else's path is one to go: what path_make makes of its ends; nothing that is encrypted by the first
  * configuration, by a wildcard too, is written in plaintext by the last. */
 bool path_is_lawful(const struct path *path);
