@@ -54,6 +54,20 @@ class Status(unittest.TestCase):
         self.assertIn(f"{SECRETS} values are not under the write key. To rewrite them: kube-rekey reencrypt", done.out)
         self.assertIn(f"{SECRETS} values are not under the write key", done.err)
 
+    def test_one_name_twice(self):
+        """Two rules may not call their plugins alike: the server does not load that, and goes on with what it has; we refuse
+        to go by such a file, since a value's prefix would not tell whose it is."""
+        with KmsPlugin(self.enterContext(folder()), "vault") as other:
+            twice = configuration(Rule(["secrets"], [("kms", self.plugin), "identity"]), Rule(["configmaps"], [("kms", other), "identity"]))
+            loaded, before = self.server.loaded_hashes(), self.server.reloads()
+            self.addCleanup(self.server.apply_config, self.text)
+            self.server.write_config(twice)
+            wait_until(lambda: self.server.reloads()["failure"] > before["failure"], 20, "the server refuses it")
+            self.assertEqual(self.server.loaded_hashes(), loaded)
+            done = self.status()
+            self.assertEqual(done.code, 2, done)
+            self.assertRegex(done.err, r"config.yaml:\d+:\d+: a KMS name that line \d+ has already, which kube-apiserver refuses")
+
     def flaw(self):
         code, found = self.kms()
         self.assertEqual(code, 1)
