@@ -326,7 +326,7 @@ static int check_all_reached(const struct api_servers *s, struct error **err)
  * next. Where no server can be told from another, all. */
 static int read_versions(struct api_servers *s, struct strings *ret, struct error **err)
 {
-	bool news = false;
+	bool news = false, same = true;
 	int rc = s->metrics_why ? 0 : api_servers_refresh(s, &news, err);
 	if (rc == 0 && news)
 		return error_set(err, ERROR_REFUSED, "the set of API servers changes");
@@ -339,6 +339,11 @@ static int read_versions(struct api_servers *s, struct strings *ret, struct erro
 		rc = kube_version(&s->lanes[i].kube, &version, err);
 		if (rc == 0)
 			strings_add(ret, version);
+		/* A connection that was closed in between leads anywhere. */
+		if (rc == 0 && s->lanes[i].server != API_SERVER_NONE)
+			rc = api_servers_same(s, &s->lanes[i], &same, err);
+		if (rc == 0 && !same)
+			rc = error_set(err, ERROR_REFUSED, "the set of API servers changes");
 	}
 	strings_sort_unique(ret);
 	return rc == 0 ? check_all_reached(s, err) : rc;

@@ -376,6 +376,16 @@ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err
 	return any_missing(s) || s->lane_count < s->wanted_lanes ? search(s, ret_news, err) : 0;
 }
 
+int api_servers_same(struct api_servers *s, struct api_lane *lane, bool *ret_same, struct error **err)
+{
+	size_t server = lane->server;
+	uint64_t process = s->servers[server].process;
+	bool news = false;
+	int rc = scrape(s, lane, &news, err);
+	*ret_same = rc == 0 && lane->server == server && s->servers[server].process == process;
+	return rc;
+}
+
 bool api_servers_doubtful(const struct api_servers *s)
 {
 	for (size_t i = 0; i < s->server_count; i++) {

@@ -68,6 +68,8 @@ _must_check_ int api_servers_refresh(struct api_servers *s, bool *ret_news, stru
  * *ret_news: another process or another configuration than before, or another set. -ERROR_REFUSED where /metrics is refused by
  * now. Waits. */
 _must_check_ int api_servers_scrape(struct api_servers *s, bool *ret_news, struct error **err);
+/* Scrapes over this connection alone: whether it is still the server and the process that it was. */
+_must_check_ int api_servers_same(struct api_servers *s, struct api_lane *lane, bool *ret_same, struct error **err);
 /* A connection of that server; NULL: none. */
 struct api_lane *api_servers_lane(struct api_servers *s, size_t server);
 /* Names of servers that are live and were not reached; none where /metrics is refused, for there nobody is told from another. */
