@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "cmd/dashboard_objects.h"
 #include "cmd/dashboard_words.h"
+#include "cmd/fleet_todo.h"
 
 #define WORDS_MAX 1024
 #define GRID_MAX 16 /* servers; a larger grid is told in words */
@@ -416,7 +417,7 @@ void dashboard_model_write(const struct dashboard_scene *scene, struct json_writ
 	view.servers = servers;
 	clock_format(scene->wall, 0, at);
 	if (!scene->replay)
-		dashboard_todo(&view, &todo);
+		fleet_todo(&view, &todo);
 	json_object_begin(w);
 	json_member_string(w, "kind", "Dashboard");
 	json_member_u64(w, "version", 1);

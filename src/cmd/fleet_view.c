@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cmd/fleet_todo.h"
 #include "cmd/fleet_view_kms.h"
 #include "cmd/rotating.h"
 
@@ -341,11 +342,16 @@ char *fleet_view_next(const struct fleet_view *view)
 			 rotation->meta.name);
 }
 
-static void print_next(FILE *out, const struct fleet_view *view)
+/* What is pressing first, and what goes on by itself at the end. */
+static void print_todo(FILE *out, const struct fleet_view *view)
 {
-	_cleanup_free_ char *words = fleet_view_next(view);
-	if (words)
-		fprintf(out, "\n%s\n", words);
+	_cleanup_strings_ todo = {0};
+	if (view->rotation && rotation_is_over(view->rotation))
+		return;
+	fleet_todo(view, &todo);
+	fputc('\n', out);
+	for (size_t i = 0; i < todo.count; i++)
+		fprintf(out, "%s\n", todo.items[i]);
 }
 
 void fleet_view_print(FILE *out, const struct fleet_view *view)
@@ -358,7 +364,7 @@ void fleet_view_print(FILE *out, const struct fleet_view *view)
 	fleet_view_print_kms(out, view);
 	print_canaries(out, view);
 	print_others(out, view);
-	print_next(out, view);
+	print_todo(out, view);
 }
 
 /* --- JSON: the objects as they are, but for sealed keys, which are nobody's business --- */

@@ -25,6 +25,7 @@
 #define SIZES_ASK NS_PER_S
 #define SIZES_TIMEOUT NS_PER_S
 #define READ_TIMEOUT (5 * NS_PER_S)
+#define UID_INTERVAL (10 * NS_PER_S)
 #define BEGIN_PAUSE (2 * NS_PER_S)
 
 void agent_note(const struct agent *agent, const char *fmt, ...)
@@ -733,7 +734,15 @@ static int read_cluster_uid(struct agent *agent, struct kube *kube, struct error
 static void know_cluster(struct agent *agent)
 {
 	_cleanup_error_ failed = NULL;
-	if (agent->cluster_uid || agent->away_since != 0 || agent_ask(agent, read_cluster_uid, &failed) == 0)
+	uint64_t now = clock_monotonic();
+	if (agent->cluster_uid || agent->away_since != 0 || now < agent->uid_due)
+		return;
+	agent->uid_due = now + UID_INTERVAL;
+	/* Whoever tells it need not be who gives the orders. */
+	struct kube *served_by = agent->served_by;
+	int rc = agent_ask(agent, read_cluster_uid, &failed);
+	agent->served_by = served_by;
+	if (rc == 0)
 		return;
 	_cleanup_free_ char *why = error_with_hint(failed);
 	agent_trouble(agent, why);

@@ -21,6 +21,7 @@ struct agent {
 	struct agent_disk disk;
 	int lock_fd;
 	char *cluster_uid;    /* of Namespace kube-system */
+	uint64_t uid_due;     /* not asked for before; monotonic */
 	struct kms_look *kms; /* what the plugins of the file said, as asked at: */
 	size_t kms_count;
 	uint64_t kms_asked;

@@ -1,5 +1,7 @@
 #include "engine/api_census.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "engine/etcd_probe.h"
 #include "engine/sweep_judge.h"
@@ -100,13 +102,26 @@ static int take_name(void *arg, struct kube_list_item *list_item)
 	return 0;
 }
 
-static bool list_may_pass(const struct work *w, struct refusals *refusals, uint64_t useful, int rc)
+static bool is_late(const struct work *w)
+{
+	return w->o->deadline != 0 && loop_now(w->o->servers->loop) >= w->o->deadline;
+}
+
+/* What a server says of a list that holds what it cannot decrypt, at once and after its restart; and no words of load. */
+static bool says_unreadable(const struct error *error)
+{
+	const char *words = error_message(error);
+	return strstr(words, ": 500 ") || strstr(words, "(re)initializing");
+}
+
+static bool list_may_pass(const struct work *w, struct refusals *refusals, uint64_t useful, int rc,
+			  const struct error *error)
 {
 	uint64_t now = loop_now(w->o->servers->loop);
 	bool refused = refusals_may_pass(refusals, rc, now);
-	bool late = w->o->deadline != 0 && now >= w->o->deadline;
 	bool away = rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
-	return !late && (refused || (away && now < useful + PATIENCE));
+	uint64_t patience = says_unreadable(error) ? REFUSALS_LONG : PATIENCE;
+	return !is_late(w) && (refused || (away && now < useful + patience));
 }
 
 /* The page at `token`; *ret_next: of the next one, or NULL. */
@@ -137,7 +152,7 @@ static int list_names(struct work *w, struct error **err)
 		_cleanup_free_ char *next = NULL;
 		size_t before = w->items.count;
 		int rc = list_page(w, token, &next, err);
-		bool again = list_may_pass(w, &refusals, useful, rc);
+		bool again = list_may_pass(w, &refusals, useful, rc, *err);
 		if (rc < 0 && !again)
 			return rc;
 		if (again) {
@@ -399,9 +414,10 @@ static bool wrote_others(const struct api_census *census, const struct marks *be
 	for (size_t i = 0; i < before->count; i++) {
 		const struct api_server *server = &s->servers[i];
 		struct storage_metrics growth = {0};
-		if (!server->reached || server->process != before->processes[i] ||
-		    storage_metrics_growth(&before->metrics[i], &server->metrics, &growth) < 0)
-			continue;
+		if (!server->reached || server->process != before->processes[i])
+			continue; /* told as one that was lost or started anew */
+		/* A count that is gone hides what it counted. */
+		others = others || storage_metrics_growth(&before->metrics[i], &server->metrics, &growth) < 0;
 		for (size_t k = 0; k < census->resource_count; k++) {
 			const struct api_census_resource *r = &census->resources[k];
 			others = others || (r->write_key.known &&
@@ -432,7 +448,7 @@ static int take_window(struct work *w, size_t first, size_t last, struct found *
 	if (rc < 0)
 		*err = steal(w->error);
 	else
-		rc = api_servers_refresh(s, &joined, err);
+		rc = api_servers_read_leases(s, &joined, err);
 	if (rc == 0)
 		rc = api_servers_scrape(s, &news, err);
 	w->census->restarted = w->census->restarted || joined || news;
@@ -535,9 +551,12 @@ static int take_resource(struct api_census *census, const struct api_census_opti
 	_cleanup_error_ refused = NULL;
 	int rc = list_names(&w, &refused);
 	/* A list that the server cannot make, of objects that it cannot decrypt perhaps: a finding, not the end. */
-	if (rc == -ERROR_BUSY) {
+	if (rc == -ERROR_BUSY && !is_late(&w) && says_unreadable(refused)) {
 		name_unreadable(&w, "", "*", error_message(refused));
 		rc = 0;
+	} else if (rc < 0 && is_late(&w)) {
+		rc = error_set(err, ERROR_DEADLINE, "the deadline passed while %s were listed",
+			       w.r->resource->resource);
 	} else if (rc < 0) {
 		*err = steal(refused);
 	}

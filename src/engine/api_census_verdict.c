@@ -91,9 +91,9 @@ int api_census_verdict(const struct api_census *census, struct error **err)
 				 "writes with was "
 				 "not looked at; ask again");
 	if (census->moved)
-		return error_set(
-			err, ERROR_REFUSED,
-			"the KMS named another key to an API server while objects were read: what it wrote since "
-			"is not known; ask again");
+		return error_set(err, ERROR_REFUSED,
+				 "an API server was named another key by its KMS, or wrote under another one, while "
+				 "objects were "
+				 "read: what it wrote then is not known; ask again");
 	return 0;
 }

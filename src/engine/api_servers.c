@@ -57,13 +57,15 @@ void api_server_take_lease(struct api_server *server, const struct kube_identity
 static int list_leases(struct api_servers *s, struct kube_identities *ret, uint64_t *ret_asked, struct error **err)
 {
 	struct refusals refusals = {0};
-	uint64_t until = loop_now(s->loop) + s->patience;
+	uint64_t failing_since = 0;
 	for (;;) {
 		*ret_asked = loop_now(s->loop);
 		int rc = kube_identities_fetch(s->kube, ret, err);
-		bool refused = refusals_may_pass(&refusals, rc, loop_now(s->loop));
+		uint64_t now = loop_now(s->loop);
+		bool refused = refusals_may_pass(&refusals, rc, now);
 		bool passes = refused || rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
-		if (!passes || !s->leases_read || loop_now(s->loop) >= until)
+		failing_since = failing_since ? failing_since : now;
+		if (!passes || !s->leases_read || now >= failing_since + s->patience)
 			return rc;
 		error_clear(err);
 		rc = probe_pause(s->loop, SEARCH_PAUSE, err);
@@ -310,11 +312,16 @@ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err)
 	return 0;
 }
 
+int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error **err)
+{
+	*ret_news = false;
+	return read_leases(s, ret_news, err);
+}
+
 int api_servers_refresh(struct api_servers *s, bool *ret_news, struct error **err)
 {
 	_cleanup_error_ failed = NULL;
-	*ret_news = false;
-	int rc = read_leases(s, ret_news, &failed);
+	int rc = api_servers_read_leases(s, ret_news, &failed);
 	if (rc == 0)
 		rc = search(s, ret_news, &failed);
 	if (rc < 0)

@@ -61,6 +61,8 @@ struct api_servers {
 /* Finds them, with at least `lanes` connections. 0 also where servers are missing, Leases or /metrics are refused: see the
  * fields. Waits. -ERROR_NETWORK and the like when nobody answers; -ERROR_INTERRUPTED. */
 _must_check_ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err);
+/* Reads Leases again. *ret_news: the set grew, or one that was taken for dead is not. Waits. */
+_must_check_ int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error **err);
 /* Reads Leases again, and looks for who is live and was not reached. *ret_news: the set grew, one that was taken for dead
  * is not, or a process is another one. -ERROR_REFUSED as below. Waits. */
 _must_check_ int api_servers_refresh(struct api_servers *s, bool *ret_news, struct error **err);

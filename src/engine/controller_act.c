@@ -787,7 +787,7 @@ static int reencrypt(struct controller *c, const struct decision *d, struct erro
 		.speed = speed_asked(spec),
 		.skip_above = skip_above,
 		.watch_kms = config_shape_has_kms(c->path->steps[d->step]),
-		.proved_afterwards = true,
+		.proved_afterwards = !d->named_only,
 		.web = c->options->web,
 		.no_room = no_room,
 		.wish = wish,

@@ -111,8 +111,8 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 	case REASON_RESTART_NEEDED:
 		return xasprintf("restart %s now: it loads its file at start only", name);
 	case REASON_SERVER_DOWN:
-		return xasprintf("%s does not answer%s%s", name, server && server->why ? ": " : "",
-				 server && server->why ? server->why : "");
+		return xasprintf("%s does not answer%s%s; bring it back, or forget it if it is gone for good", name,
+				 server && server->why ? ": " : "", server && server->why ? server->why : "");
 	case REASON_LOADED_UNKNOWN:
 	case REASON_FILE_UNKNOWN:
 		return xasprintf("%s: %s%s%s", name, reason_text(d->reason), server && server->why ? ": " : "",

@@ -411,7 +411,13 @@ void key_writers_add_between(const struct key_word *key, const struct strings *k
 	struct asked a = {.key = key, .key_ids = key_ids, .ret = ret};
 	for (size_t i = 0; i < after->scrape_count; i++) {
 		const struct check_scrape *scrape = &after->scrapes[i], *then = same_server(before, scrape);
-		if (then && !scrape->why)
+		/* Which keys it has is by its configuration, and that it had another one in between shows by nothing else. */
+		if (key->by_name && (scrape->why || !then))
+			say(&ret->unknown,
+			    "whether %s loaded another configuration while the census went on is not known: its "
+			    "metrics were not had at the beginning and at the end",
+			    shown_name(scrape));
+		else if (then && !scrape->why)
 			take_between(&a, then, scrape);
 		else if (!scrape->why)
 			take_written(&a, shown_name(scrape), &nothing, &scrape->storage);

@@ -493,7 +493,7 @@ static int reencrypt(struct rotation *r, const struct decision *d, struct error 
 		.etcds = r->cluster->etcds,
 		.etcd_count = r->cluster->etcd_count,
 		.watch_kms = config_shape_has_kms(shape),
-		.proved_afterwards = true,
+		.proved_afterwards = !d->named_only,
 		.expected = expected,
 		.wish = while_the_file_stands,
 		.on_progress = show_sweep,

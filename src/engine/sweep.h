@@ -118,7 +118,7 @@ struct sweep_options {
 	 * that takes few requests. */
 	const uint64_t *expected;
 	/* Whoever ordered it reads every value in etcd afterwards: where a resource has many objects it is listed by namespace, which
-	 * others feel less. What lies in a namespace that is not there any more is not listed then, and nobody could rewrite it. */
+	 * others feel less. What lies in a namespace that is not there any more is not listed then; a sweep without this names it. */
 	bool proved_afterwards;
 	/* For watches, which keep progress true while others create and delete; NULL: pages of lists alone do. */
 	struct web *web;

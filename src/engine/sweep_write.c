@@ -256,8 +256,9 @@ static void failed(struct sweep_item *item, enum sweep_verdict verdict, const st
 	sweep->last_error = steal(*error);
 }
 
-static enum sweep_verdict ended(struct sweep_item *item, struct sweep_answer *answer, uint64_t retry_after,
-				uint64_t now)
+/* How long a write takes is not learned from reads. */
+static enum sweep_verdict ended(struct sweep_item *item, struct sweep_answer *answer, bool was_write,
+				uint64_t retry_after, uint64_t now)
 {
 	struct sweep *sweep = item->sweep;
 	answer->just_back = sweep_just_back(sweep, now);
@@ -266,8 +267,10 @@ static enum sweep_verdict ended(struct sweep_item *item, struct sweep_answer *an
 	if (verdict == SWEEP_AWAY && answer->rc != -ERROR_AUTH)
 		sweep->away = now;
 	sweep->in_flight--;
-	throttle_ended(&sweep->throttle, outcome_of(verdict), now - item->started, retry_after, now);
-	if (outcome_of(verdict) != THROTTLE_BUSY && verdict != SWEEP_FATAL)
+	enum throttle_outcome outcome = outcome_of(verdict);
+	throttle_ended(&sweep->throttle, outcome == THROTTLE_GOOD && !was_write ? THROTTLE_OTHER : outcome,
+		       now - item->started, retry_after, now);
+	if (outcome != THROTTLE_BUSY && verdict != SWEEP_FATAL)
 		sweep->useful = now;
 	return verdict;
 }
@@ -278,7 +281,7 @@ static void on_write(void *arg, struct kube_write_result *result)
 	struct sweep *sweep = item->sweep;
 	struct sweep_answer answer = {result->rc, result->status, result->sent, error_message(result->error), false};
 	uint64_t now = loop_now(sweep->options->loop);
-	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
+	enum sweep_verdict verdict = ended(item, &answer, true, result->retry_after, now);
 
 	if (verdict == SWEEP_DONE) {
 		bool moved = !text_equal(result->resource_version, item->resource_version);
@@ -335,7 +338,7 @@ static void on_read(void *arg, struct kube_read_result *result)
 	struct sweep *sweep = item->sweep;
 	struct sweep_answer answer = {result->rc, result->status, false, error_message(result->error), false};
 	uint64_t now = loop_now(sweep->options->loop);
-	enum sweep_verdict verdict = ended(item, &answer, result->retry_after, now);
+	enum sweep_verdict verdict = ended(item, &answer, false, result->retry_after, now);
 
 	if (verdict == SWEEP_DONE && !take(item, result))
 		end(item, SWEEP_ENDED_GONE);

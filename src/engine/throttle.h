@@ -32,9 +32,7 @@ struct throttle {
 	uint64_t cut_at;                /* last cut: one for a whole burst of failures */
 	uint64_t backoff;               /* next pause without a Retry-After */
 	uint64_t best_latency, latency; /* smoothed, ns */
-	uint64_t
-		calm_latency; /* of a server that nobody keeps busy: a quicker answer counts at once, a slower one little */
-	unsigned good_since_cut; /* good answers towards the next growth */
+	unsigned good_since_cut;        /* good answers towards the next growth */
 };
 void throttle_init(struct throttle *throttle, const struct throttle_options *options, uint64_t now);
 /* Whether one more may start now; when not, when to ask again (never later than *ret_again; UINT64_MAX: when one

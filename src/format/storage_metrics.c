@@ -378,6 +378,11 @@ bool storage_wrote_other(const struct storage_metrics *growth, const char *resou
 {
 	struct storage_keys keys;
 	bool other = false, any_resource = !storage_names_resources(growth);
+	/* By itself: a scrape may fall between what a key ID counts and what its provider does. */
+	for (size_t i = 0; *key->hash && i < growth->key_id_count; i++)
+		other = other ||
+			(growth->key_ids[i].written > 0 && text_equal(growth->key_ids[i].provider, key->name) &&
+			 !text_equal(growth->key_ids[i].hash, key->hash));
 	storage_keys_of(growth, resource, STORAGE_WRITTEN, &keys);
 	for (size_t i = 0; i < keys.count; i++) {
 		const struct storage_key *found = &keys.items[i];

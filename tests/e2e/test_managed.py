@@ -364,7 +364,7 @@ class OneServer(Managed):
         for name in ("late", "between"):
             self.api.request("DELETE", f"/api/v1/namespaces/default/secrets/{name}")
         self.assertEqual(done.code, 3, done)
-        self.assertIn("the KMS named another key to an API server while objects were read", done.err)
+        self.assertIn("an API server was named another key by its KMS, or wrote under another one, while objects were read", done.err)
         self.reencrypt()
 
     def test_rights(self):

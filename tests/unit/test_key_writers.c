@@ -492,6 +492,18 @@ static void test_between_two_looks(void **state)
 		 {true, 1, 2, 5, NULL, "b"},
 		 "b started anew or loaded another configuration while the census went on: what it wrote before is not "
 		 "known (ask again)"},
+		{"a local key, and it showed nothing at the beginning",
+		 "aescbc/key1",
+		 {true, 0, 0, 0, "refused", "b"},
+		 {true, 1, 2, 5, NULL, "b"},
+		 "whether b loaded another configuration while the census went on is not known: its metrics were not "
+		 "had at the beginning and at the end"},
+		{"a local key, and it showed nothing at all",
+		 "aescbc/key1",
+		 {true, 0, 0, 0, "refused", "b"},
+		 {true, 0, 0, 0, "refused", "b"},
+		 "whether b loaded another configuration while the census went on is not known: its metrics were not "
+		 "had at the beginning and at the end"},
 		{"it joined, and wrote with it",
 		 KEY_1,
 		 {false, 0, 0, 0, NULL, NULL},

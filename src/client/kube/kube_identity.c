@@ -5,6 +5,7 @@
 #include "base/json_read.h"
 
 #define IDENTITIES_MAX 1000
+#define FETCH_TIMEOUT (10 * NS_PER_S) /* one page of small objects */
 #define LEASES "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 #define IDENTITY_LEASES LEASES "?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver"
 #define KUBERNETES_SLICE "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes"
@@ -102,7 +103,8 @@ struct kube_json_call *kube_identities_start(struct kube *kube, uint64_t timeout
 
 int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct error **err)
 {
-	struct kube_json_request request = {.method = "GET", .path = IDENTITY_LEASES, .object = identity_leases};
+	struct kube_json_request request = {
+		.method = "GET", .path = IDENTITY_LEASES, .object = identity_leases, .timeout = FETCH_TIMEOUT};
 	_cleanup_json_ answer = NULL;
 	const char *flaw;
 	int rc = kube_json_fetch(kube, &request, NULL, &answer, err);

@@ -1,9 +1,11 @@
 /* Single objects: a rewrite, and the read before another try. */
 #include "client/kube/kube_internal.h"
+#include "base/clock.h"
 #include "base/json_writer.h"
 
 #define PATCH_CAP 4096
 #define HEAD_CAP 4096
+#define METADATA_TIMEOUT (10 * NS_PER_S) /* of one object, without its values */
 
 /* --- writes ----------------------------------------------------------------------------------------------------- */
 
@@ -265,7 +267,7 @@ int kube_get_metadata(struct kube *kube, const struct kube_resource *resource, c
 	struct metadata metadata = {0};
 	_cleanup_free_ char *uid = NULL;
 	struct kube_read_call *call =
-		kube_read_start(kube, resource, namespace_, name, true, 0, on_metadata, &metadata);
+		kube_read_start(kube, resource, namespace_, name, true, METADATA_TIMEOUT, on_metadata, &metadata);
 	int rc = loop_run_until(kube->loop, &metadata.done, 0, err);
 
 	if (rc < 0) {

@@ -4,7 +4,7 @@
 #include "base/json_read.h"
 #include "cmd/dashboard_model.h"
 #include "cmd/dashboard_record.h"
-#include "cmd/dashboard_words.h"
+#include "cmd/fleet_todo.h"
 
 int decides_all(void);
 #define main decides_all
@@ -48,7 +48,7 @@ static void says_all_three(void **state)
 	assert_true(strlen(first) > 7);
 	assert_null(strstr(first, "docs/operations.md"));
 	bool stands = row->want.action == ACTION_WAIT || row->want.action == ACTION_BLOCKED;
-	const char *advice = dashboard_advice(reason_name(row->want.reason));
+	const char *advice = fleet_advice(reason_name(row->want.reason));
 	if (stands)
 		assert_string_equal(first, advice);
 }
@@ -62,7 +62,7 @@ static void advice_is_for_what_stands(void **state)
 		stands[rows[i].want.reason] |=
 			rows[i].want.action == ACTION_WAIT || rows[i].want.action == ACTION_BLOCKED;
 	for (enum reason reason = 0; reason <= REASON_TOLD; reason++)
-		if (stands[reason] != (dashboard_advice(reason_name(reason)) != NULL))
+		if (stands[reason] != (fleet_advice(reason_name(reason)) != NULL))
 			fail_msg("%s", reason_name(reason));
 }
 
