@@ -9,6 +9,7 @@ import threading
 import time
 import unittest
 
+import nevers
 from lib import Cluster, FaultProxy, TcpProxy, faults, grpcproxy, snapshot_hash, start_kube_rekey, turn, wait_until
 
 MEMORY_MAX = 48 << 10   # KiB that the process may ever have held
@@ -96,7 +97,7 @@ class WithFaults(unittest.TestCase):
         cls.state = cls.cluster.path("state")
 
     def tearDown(self):
-        found = snapshot_hash(self.api)
+        found = nevers.unchanged(snapshot_hash(self.api), self.before)
         self.assertEqual({name: found.get(name) for name in self.before}, self.before)
 
     options = {}
@@ -225,9 +226,8 @@ class Lasting(WithFaults):
         self.go_on()
 
 
-@turn
 class EtcdConnections(WithFaults):
-    """Faults of the connections to etcd, by bytes: what is said is encrypted."""
+    """Faults of the connections to etcd, by bytes: what is said is encrypted. The census is in every run."""
 
     def flags(self, proxy):
         return ["--etcd-endpoints", proxy.url, *self.cluster.etcd.flags()[2:]]
@@ -242,11 +242,13 @@ class EtcdConnections(WithFaults):
                 self.run_with({0, 1, 2}, self.arguments("census", etcd=self.flags(proxy)),
                               timeout=400)
 
+    @turn
     def test_slow(self):
         with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
             proxy.slow(40000)
             self.run_with({0, 2}, self.arguments("census", etcd=self.flags(proxy)), timeout=400)
 
+    @turn
     def test_rotation(self):
         """A connection that breaks in the middle of it is only a connection."""
         with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
@@ -255,6 +257,7 @@ class EtcdConnections(WithFaults):
             self.run_with({0, 2}, self.arguments("rotate", etcd=self.flags(proxy)))
         self.go_on()
 
+    @turn
     def test_silent_while_settling(self):
         """etcd is silent: nothing leaves, whatever was proved before."""
         with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
@@ -275,9 +278,8 @@ class EtcdConnections(WithFaults):
             or f"aescbc:{names[0]}" in counts)
 
 
-@turn
 class EtcdCalls(WithFaults):
-    """Faults of single calls to etcd; it is asked without TLS here."""
+    """Faults of single calls to etcd; it is asked without TLS here. The rotation is in every run."""
 
     options = {"etcd_tls": False}
 
@@ -315,9 +317,11 @@ class EtcdCalls(WithFaults):
                         self.assertFalse(lasting and proxy.calls >= nth)
         self.assertGreater(sum(hits), len(hits) / 2)
 
+    @turn
     def test_one_call(self):
         self.each(False)
 
+    @turn
     def test_all_calls_from_one_on(self):
         self.each(True)
 

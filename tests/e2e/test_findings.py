@@ -15,6 +15,7 @@ import time
 import unittest
 import urllib.parse
 
+import nevers
 from lib import (ApiError, Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, new_key,
                  path_of, populate, snapshot_hash, turn, wait_until)
 from lib.certificates import Authority
@@ -28,15 +29,19 @@ def secrets_under(cluster, key, member=0):
             if value.startswith(marker)]
 
 
-def unreadable(api, resources=("secrets", "configmaps")):
-    """What a plain GET, the only read that surely reaches etcd, cannot read."""
+def unreadable(api, resources=("secrets", "configmaps"), expected=False):
+    """What a plain GET, the only read that surely reaches etcd, cannot read. Where it is not `expected`, as after what a
+    person did, once is too often."""
     found = []
     for resource in resources:
         for item in api.list(resource):
             meta = item["metadata"]
-            answer = api.request("GET", path_of(resource, meta.get("namespace"), meta["name"]))
+            path = path_of(resource, meta.get("namespace"), meta["name"])
+            answer = api.request("GET", path)
             if answer.status not in (200, 404):
                 found.append((resource, meta["name"], answer.status))
+                if not expected:
+                    nevers.note(ApiError("GET", path, answer), "after a rotation")
     return found
 
 
@@ -99,9 +104,9 @@ class Ordinary(unittest.TestCase):
         return "aescbc:" + key_of_file(self.server.read_config())[0][0]
 
     def assertWhole(self):
-        """Everything can be read past every cache, and is what it was."""
+        """Everything can be read past every cache, and is what it was; where it is not, a second run does not hide it."""
         self.assertEqual(unreadable(self.api), [])
-        self.assertEqual(self.snapshot(), self.before)
+        self.assertEqual(nevers.unchanged(self.snapshot(), self.before), self.before)
 
 
 class OneServer(Ordinary):
@@ -302,13 +307,57 @@ class OneServer(Ordinary):
         planned = kube_rekey(["plan", *self.operator.flags()])
         self.assertIn(planned.code, (2, 3), planned)
         self.assertIn("no-canaries says no", planned.err)
-        stopped = self.operator.begin("--deadline", "8s").wait(4)
-        self.assertIn("no-canaries says no", stopped.err)
-        self.assertEqual(len(key_of_file(self.server.read_config())), 2)
+        self.waits("no-canaries says no")
         remove()
         wait_until(lambda: self.api.request(
             "POST", path_of("secrets", "kube-rekey", query="dryRun=All"), canary).status == 201,
             30, "the policy is gone", 0.3)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+        self.assertWhole()
+
+    def waits(self, words):
+        """A rotation that ends with these words at its deadline, and has dropped nothing."""
+        stopped = self.operator.begin("--deadline", "8s").wait(4)
+        self.assertIn(words, stopped.err)
+        self.assertEqual(len(key_of_file(self.server.read_config())), 2)
+
+    def test_28_no_room_for_a_canary(self):
+        """The same where a quota allows no secret in our namespace."""
+        old, group = self.write_key(), "resourcequotas"
+        self.api.namespace("kube-rekey")
+        hard = {"hard": {"secrets": "0"}}
+        quota = self.api.create(group, "kube-rekey", {"metadata": {"name": "none"}, "spec": hard})
+        self.addCleanup(self.api.request, "DELETE", path_of(group, "kube-rekey", "none"))
+        # No controller counts here what is used.
+        quota["status"] = {**hard, "used": {"secrets": "0"}}
+        self.api.call("PUT", path_of(group, "kube-rekey", "none/status"), quota)
+
+        def answers(status):
+            return lambda: self.api.request("POST", path_of("secrets", "kube-rekey", query="dryRun=All"),
+                                            {"metadata": {"name": "try"}}).status == status
+        wait_until(answers(403), 30, "the quota is in effect", 0.3)
+        planned = kube_rekey(["plan", *self.operator.flags()])
+        self.assertIn(planned.code, (2, 3), planned)
+        self.assertIn("exceeded quota: none", planned.err)
+        self.waits("exceeded quota: none")
+        self.assertNotEqual(secrets_under(self.cluster, old), [])
+        self.api.delete(group, "kube-rekey", "none")
+        wait_until(answers(201), 30, "the quota is gone", 0.3)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+        self.assertWhole()
+
+    def test_28_a_canary_that_cannot_be_changed(self):
+        """The same where somebody has made the canary immutable while it settles: that it was written once, before, proves
+        nothing at the end. Deleted, the same command goes on."""
+        begun = self.operator.begin("--deadline", "20s", settle="4s")
+        begun.wait_for("Settle")
+        name = next(each["metadata"]["name"] for each in self.api.list("secrets", "kube-rekey"))
+        self.api.patch("secrets", "kube-rekey", name, {"immutable": True})
+        self.assertIn("immutable", begun.wait(4).err)
+        self.assertEqual(len(key_of_file(self.server.read_config())), 2)
+        # Nor does a new run take the old one for its own.
+        self.waits("immutable")
+        self.api.delete("secrets", "kube-rekey", name)
         self.assertEqual(self.operator.rotate()["outcome"], "Done")
         self.assertWhole()
 
@@ -554,7 +603,7 @@ class PutBack(Ordinary):
         begun.wait_for_step(3)
         begun.running.kill()
         self.server.apply_config(first)
-        self.assertNotEqual(unreadable(self.api), [])
+        self.assertNotEqual(unreadable(self.api, expected=True), [])
         # Where the key is looked for in the wrong place, nothing is begun anew over what is known of it.
         journal = self.operator.journal()
         refused = self.operator.run("rotate", "--yes", "--state-dir", self.cluster.path("another"), code=3)
@@ -600,7 +649,7 @@ class PutBackOverEverything(unittest.TestCase):
                     cluster.api.close()
                     self.assertEqual(operator.rotate()["outcome"], "Done")
                     self.assertNotIn(f"aescbc:{key_of_file(first)[0][0]}", cluster.etcd.prefix_counts())
-                    after = snapshot_hash(cluster.api)
+                    after = nevers.unchanged(snapshot_hash(cluster.api), before)
                     self.assertEqual({each: after.get(each) for each in before}, before)
 
     def while_it_runs(self, first):
@@ -617,7 +666,6 @@ class PutBackOverEverything(unittest.TestCase):
         self.server.write_config(first)
 
 
-@turn
 class History(unittest.TestCase):
     """2 and 21: what etcd still serves of the past. This server never compacts."""
 
@@ -689,28 +737,49 @@ class ThreeMembers(unittest.TestCase):
     """1: a write under the old key lands after a clean census."""
 
     CREATES = 20
+    GIVE_UP = 6         # seconds of a client
+    ATTEMPTS = 4
 
-    def late_writes(self, cluster, prefix):
-        """Creates that a stopped member holds up until their clients give up."""
+    def late_writes(self, cluster, prefix, key, meanwhile=lambda: None):
+        """The paths of creates that landed under this key when each client had given up: the API server's member sleeps, then
+        the server too, as on a node that is stopped whole, and the member is the first to go on.
+
+        In the lab the server went on and answered 504, and 7 of 20 landed. Here, on two cores, few do: of 20 creates none in
+        21 attempts (request timeout 3, 4 and 34 s; the member a follower or the leader, or one of one), of 120 in 3 of 20
+        attempts one or six. Whoever is told 504 has his write withdrawn, right behind it in the same connection. One that
+        sleeps withdraws nothing: all land, also after 20 s."""
+        server, member = cluster.servers[0], cluster.etcd.members[0]
+
         def create(number):
-            try:
-                cluster.servers[0].client(timeout=30).create(
-                    "secrets", "default", {"metadata": {"name": f"{prefix}-{number}"}})
-            except (ApiError, OSError):
-                pass
-        pool = concurrent.futures.ThreadPoolExecutor(self.CREATES)
-        return [pool.submit(create, number) for number in range(self.CREATES)], pool
+            server.client(timeout=self.GIVE_UP).create("secrets", "default", {"metadata": {"name": f"{prefix}-{number}"}})
+
+        def landed():
+            return [path for path in secrets_under(cluster, key, 1) if f"/{prefix}-" in path]
+        member.pause()
+        with concurrent.futures.ThreadPoolExecutor(self.CREATES) as pool:
+            writes = [pool.submit(create, number) for number in range(self.CREATES)]
+            time.sleep(1)
+            meanwhile()
+            time.sleep(3)   # it loads a file that was written
+            server.child.pause()
+        self.assertNotIn(None, [each.exception() for each in writes], "somebody was answered")
+        self.assertEqual(landed(), [], "a census of the healthy members is clean")
+        member.resume()
+        time.sleep(2)
+        found = landed()
+        server.child.resume()
+        return found
 
     def test_late_writes(self):
         """The API server's member is stopped, creates are sent, the next file is loaded, a healthy
-        member shows none of the writes; the member goes on and they land under the old key.
+        member shows none of the writes; all clients give up, the member goes on, and they land under the old key.
         kube-rekey waits in Settle and names a silent member, and what lands late is found and
         rewritten before the drop."""
         one, two = ("key1", new_key()), ("key2", new_key())
 
         def text(*keys):
             return configuration(Rule(["secrets", "configmaps"], [("aescbc", list(keys)), "identity"]))
-        with Cluster(encryption=text(one), request_timeout="12s", compaction="5s",
+        with Cluster(encryption=text(one), request_timeout="12s", compaction="5s", poll="2s",
                      etcd_members=3) as cluster:
             populate(cluster, namespaces=("default",), big=False)
             server = cluster.servers[0]
@@ -721,21 +790,10 @@ class ThreeMembers(unittest.TestCase):
             self.late_writes_are_found(cluster, server)
 
     def naive(self, cluster, server, promoted):
-        """In the lab writes landed even when all their clients had been told 504, some of them:
-        within the request timeout, as here, all of them do."""
-        def landed():
-            return [p for p in secrets_under(cluster, "aescbc:key1", 1) if "naive" in p]
-        cluster.etcd.members[0].pause()
-        _, pool = self.late_writes(cluster, "naive")
-        time.sleep(1)
-        # This server reads its file each second; /metrics needs etcd, so it cannot say so now.
-        server.write_config(promoted)
-        time.sleep(4)
-        self.assertEqual(landed(), [], "a census of the healthy members is clean")
-        cluster.etcd.members[0].resume()
-        pool.shutdown()
+        """/metrics needs etcd, so the server cannot say what it has loaded until its member goes on."""
+        landed = self.late_writes(cluster, "naive", "aescbc:key1", lambda: server.write_config(promoted))
         server.wait_loaded()
-        self.assertNotEqual(landed(), [], "they are there now, under the key that was to go")
+        self.assertNotEqual(landed, [], "they are there now, under the key that was to go")
 
     def settling_names_the_member(self, cluster, server):
         operator = Operator(self, cluster)
@@ -754,25 +812,26 @@ class ThreeMembers(unittest.TestCase):
         self.assertEqual(unreadable(cluster.api), [])
 
     def late_writes_are_found(self, cluster, server):
-        operator = Operator(self, cluster)
-        (old, _), *_ = key_of_file(server.read_config())
-        begun = operator.begin(settle="4s")
-        begun.wait_for_step(1)
-        cluster.etcd.members[0].pause()
-        writes, pool = self.late_writes(cluster, "late")
-        concurrent.futures.wait(writes)
-        pool.shutdown()
-        time.sleep(8)
-        self.assertTrue(begun.running.running(), begun.running.err)
-        self.assertGreaterEqual(len(key_of_file(server.read_config())), 2)
-        self.assertIn(old, server.read_config())
-        cluster.etcd.members[0].resume()
-        begun.wait()
-        self.assertEqual(secrets_under(cluster, f"aescbc:{old}"), [])
-        self.assertEqual(unreadable(cluster.api), [])
+        """They are sent when the new key is promoted in the file and the server has not looked at it yet. Where it had, they
+        are under the new key, and it is tried again."""
+        for attempt in range(self.ATTEMPTS):
+            before = {name: each for name, each in snapshot_hash(cluster.api).items() if "/canary-" not in name}
+            (old, _), = key_of_file(server.read_config())
+            begun = Operator(self, cluster).begin(settle="4s")
+            begun.wait_for_step(2)
+            landed = self.late_writes(cluster, f"late{attempt}", f"aescbc:{old}")
+            self.assertTrue(begun.running.running(), begun.running.err)
+            self.assertEqual(key_of_file(server.read_config())[-1][0], old)
+            begun.wait()
+            self.assertEqual(secrets_under(cluster, f"aescbc:{old}"), [])
+            self.assertEqual(unreadable(cluster.api), [])
+            after = nevers.unchanged(snapshot_hash(cluster.api), before)
+            self.assertEqual({name: after.get(name) for name in before}, before)
+            if landed:
+                return
+        self.fail(f"nothing landed late in {self.ATTEMPTS} attempts")
 
 
-@turn
 class Restored(unittest.TestCase):
     """16: etcd is restored from a backup in the middle."""
 
@@ -809,7 +868,7 @@ class Restored(unittest.TestCase):
             self.assertIn("key1", server.read_config(), "nothing was dropped")
             self.assertEqual(operator.rotate()["outcome"], "Done")
             self.assertEqual(secrets_under(cluster, "aescbc:key1"), [])
-            self.assertEqual(snapshot_hash(cluster.api), before)
+            self.assertEqual(nevers.unchanged(snapshot_hash(cluster.api), before), before)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import subprocess
 import time
 import unittest
 
+import nevers
 from lib import (Cluster, FaultProxy, PLANTED, Rule, Terminal, configuration, faults, key_of_value,
                  kube_rekey, new_key, populate, snapshot_hash, turn, wait_until)
 from lib.certificates import Authority
@@ -85,6 +86,13 @@ class Case(unittest.TestCase):
         """Every value of the resources is under the report's new key."""
         self.assertEqual(list(keys_in_etcd(self.cluster, *resources)), [new_name(report)])
 
+    def snapshot(self):
+        return snapshot_hash(self.cluster.api)
+
+    def assertWhole(self, before):
+        """Everything can be read past every cache, and is what it was; where it is not, a second run does not hide it."""
+        self.assertEqual(nevers.unchanged(self.snapshot(), before), before)
+
     def certificate(self):
         """A person's key pair to seal to."""
         if not hasattr(Case, "person"):
@@ -118,7 +126,7 @@ class WholeRotation(Case):
         backup = self.cluster.etcd.get_prefix("/registry/secrets/default/")
         report = self.operator.rotate(compact=False)
 
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        self.assertWhole(before)
         self.assertUnder(report, "secrets", "configmaps")
 
         text = self.server.read_config()
@@ -228,7 +236,7 @@ class WholeRotation(Case):
         before = snapshot_hash(self.cluster.api)
         report = self.operator.rotate("--mode", "patch")
         self.assertUnder(report, "secrets", "configmaps")
-        self.assertEqual(snapshot_hash(self.cluster.api), before)
+        self.assertWhole(before)
 
 
 class Running(Case):
@@ -265,7 +273,7 @@ class Running(Case):
             report = self.operator.rotate()
         self.assertEqual(writers.faults, [])
         self.assertGreater(writers.done, 100)
-        after = snapshot_hash(self.cluster.api)
+        after = nevers.unchanged(snapshot_hash(self.cluster.api), before)
         self.assertEqual({name: after.get(name) for name in before}, before)
         self.assertUnder(report, "secrets", "configmaps")
 
@@ -450,6 +458,35 @@ class Running(Case):
         both = self.operator.run("rotate", "-o", "json", "--yes", "--provider", "aescbc", "--to",
                                  self.server.config, code=64)
         self.assertEqual(both.json()["kind"], "Error")
+
+
+class EventsElsewhere(Case):
+    """Events in an etcd of their own, as large clusters have them: each etcd may hold a value that needs the old key."""
+
+    options = {"events_etcd": True}
+
+    def test_a_value_in_the_second_etcd(self):
+        """One under the old key that lies in the events' etcd alone, where nothing of the rules should be: it is named by its
+        path (1) and the old key stays; without it the same command goes on, and that etcd is compacted, too."""
+        before, events = snapshot_hash(self.cluster.api), self.cluster.events_etcd.at()
+        value, first = self.cluster.etcd.at().get("/registry/secrets/default/plain")
+        path = "/registry/secrets/default/left-by-a-move"
+        self.addCleanup(events.delete, path)
+        for _ in range(3):
+            events.put(path, value)
+        blocked = self.operator.rotate(code=1)
+        self.assertEqual((blocked["outcome"], blocked["outsideCount"]), ("Blocked", 1))
+        self.assertEqual([each["path"] for each in blocked["outside"]], [path])
+        self.assertIn(path, self.operator.run("rotate", "--yes", "--compact", code=1).err)
+        self.assertEqual(len(keys_of_file(self.server.read_config())), 2, "nothing was dropped")
+        planted = events.get(path)[1]
+        events.delete(path)
+        self.assertEqual(self.operator.rotate()["outcome"], "Done")
+        self.assertEqual(len(keys_of_file(self.server.read_config())), 1)
+        for etcd, revision in ((events, planted), (self.cluster.etcd.at(), first)):
+            with self.assertRaisesRegex(OSError, "compacted"):
+                etcd.get(path, revision)
+        self.assertWhole(before)
 
 
 class FateOfKeys(Case):
@@ -683,7 +720,7 @@ class Paths(Case):
         self.assertUnder(report, "secrets")
         self.assertEqual(report["oldKeys"], [])
         self.assertIn("identity: {}", self.server.read_config())
-        self.assertEqual(self.snapshot(), before)
+        self.assertWhole(before)
 
     def test_2_drop_identity(self):
         """`--drop-identity`: plaintext can no longer be read where a rule is."""
@@ -709,7 +746,7 @@ class Paths(Case):
 
     def test_4_to_file(self):
         """`--to FILE`: several groups in one file each with its own providers, a custom resource
-        among them; the file becomes the target's own text."""
+        among them, whose proof is said to be weaker; the file becomes the target's own text."""
         target = self.to(Rule(["secrets"], [("aesgcm", [("gcm1", new_key())])]),
                          Rule(["configmaps"], [("secretbox", [("box1", new_key())]), "identity"]),
                          Rule(["widgets.example.com"], [("aescbc", [("cbc1", new_key())])]))
@@ -718,12 +755,15 @@ class Paths(Case):
         self.assertEqual(keys_in_etcd(self.cluster, "secrets").keys(), {"aesgcm:gcm1"})
         self.assertEqual(keys_in_etcd(self.cluster, "configmaps").keys(), {"secretbox:box1"})
         self.assertEqual(keys_in_etcd(self.cluster, WIDGET_PREFIX).keys(), {"aescbc:cbc1"})
-        self.assertEqual(self.snapshot(), before)
+        self.assertWhole(before)
         self.assertEqual({each["resource"] for each in report["resources"]},
                          {"secrets", "configmaps", "widgets.example.com"})
         with open(target, encoding="utf-8") as file:
             self.assertEqual(re.sub(r"# kube-rekey nonce .*\n", "", self.server.read_config()),
                              file.read())
+        # No Secret and no ConfigMap can show which key widgets are written with.
+        self.assertEqual([line for line in report["evidence"] if line.startswith("no canary for ")], [
+            "no canary for widgets.example.com: there the loaded configuration alone is the proof (weaker)"])
 
     def test_5_several_groups(self):
         """A key rotation where each group has its own kind of key: a new key for each kind."""
@@ -734,7 +774,7 @@ class Paths(Case):
         made = {label.replace("/", ":") for label in report["newKeys"]}
         found = set(keys_in_etcd(self.cluster, "secrets", "configmaps", WIDGET_PREFIX))
         self.assertEqual(found, made)
-        self.assertEqual(self.snapshot(), before)
+        self.assertWhole(before)
 
     def test_6_wildcards(self):
         """`*.*`: every resource that the server stores, events too; what the servers keep for

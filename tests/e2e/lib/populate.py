@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 
-from .apiclient import ApiError, path_of
+import nevers
+
+from .apiclient import ApiError, Gone, path_of
 
 # In every value: a test that looks for leaked values greps for this.
 PLANTED = "planted-value-7c2f"
@@ -121,8 +123,8 @@ def snapshot_hash(api, resources=("secrets", "configmaps"), live=True):
 
     Everything but the resourceVersion counts: a rewrite must leave no other
     trace. `live` reads each object by itself, since only that reads etcd; a
-    list comes from the server's memory and proves nothing. What lies in
-    OTHERS' namespaces is left out.
+    list comes from the server's memory and proves nothing; one that cannot be
+    read may never be. What lies in OTHERS' namespaces is left out.
     """
     found = {}
 
@@ -132,21 +134,27 @@ def snapshot_hash(api, resources=("secrets", "configmaps"), live=True):
         namespace, name = meta.get("namespace"), meta["name"]
         if live:
             try:
-                item = api.get(resource, namespace, name)
-            except ApiError as error:
-                if error.status == 404:
-                    return
-                raise
+                item = _readable(f"{resource} {namespace}/{name}", api.get, resource, namespace, name)
+            except Gone:
+                return
         # A list's items leave kind and apiVersion out.
         item = {k: v for k, v in item.items() if k not in ("kind", "apiVersion")}
         item["metadata"] = {k: v for k, v in item["metadata"].items() if k != "resourceVersion"}
         text = json.dumps(item, sort_keys=True).encode()
         found[f"{resource}/{namespace}/{name}"] = hashlib.sha256(text).hexdigest()
 
-    jobs = [(resource, item) for resource in resources for item in api.list(resource)
+    jobs = [(resource, item) for resource in resources for item in _readable(resource, api.list, resource)
             if not item["metadata"].get("namespace", "").startswith(OTHERS)]
     _in_threads(one, jobs)
     return found
+
+
+def _readable(what, call, *arguments):
+    try:
+        return call(*arguments)
+    except ApiError as error:
+        nevers.note(error, what)
+        raise
 
 
 def _in_threads(work, jobs):
