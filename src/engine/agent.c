@@ -755,11 +755,12 @@ static int may_ask(struct agent *agent, struct error **err)
 	for (;;) {
 		int rc = agent_ask(agent, read_cluster_uid, err);
 		bool refused = refusals_may_pass(&refusals, rc, clock_monotonic());
-		if (rc == -ERROR_NETWORK || rc == -ERROR_BUSY)
-			return error_forgive(err, rc, (enum error_code) - rc);
-		if (!refused)
+		bool away = rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
+		if (!away && !refused)
 			return rc;
 		error_clear(err);
+		if (away)
+			return 0;
 		rc = probe_pause(agent->node->cluster->loop, BEGIN_PAUSE, err);
 		if (rc < 0)
 			return rc;

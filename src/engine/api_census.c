@@ -102,9 +102,9 @@ static int take_name(void *arg, struct kube_list_item *list_item)
 	return 0;
 }
 
-static bool is_late(const struct work *w)
+static bool is_late(const struct api_census_options *o)
 {
-	return w->o->deadline != 0 && loop_now(w->o->servers->loop) >= w->o->deadline;
+	return o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline;
 }
 
 /* What a server says of a list that holds what it cannot decrypt, at once and after its restart; and no words of load. */
@@ -121,7 +121,7 @@ static bool list_may_pass(const struct work *w, struct refusals *refusals, uint6
 	bool refused = refusals_may_pass(refusals, rc, now);
 	bool away = rc == -ERROR_NETWORK || rc == -ERROR_BUSY;
 	uint64_t patience = says_unreadable(error) ? REFUSALS_LONG : PATIENCE;
-	return !is_late(w) && (refused || (away && now < useful + patience));
+	return !is_late(w->o) && (refused || (away && now < useful + patience));
 }
 
 /* The page at `token`; *ret_next: of the next one, or NULL. */
@@ -303,11 +303,10 @@ static bool any_due(const struct work *w)
 static void look_up(struct work *w)
 {
 	struct error *error = NULL;
-	uint64_t now = loop_now(w->o->servers->loop);
 	if (loop_signal(w->o->servers->loop) != 0)
 		error_set(&error, ERROR_INTERRUPTED, "reading stopped after %llu objects",
 			  (unsigned long long)w->census->objects);
-	else if (w->o->deadline != 0 && now >= w->o->deadline)
+	else if (is_late(w->o))
 		error_set(&error, ERROR_DEADLINE, "the deadline passed after %llu objects",
 			  (unsigned long long)w->census->objects);
 	if (error)
@@ -551,10 +550,10 @@ static int take_resource(struct api_census *census, const struct api_census_opti
 	_cleanup_error_ refused = NULL;
 	int rc = list_names(&w, &refused);
 	/* A list that the server cannot make, of objects that it cannot decrypt perhaps: a finding, not the end. */
-	if (rc == -ERROR_BUSY && !is_late(&w) && says_unreadable(refused)) {
+	if (rc == -ERROR_BUSY && !is_late(o) && says_unreadable(refused)) {
 		name_unreadable(&w, "", "*", error_message(refused));
 		rc = 0;
-	} else if (rc < 0 && is_late(&w)) {
+	} else if (rc < 0 && is_late(o)) {
 		rc = error_set(err, ERROR_DEADLINE, "the deadline passed while %s were listed",
 			       w.r->resource->resource);
 	} else if (rc < 0) {
@@ -595,7 +594,7 @@ static int look_for_others(struct api_census *census, const struct api_census_op
 		census->restarted = census->restarted || news;
 		if (rc < 0 || o->servers->leases_why || !api_servers_doubtful(o->servers))
 			break;
-		if (o->deadline != 0 && loop_now(o->servers->loop) >= o->deadline) {
+		if (is_late(o)) {
 			rc = error_set(err, ERROR_DEADLINE,
 				       "the deadline passed before it was known whether a server is away");
 			break;

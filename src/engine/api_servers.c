@@ -75,17 +75,18 @@ static int list_leases(struct api_servers *s, struct kube_identities *ret, uint6
 }
 
 /* Who may not read Leases does not know how many servers there are. */
-static int read_leases(struct api_servers *s, bool *ret_news, struct error **err)
+int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error **err)
 {
 	struct kube_identities leases = {0};
 	_cleanup_error_ failed = NULL;
 	uint64_t newest = 0, asked = 0;
+	*ret_news = false;
 	int rc = list_leases(s, &leases, &asked, &failed);
 	free(steal(s->leases_why));
 	if (rc == -ERROR_AUTH || rc == -ERROR_NOT_FOUND) {
 		s->leases_why = xstrdup(error_message(failed));
 		/* Nothing is final by what could not be looked at. */
-		*ret_news = *ret_news || s->leases_read;
+		*ret_news = s->leases_read;
 		s->leases_read = false;
 		return 0;
 	}
@@ -295,7 +296,7 @@ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err)
 	bool news = false;
 	_cleanup_error_ failed = NULL;
 	s->wanted_lanes = lanes < API_LANES_MAX ? lanes : API_LANES_MAX;
-	int rc = read_leases(s, &news, &failed);
+	int rc = api_servers_read_leases(s, &news, &failed);
 	if (rc == 0)
 		rc = search(s, &news, &failed);
 	if (rc == -ERROR_AUTH) {
@@ -310,12 +311,6 @@ int api_servers_find(struct api_servers *s, unsigned lanes, struct error **err)
 	s->began = true;
 	match_the_only_one(s);
 	return 0;
-}
-
-int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error **err)
-{
-	*ret_news = false;
-	return read_leases(s, ret_news, err);
 }
 
 int api_servers_refresh(struct api_servers *s, bool *ret_news, struct error **err)

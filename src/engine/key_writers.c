@@ -323,15 +323,22 @@ static void add_ids(const struct check_facts *f, const struct kms_look *looks, s
 				strings_add(ret, f->fleet.servers[i].last->status.kms[k].key_id);
 }
 
+/* By which a hash is told: of stored values, and of what is said now. */
+static void known_ids(const struct key_writers_sources *in, const struct check_facts *f, const struct kms_look *looks,
+		      size_t look_count, struct strings *ret)
+{
+	for (size_t i = 0; i < in->key_ids->count; i++)
+		strings_add(ret, in->key_ids->items[i]);
+	add_ids(f, looks, look_count, ret);
+}
+
 void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
 		       const struct kms_look *looks, size_t look_count, const struct check_facts *f,
 		       struct key_writers *ret)
 {
 	_cleanup_strings_ servers = {0}, ids = {0};
 	struct asked a = {.key = key, .key_ids = &ids, .ret = ret};
-	for (size_t i = 0; i < in->key_ids->count; i++)
-		strings_add(&ids, in->key_ids->items[i]);
-	add_ids(f, looks, look_count, &ids);
+	known_ids(in, f, looks, look_count, &ids);
 	name_servers(f, &servers);
 	if (in->shape)
 		take_rules(&a, in->shape, "");
@@ -493,9 +500,7 @@ int key_writers_ask(const struct key_word *key, const struct key_writers_sources
 	key_writers_add_before(&then, ret);
 	key_writers_free(&then);
 	_cleanup_strings_ ids = {0};
-	for (size_t i = 0; i < in->key_ids->count; i++)
-		strings_add(&ids, in->key_ids->items[i]);
-	add_ids(&after->facts, after->looks, after->look_count, &ids);
+	known_ids(in, &after->facts, after->looks, after->look_count, &ids);
 	key_writers_add_between(key, &ids, &before->facts, &after->facts, ret);
 	return 0;
 }

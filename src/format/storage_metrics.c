@@ -377,20 +377,21 @@ bool storage_wrote_since(const struct storage_metrics *metrics, const char *reso
 bool storage_wrote_other(const struct storage_metrics *growth, const char *resource, const struct storage_key *key)
 {
 	struct storage_keys keys;
-	bool other = false, any_resource = !storage_names_resources(growth);
+	bool other = false;
 	/* By itself: a scrape may fall between what a key ID counts and what its provider does. */
 	for (size_t i = 0; *key->hash && i < growth->key_id_count; i++)
 		other = other ||
 			(growth->key_ids[i].written > 0 && text_equal(growth->key_ids[i].provider, key->name) &&
 			 !text_equal(growth->key_ids[i].hash, key->hash));
+	/* Before 1.32 other resources' writes are among the rest, which may be under other providers. */
+	if (other || !storage_names_resources(growth))
+		return other;
 	storage_keys_of(growth, resource, STORAGE_WRITTEN, &keys);
 	for (size_t i = 0; i < keys.count; i++) {
 		const struct storage_key *found = &keys.items[i];
-		bool kms = *key->hash && *found->hash && text_equal(found->name, key->name);
 		/* A local key counts by itself and by its provider, and a scrape may fall between the two. */
 		bool half = text_equal(found->provider, "local") && text_equal(found->name, key->name);
-		/* Before 1.32 other resources' writes are among these, which may be under other providers. */
-		other = other || !(half || (any_resource && !kms) || storage_key_same(found, key));
+		other = other || !(half || storage_key_same(found, key));
 	}
 	storage_keys_free(&keys);
 	return other;
