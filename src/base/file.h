@@ -24,9 +24,9 @@ enum file_replaced {
 #define FILE_REPLACE_MAX (16u << 20)
 /* Replaces `path` (a symlink is resolved first and its target replaced) by `content`: temporary dot-file
  * ".<name>.kube-rekey.tmp" in the same directory (fixed name, O_EXCL; a left-over of a crash is removed first), owner,
- * group, mode and SELinux label (security.selinux xattr, if any) of the old file, fsync, compare the old file's SHA-256
- * with `expect_sha256` ("sha256:<hex>"), rename, fsync of the directory.
- * expect_sha256 NULL expects nothing at path: the new file gets mode `mode`.
+ * group, mode, POSIX ACL and SELinux label (if any) of the old file, fsync, compare the old file's SHA-256 with
+ * `expect_sha256` ("sha256:<hex>"), rename, fsync of the directory. No ACL comes from the directory.
+ * expect_sha256 NULL expects nothing at path: the new file gets mode `mode`, and no ACL.
  * Errors: -ERROR_CONFLICT when what stands there is not what was expected (another hash, nothing, or something where
  * nothing was: somebody changed it), -ERROR_LIMIT when the old file is larger than FILE_REPLACE_MAX, -ERROR_NOT_FOUND
  * without its directory, -ERROR_IO otherwise; message and hint name a bind-mounted file (EBUSY on rename), a read-only

@@ -10,8 +10,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#define ACL "system.posix_acl_access"
 #define LABEL "security.selinux"
-#define LABEL_MAX 4096
+#define XATTR_MAX 65536 /* the kernel's own cap */
 
 struct place {
 	char *path; /* without symlinks */
@@ -105,29 +106,51 @@ static int compare_old(const struct place *place, const char *expect_sha256, str
 	return text_equal(hash, expect_sha256) ? 0 : conflict(place, "its content is not what was read before", err);
 }
 
-/* Without SELinux, or where the file system has no labels, there is nothing to keep. */
-static int copy_label(int from, int to, const char *path, struct error **err)
+/* 1, or 0 where there is nothing to keep: `from` has none, or the file system knows none. */
+static int copy_xattr(int from, int to, const char *attribute, const char *word, const char *path, struct error **err)
 {
-	char label[LABEL_MAX];
-	ssize_t len = fgetxattr(from, LABEL, label, sizeof(label));
+	_cleanup_free_ char *value = xcalloc(1, XATTR_MAX);
+	ssize_t len = fgetxattr(from, attribute, value, XATTR_MAX);
 	if (len < 0)
-		return errno == ENODATA || errno == ENOTSUP ? 0
-							    : file_error(err, errno, "reading the label of %s", path);
-	if (fsetxattr(to, LABEL, label, (size_t)len, 0) != 0)
-		return file_error(err, errno, "keeping the label of %s", path);
-	return 0;
+		return errno == ENODATA || errno == ENOTSUP
+			       ? 0
+			       : file_error(err, errno, "reading the %s of %s", word, path);
+	if (fsetxattr(to, attribute, value, (size_t)len, 0) != 0)
+		return file_error(err, errno, "keeping the %s of %s", word, path);
+	return 1;
 }
 
-/* chown comes first: it takes set-id bits away. */
-static int copy_attributes(const struct place *place, int to, mode_t mode, struct error **err)
+/* Without one of the old file none stays: the mask of what the directory gives by default is closed by the 0600 of
+ * open(), and would be opened by a chmod to more. */
+static int copy_acl(const struct place *place, int to, struct error **err)
+{
+	int rc = place->old < 0 ? 0 : copy_xattr(place->old, to, ACL, "ACL", place->path, err);
+	if (rc == 0 && fremovexattr(to, ACL) != 0 && errno != ENODATA && errno != ENOTSUP)
+		return file_error(err, errno, "taking the ACL that its directory gives by default off %s",
+				  place->temporary_path);
+	if (rc < 0 && err && !error_hint(*err))
+		error_set_hint(err, "look at it by getfacl %s; if it need not stay: setfacl -b %s", place->path,
+			       place->path);
+	return rc < 0 ? rc : 0;
+}
+
+/* Who may read it, while there is nothing to read. */
+static int copy_readers(const struct place *place, int to, struct error **err)
+{
+	if (place->old >= 0 && fchown(to, place->old_info.st_uid, place->old_info.st_gid) != 0)
+		return file_error(err, errno, "keeping the owner of %s", place->path);
+	return copy_acl(place, to, err);
+}
+
+/* The mode comes last: chown and writing take set-id bits away, and an ACL its mask into the group's bits. */
+static int copy_mode_and_label(const struct place *place, int to, mode_t mode, struct error **err)
 {
 	if (place->old < 0)
 		return fchmod(to, mode) == 0 ? 0 : file_error(err, errno, "setting the mode of %s", place->path);
-	if (fchown(to, place->old_info.st_uid, place->old_info.st_gid) != 0)
-		return file_error(err, errno, "keeping the owner of %s", place->path);
 	if (fchmod(to, place->old_info.st_mode & 07777) != 0)
 		return file_error(err, errno, "keeping the mode of %s", place->path);
-	return copy_label(place->old, to, place->path, err);
+	int rc = copy_xattr(place->old, to, LABEL, "label", place->path, err);
+	return rc < 0 ? rc : 0;
 }
 
 static int write_temporary(const struct place *place, const struct secret *content, mode_t mode, struct error **err)
@@ -136,9 +159,11 @@ static int write_temporary(const struct place *place, const struct secret *conte
 		openat(place->dir, place->temporary_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return file_error(err, errno, "making %s", place->temporary_path);
-	int rc = file_write_fd(fd, secret_data(content), secret_len(content), place->temporary_path, err);
+	int rc = copy_readers(place, fd, err);
 	if (rc == 0)
-		rc = copy_attributes(place, fd, mode, err);
+		rc = file_write_fd(fd, secret_data(content), secret_len(content), place->temporary_path, err);
+	if (rc == 0)
+		rc = copy_mode_and_label(place, fd, mode, err);
 	if (rc == 0)
 		rc = file_sync(fd, place->temporary_path, err);
 	return rc;

@@ -225,16 +225,15 @@ static int prepare(struct census_scan *scan, const bool *wanted, struct error **
 }
 
 /* A prefix that a person calls somebody else's must not cover what is this API server's. */
-static int check_foreign(const struct census_scan *scan, struct error **err)
+int census_check_foreign(const struct resource_map *map, const struct strings *foreign, struct error **err)
 {
-	const struct strings *foreign = scan->options->foreign_prefixes;
-	const struct resource_map *map = &scan->census->map;
 	for (size_t f = 0; foreign && f < foreign->count; f++) {
 		if (foreign->items[f][0] == '\0')
 			return error_set(err, ERROR_INPUT, "an empty --foreign-prefix");
 		for (size_t i = 0; i < map->count; i++) {
 			const char *prefix = map->entries[i].prefix;
-			if (text_starts(prefix, foreign->items[f]) || text_starts(foreign->items[f], prefix))
+			if (census_lies_under(prefix, foreign->items[f]) ||
+			    census_lies_under(foreign->items[f], prefix))
 				return error_set(err, ERROR_INPUT,
 						 "--foreign-prefix %s: %s of this API server are stored under %s",
 						 foreign->items[f], map->entries[i].resource->resource, prefix);
@@ -494,7 +493,7 @@ static int take(struct census_scan *scan, struct error **err)
 					     options->resources, options->whole_keyspace ? NULL : wanted, &census->map,
 					     err);
 	if (rc == 0)
-		rc = check_foreign(scan, err);
+		rc = census_check_foreign(&census->map, options->foreign_prefixes, err);
 	if (rc == 0)
 		rc = prepare(scan, wanted, err);
 	_cleanup_free_ uint64_t *before = xcalloc(census->etcd_count, sizeof(*before));

@@ -38,9 +38,9 @@ struct census_options {
 	const struct strings *chosen;
 	/* every key of every etcd, outside the map too; else the chosen prefixes */
 	bool whole_keyspace;
-	const struct strings
-		*foreign_prefixes; /* etcd prefixes that a person named as somebody else's; -ERROR_INPUT for one
-						       * that holds, or lies in, a resource of this API server. May be NULL */
+	/* etcd prefixes, by whole path parts, that a person named as somebody else's; -ERROR_INPUT for one that holds,
+	 * or lies in, a resource of this API server. May be NULL */
+	const struct strings *foreign_prefixes;
 	/* continue at a newer revision from the last key (legal after settling: finding 17) */
 	bool go_on_when_compacted;
 	void (*on_progress)(void *arg, uint64_t done, uint64_t total);

@@ -83,6 +83,11 @@ void census_bounds(const struct census_scan *scan, size_t etcd, const struct map
  * with nothing counted, where its key is to be asked for first (kms_opener_ask). */
 _must_check_ int census_scan_value(struct census_scan *scan, size_t etcd, const struct map_entry *only,
 				   const struct map_entry **cache, const struct etcd_kv *kv);
+/* Whether it is `prefix`, which may end with slashes, or lies below it: "/other" has "/other/a", not "/other-prod/a". */
+bool census_lies_under(const char *path, const char *prefix);
+/* -ERROR_INPUT for a foreign prefix (NULL: none) that holds, or lies in, what the map has, or that is empty. */
+_must_check_ int census_check_foreign(const struct resource_map *map, const struct strings *foreign,
+				      struct error **err);
 /* Asks the API server how many objects there are of each chosen resource in this etcd, at the revision that is read:
  * beside the pages, for etcd walks through all keys of a resource to tell. */
 void census_counts_start(struct census_scan *scan, size_t etcd);

@@ -138,11 +138,19 @@ static bool is_own_bookkeeping(const struct census_scan *scan, const struct etcd
 	return false;
 }
 
+bool census_lies_under(const char *path, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	while (len > 0 && prefix[len - 1] == '/')
+		len--;
+	return strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/');
+}
+
 static bool is_foreign(const struct census_scan *scan, const struct etcd_kv *kv)
 {
 	const struct strings *foreign = scan->options->foreign_prefixes;
 	for (size_t i = 0; foreign && i < foreign->count; i++) {
-		if (text_starts(kv->key, foreign->items[i]))
+		if (census_lies_under(kv->key, foreign->items[i]))
 			return true;
 	}
 	return false;

@@ -8,9 +8,13 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
-/* The calls that must come in order, and one that can be made to fail, seen in place of the libc's. */
+#define ACL "system.posix_acl_access"
+#define DEFAULT_ACL "system.posix_acl_default"
+
+/* The calls that must come in order, and those that can be made to fail, seen in place of the libc's. */
 static char calls[200];
 static bool directory_sync_fails;
+static int acl_errno; /* 0: may be set and removed */
 
 static void note(const char *call)
 {
@@ -42,6 +46,28 @@ int fchmod(int fd, mode_t mode)
 	return (int)syscall(SYS_fchmod, fd, mode);
 }
 
+/* Who may read a file is settled while there is nothing to read. */
+static int note_acl(int fd, const char *attribute)
+{
+	struct stat info;
+	if (strcmp(attribute, ACL) != 0)
+		return 0;
+	fstat(fd, &info);
+	note(info.st_size == 0 ? "acl" : "acl-late");
+	errno = acl_errno;
+	return acl_errno ? -1 : 0;
+}
+
+int fsetxattr(int fd, const char *attribute, const void *value, size_t len, int flags)
+{
+	return note_acl(fd, attribute) < 0 ? -1 : (int)syscall(SYS_fsetxattr, fd, attribute, value, len, flags);
+}
+
+int fremovexattr(int fd, const char *attribute)
+{
+	return note_acl(fd, attribute) < 0 ? -1 : (int)syscall(SYS_fremovexattr, fd, attribute);
+}
+
 int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
 	note("rename");
@@ -52,6 +78,7 @@ static int replace_setup(void **state)
 {
 	calls[0] = '\0';
 	directory_sync_fails = false;
+	acl_errno = 0;
 	return make_folder(state);
 }
 #define replace_test(fn) cmocka_unit_test_setup_teardown(fn, replace_setup, remove_folder)
@@ -79,7 +106,7 @@ static void test_order(void **state)
 	(void)state;
 	put_file(in_folder("a"), "old");
 	assert_replaced(in_folder("a"), "old");
-	assert_string_equal(calls, "chown chmod sync rename sync-directory ");
+	assert_string_equal(calls, "chown acl chmod sync rename sync-directory ");
 }
 
 static void test_keeps_mode_owner_and_group(void **state)
@@ -109,6 +136,69 @@ static void test_keeps_the_label(void **state)
 	assert_replaced(in_folder("a"), "old");
 	assert_int_equal(getxattr(in_folder("a"), "security.selinux", label, sizeof(label)), 27);
 	assert_string_equal(label, "system_u:object_r:etc_t:s0");
+}
+
+/* As linux/posix_acl_xattr.h has it: version 2, then little-endian tag, permissions and ID of each entry. */
+#define VERSION_2 2, 0, 0, 0
+#define ENTRY(tag, permissions, id) \
+	tag, 0, permissions, 0, (id)&0xff, (id) >> 8 & 0xff, (id) >> 16 & 0xff, (id) >> 24 & 0xff
+#define NO_ID 0xffffffffu
+/* user::rw-, user:1234:r--, group::---, mask::r--, other::--- */
+static const uint8_t some_acl[] = {
+	VERSION_2,
+	ENTRY(0x01, 6, NO_ID),
+	ENTRY(0x02, 4, 1234u),
+	ENTRY(0x04, 0, NO_ID),
+	ENTRY(0x10, 4, NO_ID),
+	ENTRY(0x20, 0, NO_ID),
+};
+
+static void give_acl(const char *path, const char *attribute)
+{
+	if (setxattr(path, attribute, some_acl, sizeof(some_acl), 0) == 0)
+		return;
+	assert_int_equal(errno, ENOTSUP);
+	print_message("no POSIX ACLs on the file system of %s\n", path);
+	skip();
+}
+
+static void assert_no_acl(const char *path, mode_t mode)
+{
+	struct stat info;
+	assert_int_equal(getxattr(path, ACL, NULL, 0), -1);
+	assert_int_equal(errno, ENODATA);
+	assert_int_equal(stat(path, &info), 0);
+	assert_int_equal(info.st_mode & 07777, mode);
+}
+
+/* One that the directory gives by default takes its place nowhere. */
+static void test_keeps_the_acl(void **state)
+{
+	(void)state;
+	uint8_t acl[sizeof(some_acl) + 1];
+	struct stat info;
+	put_file(in_folder("a"), "old");
+	give_acl(in_folder("a"), ACL);
+	for (int turn = 0; turn < 2; turn++) {
+		assert_replaced(in_folder("a"), turn == 0 ? "old" : "new");
+		assert_int_equal(getxattr(in_folder("a"), ACL, acl, sizeof(acl)), sizeof(some_acl));
+		assert_memory_equal(acl, some_acl, sizeof(some_acl));
+		assert_int_equal(stat(in_folder("a"), &info), 0);
+		assert_int_equal(info.st_mode & 07777, 0640);
+		give_acl(folder, DEFAULT_ACL);
+	}
+}
+
+static void test_inherits_no_acl(void **state)
+{
+	(void)state;
+	put_file(in_folder("a"), "old");
+	assert_int_equal(chmod(in_folder("a"), 0644), 0);
+	give_acl(folder, DEFAULT_ACL);
+	assert_replaced(in_folder("a"), "old");
+	assert_no_acl(in_folder("a"), 0644);
+	assert_replaced(in_folder("b"), NULL);
+	assert_no_acl(in_folder("b"), 0640);
 }
 
 static void test_new_file_gets_the_mode(void **state)
@@ -328,12 +418,41 @@ static void test_full_disk(void **state)
 	assert_int_equal(umount(folder), 0);
 }
 
+static void test_acl_that_cannot_be_kept(void **state)
+{
+	(void)state;
+	put_file(in_folder("a"), "old");
+	acl_errno = EPERM;
+	_cleanup_free_ char *inherited = xasprintf("taking the ACL that its directory gives by default off %s: "
+						   "Operation not permitted",
+						   in_folder(".a.kube-rekey.tmp"));
+	assert_fails_with_hint(inherited, "this user may not do that: run as the owner of the file, usually root");
+	give_acl(in_folder("a"), ACL);
+	acl_errno = EINVAL;
+	_cleanup_free_ char *kept = xasprintf("keeping the ACL of %s: Invalid argument", in_folder("a"));
+	_cleanup_free_ char *hint = xasprintf("look at it by getfacl %s; if it need not stay: setfacl -b %s",
+					      in_folder("a"), in_folder("a"));
+	assert_fails_with_hint(kept, hint);
+	assert_null(strstr(calls, "rename"));
+}
+
+static void test_file_system_without_acls(void **state)
+{
+	(void)state;
+	put_file(in_folder("a"), "old");
+	acl_errno = ENOTSUP;
+	assert_replaced(in_folder("a"), "old");
+	assert_replaced(in_folder("b"), NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		replace_test(test_order),
 		replace_test(test_keeps_mode_owner_and_group),
 		replace_test(test_keeps_the_label),
+		replace_test(test_keeps_the_acl),
+		replace_test(test_inherits_no_acl),
 		replace_test(test_new_file_gets_the_mode),
 		replace_test(test_symlink_stays_and_its_target_is_replaced),
 		replace_test(test_dangling_symlink),
@@ -348,6 +467,8 @@ int main(void)
 		replace_test(test_bind_mounted_file),
 		replace_test(test_read_only_directory),
 		replace_test(test_full_disk),
+		replace_test(test_acl_that_cannot_be_kept),
+		replace_test(test_file_system_without_acls),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

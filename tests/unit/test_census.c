@@ -216,6 +216,96 @@ static void test_judge(void **state)
 	}
 }
 
+/* ---- what a person called somebody else's ---- */
+
+/* Whether a value under the key that lies there counts as somebody else's; else it is outside. */
+static bool counts_as_foreign(struct strings *prefixes, const char *path)
+{
+	const struct census_options options = {.foreign_prefixes = prefixes};
+	struct census *census = xcalloc(1, sizeof(*census));
+	struct census_scan scan = {.options = &options, .census = census, .prefix = (char[]){"/registry"}};
+	struct etcd_value_info value = info(PROVIDER_AESCBC, 0, "key1", "", 0);
+	struct etcd_kv kv = {.key = path, .key_len = strlen(path), .value_size = 10, .info = &value};
+	const struct map_entry *cache = NULL;
+	census->map = map;
+	assert_int_equal(census_scan_value(&scan, 0, NULL, &cache, &kv), 0);
+	bool foreign = scan.foreign.count == 1;
+	assert_int_equal(scan.foreign.count + scan.outside.count, 1);
+	assert_int_equal(census->outside_count, foreign ? 0 : 1);
+	tally_clear(&scan.foreign);
+	tally_clear(&scan.outside);
+	census->map = (struct resource_map){0};
+	census_free(census);
+	return foreign;
+}
+
+/* By whole parts between slashes: a neighbour whose name only begins alike is not meant. */
+static void test_foreign_prefixes(void **state)
+{
+	static const struct {
+		const char *path;
+		bool foreign;
+	} rows[] = {
+		{"/other", true},
+		{"/other/", true},
+		{"/other/a", true},
+		{"/other-prod/a", false},
+		{"/otherx", false},
+		{"/othe", false},
+		{"/tool/state/a", true},
+		{"/tool/state", true},
+		{"/tool/states/a", false},
+		{"/tool/a", false},
+		{"/registry/wardle/a", true},
+		{"/registry/wardle.example.com/flunders/a", false},
+	};
+	_cleanup_strings_ prefixes = {0};
+	(void)state;
+	strings_add(&prefixes, "/other");
+	strings_add(&prefixes, "/tool/state//");
+	strings_add(&prefixes, "/registry/wardle");
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		if (counts_as_foreign(&prefixes, rows[i].path) != rows[i].foreign)
+			fail_msg("%s", rows[i].path);
+	}
+}
+
+static void test_foreign_prefixes_of_our_own(void **state)
+{
+	static const struct {
+		const char *prefix, *message; /* NULL: it is nobody's of ours */
+	} rows[] = {
+		{"", "an empty --foreign-prefix"},
+		{"/", "--foreign-prefix /: secrets of this API server are stored under /registry/secrets/"},
+		{"//", "--foreign-prefix //: secrets of this API server are stored under /registry/secrets/"},
+		{"/registry", "--foreign-prefix /registry: secrets of this API server are stored under "
+			      "/registry/secrets/"},
+		{"/registry/minions", "--foreign-prefix /registry/minions: nodes of this API server are stored under "
+				      "/registry/minions/"},
+		{"/registry/minions//", "--foreign-prefix /registry/minions//: nodes of this API server are stored "
+					"under /registry/minions/"},
+		{"/registry/minions/cp-1", "--foreign-prefix /registry/minions/cp-1: nodes of this API server are "
+					   "stored under /registry/minions/"},
+		{"/registry/min", NULL},
+		{"/registry/minions-of-others", NULL},
+		{"/registry-of-others/", NULL},
+		{"/reg", NULL},
+	};
+	(void)state;
+	assert_int_equal(census_check_foreign(&map, NULL, NULL), 0);
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		_cleanup_strings_ prefixes = {0};
+		struct error *err = NULL;
+		strings_add(&prefixes, "/other");
+		strings_add(&prefixes, rows[i].prefix);
+		int rc = census_check_foreign(&map, &prefixes, &err);
+		if (rows[i].message)
+			assert_error(rc, err, ERROR_INPUT, rows[i].message);
+		else
+			assert_ok(rc, err);
+	}
+}
+
 /* ---- what is shown ---- */
 
 static struct census_key key_with(enum provider_type provider, const char *name, uint64_t objects, bool write_key,
@@ -422,6 +512,8 @@ int main(void)
 		cmocka_unit_test(test_dek_sources_are_lumped),
 		cmocka_unit_test(test_too_many_keys),
 		cmocka_unit_test(test_judge),
+		cmocka_unit_test(test_foreign_prefixes),
+		cmocka_unit_test(test_foreign_prefixes_of_our_own),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_incomplete_table),
 		cmocka_unit_test(test_json),
