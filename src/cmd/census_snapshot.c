@@ -59,7 +59,7 @@ int census_snapshot(struct command_context *context, struct error **err)
 	_cleanup_(loop_freep) struct loop *loop = NULL;
 	int rc = check_options(options, err);
 	if (rc == 0 && options->encryption_config)
-		rc = session_read_config(options->encryption_config, &config, err);
+		rc = session_read_config(options->encryption_config, &config, NULL, err);
 	if (rc == 0 && options->open)
 		rc = loop_new(&loop, err);
 	if (rc < 0)

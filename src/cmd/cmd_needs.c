@@ -11,6 +11,7 @@
 #include "cmd/session_node.h"
 #include "engine/key_word.h"
 #include "engine/key_writers.h"
+#include "engine/quiet.h"
 #include "engine/same_etcd.h"
 #include "engine/snapshot.h"
 
@@ -102,11 +103,12 @@ static int judge(struct needs *needs, const struct source *source, uint64_t form
 		_cleanup_error_ unknown = NULL;
 		(void)error_set(
 			&unknown, ERROR_REFUSED,
-			"%s: %llu values are under a key ID that may be another name of it: what an alias leads "
-			"to only AWS knows",
+			"%s: %llu values are under a key ID that may be another name of it, or of a version of it: "
+			"what it stands for only its KMS knows",
 			source->name, (unsigned long long)source->unclear);
 		error_set_hint(&unknown,
-			       "aws kms describe-key --key-id alias/NAME tells it; then ask by that name, too");
+			       "ask it (aws kms describe-key --key-id alias/NAME tells what an alias leads to), then ask "
+			       "by that name, too");
 		keep_unknown(needs, &unknown);
 	}
 	if (formless > 0)
@@ -169,6 +171,8 @@ static struct key_writers_sources sources_of(const struct command_context *conte
 	return (struct key_writers_sources){
 		.cluster = session->cluster,
 		.config_path = own ? session->config_path : NULL,
+		.config_hash = own ? session->config_hash : NULL,
+		.settle = quiet_settle_time(session->cluster->request_timeout, false),
 		.shape = own && session->config ? encryption_config_shape(session->config) : NULL,
 		.node_was_asked = own && session_node_reads(session->cluster, session->config_path),
 		.servers = &context->options.apiservers,

@@ -9,6 +9,7 @@
 #include "cmd/session_node.h"
 #include "engine/key_word.h"
 #include "engine/key_writers.h"
+#include "engine/quiet.h"
 
 #define WITHOUT_JSON_MAX (64u << 20)
 #define NAMED_MAX 10000u /* of one resource; all are counted */
@@ -237,6 +238,8 @@ int plan_without(struct command_context *context, struct error **err)
 	const struct key_writers_sources sources = {
 		.cluster = session.cluster,
 		.config_path = session.config_path,
+		.config_hash = session.config_hash,
+		.settle = quiet_settle_time(session.cluster->request_timeout, false),
 		.shape = session.config ? encryption_config_shape(session.config) : NULL,
 		.node_was_asked = session_node_reads(session.cluster, session.config_path),
 		.servers = &context->options.apiservers,

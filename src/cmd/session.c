@@ -208,11 +208,15 @@ static int take_times(const struct options *o, struct cluster *cluster, struct e
 	return 0;
 }
 
-int session_read_config(const char *path, struct encryption_config **ret, struct error **err)
+int session_read_config(const char *path, struct encryption_config **ret, char **ret_hash, struct error **err)
 {
 	_cleanup_secret_ text = NULL;
 	int rc = file_read(path, ENCRYPTION_CONFIG_MAX, &text, err);
-	return rc == 0 ? encryption_config_parse(path, text, ret, err) : rc;
+	if (rc == 0)
+		rc = encryption_config_parse(path, text, ret, err);
+	if (rc == 0 && ret_hash)
+		*ret_hash = text_sha256_tagged(secret_data(text), secret_len(text));
+	return rc;
 }
 
 static int open_api_alone(struct command_context *context, struct cluster *cluster, struct error **err)
@@ -244,7 +248,7 @@ static int open_survey(struct command_context *context, struct session *session,
 	int rc = session_find_node(context, cluster, &session->node_error);
 	know_config_path(o, session);
 	if (session->config_path)
-		rc = session_read_config(session->config_path, &session->config, &session->config_error);
+		rc = session_read_config(session->config_path, &session->config, NULL, &session->config_error);
 	rc = take_times(o, cluster, err);
 	if (rc < 0)
 		return rc;
@@ -282,7 +286,8 @@ static int open_all(struct command_context *context, unsigned needs, struct sess
 		return rc;
 	}
 	/* Before anything is asked over the network: a broken file is the likeliest mistake. */
-	rc = session->config_path ? session_read_config(session->config_path, &session->config, err) : 0;
+	if (session->config_path)
+		rc = session_read_config(session->config_path, &session->config, &session->config_hash, err);
 	if (rc == 0)
 		rc = take_times(o, cluster, err);
 	cluster->etcd_prefix = prefix_of(o, cluster);
@@ -385,6 +390,7 @@ void session_close(struct session *session)
 	error_free(session->config_error);
 	error_free(session->etcd_error);
 	free(session->config_path);
+	free(session->config_hash);
 	cluster_free(session->cluster);
 	*session = (struct session){0};
 }

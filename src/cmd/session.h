@@ -20,6 +20,7 @@ struct session {
 	struct cluster *cluster;
 	bool agents;                      /* the target is the agents */
 	char *config_path;                /* NULL when not known */
+	char *config_hash;                /* of the bytes that `config` is of, as /metrics show it */
 	struct encryption_config *config; /* parsed; NULL when not known or not readable here */
 	/* of a survey: why this is not at hand; NULL */
 	struct error *node_error, *config_error, *etcd_error;
@@ -34,7 +35,8 @@ _must_check_ int session_open_patiently(struct command_context *context, unsigne
 					struct error **err);
 /* Which kubeconfig the command line and the environment mean; lends their strings. */
 struct kubeconfig_options session_kubeconfig(const struct command_context *context);
-/* An EncryptionConfiguration as it stands in a file. */
-_must_check_ int session_read_config(const char *path, struct encryption_config **ret, struct error **err);
+/* An EncryptionConfiguration as it stands in a file. *ret_hash: "sha256:..." of those bytes; NULL: nobody asks. */
+_must_check_ int session_read_config(const char *path, struct encryption_config **ret, char **ret_hash,
+				     struct error **err);
 /* Monotonic deadline out of --deadline, 0 without one. */
 uint64_t session_deadline(const struct command_context *context, const struct session *session);

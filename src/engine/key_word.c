@@ -60,10 +60,19 @@ static bool same_id(const char *a, const char *b)
 	return text_equal(a, b) || (!both && text_equal(bare(a), bare(b)));
 }
 
+/* "projects/p/.../cryptoKeys/k" and ".../cryptoKeys/k/cryptoKeyVersions/3": who names one may mean the other. */
+static bool is_part_of(const char *whole, const char *part)
+{
+	const char *rest = text_starts(part, whole) ? part + strlen(whole) : "";
+	return *whole && *rest == '/';
+}
+
 enum key_ids key_ids_compare(const char *a, const char *b)
 {
 	if (same_id(a, b))
 		return KEY_IDS_ONE;
+	if (is_part_of(a, b) || is_part_of(b, a))
+		return KEY_IDS_MAY_BE_ONE;
 	return is_of_aws(a) && is_of_aws(b) && (key_id_is_alias(a) || key_id_is_alias(b)) ? KEY_IDS_MAY_BE_ONE
 											  : KEY_IDS_TWO;
 }

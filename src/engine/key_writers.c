@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -12,6 +13,9 @@
 
 #define SHOWN 128              /* bytes of a key ID, for people */
 #define MOMENT (60 * NS_PER_S) /* within which a server may have started again while others were asked */
+#define START_SLACK 2.0        /* seconds by which a start may be shown too late: it is counted from the boot */
+/* A server looks at its file each minute: later than two of them it has loaded what is there, or says that it could not. */
+#define TWO_POLLS (130 * NS_PER_S)
 
 /* One question, and what it comes to. */
 struct asked {
@@ -80,7 +84,7 @@ static void take_plugin(struct asked *a, const char *name, const char *on, const
 	else if (key_word_is_id(a->key, key_id))
 		say(&a->ret->writes, "a KMS plugin%s encrypts with it", on);
 	else if (key_word_may_be_id(a->key, key_id))
-		say(&a->ret->unknown, "kms/%s%s encrypts with %s: whether that is the same key only AWS knows", name,
+		say(&a->ret->unknown, "kms/%s%s encrypts with %s: whether that is the same key only its KMS knows", name,
 		    on, id);
 }
 
@@ -229,16 +233,41 @@ static bool all_were_asked(const struct check_facts *f, const struct strings *se
 	return answers >= nameless;
 }
 
+/* Whether this process can have read nothing older: it began later, or has loaded something since. */
+static bool has_loaded_since(const struct apiserver_metrics *metrics, uint64_t changed_at, uint64_t wall_now)
+{
+	double changed = (double)changed_at / (double)NS_PER_S;
+	bool began = metrics->has_process_start && metrics->process_start > changed + START_SLACK;
+	bool loaded = metrics->reload_success_time > changed &&
+		      metrics->reload_success_time > metrics->reload_failure_time && wall_now > changed_at + TWO_POLLS;
+	return changed_at > 0 && (began || loaded);
+}
+
+/* Of the only server, at whatever addresses. */
+static bool it_has_loaded_since(const struct check_facts *f, uint64_t changed_at)
+{
+	size_t answers = 0;
+	for (size_t i = 0; i < f->scrape_count; i++) {
+		if (f->scrapes[i].why)
+			continue;
+		answers++;
+		if (!has_loaded_since(&f->scrapes[i].metrics, changed_at, f->wall_now))
+			return false;
+	}
+	return answers > 0;
+}
+
 /* Whether it runs the file of this machine. Before 1.34 none shows that, and one that is alone can have no other than the one of
- * its own node. */
-static bool runs_file(const struct check_facts *f, const char *server, const char *file_hash, bool only_one_here)
+ * its own node; but it may have read that before it was changed. */
+static bool runs_file(const struct check_facts *f, const char *server, const struct key_writers_file *file,
+		      bool only_one_here)
 {
 	for (size_t i = 0; i < f->scrape_count; i++) {
 		const struct apiserver_metrics *metrics = &f->scrapes[i].metrics;
 		if (text_equal(f->scrapes[i].name, server) && metrics->loaded_hash_count > 0)
-			return metrics->loaded_hash_count == 1 && text_equal(metrics->loaded_hashes[0], file_hash);
+			return metrics->loaded_hash_count == 1 && text_equal(metrics->loaded_hashes[0], file->hash);
 	}
-	return only_one_here;
+	return only_one_here && file->hash && it_has_loaded_since(f, file->changed_at);
 }
 
 static void say_not_asked(struct asked *a, const struct check_facts *f, const char *server)
@@ -279,15 +308,15 @@ static bool has_no_kms(const struct check_facts *f, const char *server)
 	return providers.count == 0;
 }
 
-static void take_server(struct asked *a, const struct key_writers_sources *in, const char *file_hash,
+static void take_server(struct asked *a, const struct key_writers_sources *in, const struct key_writers_file *file,
 			const struct check_facts *f, const char *server, bool alone)
 {
 	const struct fleet_server *reports = fleet_find(&f->fleet, server);
 	const struct key_server_status *status = reports ? &reports->last->status : NULL;
 	bool here = alone && in->node_was_asked;
 	const struct config_shape *shape = status && status->loaded_is_file                     ? status->configuration
-					   : in->shape && runs_file(f, server, file_hash, here) ? in->shape
-												: NULL;
+					   : in->shape && runs_file(f, server, file, here) ? in->shape
+											   : NULL;
 	if (status)
 		take_report(a, server, status);
 	else if (f->fleet.count > 0)
@@ -332,9 +361,40 @@ static void known_ids(const struct key_writers_sources *in, const struct check_f
 	add_ids(f, looks, look_count, ret);
 }
 
-void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
-		       const struct kms_look *looks, size_t look_count, const struct check_facts *f,
-		       struct key_writers *ret)
+/* --- what may still be on its way to etcd, and so is in no census yet --- */
+
+static const char *shown_name(const struct check_scrape *scrape)
+{
+	return scrape->name ? scrape->name : scrape->url;
+}
+
+/* `at`: seconds since 1970; 0: never. One in the future is of a clock that differs: it may be now. */
+static bool is_recent(double at, uint64_t settle, uint64_t wall_now)
+{
+	return at > 0 && settle > 0 && (double)wall_now / (double)NS_PER_S < at + (double)settle / (double)NS_PER_S;
+}
+
+static void take_recent(struct asked *a, const struct check_scrape *scrape, uint64_t settle, uint64_t wall_now)
+{
+	const struct storage_metrics *storage = &scrape->storage;
+	unsigned long long seconds = settle / NS_PER_S;
+	if (a->key->by_name && is_recent(scrape->metrics.reload_success_time, settle, wall_now))
+		say(&a->ret->unknown,
+		    "%s has loaded another configuration within the last %llu s, and what it wrote before may still be "
+		    "under way (ask again)",
+		    shown_name(scrape), seconds);
+	for (size_t i = 0; !a->key->by_name && i < storage->key_id_count; i++)
+		if (meaning_of(a, storage->key_ids[i].hash) != IS_OTHER &&
+		    is_recent(storage->key_ids[i].written_last, settle, wall_now))
+			say(&a->ret->unknown,
+			    "%s wrote with it, or with what may be it, within the last %llu s, and that may still be "
+			    "under way (ask again)",
+			    shown_name(scrape), seconds);
+}
+
+void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in,
+		       const struct key_writers_file *file, const struct kms_look *looks, size_t look_count,
+		       const struct check_facts *f, struct key_writers *ret)
 {
 	_cleanup_strings_ servers = {0}, ids = {0};
 	struct asked a = {.key = key, .key_ids = &ids, .ret = ret};
@@ -354,12 +414,15 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 	a.all_asked = all_were_asked(f, &servers);
 	bool none_has_kms = servers.count > 0;
 	for (size_t i = 0; i < servers.count; i++) {
-		take_server(&a, in, file_hash, f, servers.items[i], servers.count == 1);
+		take_server(&a, in, file, f, servers.items[i], servers.count == 1);
 		none_has_kms = none_has_kms && has_no_kms(f, servers.items[i]);
 	}
 	for (size_t i = 0; !key->by_name && i < f->scrape_count; i++)
 		if (answers_unnamed(&f->scrapes[i]))
 			take_counts(&a, f->scrapes[i].url, &f->scrapes[i], NULL, none_has_kms);
+	for (size_t i = 0; i < f->scrape_count; i++)
+		if (!f->scrapes[i].why)
+			take_recent(&a, &f->scrapes[i], in->settle, f->wall_now);
 }
 
 /* --- between two looks --- */
@@ -372,11 +435,6 @@ static const struct check_scrape *same_server(const struct check_facts *f, const
 			return scrape->why ? NULL : scrape;
 	}
 	return NULL;
-}
-
-static const char *shown_name(const struct check_scrape *scrape)
-{
-	return scrape->name ? scrape->name : scrape->url;
 }
 
 /* `from`: what it had counted before; empty for one that was not there. */
@@ -440,11 +498,55 @@ void key_writers_add_between(const struct key_word *key, const struct strings *k
 /* --- asking --- */
 
 struct key_writers_seen {
-	char *file_hash;
+	char *silent; /* why what a member of etcd has taken may land later; NULL */
+	struct key_writers_file file;
 	struct kms_look *looks;
 	size_t look_count;
 	struct check_facts facts;
 };
+
+/* A member that stands still has perhaps taken writes that land when it goes on, behind every census. */
+static int look_at_members(struct etcd *etcd, char **ret, struct error **err)
+{
+	_cleanup_error_ failed = NULL;
+	int rc = etcd_connect(etcd, &failed);
+	if (rc == -ERROR_INTERRUPTED) {
+		*err = steal(failed);
+		return rc;
+	}
+	if (rc < 0)
+		say(ret, "whether each member of etcd answers is not known: %s", error_message(failed));
+	else if (!etcd_membership_certain(etcd))
+		say(ret, "which members etcd %s has is not known: no majority of them answers", etcd_label(etcd));
+	for (size_t i = 0; rc == 0 && i < etcd_member_count(etcd); i++) {
+		const struct etcd_member_info *member = etcd_member(etcd, i);
+		if (!member->learner && !member->answered)
+			say(ret,
+			    "etcd member %s does not answer%s%s: what it has taken may be written when it goes on (bring "
+			    "it back or remove it, name its own address in --etcd-endpoints, and ask again)",
+			    member->name, member->why ? ": " : "", member->why ? member->why : "");
+	}
+	return 0;
+}
+
+static int look_at_etcds(struct cluster *cluster, char **ret, struct error **err)
+{
+	int rc = 0;
+	for (size_t i = 0; rc == 0 && i < cluster->etcd_count; i++)
+		rc = look_at_members(cluster->etcds[i], ret, err);
+	return rc;
+}
+
+static void look_at_file(const char *path, struct key_writers_file *ret)
+{
+	struct stat status;
+	_cleanup_free_ char *real = path ? realpath(path, NULL) : NULL;
+	if (!real || stat(path, &status) < 0 || file_sha256(path, ENCRYPTION_CONFIG_MAX, &ret->hash, NULL) < 0)
+		return;
+	/* Where a link is in the path another file may have come by that, and no time of its own shows it. */
+	if (text_equal(real, path))
+		ret->changed_at = (uint64_t)status.st_ctim.tv_sec * NS_PER_S + (uint64_t)status.st_ctim.tv_nsec;
+}
 
 int key_writers_look(const struct key_word *key, const struct key_writers_sources *in, struct key_writers_seen **ret,
 		     struct error **err)
@@ -452,11 +554,10 @@ int key_writers_look(const struct key_word *key, const struct key_writers_source
 	const struct check_sources sources = {.cluster = in->cluster, .servers = in->servers, .wall_now = clock_wall()};
 	_cleanup_(key_writers_seen_freep) struct key_writers_seen *seen = xcalloc(1, sizeof(*seen));
 	seen->facts.wall_now = sources.wall_now;
-	if (in->config_path && file_sha256(in->config_path, ENCRYPTION_CONFIG_MAX, &seen->file_hash, NULL) < 0)
-		seen->file_hash = NULL;
-	int rc = in->shape && !key->by_name
-			 ? kms_look(in->cluster->loop, in->shape, &seen->looks, &seen->look_count, err)
-			 : 0;
+	look_at_file(in->config_path, &seen->file);
+	int rc = look_at_etcds(in->cluster, &seen->silent, err);
+	if (rc == 0 && in->shape && !key->by_name)
+		rc = kms_look(in->cluster->loop, in->shape, &seen->looks, &seen->look_count, err);
 	if (rc == 0)
 		rc = check_gather_servers(&sources, &seen->facts, err);
 	if (rc < 0)
@@ -469,7 +570,8 @@ void key_writers_seen_free(struct key_writers_seen *seen)
 {
 	if (!seen)
 		return;
-	free(seen->file_hash);
+	free(seen->silent);
+	free(seen->file.hash);
 	kms_look_free(seen->looks, seen->look_count);
 	check_facts_free(&seen->facts);
 	free(seen);
@@ -483,7 +585,11 @@ void key_writers_seen_freep(struct key_writers_seen **seen)
 static void judge(const struct key_word *key, const struct key_writers_sources *in, const struct key_writers_seen *seen,
 		  struct key_writers *ret)
 {
-	key_writers_judge(key, in, seen->file_hash, seen->looks, seen->look_count, &seen->facts, ret);
+	if (seen->silent)
+		say(&ret->unknown, "%s", seen->silent);
+	if (in->shape && !text_equal(seen->file.hash, in->config_hash))
+		say(&ret->unknown, "%s was changed meanwhile (ask again)", in->config_path);
+	key_writers_judge(key, in, &seen->file, seen->looks, seen->look_count, &seen->facts, ret);
 }
 
 int key_writers_ask(const struct key_word *key, const struct key_writers_sources *in,

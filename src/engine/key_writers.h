@@ -14,12 +14,19 @@ struct key_writers {
 struct key_writers_sources {
 	struct cluster *cluster;
 	const char *config_path;          /* of this machine's API server; NULL: not known */
-	const struct config_shape *shape; /* what is in it; NULL */
+	const char *config_hash;          /* of what was read there, as /metrics show it; NULL */
+	const struct config_shape *shape; /* what was in it; NULL */
+	uint64_t settle;                  /* ns after which no write of before lands any more (quiet_settle_time) */
 	bool node_was_asked;           /* the server that the cluster's address is of runs here, and reads that file */
 	const struct strings *servers; /* URLs by which each API server is asked; empty: the EndpointSlice's */
 	const struct strings *key_ids; /* of stored values */
 };
-/* Asks the plugins of this machine, what agents report, and each API server for what it counts. What cannot be had is unknown:
+/* The file at config_path, as it is now. */
+struct key_writers_file {
+	char *hash;          /* NULL: not known */
+	uint64_t changed_at; /* wall ns; 0: not known */
+};
+/* Asks the members of etcd whether each answers, the plugins of this machine, what agents report, and each API server for what it counts. What cannot be had is unknown:
  * fails only when interrupted. Waits. */
 struct key_writers_seen;
 _must_check_ int key_writers_look(const struct key_word *key, const struct key_writers_sources *in,
@@ -32,10 +39,9 @@ _must_check_ int key_writers_ask(const struct key_word *key, const struct key_wr
 				 const struct key_writers_seen *before, struct key_writers *ret, struct error **err);
 void key_writers_free(struct key_writers *writers); /* the contents */
 
-/* What was asked, judged; adds to *ret. Pure. `looks`: at the plugins of this machine. `facts`: of the API servers. `file_hash`: of
- * the file at config_path, NULL: not known. */
-void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in, const char *file_hash,
-		       const struct kms_look *looks, size_t look_count, const struct check_facts *facts,
+/* What was asked, judged; adds to *ret. Pure. `looks`: at the plugins of this machine. `facts`: of the API servers. */
+void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in,
+		       const struct key_writers_file *file, const struct kms_look *looks, size_t look_count, const struct check_facts *facts,
 		       struct key_writers *ret);
 /* What was so before the census began; adds to *ret. Pure. */
 void key_writers_add_before(const struct key_writers *before, struct key_writers *ret);

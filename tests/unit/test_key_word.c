@@ -66,6 +66,11 @@ static const struct {
 	{UUID "0", "alias/app", OTHER},
 	{"1234abcd-12ab-34cd-56ef-1234567890a", "alias/app", OTHER},
 	{"kms/vault", "alias/app", OTHER},
+	/* versions of one key, as some plugins name them */
+	{"projects/p/cryptoKeys/k", "projects/p/cryptoKeys/k/cryptoKeyVersions/3", MAYBE},
+	{"projects/p/cryptoKeys/k/cryptoKeyVersions/3", "projects/p/cryptoKeys/k", MAYBE},
+	{"projects/p/cryptoKeys/k", "projects/p/cryptoKeys/k2/cryptoKeyVersions/3", OTHER},
+	{"projects/p/cryptoKeys/k/cryptoKeyVersions/3", "projects/p/cryptoKeys/k/cryptoKeyVersions/4", OTHER},
 };
 
 static void id(void **state)

@@ -11,6 +11,9 @@
 #define ARN "arn:aws:kms:eu-1:111:key/" UUID
 #define FILE_HASH "sha256:f"
 
+static char file_hash[] = FILE_HASH;
+static const struct key_writers_file no_file;
+
 static char vault[] = "vault", endpoint[] = "unix:///s", ok[] = "ok", sealed[] = "sealed", secrets[] = "secrets",
 	    key1[] = "key1", old[] = "old", before[] = "before";
 static char *resources[] = {secrets};
@@ -118,7 +121,7 @@ static const struct {
 	 .writes = "a KMS plugin encrypts with it"},
 	{"an alias here", .key = ARN, .shape = &vault_shape, .named = "alias/app", .scraped = true,
 	 .counts = {WROTE("alias/app")},
-	 .unknown = "kms/vault encrypts with alias/app: whether that is the same key only AWS knows"},
+	 .unknown = "kms/vault encrypts with alias/app: whether that is the same key only its KMS knows"},
 	{"nobody knows what b names", .key = ARN, .shape = &vault_shape, .named = "arn:aws:kms:eu-1:111:key/x",
 	 .scraped = true, .counts = {WROTE("alias/app")},
 	 .unknown = "kms/vault of b names a key ID (sha256:648bad7cf6dd) that may be another name of it"},
@@ -231,6 +234,7 @@ static void row(void **state)
 	const struct strings none = {0}, ids = {stored, 1};
 	const struct key_writers_sources in = {
 		.config_path = "/e.yaml", .shape = it->shape, .servers = &none, .key_ids = &ids};
+	const struct key_writers_file file = {file_hash, 0};
 	struct kms_look look = {
 		.name = vault, .status = {.key_id = (char *)(uintptr_t)it->named}, .flaw = it->named ? NULL : sealed};
 	const struct counts well = {it->named ? it->named : "key-2", NULL, true, false};
@@ -241,7 +245,7 @@ static void row(void **state)
 		add_report(&facts, "a", &same);
 		add_report(&facts, "b", &it->report);
 	}
-	key_writers_judge(&key, &in, FILE_HASH, &look, has_kms(it->shape), &facts, &writers);
+	key_writers_judge(&key, &in, &file, &look, has_kms(it->shape), &facts, &writers);
 	if (!text_equal(writers.writes, it->writes) || (!it->writes && !text_equal(writers.unknown, it->unknown)))
 		fail_msg("writes: %s; unknown: %s", writers.writes, writers.unknown);
 	key_writers_free(&writers);
@@ -257,16 +261,16 @@ static void test_nobody(void **state)
 	const struct key_writers_sources in = {.servers = &none, .key_ids = &none};
 	struct check_facts facts = {.set.nodes_read = true};
 	(void)state;
-	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	key_writers_judge(&key, &in, &no_file, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.unknown, "which API servers there are is not known: no identity Lease names one");
 	key_writers_free(&writers);
 	add_server(&facts, "a", &(struct counts){"key-2", NULL, true, false}, NULL);
 	strings_add(&facts.silent_agents, "the agent on b has not reported for 2 min");
-	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	key_writers_judge(&key, &in, &no_file, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.unknown, "the agent on b has not reported for 2 min");
 	key_writers_free(&writers);
 	facts.set.nodes_read = false;
-	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	key_writers_judge(&key, &in, &no_file, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.unknown,
 			    "control-plane Nodes could not be listed, and a stopped server may show by its Node alone");
 	key_writers_free(&writers);
@@ -276,7 +280,7 @@ static void test_nobody(void **state)
 	add_server(&facts, "b", &(struct counts){"key-1", NULL, false, false}, NULL);
 	free(facts.scrapes[1].name);
 	facts.scrapes[1].name = NULL;
-	key_writers_judge(&key, &in, NULL, NULL, 0, &facts, &writers);
+	key_writers_judge(&key, &in, &no_file, NULL, 0, &facts, &writers);
 	assert_string_equal(writers.writes, "the KMS plugin kms/vault of https://x named it last");
 	assert_non_null(writers.unknown);
 	key_writers_free(&writers);
@@ -299,7 +303,7 @@ static char *unknown_of(const struct check_facts *f)
 	struct key_word key = key_word("key-1");
 	const struct strings none = {0};
 	const struct key_writers_sources in = {.servers = &none, .key_ids = &none};
-	key_writers_judge(&key, &in, NULL, NULL, 0, f, &writers);
+	key_writers_judge(&key, &in, &no_file, NULL, 0, f, &writers);
 	assert_null(writers.writes);
 	return writers.unknown;
 }
@@ -374,29 +378,99 @@ static void test_nameless_kms(void **state)
 	check_facts_free(&facts);
 }
 
-/* One that is alone shows no hash before 1.34: it has this machine's file where it is this machine's. */
+/* One that is alone shows no hash before 1.34: it has this machine's file where it is this machine's, and has loaded something since
+ * that was changed. */
 static void test_alone(void **state)
 {
+	static const char not_seen[] = "the configuration of a is not known: no agent reports it, and it was not seen to run "
+				       "the file of this machine";
+	static const struct {
+		const char *what;
+		bool here;
+		double start, loaded, refused; /* seconds */
+		uint64_t changed;              /* seconds; 0: not known */
+		const char *unknown;
+	} cases[] = {
+		{"began later", true, 500, 0, 0, 497, NULL},
+		{"began at about the same time", true, 500, 0, 0, 499, not_seen},
+		{"began before", true, 400, 0, 0, 499, not_seen},
+		{"elsewhere", false, 500, 0, 0, 300, not_seen},
+		{"a file whose time is not known", true, 500, 0, 0, 0, not_seen},
+		{"shows no start", true, 0, 0, 0, 300, not_seen},
+		{"loaded it since, two polls ago", true, 100, 520, 0, 500, NULL},
+		{"loaded something, and its next poll is not over", true, 100, 995, 0, NOW - 129, not_seen},
+		{"loaded something before", true, 100, 480, 0, 500, not_seen},
+		{"refused it", true, 100, 520, 580, 500, not_seen},
+	};
 	struct key_word key = key_word("aescbc/key2");
 	const struct strings none = {0};
 	(void)state;
-	for (int here = 0; here < 2; here++) {
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
 		struct key_writers writers = {0};
 		struct check_facts facts = {.wall_now = NOW * NS_PER_S, .set.nodes_read = true};
 		const struct key_writers_sources in = {.config_path = "/e.yaml",
 						       .shape = &local_shape,
-						       .node_was_asked = here,
+						       .node_was_asked = cases[i].here,
 						       .servers = &none,
 						       .key_ids = &none};
+		const struct key_writers_file file = {file_hash, cases[i].changed * NS_PER_S};
 		add_server(&facts, "a", &(struct counts){NULL, NULL, false, false}, NULL);
-		key_writers_judge(&key, &in, FILE_HASH, NULL, 0, &facts, &writers);
+		struct apiserver_metrics *metrics = &facts.scrapes[0].metrics;
+		metrics->has_process_start = cases[i].start > 0;
+		metrics->process_start = cases[i].start;
+		metrics->reload_success_time = cases[i].loaded;
+		metrics->reload_failure_time = cases[i].refused;
+		key_writers_judge(&key, &in, &file, NULL, 0, &facts, &writers);
 		assert_null(writers.writes);
-		if (here)
-			assert_null(writers.unknown);
-		else
-			assert_string_equal(writers.unknown,
-					    "the configuration of a is not known: no agent reports it, and it was not "
-					    "seen to run the file of this machine");
+		if (!text_equal(writers.unknown, cases[i].unknown))
+			fail_msg("%s: %s", cases[i].what, writers.unknown);
+		key_writers_free(&writers);
+		check_facts_free(&facts);
+	}
+}
+
+/* What a server has just written, or written before a reload that was just now, may be under way to etcd yet. */
+static void test_recent(void **state)
+{
+	static const struct {
+		const char *key;
+		double loaded, wrote; /* seconds; wrote: with key-1 */
+		const char *unknown;
+	} cases[] = {
+		{"aescbc/key2", NOW - 61, 0, NULL},
+		{"aescbc/key2", NOW - 59, 0,
+		 "a has loaded another configuration within the last 60 s, and what it wrote before may still be under way "
+		 "(ask again)"},
+		{"aescbc/key2", NOW - 61, NOW - 1, NULL},
+		{"key-1", NOW - 1, NOW - 61, NULL},
+		{"key-1", 0, NOW - 59,
+		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask again)"},
+		{"key-1", 0, NOW + 5,
+		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask again)"},
+		{"key-3", 0, NOW - 1, NULL},
+	};
+	char *ids[] = {(char *)(uintptr_t) "key-1", (char *)(uintptr_t) "key-2"};
+	const struct strings none = {0}, known = {ids, 2};
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(cases); i++) {
+		struct key_word key = key_word(cases[i].key);
+		struct key_writers writers = {0};
+		struct check_facts facts = {.wall_now = NOW * NS_PER_S, .set.nodes_read = true};
+		const struct key_writers_sources in = {.config_path = "/e.yaml",
+						       .shape = &local_shape,
+						       .servers = &none,
+						       .key_ids = &known,
+						       .settle = 60 * NS_PER_S};
+		const struct key_writers_file file = {file_hash, 0};
+		add_server(&facts, "a", &(struct counts){NULL, NULL, false, false}, FILE_HASH);
+		struct check_scrape *scrape = &facts.scrapes[0];
+		scrape->metrics.reload_success_time = cases[i].loaded;
+		if (cases[i].wrote > 0)
+			add_id(&scrape->storage, "key-1", true, cases[i].wrote);
+		add_id(&scrape->storage, "key-2", true, NOW + 6);
+		key_writers_judge(&key, &in, &file, NULL, 0, &facts, &writers);
+		if (!text_equal(writers.unknown, cases[i].unknown))
+			fail_msg("%zu: %s", i, writers.unknown);
 		key_writers_free(&writers);
 		check_facts_free(&facts);
 	}
@@ -554,6 +628,7 @@ int main(void)
 					   cmocka_unit_test(test_nameless),
 					   cmocka_unit_test(test_nameless_kms),
 					   cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_recent),
 					   cmocka_unit_test(test_before_the_census),
 					   cmocka_unit_test(test_between_two_looks)};
 	both_rules[0] = moved_rule;
