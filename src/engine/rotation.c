@@ -532,7 +532,8 @@ static int begin(struct rotation *r, struct error **err)
 	/* Both were read before the lock was ours, perhaps long before: a person was asked in between. */
 	if (rc == 0)
 		rc = rotation_same_as_opened(r, err);
-	if (rc == 0)
+	/* Of one that was done nothing is put back into --out before the server was looked at. */
+	if (rc == 0 && !r->done && !r->cleared)
 		rc = target_clean(r->target, false, err);
 	if (rc == 0 && r->pending_journal) {
 		rc = journal_set_aside(r->target->path, &aside, err);
@@ -560,19 +561,34 @@ static bool still_in_place(const struct rotation *r)
 	       text_equal(sha256, r->seen.servers[0].file_hash);
 }
 
-/* *ret_again: an older file was put over ours at the very end, and the new key's only other copy is here. */
-static int end(struct rotation *r, bool *ret_again, struct error **err)
+static int clear_up(struct rotation *r, struct error **err)
 {
-	forget_canaries(r);
-	*ret_again = !r->target->manual && !still_in_place(r);
-	if (*ret_again)
-		return 0;
 	/* Linked or mounted meanwhile to where the server looks: then it is no more ours to remove. */
 	bool taken = r->target->manual && node_reader_of("/proc", r->target->path) != 0;
 	int rc = taken ? 0 : target_clean(r->target, true, err);
 	if (rc == 0)
 		rc = new_keys_let_go(r->held_directory, &r->journal->new_keys, err);
 	return rc == 0 ? journal_remove(r->target->path, err) : rc;
+}
+
+/* *ret_again: an older file was put over ours at the very end, and the new key's only other copy is here. The report that says Done
+ * is kept before anything is removed: whoever dies leaves it, or a journal to go on with, or both. */
+static int end(struct rotation *r, bool *ret_again, struct error **err)
+{
+	const bool own = !r->target->manual;
+	forget_canaries(r);
+	rotation_kms_ask_last(r);
+	*ret_again = own && !still_in_place(r);
+	if (*ret_again)
+		return 0;
+	rotation_report_end(r, outcome(0));
+	rotation_report_keep(r);
+	*ret_again = own && !still_in_place(r);
+	if (!*ret_again)
+		return clear_up(r, err);
+	rotation_report_begin(r);
+	rotation_report_go_on(r);
+	return 0;
 }
 
 static int run_to_the_end(struct rotation *r, struct error **err)
@@ -587,18 +603,82 @@ static int run_to_the_end(struct rotation *r, struct error **err)
 	return rc;
 }
 
+/* --- one that was done before this process --- */
+
+static bool runs_the_end(const struct rotation *r)
+{
+	const struct server_observation *server = &r->seen.servers[0];
+	int last = (int)r->journal->path->count - 1;
+	bool known = r->seen.servers_known == FACT_KNOWN && !r->blocked && server->loaded == FACT_KNOWN;
+	/* What lies in --out, if anything, no server runs. */
+	return known && server->loaded_step == last && (r->target->manual || server->file_step == last);
+}
+
+static const char *why_not_seen(const struct rotation *r)
+{
+	if (r->blocked)
+		return r->blocked;
+	if (r->seen.servers_known != FACT_KNOWN)
+		return r->seen.servers_why;
+	return r->seen.servers[0].loaded == FACT_KNOWN ? "it runs another one" : r->seen.servers[0].why;
+}
+
+/* What would be written from here on is older than what it ended with. */
+static int refuse_cleared(const struct rotation *r, struct error **err)
+{
+	_cleanup_free_ char *ended = rotation_ended_text(r), *journal = journal_path(r->target->path);
+	const char *why = why_not_seen(r);
+	int rc = error_set(err, ERROR_REFUSED,
+			   "rotation %s %s, and the API server is not seen to run its last configuration now%s%s",
+			   r->journal->rotation, ended, why ? ": " : "", why ? why : "");
+	error_set_hint(
+		err,
+		"put its last configuration back; if another one is meant, and kube-rekey census finds every value "
+		"readable with it, remove %s: the next run begins anew",
+		journal);
+	return rc;
+}
+
+/* Only clearing up is left, as far as the API server is seen to be where it was: *ret_over. Else it goes on like any other. */
+static int finish(struct rotation *r, bool *ret_over, struct error **err)
+{
+	*ret_over = false;
+	if (!r->done && !r->cleared)
+		return 0;
+	rotation_observe(r);
+	*ret_over = runs_the_end(r);
+	if (*ret_over) {
+		rotation_report_take_done(r);
+		rotation_report_keep(r);
+		return clear_up(r, err);
+	}
+	if (r->cleared)
+		return refuse_cleared(r, err);
+	const char *why = why_not_seen(r);
+	rotation_note(r, "the API server is not seen to run its last configuration now%s%s: all is proved again",
+		      why ? ": " : "", why ? why : "");
+	rotation_report_free(steal(r->done));
+	return target_clean(r->target, false, err);
+}
+
 int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct error **err)
 {
+	bool over = false;
 	int rc = begin(r, err);
 	if (rc == 0)
 		rotation_report_go_on(r);
 	if (rc == 0)
+		rc = finish(r, &over, err);
+	if (rc == 0 && !over)
 		rc = run_to_the_end(r, err);
 	/* Wherever it was met. */
 	if (rc == -ERROR_INTERRUPTED)
 		error_set_hint(err, "nothing is lost; the same command goes on");
+	/* One that is kept as Done stays so, though clearing up failed or did not begin. */
+	bool kept = r->told || r->done;
 	rotation_report_end(r, outcome(rc));
-	rotation_report_keep(r);
+	if (!kept)
+		rotation_report_keep(r);
 	*ret_report = r->report;
 	r->report = NULL;
 	rotation_unlock(r);
@@ -689,6 +769,8 @@ int rotation_position(const struct rotation *r)
 {
 	struct target_content content = {0};
 	int step = STEP_NONE;
+	if (r->cleared)
+		return (int)r->journal->path->count - 1;
 	if (target_read(r->target, &content, NULL) == 0)
 		step = path_find(r->journal->path, encryption_config_shape(content.config));
 	target_content_free(&content);

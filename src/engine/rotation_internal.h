@@ -36,8 +36,10 @@ struct rotation {
 	int lock_fd;             /* -1: not taken */
 	struct kube_lock *lock;
 	FILE *record;
-	char *pending_journal;   /* set aside when the run begins: why; NULL */
-	struct journal *unbegun; /* a journal on disk that had changed nothing: its servers go on; NULL */
+	char *pending_journal;        /* set aside when the run begins: why; NULL */
+	struct journal *unbegun;      /* a journal on disk that had changed nothing: its servers go on; NULL */
+	struct rotation_report *done; /* the journal's rotation was done, and whoever did it died clearing up; NULL */
+	bool cleared;                 /* manual: its old key was retired, and what it wrote last is no more in --out */
 
 	/* what was seen by this process */
 	struct look look;
@@ -82,6 +84,7 @@ struct rotation {
 
 	/* for the report */
 	struct rotation_report *report;
+	bool told; /* its end is in it */
 	enum phase phase;
 	uint64_t phase_since, phase_began;
 	bool in_phase;
@@ -161,10 +164,19 @@ void kms_named_take(struct kms_named *named, const char *key_id, const char *nam
 /* What is left to say of a key ID that no value of this provider is under: new string. */
 char *rotation_kms_left_text(const struct rotation_report *report, const struct strings *new_keys,
 			     const struct rotation_key_id *key, const struct kms_named *named);
+/* What the plugins of the last configuration name, which may take seconds; then what is told of it, which takes none. */
+void rotation_kms_ask_last(struct rotation *rotation);
 void rotation_kms_tell_left(struct rotation *rotation);
+/* "was done at ...": of a rotation that this process found ended; new string. */
+char *rotation_ended_text(const struct rotation *rotation);
 /* The report, as far as it goes; and what an earlier process of the same rotation kept of it (report_store.h). */
 void rotation_report_begin(struct rotation *rotation);
 void rotation_report_go_on(struct rotation *rotation);
+/* What was kept of the journal's rotation, where that says Done; NULL: it does not, or the KMS that was followed has to be asked
+ * again in any case. */
+struct rotation_report *rotation_report_done(const struct rotation *rotation);
+/* That becomes the report; where it is not there, what is still known. */
+void rotation_report_take_done(struct rotation *rotation);
 void rotation_report_census(struct rotation *rotation);
 /* Where this process rotates, and not only looks. What cannot be kept is noted: no rotation stops for it. */
 void rotation_report_keep(struct rotation *rotation);
@@ -172,4 +184,5 @@ void rotation_report_phase(struct rotation *rotation, enum phase phase, uint64_t
 void rotation_report_sweep(struct rotation *rotation, const struct sweep_result *result);
 /* The values that no API serves and that are why it is blocked. */
 void rotation_report_outside(struct rotation *rotation, const struct decision *decision);
+/* The second time only the outcome. */
 void rotation_report_end(struct rotation *rotation, const char *outcome);

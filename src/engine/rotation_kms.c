@@ -277,7 +277,9 @@ char *rotation_kms_left_text(const struct rotation_report *report, const struct 
 	if (alias || named->perhaps_by)
 		return xasprintf(
 			"whether key ID %s is still needed is not known: the key of kms/%s may be the same by another "
-			"name, and what an alias leads to only AWS knows (aws kms describe-key --key-id alias/NAME)",
+			"name, which only its KMS knows (aws kms describe-key --key-id alias/NAME tells what an alias "
+			"leads "
+			"to)",
 			id, alias ? alias : named->perhaps_by);
 	return xasprintf("this cluster's etcd " KMS_NEEDED_FOR_NOTHING " at revision %llu%s; backups made before %s, "
 			 "and other clusters that use it, still do",
@@ -313,23 +315,22 @@ static struct kms_named named_by(const struct rotation *r, const char *key_id)
 	return named;
 }
 
-/* What the plugins of the last configuration name. Why it is not known; NULL: it is. New string. */
-static char *ask_the_last(struct rotation *r)
+void rotation_kms_ask_last(struct rotation *r)
 {
 	struct kms_look *looks = NULL;
 	size_t count = 0;
 	const struct config_shape *last = r->journal->path->steps[r->journal->path->count - 1];
 	_cleanup_error_ failed = NULL;
-	if (!config_shape_has_kms(last))
-		return NULL;
-	if (r->options.manual)
-		return xstrdup("with --target manual no plugin is asked; kube-rekey needs KEY-ID on a control-plane "
-			       "node does");
-	int rc = kms_look(r->cluster->loop, last, &looks, &count, &failed);
-	if (rc == 0)
-		take_named(r, looks, count);
+	if (r->report->key_id_count == 0 || path_follows_kms(r->journal->path) || !config_shape_has_kms(last))
+		return;
+	int rc = r->options.manual ? error_set(&failed, ERROR_REFUSED,
+					       "with --target manual no plugin is asked; kube-rekey needs KEY-ID on a "
+					       "control-plane node does")
+				   : kms_look(r->cluster->loop, last, &looks, &count, &failed);
+	take_named(r, looks, rc == 0 ? count : 0);
+	if (rc < 0)
+		r->kms_untold = xstrdup(error_message(failed));
 	kms_look_free(looks, count);
-	return rc < 0 ? xstrdup(error_message(failed)) : xstrdup_or_null(r->kms_untold);
 }
 
 void rotation_kms_tell_left(struct rotation *r)
@@ -341,9 +342,7 @@ void rotation_kms_tell_left(struct rotation *r)
 	report->named_key_id = named ? xstrdup(named) : NULL;
 	if (!r->census || !r->census->complete)
 		return;
-	_cleanup_free_ char *untold = report->key_id_count == 0            ? NULL
-				      : path_follows_kms(r->journal->path) ? xstrdup_or_null(r->kms_untold)
-									   : ask_the_last(r);
+	const char *untold = report->key_id_count == 0 ? NULL : r->kms_untold;
 	if (untold) {
 		_cleanup_free_ char *line = xasprintf(KMS_LEFT_UNKNOWN "%s", untold);
 		strings_add(&report->remains, line);

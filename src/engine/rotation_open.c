@@ -241,15 +241,21 @@ static bool nothing_was_written(const struct journal *journal)
 	return true;
 }
 
+char *rotation_ended_text(const struct rotation *r)
+{
+	return r->done ? xasprintf("was done at %s", r->done->finished) : xstrdup("had retired its old key");
+}
+
 /* The first file is there again: values may be under a key that lies somewhere else, and nobody but this journal knows of. */
 static int refuse_without_keys(const struct rotation *r, struct error **err)
 {
 	const bool manual = r->target->manual;
 	_cleanup_free_ char *keys = strings_join(&r->journal->new_keys, ", ");
 	_cleanup_free_ char *journal = journal_path(r->target->path);
+	_cleanup_free_ char *state = r->done ? rotation_ended_text(r) : xstrdup("is half done");
 	int rc = error_set(err, ERROR_REFUSED,
-			   "rotation %s is half done, its first file is there again, and its new key (%s) is not in %s",
-			   r->journal->rotation, keys, manual ? r->target->path : r->held_directory);
+			   "rotation %s %s, its first file is there again, and its new key (%s) is not in %s",
+			   r->journal->rotation, state, keys, manual ? r->target->path : r->held_directory);
 	error_set_hint(err, "%s; only if kube-rekey census finds no value under that key, remove %s and begin anew",
 		       manual ? "put there what it wrote last" : "say the --state-dir that it was begun with", journal);
 	return rc;
@@ -296,6 +302,28 @@ static int check_known(const struct rotation *r, const struct target_content *co
 	return rc;
 }
 
+/* Whether it was over before this process: what is kept of it says so, or what was removed from --out. *step: that of the present
+ * file, else that of its meaning where that is the end, for a comment more begins no second rotation. */
+static void find_ended(struct rotation *r, const struct target_content *content, int *step)
+{
+	int last = (int)r->journal->path->count - 1;
+	if (!r->journal->retired)
+		return;
+	if (*step == STEP_NONE && path_find(r->journal->path, encryption_config_shape(content->config)) == last)
+		*step = last;
+	r->done = rotation_report_done(r);
+	r->cleared = last > 0 && *step != last && target_is_cleared(r->target);
+	if (r->cleared)
+		*step = last; /* what is read in its place is the pipeline's matter */
+	_cleanup_free_ char *ended = rotation_ended_text(r);
+	if ((r->done && *step != STEP_NONE) || r->cleared)
+		rotation_note(
+			r,
+			"rotation %s %s, and died while it cleared up: that is finished, where the API server still "
+			"runs its last configuration",
+			r->journal->rotation, ended);
+}
+
 /* An interrupted rotation goes on; one that had not written anything yet, or whose file is not the present one, is
  * not ours to go on with. */
 static int adopt_journal(struct rotation *r, const struct target_content *content, struct error **err)
@@ -306,6 +334,7 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 	struct intent intent = intent_of(r, 0);
 	_cleanup_free_ char *request = request_of(r, &intent);
 	int step = journal_step_of(r->journal, content->sha256);
+	find_ended(r, content, &step);
 	/* Where nothing of the file changes, its meaning is enough. */
 	if (step == STEP_NONE && path_follows_kms(r->journal->path) &&
 	    path_find(r->journal->path, encryption_config_shape(content->config)) == 0) {
@@ -318,6 +347,7 @@ static int adopt_journal(struct rotation *r, const struct target_content *conten
 					       "none that it names; its new keys (%s) may lie in %s",
 					       r->journal->rotation, keys, r->held_directory);
 		r->unbegun = steal(r->journal);
+		rotation_report_free(steal(r->done));
 		return 0;
 	}
 	if (step == 0 && !keys_at_hand(r) && !nothing_was_written(r->journal))
@@ -429,7 +459,7 @@ static int find_path(struct rotation *r, struct error **err)
 		rc = adopt_journal(r, &content, err);
 	if (rc == 0 && !r->journal)
 		rc = r->options.follow_kms ? follow_journal(r, &content, err) : new_journal(r, &content, err);
-	if (rc == 0 && !r->options.read_only &&
+	if (rc == 0 && !r->options.read_only && !r->cleared &&
 	    path_find(r->journal->path, encryption_config_shape(content.config)) == 0)
 		rc = rotation_rehearse(r, content.config, err);
 	target_content_free(&content);
@@ -723,6 +753,7 @@ void rotation_free(struct rotation *r)
 	}
 	free(r->stale);
 	rotation_report_free(r->report);
+	rotation_report_free(r->done);
 	free(r);
 }
 

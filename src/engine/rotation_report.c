@@ -29,7 +29,9 @@ void rotation_report_begin(struct rotation *r)
 	copy_strings(&report->old_keys, &r->journal->old_keys);
 	copy_strings(&report->new_keys, &r->journal->new_keys);
 	rotation_kms_report_begin(r->journal, report);
+	rotation_report_free(r->report);
 	r->report = report;
+	r->told = r->in_phase = false;
 }
 
 void rotation_report_phase(struct rotation *r, enum phase phase, uint64_t now)
@@ -330,10 +332,13 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 {
 	struct rotation_report *report = r->report;
 	uint64_t now = loop_now(r->cluster->loop);
-	if (r->in_phase)
-		rotation_report_phase(r, r->phase, now);
 	free(report->outcome);
 	report->outcome = xstrdup(outcome);
+	if (r->told)
+		return;
+	r->told = true;
+	if (r->in_phase)
+		rotation_report_phase(r, r->phase, now);
 	free(report->finished);
 	report->finished = now_text();
 	report->ns = now - r->began;
@@ -364,9 +369,36 @@ void rotation_report_go_on(struct rotation *r)
 	int rc = report_store_read(r->options.state_directory, r->report->rotation, &kept, &failed);
 	if (rc < 0 && rc != -ERROR_NOT_FOUND)
 		rotation_note(r, "what was kept of this rotation's report counts no more: %s", error_message(failed));
-	/* One that is done is another's that was called alike. */
-	if (rc < 0 || r->report->before.at || text_equal(kept->outcome, "Done"))
+	/* Another's that was called alike began at another time. */
+	if (rc < 0 || r->report->before.at || !text_equal(kept->started, r->report->started))
 		return;
 	r->report->before = kept->before;
 	kept->before = (struct key_rotation_values){0};
+}
+
+/* --- of one that was done before this process --- */
+
+struct rotation_report *rotation_report_done(const struct rotation *r)
+{
+	const struct journal *journal = r->journal;
+	_cleanup_error_ unread = NULL; /* rotation_report_go_on tells */
+	_cleanup_(rotation_report_freep) struct rotation_report *kept = NULL;
+	if (!journal->retired || path_follows_kms(journal->path) ||
+	    report_store_read(r->options.state_directory, journal->rotation, &kept, &unread) < 0)
+		return NULL;
+	bool done = text_equal(kept->outcome, "Done") && text_equal(kept->started, journal->started);
+	return done ? steal(kept) : NULL;
+}
+
+void rotation_report_take_done(struct rotation *r)
+{
+	if (!r->done) {
+		strings_add(&r->report->evidence,
+			    "what was proved before the old key was retired was not kept, for its process died");
+		rotation_report_end(r, "Done");
+		return;
+	}
+	rotation_report_free(r->report);
+	r->report = steal(r->done);
+	r->told = true;
 }

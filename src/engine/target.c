@@ -186,11 +186,15 @@ static bool half_removed(const struct target *target)
 	       file_is_half_shredded(text);
 }
 
+bool target_is_cleared(const struct target *target)
+{
+	return target->manual && (access(target->path, F_OK) != 0 || half_removed(target));
+}
+
 int target_read(const struct target *target, struct target_content *ret, struct error **err)
 {
 	struct target_content content = {0};
-	bool source = target->manual && (access(target->path, F_OK) != 0 || half_removed(target));
-	int rc = read_one(source ? target->source : target->path, &content, err);
+	int rc = read_one(target_is_cleared(target) ? target->source : target->path, &content, err);
 	if (rc < 0) {
 		target_content_free(&content);
 		return rc;

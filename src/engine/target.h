@@ -34,6 +34,8 @@ _must_check_ int target_manual(const char *source, const char *directory, const 
 _must_check_ int target_make_place(const struct target *target, struct error **err);
 void target_free(struct target *target);
 void target_freep(struct target **target);
+/* `manual`: nothing of ours lies in DIR, so that the source is what is read. */
+bool target_is_cleared(const struct target *target);
 /* What is there now, parsed. */
 _must_check_ int target_read(const struct target *target, struct target_content *ret, struct error **err);
 void target_content_free(struct target_content *content);

@@ -1,6 +1,7 @@
 """Where a pipeline writes the files: `--target manual`, and `gate` before each of its steps."""
 
 import datetime
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,9 @@ import time
 import unittest
 
 from lib import (Cluster, Rule, configuration, kube_rekey, new_key, populate, replace_file,
-                 snapshot_hash, wait_until)
+                 snapshot_hash, start_kube_rekey, wait_until)
 from lib.certificates import Authority
+from lib.disk_killer import START, DiskKiller
 from lib.product import Result, binary
 from rotating import Operator
 
@@ -112,6 +114,105 @@ class Manual(Ordinary):
         self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
         self.assertEqual(contents(self.present), mine)
 
+    def _die_clearing_up(self, what, *more, **pipeline_options):
+        """A rotation that dies right before this change in --out, when its report is kept: the command, the pipeline's
+        files and that report."""
+        self.operator.state = self.cluster.path("state-" + self.id().rpartition(".")[2])
+        shutil.rmtree(self.operator.state, ignore_errors=True)
+        killer = DiskKiller(self.cluster.path("shim.so"), self.cluster.path("manual"),
+                            [self.out, os.path.join(self.operator.state, "manual")])
+        arguments = ["rotate", "--yes", "-o", "json", *self.operator.flags(config=self.present), "--compact",
+                     "--target", "manual", "--out", self.out, *more]
+        killer.said(START)
+        killer.arm(what, 1)
+        with Pipeline(self.server, self.out, **pipeline_options) as pipeline:
+            died = start_kube_rekey(arguments, under=killer.under).wait()
+        self.assertEqual((died.code, killer.died_at()), (-9, what), died)
+        self.cluster.api.request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-rekey")
+        name, = os.listdir(os.path.join(self.operator.state, "reports"))
+        kept = json.loads(contents(os.path.join(self.operator.state, "reports", name)))
+        self.assertEqual(kept["outcome"], "Done")
+        return arguments, pipeline.rolled_out, kept
+
+    def _journal(self):
+        return os.path.join(self.out, ".config.yaml.kube-rekey.journal")
+
+    def _assert_cleared(self, arguments, rolled_out, kept):
+        """The same command only clears up: the pipeline gets nothing."""
+        killer = DiskKiller(self.cluster.path("shim.so"), self.cluster.path("clearing"), [self.out])
+        killer.forget()
+        killer.said(START)
+        done = start_kube_rekey(arguments, under=killer.under).wait()
+        self.assertEqual((done.code, done.json()), (0, kept), done)
+        changes = [what for _, what, _ in killer.changes()]
+        self.assertIn("unlinkat .config.yaml.kube-rekey.journal", changes)
+        self.assertEqual([what for what in changes if what.endswith("> config.yaml")], [])
+        self.assertEqual(self.server.read_config(), rolled_out[-1])
+        self.assertEqual(os.listdir(self.out), [".config.yaml.kube-rekey.lock"])
+        self.assertUnder(f"{kept['newKey']['provider']}:{kept['newKey']['name']}")
+
+    def test_death_while_clearing_up(self):
+        """The copy that the person named is of before the rotation: what was removed is not made again out of it."""
+        for what in ("write config.yaml", "unlinkat config.yaml", "unlinkat .config.yaml.kube-rekey.journal"):
+            with self.subTest(what=what):
+                self._assert_cleared(*self._die_clearing_up(what))
+                shutil.copy(self.server.config, self.present)
+
+    def test_death_while_clearing_up_to(self):
+        """--to FILE holds the new key, so that everything would be at hand to go back and forth once more."""
+        to = self.cluster.path("to.yaml")
+        with open(to, "w", encoding="utf-8") as file:
+            file.write(configuration(Rule(["secrets", "configmaps"], [("aescbc", [("to", new_key())]), "identity"])))
+        self._assert_cleared(*self._die_clearing_up("unlinkat .config.yaml.kube-rekey.journal", "--to", to))
+
+    def test_death_while_clearing_up_what_was_sealed(self):
+        """What was removed from --out is not sealed into it again, for the plain file is still there."""
+        keeper, read = self._keeper()
+        arguments, rolled_out, kept = self._die_clearing_up(
+            "write config.yaml", "--out-seal", keeper.cert, name="config.yaml.cms", read=read)
+        self.assertEqual(os.listdir(self.out), [])
+        killer = DiskKiller(self.cluster.path("shim.so"), self.cluster.path("seen"), [self.out])
+        done = start_kube_rekey(arguments, under=killer.under).wait()
+        self.assertEqual((done.code, done.json()), (0, kept), done)
+        self.assertFalse(os.path.exists(self.cluster.path("seen.changes")), "--out was changed")
+        self.assertEqual(os.listdir(os.path.join(self.operator.state, "manual")), [".config.yaml.kube-rekey.lock"])
+        self.assertEqual(self.server.read_config(), rolled_out[-1])
+
+    def test_gone_back_after_it_was_done(self):
+        """The server is looked at before anything is called done; what is not the last configuration is a person's matter."""
+        arguments, rolled_out, kept = self._die_clearing_up("unlinkat .config.yaml.kube-rekey.journal")
+        self.server.apply_config(rolled_out[-2])
+        refused = kube_rekey(arguments)
+        self.assertEqual(refused.code, 3, refused)
+        self.assertIn(f"rotation {kept['rotation']} was done at {kept['finished']}, and the API server is not seen to run its "
+                      "last configuration now: it runs another one", refused.err)
+        self.assertIn(f"remove {self._journal()}: the next run begins anew", refused.err)
+        self.assertEqual(sorted(os.listdir(self.out)), [".config.yaml.kube-rekey.journal", ".config.yaml.kube-rekey.lock"])
+        self.assertEqual(self.server.read_config(), rolled_out[-2])
+        self.server.apply_config(rolled_out[-1])
+        self._assert_cleared(arguments, rolled_out, kept)
+
+    def test_death_while_clearing_up_is_told(self):
+        arguments, _, kept = self._die_clearing_up("unlinkat .config.yaml.kube-rekey.journal")
+        words = f"rotation {kept['rotation']} was done at {kept['finished']}, and died while it cleared up"
+        planned = self.operator.run("plan", "--target", "manual", "--out", self.out, config=self.present)
+        self.assertIn(words, planned.out + planned.err)
+        done = kube_rekey([word for word in arguments if word not in ("-o", "json")])
+        self.assertEqual(done.code, 0, done)
+        self.assertIn(words, done.err)
+
+    def test_death_while_clearing_up_without_a_report(self):
+        """Nor where no report could be kept: that the old key was retired, and what it wrote is gone, says enough."""
+        arguments, rolled_out, kept = self._die_clearing_up("unlinkat .config.yaml.kube-rekey.journal")
+        shutil.rmtree(os.path.join(self.operator.state, "reports"))
+        done = kube_rekey(arguments)
+        self.assertEqual(done.code, 0, done)
+        report = done.json()
+        self.assertEqual((report["rotation"], report["outcome"]), (kept["rotation"], "Done"))
+        self.assertTrue([line for line in report["evidence"] if "was not kept" in line], report)
+        self.assertEqual(self.server.read_config(), rolled_out[-1])
+        self.assertEqual(os.listdir(self.out), [".config.yaml.kube-rekey.lock"])
+
     def test_as_deployed(self):
         """29: a pipeline that re-serialises YAML: the nonce is gone, the hash is another one.
         `--as-deployed` names what it puts down; that must mean the same."""
@@ -133,18 +234,26 @@ class Manual(Ordinary):
         self.assertUnder(f"aescbc:{report['newKey']['name']}")
         self.assertNotIn("nonce", self.server.read_config())
 
-    def test_seal(self):
-        """`--out-seal CERT`: DIR gets CMS alone."""
+    def _keeper(self):
+        """A certificate to seal to, and how its pipeline reads what is sealed."""
         keeper = Authority(self.cluster.path("keeper"), "keeper").issue("me", "me")
-        clear = set()
 
-        def opened(path):
-            clear.update(name for name in os.listdir(self.out) if name.endswith(".yaml"))
+        def read(path):
             done = subprocess.run(["openssl", "cms", "-decrypt", "-inform", "PEM", "-in", path,
                                    "-inkey", keeper.key], capture_output=True, text=True)
             if done.returncode:
                 raise FileNotFoundError(path)
             return done.stdout
+        return keeper, read
+
+    def test_seal(self):
+        """`--out-seal CERT`: DIR gets CMS alone."""
+        keeper, read = self._keeper()
+        clear = set()
+
+        def opened(path):
+            clear.update(name for name in os.listdir(self.out) if name.endswith(".yaml"))
+            return read(path)
         with Pipeline(self.server, self.out, name="config.yaml.cms", read=opened) as pipeline:
             report = self.rotate("--out-seal", keeper.cert)
         self.assertUnder(f"aescbc:{report['newKey']['name']}")

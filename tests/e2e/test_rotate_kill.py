@@ -14,6 +14,7 @@ the steps whose label contains TEXT.
 
 import collections
 import glob
+import json
 import os
 import queue
 import random
@@ -82,6 +83,21 @@ class Place:
                 *(etcd or self.cluster.etcd.flags()), "--apiserver-manifest", self.manifest,
                 "--servers", "1", "--state-dir", self.state, "--provider", kind, "--settle", "1s", "--compact",
                 "--qps", "0", *(word.format(cert=self.cert) for word in FATES[fate])]
+
+    def journal(self):
+        """None: there is none."""
+        return _read(os.path.join(os.path.dirname(self.server.config), ".config.yaml.kube-rekey.journal"))
+
+    def reports(self):
+        """Those that are kept, by rotation."""
+        found = map(_read, glob.glob(self.state + "/reports/*.json"))
+        return {report["rotation"]: report for report in found}
+
+    def assert_not_forgotten(self):
+        """Whoever died left a journal, with which the same command goes on, or a report that says how it ended."""
+        if not self.journal():
+            _equal("outcomes kept without a journal", {report["outcome"] for report in self.reports().values()} - {"Done"},
+                   set())
 
     def keys_in_file(self):
         return set(KEYS.findall(self.server.read_config()))
@@ -168,10 +184,17 @@ def _equal(what, found, wanted):
         raise AssertionError(f"{what}: {found!r}, not {wanted!r}")
 
 
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
 def _ended_unseen(place):
     """Killed after the journal went: the rotation had ended, only its report was not printed."""
-    folder = os.path.dirname(place.server.config)
-    return not os.path.exists(os.path.join(folder, ".config.yaml.kube-rekey.journal"))
+    return not place.journal()
 
 
 @unittest.skipUnless(killer.available(), "strace is missing or may not trace")
@@ -223,6 +246,7 @@ class KilledOnDisk(unittest.TestCase):
         if result.code != -9:
             place.assert_done(result)
             return False
+        place.assert_not_forgotten()
         ended = _ended_unseen(place) and effect.ordinal > 1
         if then:
             place.assert_readable()
@@ -279,6 +303,63 @@ class KilledOnDisk(unittest.TestCase):
                 missed.append(step[1].label)
         self._in_parallel(chosen, work)
         self.assertEqual(missed, [])
+
+    def test_the_end(self):
+        """Wherever it dies when nothing but its end is left, the same command ends the same rotation, and no other one; and a
+        report that was kept as Done is the one that it prints."""
+        ends = []
+        for fate, effect in self._steps():
+            if effect.label.startswith("rename") and "journal #" in effect.label:
+                ends.clear()
+            elif fate == "keep" and (ALL or effect.call != "fsync"):
+                ends.append((fate, effect))
+        ends = [step for step in ends if ONLY in step[1].label]
+        print(f"killed at the end: {[effect.label for _, effect in ends]}", flush=True)
+        before_journal_went, done = [], []
+
+        def work(place, step):
+            fate, effect = step
+            arguments = place.command(fate)
+            _equal("exit code", killer.traced(arguments, place.cluster.path("trace"), effect).code, -9)
+            place.assert_not_forgotten()
+            journal, kept = place.journal(), place.reports()
+            result = place.finish(arguments, bool(journal))
+            if not journal:
+                return
+            before_journal_went.append(effect.label)
+            report = result.json()
+            _equal("rotation", report["rotation"], journal["rotation"])
+            _equal("what it began with", report["before"], kept[journal["rotation"]]["before"])
+            _equal("kept", place.reports(), {report["rotation"]: report})
+            if kept[journal["rotation"]]["outcome"] == "Done":
+                done.append(effect.label)
+                _equal("report", report, kept[journal["rotation"]])
+        self._in_parallel(ends, work)
+        self.assertTrue(ONLY or (before_journal_went and done), (before_journal_went, done))
+
+    def test_put_back_after_it_was_done(self):
+        """It died with its report kept as Done, and then somebody put the first file in place: that is looked at, and mended."""
+        place = self.places[0]
+        held = [effect for fate, effect in self._steps() if fate == "keep" and re.match(r"write \w+-KEY", effect.label)][-1]
+        first = place.server.read_config()
+        arguments = place.command("keep")
+        self.assertEqual(killer.traced(arguments, place.cluster.path("trace"), held).code, -9)
+        rotation, kept = place.journal()["rotation"], place.reports()
+        self.assertEqual(kept[rotation]["outcome"], "Done")
+        place.server.apply_config(first)
+        place.free_the_lease()
+        plain = [word for word in arguments if word not in ("-o", "json")]
+        runs = [start_kube_rekey(plain).wait()]
+        if runs[0].code != 0:  # nobody may begin, for the server lacks a key: the first run gives it back
+            place.free_the_lease()
+            runs.append(start_kube_rekey(plain).wait())
+        self.assertEqual(runs[-1].code, 0, "\n".join(map(str, runs)))
+        self.assertIn(f"rotation {rotation} was done at {kept[rotation]['finished']}", runs[0].err)
+        report = place.reports()[rotation]
+        self.assertEqual((report["outcome"], place.keys_in_file(), place.journal()),
+                         ("Done", {kept[rotation]["newKey"]["name"]}, None))
+        self.assertTrue([line for line in report["evidence"] if "put back" in line], report)
+        place.assert_readable()
 
     def test_twice(self):
         """The run that goes on is killed too."""
@@ -340,6 +421,7 @@ class KilledOverTheNetwork(unittest.TestCase):
         result = running[0].wait()
         if result.code != -9:
             return result
+        place.assert_not_forgotten()
         place.finish(arguments, not _ended_unseen(place))
         return result
 

@@ -24,10 +24,13 @@ struct look_row {
 #define BOTH "cp-1 cp-2"
 #define THREE "2 addresses are given, and the cluster has 3 API servers (cp-1, cp-2, cp-3)"
 #define NODES_UNKNOWN "control-plane Nodes could not be listed, and a stopped server may show by its Node alone"
+#define NO_NODES                                                                                                    \
+	"no Node is a control plane's, by which a server that was stopped would be known: abort this rotation and " \
+	"ask "                                                                                                      \
+	"for one with --servers N"
 static const struct look_row rows[] = {
 	{"all is seen", .why = NULL},
-	{"they are seen for the first time", .nodes = "", .key_servers = "", .known = "", .behind = {"cp-2", "cp-1"},
-	 .why = NULL},
+	{"they are seen for the first time", .key_servers = "", .known = "", .behind = {"cp-2", "cp-1"}, .why = NULL},
 	{"nothing answers at an address: who is there was seen before", .behind = {"cp-1", ""}, .why = NULL},
 	{"one stopped, and its Lease is gone: it counts all the same", .leases = "cp-1", .behind = {"cp-1", ""},
 	 .why = NULL},
@@ -40,7 +43,12 @@ static const struct look_row rows[] = {
 	{"Nodes are too many to be listed now", .nodes_status = 429, .why = NODES_UNKNOWN},
 	{"Nodes cannot be listed now, but a person says how many servers there are", .nodes_status = 503, .says = 2,
 	 .why = NULL},
-	{"Nodes may not be listed", .nodes_status = 403, .refused_long = true, .why = NULL},
+	{"Nodes may not be listed", .nodes_status = 403, .refused_long = true, .why = NODES_UNKNOWN},
+	{"Nodes may not be listed, but a person says how many servers there are", .nodes_status = 403,
+	 .refused_long = true, .says = 2, .why = NULL},
+	{"no Node is a control plane's", .nodes = "", .why = NO_NODES},
+	{"no Node is a control plane's, but a person says how many servers there are", .nodes = "", .says = 2,
+	 .why = NULL},
 	{"Nodes may not be listed just now", .nodes_status = 403, .why = NODES_UNKNOWN},
 	{"a third KeyServer", .key_servers = "cp-1 cp-2 cp-3", .why = THREE},
 	{"a third one that was seen before", .known = "cp-1 cp-2 cp-3", .why = THREE},
@@ -65,6 +73,8 @@ static const struct look_row rows[] = {
 	{"as many as a person says", .says = 2, .why = NULL},
 	{"a person says more", .says = 3, .why = "spec.servers says 3, and 2 are known"},
 	{"a person says fewer", .says = 1, .why = "spec.servers says 1, and 2 are known"},
+	{"a person said how many there were, and one was forgotten since", .known = "cp-1 cp-2 cp-3",
+	 .forgotten = "cp-3", .says = 3, .why = NULL},
 	{"a person says how many are left", .known = "cp-1 cp-2 cp-3", .forgotten = "cp-3", .says = 2, .why = NULL},
 };
 

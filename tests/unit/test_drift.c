@@ -110,6 +110,11 @@ static void by_key_id(void **state)
 	assert_int_equal(drift.unreadable, 0);
 	assert_int_equal(drift.unknown == NULL, row->stale > 0);
 	drift_free(&drift);
+	/* Under the write key's name, and not its bytes. */
+	drift_find(&(struct census_observation){.groups = groups, .group_count = 1, .does_not_open = 4}, &status,
+		   &drift);
+	assert_int_equal(drift.unreadable, 4);
+	drift_free(&drift);
 }
 
 static void a_key_tells_when_it_was_made(void **state)

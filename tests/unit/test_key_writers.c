@@ -382,8 +382,9 @@ static void test_nameless_kms(void **state)
  * that was changed. */
 static void test_alone(void **state)
 {
-	static const char not_seen[] = "the configuration of a is not known: no agent reports it, and it was not seen to run "
-				       "the file of this machine";
+	static const char not_seen[] =
+		"the configuration of a is not known: no agent reports it, and it was not seen to run "
+		"the file of this machine";
 	static const struct {
 		const char *what;
 		bool here;
@@ -439,14 +440,17 @@ static void test_recent(void **state)
 	} cases[] = {
 		{"aescbc/key2", NOW - 61, 0, NULL},
 		{"aescbc/key2", NOW - 59, 0,
-		 "a has loaded another configuration within the last 60 s, and what it wrote before may still be under way "
+		 "a has loaded another configuration within the last 60 s, and what it wrote before may still be under "
+		 "way "
 		 "(ask again)"},
 		{"aescbc/key2", NOW - 61, NOW - 1, NULL},
 		{"key-1", NOW - 1, NOW - 61, NULL},
 		{"key-1", 0, NOW - 59,
-		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask again)"},
+		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask "
+		 "again)"},
 		{"key-1", 0, NOW + 5,
-		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask again)"},
+		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask "
+		 "again)"},
 		{"key-3", 0, NOW - 1, NULL},
 	};
 	char *ids[] = {(char *)(uintptr_t) "key-1", (char *)(uintptr_t) "key-2"};
@@ -624,13 +628,11 @@ static void test_between_two_looks(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_nobody),
-					   cmocka_unit_test(test_nameless),
-					   cmocka_unit_test(test_nameless_kms),
-					   cmocka_unit_test(test_alone),
-		cmocka_unit_test(test_recent),
-					   cmocka_unit_test(test_before_the_census),
-					   cmocka_unit_test(test_between_two_looks)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nobody),           cmocka_unit_test(test_nameless),
+		cmocka_unit_test(test_nameless_kms),     cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_recent),           cmocka_unit_test(test_before_the_census),
+		cmocka_unit_test(test_between_two_looks)};
 	both_rules[0] = moved_rule;
 	both_rules[1] = vault_rule;
 	return RUN_ROWS(row, rows) + cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,19 +73,25 @@ static void a_broken_one_is_named(void **state)
 	error_clear(&err);
 }
 
-/* What a rotation began with is told by what its own runs kept, not by another one's that was called alike and is over. */
+/* What a rotation began with is told by what its own runs kept, though one died right after that, not by another one's that was
+ * called alike. */
 static void goes_on_with_its_own(void **state)
 {
 	static const struct {
 		const char *outcome;
+		const char *started;
 		bool taken;
-	} cases[] = {{"Interrupted", true}, {"Done", false}};
+	} cases[] = {{"Interrupted", "2026-11-22T11:03:20Z", true},
+		     {"Done", "2026-11-22T11:03:20Z", true},
+		     {"Done", "2026-11-22T11:03:19Z", false}};
 	(void)state;
 	for (size_t i = 0; i < ELEMENTS(cases); i++) {
 		struct error *err = NULL;
 		_cleanup_(rotation_report_freep) struct rotation_report *kept = report_of("rekey-a", cases[i].outcome),
 									*present = report_of("rekey-a", "Running");
 		struct rotation r = {.options.state_directory = folder, .report = present};
+		free(kept->started);
+		kept->started = xstrdup(cases[i].started);
 		kept->before.at = xstrdup("2026-11-22T11:03:20Z");
 		assert_ok(report_store_keep(folder, kept, &err), err);
 		rotation_report_go_on(&r);

@@ -84,7 +84,7 @@ static void test_no_key_stays(void **state)
 #define ARN "arn:aws:kms:eu-1:111:key/mrk-1"
 #define NOT_KNOWN(id, by)                                                                                             \
 	"whether key ID " id " is still needed is not known: the key of kms/" by " may be the same by another name, " \
-	"and what an alias leads to only AWS knows (aws kms describe-key --key-id alias/NAME)"
+	"which only its KMS knows (aws kms describe-key --key-id alias/NAME tells what an alias leads to)"
 
 /* That no value is under it is not all. */
 static const struct {
