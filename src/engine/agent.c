@@ -227,7 +227,7 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	if (rc == 0)
 		rc = journal_write(node->target->path, journal, err);
 	agent->disk.written_step = turned(written, from);
-	return rc;
+	return rc == 0 ? agent_disk_save(agent->options->state_directory, &agent->disk, err) : rc;
 }
 
 /* Steps that no rotation would go, or other ones than those that were begun with: what it says is nothing to this agent. The

@@ -208,13 +208,10 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	}
 	if (!swapped) /* the journal names one hash more: no harm */
 		return rc;
+	journal_in_place(r->journal, sha256);
 	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);
-	/* An agent notes it in its own state first: until both have it, the hash that is pending here tells the next process. */
-	if (!r->lock)
-		return 0;
-	journal_in_place(r->journal, sha256);
 	return journal_write(r->target->path, r->journal, err);
 }
 
