@@ -10,6 +10,7 @@
 
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
+#define SCRAPE_TIMEOUT (5 * NS_PER_S) /* reports get old meanwhile, and people are told nothing */
 #define ENDPOINTS_INTERVAL (10 * NS_PER_S)
 #define NODES_INTERVAL (10 * NS_PER_S)
 #define RESCUE_AGAIN (30 * NS_PER_S) /* until then one that came to nothing comes behind those that may not */
@@ -131,10 +132,15 @@ static void find_nodes(struct controller *c)
 	}
 	for (size_t i = 0; i < troubles.count; i++)
 		controller_note(c, "%s", troubles.items[i]);
-	if (c->hosts.unsure && !c->hosts.nodes_read && c->rotation->spec.servers == 0)
+	/* No answer, and none that names a server, is no proof that there is no other one: then a person says how many. */
+	if (c->rotation->spec.servers == 0 && !c->hosts.nodes_read)
 		set_unsure(c,
 			   xstrdup("control-plane Nodes could not be listed, and a stopped server may show by its Node "
 				   "alone"));
+	else if (c->rotation->spec.servers == 0 && c->hosts.nodes.count == 0)
+		set_unsure(c,
+			   xstrdup("no Node is a control plane's, by which a server that was stopped would be known: "
+				   "abort this rotation and ask for one with --servers N"));
 	for (size_t i = 0; i < status->server_count; i++)
 		strings_add(&names, status->servers[i].name);
 	size_t known = names.count;
@@ -155,8 +161,15 @@ static void find_servers(struct controller *c, const struct kube_identities *ide
 					     name, identities->items[i].lease_name));
 		grow_set(c, name, identities->items[i].lease_name);
 	}
-	for (size_t i = 0; i < c->fleet.count; i++)
-		grow_set(c, c->fleet.servers[i].last->meta.name, c->fleet.servers[i].last->status.identity);
+	for (size_t i = 0; i < c->fleet.count; i++) {
+		const struct fleet_server *server = &c->fleet.servers[i];
+		const struct key_rotation_server *known = in_set(c, server->last->meta.name);
+		/* Agents wait for what it says, too. */
+		if (known && known->forgotten && fleet_is_fresh(server, clock_monotonic()))
+			set_unsure(c,
+				   xasprintf("%s was forgotten as gone for good, but its agent reports", known->name));
+		grow_set(c, server->last->meta.name, server->last->status.identity);
+	}
 	find_nodes(c);
 	follow_set(c);
 }
@@ -267,7 +280,7 @@ static void scrape(const struct controller *c, struct kube *kube, struct scraped
 	apiserver_metrics_free(&ret->metrics);
 	ret->metrics = (struct apiserver_metrics){0};
 	ret->at = clock_monotonic();
-	int rc = kube_scrape(kube, &ret->metrics, NULL, &failed);
+	int rc = kube_scrape_within(kube, SCRAPE_TIMEOUT, &ret->metrics, &failed);
 	ret->good = rc == 0;
 	if (rc == -ERROR_AUTH && !ret->refused)
 		controller_note(c, "%s: %s", kube->name, error_message(failed));
@@ -673,7 +686,9 @@ int controller_look(struct controller *c, struct error **err)
 	if (rc < 0)
 		return rc;
 	size_t known = count_known(c);
-	if (c->rotation->spec.servers && c->rotation->spec.servers != known)
+	/* What was said counted those that were forgotten since, or did not. */
+	uint64_t said = c->rotation->spec.servers;
+	if (said && (said < known || said > c->rotation->status.server_count))
 		set_unsure(c, xasprintf("spec.servers says %llu, and %zu are known",
 					(unsigned long long)c->rotation->spec.servers, known));
 	forget_lost_orders(c);

@@ -59,6 +59,15 @@ class Fleet:
             except Exception:  # pylint: disable=broad-except
                 return None
         wait_until(served, 30, "the definitions are served")
+        self.nodes()
+
+    def nodes(self):
+        """A Node for each server that has none: by which one is known that was stopped."""
+        there = [item["metadata"]["name"] for item in self.api.list("nodes")]
+        for server in self.cluster.servers:
+            if server.hostname not in there:
+                self.api.create("nodes", None, {"metadata": {"name": server.hostname, "labels": {
+                    "node-role.kubernetes.io/control-plane": "", "kubernetes.io/hostname": server.hostname}}})
 
     def kubeconfig(self, name, user, groups=(), url=None):
         made = self.cluster.pki.certificate(user, groups)

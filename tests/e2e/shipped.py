@@ -179,11 +179,9 @@ class Shipped(Fleet):
         made = self.cluster.pki.certificate(PEOPLE[role])
         return self.cluster.kubeconfig(name=f"{role}.conf", cert=made.cert, key=made.key)
 
-    def nodes(self):
-        """A Node for each server, and its static pod's mirror."""
+    def static_pods(self):
+        """The mirror of each server's."""
         for server in self.cluster.servers:
-            self.api.create("nodes", None, {"metadata": {"name": server.hostname, "labels": {
-                "node-role.kubernetes.io/control-plane": "", "kubernetes.io/hostname": server.hostname}}})
             self.api.create("pods", "kube-system", {
                 "metadata": {"name": f"kube-apiserver-{server.hostname}", "labels": {"component": "kube-apiserver"}},
                 "spec": {"nodeName": server.hostname, "containers": [{"name": "kube-apiserver", "image": "none"}]}})

@@ -41,7 +41,7 @@ class Forgotten(FleetCase):
         """Somebody's older file, which lacks the new key; then that is there again, to read with."""
         with self.fleet.clients.blinded(self.cluster.servers[number]):
             self.cluster.servers[number].write_config(text)
-            wait_until(lambda: len(self.keys()[number]) == 2, 90, f"the file of server {number} is mended", 0.2)
+            self.fleet.wait_for("forgotten", lambda _: len(self.keys()[number]) == 2, 90, f"the file of server {number} is mended")
 
 
 if __name__ == "__main__":

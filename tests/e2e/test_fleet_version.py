@@ -71,9 +71,6 @@ class Versions(FleetCase):
         first, stopped = self.cluster.servers
         for item in self.api.list(SERVERS):
             self.api.delete(SERVERS, None, item["metadata"]["name"])
-        for server in self.cluster.servers:
-            self.api.create("nodes", None, {"metadata": {"name": server.hostname, "labels": {
-                "node-role.kubernetes.io/control-plane": ""}}})
         stopped.stop()
         self.fleet.start_agent(0)
         self.fleet.start_controller(urls=[first.url])

@@ -53,7 +53,7 @@ class Rights(unittest.TestCase):
     def test_a_rotation_under_the_shipped_accounts(self):
         """By a Job, evicted in the middle, and again by a person in mode patch; then whatever else people and Jobs do."""
         before = snapshot_hash(self.api)
-        self.fleet.nodes()
+        self.fleet.static_pods()
         self.fleet.start_agent(0)
         self.fleet.start_controller()
         self.evicted_job()
