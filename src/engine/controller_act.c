@@ -883,10 +883,24 @@ static int retire(struct controller *c, const struct decision *d, struct error *
 	return controller_apply(c, err);
 }
 
+/* A key that an older file brought back after it was retired is saved once more by the agent that drops it, and is to be retired
+ * again: before that is ordered. */
+static int retire_again(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool drops = d->action == ACTION_WRITE_STEP && d->to_step == d->step + 1 && d->step >= 0 &&
+		     path_drops(c->path, (size_t)d->step);
+	if (!drops || !c->rotation->status.retired)
+		return 0;
+	c->rotation->status.retired = c->seen.retired = false;
+	return controller_apply(c, err);
+}
+
 static int order_one(struct controller *c, const struct decision *d, struct error **err)
 {
 	bool sent;
-	int rc = order(c, d, &sent, err);
+	int rc = retire_again(c, d, err);
+	if (rc == 0)
+		rc = order(c, d, &sent, err);
 	if (rc == 0 && sent)
 		controller_tell_results(c);
 	return rc;

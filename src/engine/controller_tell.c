@@ -182,7 +182,8 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 	bool degrades = blocked || c->trouble || d->reason == REASON_KMS_UNKNOWN;
 	const char *degraded = blocked                           ? c->path ? reason_name(d->reason) : "Refused"
 			       : d->reason == REASON_KMS_UNKNOWN ? reason_name(d->reason)
-			       : unwatched && !c->trouble        ? "NotWatched"
+			       : c->trouble                      ? "Hindered"
+			       : unwatched                       ? "NotWatched"
 								 : "None";
 	changed |= condition_set(rotation, "Degraded", degrades || unwatched, degraded,
 				 degrades    ? words

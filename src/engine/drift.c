@@ -73,6 +73,7 @@ void drift_find(const struct census_observation *census, const struct key_server
 			take_plugin(census, status, &shape->rules[r].keys[0], shape, ret);
 	for (size_t i = 0; i < census->group_count; i++)
 		take_group(&census->groups[i], shape, ret);
+	ret->unreadable += census->does_not_open;
 }
 
 void drift_free(struct drift *drift)

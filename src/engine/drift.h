@@ -8,9 +8,9 @@ struct drift_resource {
 	uint64_t stale;
 };
 struct drift {
-	uint64_t values;                  /* of resources, whatever they are under */
-	uint64_t stale;                   /* not under the write key of their rule */
-	uint64_t unreadable;              /* of no known form, or under a key that their rule does not have */
+	uint64_t values;     /* of resources, whatever they are under */
+	uint64_t stale;      /* not under the write key of their rule */
+	uint64_t unreadable; /* of no known form, under a key that their rule does not have, or that do not open */
 	struct drift_resource *resources; /* each resource once, in the order of the census */
 	size_t resource_count;
 	char *unknown; /* why it is not known whether more is stale: which key a KMS plugin encrypts with is not; NULL */
