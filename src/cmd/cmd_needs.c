@@ -106,9 +106,10 @@ static int judge(struct needs *needs, const struct source *source, uint64_t form
 			"%s: %llu values are under a key ID that may be another name of it, or of a version of it: "
 			"what it stands for only its KMS knows",
 			source->name, (unsigned long long)source->unclear);
-		error_set_hint(&unknown,
-			       "ask it (aws kms describe-key --key-id alias/NAME tells what an alias leads to), then ask "
-			       "by that name, too");
+		error_set_hint(
+			&unknown,
+			"ask it (aws kms describe-key --key-id alias/NAME tells what an alias leads to), then ask "
+			"by that name, too");
 		keep_unknown(needs, &unknown);
 	}
 	if (formless > 0)

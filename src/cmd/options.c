@@ -90,7 +90,7 @@ static const struct option table[] = {
 	{"--qps", NULL, KIND_NUMBER, FIELD(qps), OPTIONS_SPEED | OPTIONS_PACE, "N",
 	 "writes per second, and reads where objects are read one by one (default: 50; 0: full speed)"},
 	{"--concurrency", NULL, KIND_NUMBER, FIELD(concurrency), OPTIONS_SPEED | OPTIONS_PACE, "N",
-	 "of them at once, 1 to 64 (default: 16)"},
+	 "of them at once, 1 to 64 (default: 16; where agents rotate 8)"},
 	{"--deadline", NULL, KIND_DURATION, FIELD(deadline), OPTIONS_SPEED | OPTIONS_PACE, "DURATION",
 	 "stop after this time with exit code 4; the same command goes on"},
 	{"--provider", NULL, KIND_TEXT, FIELD(provider), OPTIONS_ROTATE, "aescbc|aesgcm|secretbox|kms",

@@ -84,8 +84,8 @@ static void take_plugin(struct asked *a, const char *name, const char *on, const
 	else if (key_word_is_id(a->key, key_id))
 		say(&a->ret->writes, "a KMS plugin%s encrypts with it", on);
 	else if (key_word_may_be_id(a->key, key_id))
-		say(&a->ret->unknown, "kms/%s%s encrypts with %s: whether that is the same key only its KMS knows", name,
-		    on, id);
+		say(&a->ret->unknown, "kms/%s%s encrypts with %s: whether that is the same key only its KMS knows",
+		    name, on, id);
 }
 
 static void take_looks(struct asked *a, const struct kms_look *looks, size_t count)
@@ -314,7 +314,7 @@ static void take_server(struct asked *a, const struct key_writers_sources *in, c
 	const struct fleet_server *reports = fleet_find(&f->fleet, server);
 	const struct key_server_status *status = reports ? &reports->last->status : NULL;
 	bool here = alone && in->node_was_asked;
-	const struct config_shape *shape = status && status->loaded_is_file                     ? status->configuration
+	const struct config_shape *shape = status && status->loaded_is_file                ? status->configuration
 					   : in->shape && runs_file(f, server, file, here) ? in->shape
 											   : NULL;
 	if (status)
@@ -522,7 +522,8 @@ static int look_at_members(struct etcd *etcd, char **ret, struct error **err)
 		const struct etcd_member_info *member = etcd_member(etcd, i);
 		if (!member->learner && !member->answered)
 			say(ret,
-			    "etcd member %s does not answer%s%s: what it has taken may be written when it goes on (bring "
+			    "etcd member %s does not answer%s%s: what it has taken may be written when it goes on "
+			    "(bring "
 			    "it back or remove it, name its own address in --etcd-endpoints, and ask again)",
 			    member->name, member->why ? ": " : "", member->why ? member->why : "");
 	}

@@ -41,8 +41,8 @@ void key_writers_free(struct key_writers *writers); /* the contents */
 
 /* What was asked, judged; adds to *ret. Pure. `looks`: at the plugins of this machine. `facts`: of the API servers. */
 void key_writers_judge(const struct key_word *key, const struct key_writers_sources *in,
-		       const struct key_writers_file *file, const struct kms_look *looks, size_t look_count, const struct check_facts *facts,
-		       struct key_writers *ret);
+		       const struct key_writers_file *file, const struct kms_look *looks, size_t look_count,
+		       const struct check_facts *facts, struct key_writers *ret);
 /* What was so before the census began; adds to *ret. Pure. */
 void key_writers_add_before(const struct key_writers *before, struct key_writers *ret);
 /* What servers count to have happened between both looks, though both say the same: one that was told of the key, wrote with it

@@ -121,7 +121,8 @@ class Process:
     def says(self, label):
         """Notes it. The death that it is, if any; else it may be one on disk that comes before the next label."""
         with self._lock:
-            if self._died_by:
+            # What it said beside that, and is heard of only now.
+            if self._died_by or (self.disk and self.disk.died_at()):
                 return None
             self._on_disk = None
             if self.disk:
@@ -149,6 +150,8 @@ class Process:
 
     def start(self):
         self._died_by = None
+        if self.disk:
+            self.disk.disarm()
         self.says(START)
         self.running = self._start()
 

@@ -18,7 +18,7 @@ import threading
 import time
 import unittest
 
-from fleet import KEYS, ROTATIONS, SERVERS, FleetCase, expect_no_crash
+from fleet import KEYS, ROTATIONS, SERVERS, FleetCase, expect_no_crash, stop
 from lib import ApiError, FaultProxy, Gone, faults, parts, replace_file, snapshot_hash, turn, wait_until
 from patient import nobody_answered
 
@@ -164,6 +164,12 @@ class Storm(FleetCase):
             expect_no_crash(self.fleet.controllers[-1])
             self.fleet.start_controller()
 
+    def stop_ours(self):
+        """Before others of them are started."""
+        stop(self.fleet.controllers[-1])
+        for agent in self.fleet.agents.values():
+            agent.kill()
+
     def rotate(self, name, during, **spec):
         """A rotation with clients, during which `during(files)` is called again and again until it says that it has nothing
         more to do; and the rotation is done."""
@@ -284,45 +290,88 @@ class Storm(FleetCase):
             shutil.copy2(os.path.join(copy, os.path.basename(journal)), journal)
 
     def decided(self):
-        """Phases that the controller was in, by its record."""
+        """The phases that the controller was in, by its record, from the first turn to the last."""
         try:
             with open(self.fleet.controllers[-1].record, encoding="utf-8") as file:
-                return {json.loads(line)["decision"]["phase"] for line in file if line.endswith("\n")}
+                return [json.loads(line)["decision"]["phase"] for line in file if line.endswith("\n")]
         except FileNotFoundError:
-            return set()
+            return []
 
     def storm(self, name, plan):
-        """`plan`: {phase: what befalls when it is come to}."""
+        """`plan`: {phase: what befalls when it is come to}. What of it befell when that phase was over already."""
         self.fleet.start()
-        missing, befell, seen = dict(plan), [], set()
+        missing, befell, late, seen = dict(plan), [], {}, set()
         self.kept = []
 
         def during(_):
             self.keep()
-            if self.decided() - seen:
+            if set(self.decided()) - seen:
                 seen.update(self.decided())
                 self.keep_states()
-            for phase in self.decided() & set(missing):
-                befell.append(f"{phase}: {missing[phase].__name__}")
-                missing.pop(phase)()
+            for phase in set(self.decided()) & set(missing):
+                fault, now = missing.pop(phase), self.decided()[-1]
+                befell.append(f"{phase}: {fault.__name__}" + (f" in {now}" if now != phase else ""))
+                if now != phase:
+                    late[phase] = fault
+                fault()
                 return True
             return False
         self.rotate(name, during)
+        self.stop_ours()
         print(f"{name}, seed {SEED}: {'; '.join(befell)}", flush=True)
         self.assertEqual(missing, {})
+        return late
+
+    def storm_at_each(self, name, phases, fault):
+        """Again, until it has befallen in each of them."""
+        left = dict.fromkeys(phases, fault)
+        for attempt in range(6):
+            left = left and self.storm(f"{name}-{attempt}", left)
+        self.assertEqual(left, {})
 
     def test_2_storm(self):
         if ALL:
             for number, fault in enumerate((self.kill_a_server, self.pause_etcd, self.kill_controller_and_agent)):
-                self.storm(f"storm-{number}", dict.fromkeys(PHASES, fault))
+                self.storm_at_each(f"storm-{number}", PHASES, fault)
             for fault in (self.wipe_a_state_directory, self.put_back_a_state_directory):
-                self.storm(f"storm-{fault.__name__.split('_', maxsplit=1)[0]}", dict.fromkeys(BEFORE_THE_DROP, fault))
+                self.storm_at_each(f"storm-{fault.__name__.split('_', maxsplit=1)[0]}", BEFORE_THE_DROP, fault)
             return
         wiped = self.chance.choice(BEFORE_THE_DROP)
         lost = self.chance.choice((self.wipe_a_state_directory, self.put_back_a_state_directory))
         others = [phase for phase in PHASES if phase != wiped]
         some = [self.kill_a_server] * 3 + [self.pause_etcd] * 2 + [self.kill_controller_and_agent]
         self.storm("storm", {**dict(zip(self.chance.sample(others, len(some)), some)), wiped: lost})
+
+    @turn
+    def test_2_while_a_key_is_put_back(self):
+        """Somebody puts an old file in place of a server's, and the fault befalls while that is mended."""
+        faults_then = [self.kill_a_server, self.pause_etcd, self.kill_controller_and_agent]
+        for fault in faults_then if ALL else [self.chance.choice(faults_then)]:
+            name = f"rescue-{fault.__name__.replace('_', '-')}"
+            before, (old,) = snapshot_hash(self.api), self.keys()[0]
+            index, reached = self.chance.randrange(3), []
+            server = self.cluster.servers[index]
+            file = server.read_config()
+            self.fleet.start()
+            self.fleet.rotate(name, settleSeconds=20)
+            wait_until(lambda: all(list(keys)[0] != old for keys in self.keys()), 120, "all are promoted", 0.1)  # pylint: disable=cell-var-from-loop
+            with self.fleet.clients.blinded(server):
+                server.write_config(file)
+
+                def befalls():
+                    self.keep()
+                    if not reached and self.decided()[-1:] == ["Rescue"]:
+                        reached.append([list(keys) for keys in self.keys()])
+                        fault()  # pylint: disable=cell-var-from-loop
+                    return reached and len(self.keys()[index]) == 2  # pylint: disable=cell-var-from-loop
+                wait_until(befalls, PATIENCE, f"{name}: the key is put back", 0.05)
+            while self.status(name).get("outcome") != "Done":
+                self.keep()
+                time.sleep(0.5)
+            self.fleet.expect_nothing_lost()
+            self.expect_rotated(name, before, old)
+            self.stop_ours()
+            print(f"{name} of {server.hostname}, seed {SEED}: then the files had {reached[0]}", flush=True)
 
     # Two controllers
 
@@ -346,35 +395,58 @@ class Storm(FleetCase):
     def lease(self):
         return self.api.get("coordination.k8s.io/v1/leases", "kube-system", "kube-rekey")["spec"]
 
-    @turn
-    def test_3_two_leaders(self):
-        """One with a clock an hour ahead is stopped past its Lease, right before it writes an order, and wakes when the other
-        one is at work. Then that one is shown renewals of its Lease that never were: both lead."""
-        stop_file = self.cluster.path("stop")
+    def two_controllers(self):
+        """(one with a clock an hour ahead that leads, another that stands by, what both speak to the servers through)."""
         proxies = [self.enterContext(FaultProxy(self.cluster, server)) for server in self.cluster.servers]
         for index in range(3):
             self.fleet.start_agent(index)
-        sleeper = self.start_skewed([proxy.url for proxy in proxies], stop_file)
+        sleeper = self.start_skewed([proxy.url for proxy in proxies], self.stop_file)
         self.leads(sleeper)
         self.assertGreater(self.lease()["renewTime"], time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + SKEW / 2)))
         lied_to = self.enterContext(FaultProxy(self.cluster))
         other = self.fleet.start_controller(urls=[lied_to.url, *[each.url for each in self.cluster.servers[1:]]])
         wait_until(lambda: "standing by" in other.err, 30, "the other one stands by")
-        events = []
+        return sleeper, other, proxies, lied_to
 
+    @property
+    def stop_file(self):
+        return self.cluster.path("stop")
+
+    def arm(self):
+        with open(self.stop_file, "w", encoding="ascii"):
+            pass
+
+    def sleeps_before(self, step, files, sleeper, other):
+        """It is stopped right before it orders this step of the first server, until the other one leads."""
         def stopped():
             with open(f"/proc/{sleeper.pid}/stat", encoding="ascii") as file:
                 return file.read().rsplit(")", 1)[1].split()[0] == "T"
+        if step > 1:
+            wait_until(lambda: all(len(seen) == step for seen in files.seen), 300, f"step {step} is next", 0.05)
+            self.arm()
+        wait_until(stopped, 300, "it is stopped")
+        self.assertEqual([len(seen) for seen in files.seen], [step] * 3, "nothing of that step was ordered before")
+        self.leads(other)
+
+    def wakes(self, sleeper, proxies):
+        """Its order is the last one that is written, and it ends."""
+        orders = sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies)
+        sleeper.signal(signal.SIGCONT)
+        wait_until(lambda: sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies) > orders, 30,
+                   "the order of the one that slept comes")
+        self.assertNotEqual(sleeper.wait(60).code, 0)
+
+    @turn
+    def test_3_two_leaders(self):
+        """One with a clock an hour ahead is stopped past its Lease, right before it writes an order, and wakes when the other
+        one is at work. Then that one is shown renewals of its Lease that never were: both lead."""
+        sleeper, other, proxies, lied_to = self.two_controllers()
+        events = []
 
         def sleep_past_the_lease(files):
-            wait_until(stopped, 300, "it is stopped")
-            self.leads(other)
+            self.sleeps_before(1, files, sleeper, other)
             wait_until(lambda: len(files.seen[0]) > 1, 300, "the other one's first order is carried out")
-            orders = sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies)
-            sleeper.signal(signal.SIGCONT)
-            wait_until(lambda: sum(proxy.count("PATCH", "/keyservers/") for proxy in proxies) > orders, 30,
-                       "the order of the one that slept comes")
-            self.assertNotEqual(sleeper.wait(60).code, 0)
+            self.wakes(sleeper, proxies)
 
         def both_lead(_):
             lied_to.on("PUT", "/leases/kube-rekey", lambda exchange: faults.reply(200, exchange.body)(exchange), times=0)
@@ -385,8 +457,7 @@ class Storm(FleetCase):
             lied_to.clear()
             self.assertNotEqual(other.wait(60).code, 0)
 
-        with open(stop_file, "w", encoding="ascii"):
-            pass
+        self.arm()
         plan = [sleep_past_the_lease, both_lead]
 
         def during(files):
@@ -398,6 +469,54 @@ class Storm(FleetCase):
             return False
         self.rotate("two-leaders", during, settleSeconds=10)
         self.assertEqual(len(events), 2)
+
+    @turn
+    def test_3_a_leader_sleeps_before_promotion_and_before_the_drop(self):
+        """Its order comes when the other one's is carried out already, or when nothing of that step is."""
+        for step in (2, 3):
+            for late in (False, True) if ALL else (self.chance.choice((False, True)),):
+                sleeper, other, proxies, _ = self.two_controllers()
+                woken = []
+
+                def during(files):
+                    # pylint: disable=cell-var-from-loop
+                    if woken:
+                        self.keep()
+                        return False
+                    self.sleeps_before(step, files, sleeper, other)
+                    if late:
+                        wait_until(lambda: any(len(seen) > step for seen in files.seen), 300, "the other one's order is carried out")
+                    self.wakes(sleeper, proxies)
+                    woken.append(step)
+                    return True
+                self.rotate(f"sleeps-{step}{'-late' if late else ''}", during, settleSeconds=5)
+                self.stop_ours()
+
+    @turn
+    def test_4_given_up_while_the_leader_sleeps(self):
+        """It sleeps before it orders the new key to write. The other one learns that the rotation is given up, and takes the new key
+        away again; then the order comes: no agent carries it out, whether its file went back already or not."""
+        (old,) = {tuple(keys.items()) for keys in self.keys()}
+        name, _ = old[0]
+        for gone in (False, True) if ALL else (self.chance.choice((False, True)),):
+            rotation = f"given-up-{'late' if gone else 'early'}"
+            before = snapshot_hash(self.api)
+            sleeper, other, proxies, _ = self.two_controllers()
+            with Files(self.cluster.servers) as files:
+                self.fleet.rotate(rotation, settleSeconds=5)
+                self.sleeps_before(2, files, sleeper, other)
+                self.api.patch(ROTATIONS, None, rotation, {"spec": {"aborted": True}})
+                wait_until(lambda: "backFrom" in self.status(rotation), 120, "it goes back")  # pylint: disable=cell-var-from-loop
+                if gone:
+                    wait_until(lambda: any(len(seen) > 2 for seen in files.seen), 300, "a file went back", 0.05)  # pylint: disable=cell-var-from-loop
+                self.wakes(sleeper, proxies)
+                wait_until(lambda: self.status(rotation).get("outcome") == "Aborted", PATIENCE, self.fleet.said)  # pylint: disable=cell-var-from-loop
+            new = self.status(rotation)["keys"]["new"][0]["name"]
+            self.assertEqual(files.keys(), [[[name], [name, new], [name]]] * 3, "the new key never wrote")
+            self.assertEqual(self.keys(), [dict(old)] * 3)
+            self.assertEqual(snapshot_hash(self.api), before)
+            self.fleet.expect_always_answered()
+            self.stop_ours()
 
 
 if __name__ == "__main__":
