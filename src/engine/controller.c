@@ -271,6 +271,13 @@ static int wait_for_version(struct controller *c, const char *odd, struct error 
 	return rc == 0 ? tell_waiting(c, err) : rc;
 }
 
+static int wait_for_person(struct controller *c, const char *why, struct error **err)
+{
+	int rc = withdraw(c, err);
+	controller_trouble(c, why);
+	return rc == 0 ? tell_waiting(c, err) : rc;
+}
+
 static int find_path(struct controller *c, struct error **err)
 {
 	const struct decision given_up = {.action = ACTION_DONE, .step = STEP_NONE, .server = -1};
@@ -313,7 +320,10 @@ static int turn(struct controller *c, struct error **err)
 	/* Where it has just turned back, the path is found in the next turn. */
 	if (rc < 0 || !c->path)
 		return rc;
-	return waits ? tell_waiting(c, err) : decide_and_act(c, err);
+	if (waits)
+		return tell_waiting(c, err);
+	_cleanup_free_ char *lost = controller_lost_key(c);
+	return lost ? wait_for_person(c, lost, err) : decide_and_act(c, err);
 }
 
 /* A turn that fails before it has decided tells nothing: what people see would be what was true before, and no reason why nothing

@@ -44,11 +44,14 @@ const char *hold_reason(enum hold hold)
 	return reasons[hold];
 }
 
-char *hold_words(const struct key_rotation *rotation, enum hold hold)
+char *hold_words(const struct key_rotation *rotation, enum hold hold, bool mends)
 {
 	char at[28];
 	if (hold != HOLD_DEADLINE)
-		return xstrdup("paused");
+		return mends ? xasprintf("paused, though until it goes on a server cannot read some values (kubectl "
+					 "rekey resume %s)",
+					 rotation->meta.name)
+			     : xstrdup("paused");
 	clock_format(deadline_of(rotation), 0, at);
 	return xasprintf(
 		"its deadline passed at %s: it begins nothing more, and may be left like this until it is given more "

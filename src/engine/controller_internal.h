@@ -236,6 +236,9 @@ _must_check_ int controller_look_for_servers(struct controller *controller, stru
 char *controller_odd_version(const struct controller *controller);
 /* Orders the new keys, and sets the path once they are there. */
 _must_check_ int controller_find_path(struct controller *controller, struct error **err);
+/* Why the path must not be begun: values are under a key that no server has any more, and whose name was asked for as a new one's.
+ * By name alone they would pass for readable. NULL: none is; new string. */
+char *controller_lost_key(const struct controller *controller);
 /* Where an abort is asked for: begins the way back, or says why not. `ret_waits`: until it is known which way it goes nothing
  * else is done. A rotation without a path has nothing to turn back from. */
 _must_check_ int controller_turn_back(struct controller *controller, bool *ret_waits, struct error **err);
@@ -243,7 +246,8 @@ _must_check_ int controller_turn_back(struct controller *controller, bool *ret_w
 enum hold controller_hold(const struct key_rotation *rotation, const struct observation *seen,
 			  const struct decision *decision, uint64_t wall);
 const char *hold_reason(enum hold hold);                               /* of a condition */
-char *hold_words(const struct key_rotation *rotation, enum hold hold); /* new string */
+/* `mends`: what is held would put a key back. New string. */
+char *hold_words(const struct key_rotation *rotation, enum hold hold, bool mends);
 /* Takes the rotation over, and frees one that is over. */
 void queue_add(struct rotation_queue *queue, struct key_rotation *rotation);
 struct key_rotation *queue_take(struct rotation_queue *queue); /* whose turn it is; NULL: none is there */

@@ -127,6 +127,42 @@ static int claim_epoch(struct controller *c, struct error **err)
 	return rc;
 }
 
+static bool was_begun(const struct controller *c)
+{
+	bool begun = false;
+	for (size_t i = 0; i < c->seen.server_count; i++) {
+		const struct server_observation *seen = &c->seen.servers[i];
+		begun = begun || seen->written_step > 0 || seen->file_step > 0 || seen->loaded_step > 0;
+	}
+	return begun;
+}
+
+static bool is_made_anew(const struct controller *c, const struct census_group *group)
+{
+	const struct key_rotation_status *status = &c->rotation->status;
+	bool local = group->type != PROVIDER_KMS && group->type != PROVIDER_IDENTITY;
+	for (size_t i = 0; local && i < status->new_key_count; i++)
+		if (text_equal(status->new_keys[i].provider, provider_name(group->type)) &&
+		    text_equal(status->new_keys[i].name, group->name))
+			return true;
+	return false;
+}
+
+char *controller_lost_key(const struct controller *c)
+{
+	if (key_rotation_goes_back(c->rotation) || was_begun(c))
+		return NULL;
+	for (size_t i = 0; i < c->seen.census.group_count; i++) {
+		const struct census_group *group = &c->seen.census.groups[i];
+		if (group->values > 0 && !group->unknown && !group->foreign && is_made_anew(c, group))
+			return xasprintf("%llu values are under %s/%s already, and the key of that name that was made for "
+					 "this rotation has other bytes: abort it, put the lost key into each server's file "
+					 "by hand, to read with, and ask again",
+					 (unsigned long long)group->values, provider_name(group->type), group->name);
+	}
+	return NULL;
+}
+
 /* Told, and nothing is begun until a person asks for something else. What a server or the network said is no refusal of
  * ours, so this takes over errors of what was worked out here alone. */
 static int refuse(struct controller *c, struct error **err)

@@ -158,7 +158,7 @@ static char *words_of(const struct controller *c, const struct decision *d, uint
 {
 	const struct decision_clock clock = {.now = now, .wall = clock_wall()};
 	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
-	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold);
+	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold, d->rescue);
 	const char *trouble = c->trouble ? c->trouble : "";
 	const char *remark = c->remark || d->action == ACTION_DONE ? c->remark : c->kms_again;
 	return xasprintf("%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "", remark ? remark : "",

@@ -2,9 +2,12 @@
 
 import glob
 import os
+import signal
+import time
 
 from fleet import ROTATIONS, FleetCase
 from lib import kube_rekey, snapshot_hash, turn, wait_until
+from lib.disk_killer import DiskKiller
 
 PATIENCE = 300  # generous: other work may share the machine's cores
 
@@ -106,4 +109,52 @@ class Aborted(FleetCase):
         self.assertEqual(self.kill_on_the_way_back("second", 1), 2)
         self.assertIn("(going back)", kube_rekey(["status", "second", "--kubeconfig", self.config]).out)
         self.expect_back("second", dict(old))
+        self.fleet.expect_always_answered()
+
+    @turn
+    def test_3_after_a_drop_has_begun(self):
+        """The object is edited by hand when a server lacks the old key already: there is no way back any more, and it goes on."""
+        (old,) = {tuple(keys.items()) for keys in self.keys()}
+        before = snapshot_hash(self.api)
+        self.fleet.start()
+        self.fleet.rotate("third")
+        wait_until(lambda: 3 in self.steps(), PATIENCE, "a server has dropped the old key", 0.05)
+        self.api.patch(ROTATIONS, None, "third", {"spec": {"aborted": True}})
+        told = self.fleet.wait_for("third", lambda status: "only way is forward" in str(status) or "outcome" in status, PATIENCE, "it is told")
+        self.assertIn("only way is forward", str(told) + self.fleet.said())
+        self.expect_rotated("third", before, old[0][0])
+        self.fleet.expect_always_answered()
+
+    @turn
+    def test_4_an_agent_sleeps_with_an_order_in_hand(self):
+        """It is stopped right before the rename by which the new key would write, and the rotation is given up meanwhile. Nobody goes
+        back before it has said that nothing of before is carried out any more: what it was about to do, it does."""
+        (old,) = {tuple(keys.items()) for keys in self.keys()}
+        killers = [DiskKiller(self.cluster.path("shim.so"), self.cluster.path(f"sleeper-{index}"), [os.path.dirname(server.config)])
+                   for index, server in enumerate(self.cluster.servers)]
+        agents = [self.fleet.start_agent(index, under=killer.under) for index, killer in enumerate(killers)]
+        self.fleet.start_controller()
+        self.fleet.rotate("fourth")
+        wait_until(lambda: all(len(keys) == 2 for keys in self.keys()), PATIENCE, "all have the new key to read with", 0.05)
+        for killer, server in zip(killers, self.cluster.servers):
+            name = os.path.basename(server.config)
+            killer.arm(f"renameat .{name}.kube-rekey.tmp > {name}", 1, stops=True)
+        wait_until(lambda: any(killer.died_at() for killer in killers), PATIENCE, "an agent sleeps", 0.05)
+        asleep = next(index for index, killer in enumerate(killers) if killer.died_at())
+        for killer in killers:
+            killer.disarm()
+        files = [server.read_config() for server in self.cluster.servers]
+        self.assertEqual([next(iter(keys)) for keys in self.keys()], [old[0][0]] * 3, "nobody was promoted")
+        self.api.patch(ROTATIONS, None, "fourth", {"spec": {"aborted": True}})
+        self.fleet.wait_for("fourth", lambda status: "has not acknowledged epoch" in str(status.get("conditions")), PATIENCE, "it is told")
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            self.assertNotIn("backFrom", self.fleet.rotation("fourth")["status"])
+            self.assertEqual([server.read_config() for server in self.cluster.servers], files)
+            time.sleep(0.5)
+        agents[asleep].signal(signal.SIGCONT)
+        wait_until(lambda: next(iter(self.keys()[asleep])) != old[0][0], 60, "it does what it was about to do")
+        self.fleet.wait_for("fourth", lambda status: status.get("phase") == "Blocked", PATIENCE, what="it asks which way")
+        self.run_it("abort", "fourth", "--promote-old-key")
+        self.expect_back("fourth", dict(old))
         self.fleet.expect_always_answered()

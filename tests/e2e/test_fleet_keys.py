@@ -5,10 +5,13 @@ import base64
 import glob
 import os
 import subprocess
+import time
 import unittest
 
+import yaml
+
 from fleet import GROUP, ROTATIONS, FleetCase, take_away
-from lib import kube_rekey, snapshot_hash, start_kube_rekey, turn, wait_until
+from lib import kube_rekey, new_key, snapshot_hash, start_kube_rekey, turn, wait_until
 from lib.certificates import Authority
 
 OURS, OTHER = "/registry/secrets/", "/registry-of-another-cluster/secrets/default/x"
@@ -149,6 +152,40 @@ class Keys(FleetCase):
             self.assertIn(f"{server.hostname}: aescbc/{old} is destroyed", str(status["remains"]))
         self.assertNotIn([f"aescbc-{old}.yaml"], self.retired())
         self.expect_gone(secret)
+
+    @turn
+    def test_3_a_lost_key(self):
+        """A key that values are under is in no file any more, and is asked for by its name. An agent would make another one of that
+        name: nothing is begun, and it can be given up."""
+        files = [server.read_config() for server in self.cluster.servers]
+        both = yaml.safe_load(files[0])
+        for rule in both["resources"]:
+            rule["providers"].insert(0, {"aescbc": {"keys": [{"name": "lost", "secret": new_key()}]}})
+        rules = [{"resources": rule["resources"], "keys": [
+            {"provider": provider, **({"name": key["name"]} if key else {})}
+            for each in rule["providers"] for provider, value in each.items() for key in (value or {}).get("keys", [None])]}
+                 for rule in both["resources"]]
+        self.apply([yaml.safe_dump(both)] * len(files))
+        self.api.create("secrets", "default", {"metadata": {"name": "under-it"}})
+        self.addCleanup(self.apply, files)
+        self.addCleanup(self.api.call, "DELETE", "/api/v1/namespaces/default/secrets/under-it")
+        self.addCleanup(self.apply, [yaml.safe_dump(both)] * len(files))
+        self.apply(files)
+        self.fleet.start()
+        self.fleet.rotate("lost", provider=None, to={"rules": rules})
+        self.fleet.wait_for("lost", lambda status: "values are under aescbc/lost already" in str(status.get("conditions")), 120, "it is told")
+        time.sleep(5)
+        self.assertEqual([server.read_config() for server in self.cluster.servers], files)
+        self.api.patch(ROTATIONS, None, "lost", {"spec": {"aborted": True}})
+        status = self.fleet.wait_for("lost", lambda status: "outcome" in status, 120, "it is given up")
+        self.assertEqual(status["outcome"], "Aborted")
+        self.assertEqual([server.read_config() for server in self.cluster.servers], files)
+        for process in (*self.fleet.controllers, *self.fleet.agents.values()):
+            process.kill()
+
+    def apply(self, files):
+        for server, text in zip(self.cluster.servers, files):
+            server.apply_config(text)
 
 
 if __name__ == "__main__":

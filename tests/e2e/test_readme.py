@@ -39,6 +39,7 @@ class ThreeCommands(unittest.TestCase):
 
     def start_what_was_applied(self):
         fleet = Shipped(self, self.cluster)
+        fleet.nodes()
         fleet.static_pods()
         for index in range(3):
             fleet.start_agent(index)

@@ -172,9 +172,18 @@ static void a_deadline_says_when_it_was_and_how_to_go_on(void **state)
 	_cleanup_(key_rotation_freep) struct key_rotation *it = rotation("a", T0, T0);
 	(void)state;
 	it->spec.deadline_seconds = 60;
-	_cleanup_free_ char *words = hold_words(it, HOLD_DEADLINE);
+	_cleanup_free_ char *words = hold_words(it, HOLD_DEADLINE, false);
 	assert_non_null(strstr(words, "its deadline passed at 2026-11-22T11:04:20Z"));
 	assert_non_null(strstr(words, "kubectl rekey resume a"));
+}
+
+static void a_pause_says_what_it_keeps_from_being_read(void **state)
+{
+	_cleanup_(key_rotation_freep) struct key_rotation *it = rotation("a", T0, T0);
+	(void)state;
+	_cleanup_free_ char *words = hold_words(it, HOLD_PAUSED, false), *mends = hold_words(it, HOLD_PAUSED, true);
+	assert_string_equal(words, "paused");
+	assert_string_equal(mends, "paused, though until it goes on a server cannot read some values (kubectl rekey resume a)");
 }
 
 int main(void)
@@ -187,6 +196,7 @@ int main(void)
 		cmocka_unit_test(whoever_waits_is_told_for_whom_once),
 		cmocka_unit_test(what_is_aborted_before_its_turn_is_over),
 		cmocka_unit_test(a_deadline_says_when_it_was_and_how_to_go_on),
+		cmocka_unit_test(a_pause_says_what_it_keeps_from_being_read),
 	};
 	return RUN_ROWS(keeps, rows) + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,9 +61,9 @@ class DiskKiller:
                     found.append((label, what, since[what]))
         return found
 
-    def arm(self, what, since):
-        """It dies right before this change from now on; 1 is the next of its kind."""
-        replace_file(self._death, f"{since} ^{what.replace('.', '[.]').replace('KEY', _KEY)}$\n")
+    def arm(self, what, since, stops=False):
+        """It dies right before this change from now on, or is stopped there; 1 is the next of its kind."""
+        replace_file(self._death, f"{-since if stops else since} ^{what.replace('.', '[.]').replace('KEY', _KEY)}$\n")
 
     def disarm(self):
         with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,8 @@
  * KUBE_REKEY_TEST_ROOTS   folders, a colon between them: what changes there is a change on disk
  * KUBE_REKEY_TEST_CHANGES a file to which a line is added for each: the call and the name of the file
  * KUBE_REKEY_TEST_DEATH   a file: where it holds a number n and a regular expression, the process dies right before the n-th
- *                         change from then on that matches it, and the file says "at" and what that was */
+ *                         change from then on that matches it, and the file says "at" and what that was; n below 0: it is
+ *                         stopped there, by SIGSTOP */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -114,13 +115,13 @@ static void die_or_count(const char *change)
 	file = fopen(name, "we");
 	if (!file)
 		abort();
-	if (left > 1)
-		fprintf(file, "%ld %s\n", left - 1, pattern);
+	if (labs(left) > 1)
+		fprintf(file, "%ld %s\n", left > 0 ? left - 1 : left + 1, pattern);
 	else
 		fprintf(file, "at %s\n", change);
 	fclose(file);
-	if (left <= 1)
-		kill(getpid(), SIGKILL);
+	if (labs(left) <= 1)
+		kill(getpid(), left < 0 ? SIGSTOP : SIGKILL);
 }
 
 static const char *last_part(const char *path)
