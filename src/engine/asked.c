@@ -63,9 +63,11 @@ static int take_local(const struct object_key *asked, const struct config_key *p
 	if (!present && asked->fingerprint) {
 		int rc = error_set(err, ERROR_REFUSED, "spec.to: no server has %s with fingerprint %s", label,
 				   asked->fingerprint);
-		error_set_hint(err, "the bytes of a key do not travel in the clear. If values are under it already, put it "
-				    "into each server's file by hand, to read with: what an agent makes has other bytes. If it "
-				    "is new, leave its fingerprint out (in a file: its secret)");
+		error_set_hint(
+			err,
+			"the bytes of a key do not travel in the clear. If values are under it already, put it "
+			"into each server's file by hand, to read with: what an agent makes has other bytes. If it "
+			"is new, leave its fingerprint out (in a file: its secret)");
 		return rc;
 	}
 	if (strlen(fingerprint) >= sizeof(ret->fingerprint))

@@ -245,7 +245,7 @@ _must_check_ int controller_turn_back(struct controller *controller, bool *ret_w
 /* `decision` NULL: there is no path yet. Pure. */
 enum hold controller_hold(const struct key_rotation *rotation, const struct observation *seen,
 			  const struct decision *decision, uint64_t wall);
-const char *hold_reason(enum hold hold);                               /* of a condition */
+const char *hold_reason(enum hold hold); /* of a condition */
 /* `mends`: what is held would put a key back. New string. */
 char *hold_words(const struct key_rotation *rotation, enum hold hold, bool mends);
 /* Takes the rotation over, and frees one that is over. */

@@ -155,10 +155,12 @@ char *controller_lost_key(const struct controller *c)
 	for (size_t i = 0; i < c->seen.census.group_count; i++) {
 		const struct census_group *group = &c->seen.census.groups[i];
 		if (group->values > 0 && !group->unknown && !group->foreign && is_made_anew(c, group))
-			return xasprintf("%llu values are under %s/%s already, and the key of that name that was made for "
-					 "this rotation has other bytes: abort it, put the lost key into each server's file "
-					 "by hand, to read with, and ask again",
-					 (unsigned long long)group->values, provider_name(group->type), group->name);
+			return xasprintf(
+				"%llu values are under %s/%s already, and the key of that name that was made for "
+				"this rotation has other bytes: annotate it with kube-rekey.dev/unguarded=true and "
+				"delete it, put the lost key into each server's file by hand, to read with, and "
+				"ask again",
+				(unsigned long long)group->values, provider_name(group->type), group->name);
 	}
 	return NULL;
 }

@@ -15,7 +15,8 @@ static const struct {
 	bool back;
 	bool refused;
 } rows[] = {
-	{"values are under the name of the key that was made", PROVIDER_AESCBC, lost, 7, false, 0, STEP_NONE, false, true},
+	{"values are under the name of the key that was made", PROVIDER_AESCBC, lost, 7, false, 0, STEP_NONE, false,
+	 true},
 	{"no value is", PROVIDER_AESCBC, lost, 0, false, 0, STEP_NONE, false, false},
 	{"of another provider", PROVIDER_SECRETBOX, lost, 7, false, 0, STEP_NONE, false, false},
 	{"of another name", PROVIDER_AESCBC, other, 7, false, 0, STEP_NONE, false, false},
@@ -28,11 +29,8 @@ static const struct {
 static void row(void **state)
 {
 	const __typeof__(rows[0]) *it = *state;
-	struct census_group group = {.resource = secrets,
-				     .type = it->type,
-				     .name = it->name,
-				     .values = it->values,
-				     .foreign = it->foreign};
+	struct census_group group = {
+		.resource = secrets, .type = it->type, .name = it->name, .values = it->values, .foreign = it->foreign};
 	struct server_observation servers[2] = {
 		{.written_step = STEP_NONE, .loaded_step = 0},
 		{.file_step = it->file_step, .written_step = it->written_step, .loaded_step = 0}};

@@ -183,7 +183,8 @@ static void a_pause_says_what_it_keeps_from_being_read(void **state)
 	(void)state;
 	_cleanup_free_ char *words = hold_words(it, HOLD_PAUSED, false), *mends = hold_words(it, HOLD_PAUSED, true);
 	assert_string_equal(words, "paused");
-	assert_string_equal(mends, "paused, though until it goes on a server cannot read some values (kubectl rekey resume a)");
+	assert_string_equal(
+		mends, "paused, though until it goes on a server cannot read some values (kubectl rekey resume a)");
 }
 
 int main(void)
