@@ -51,7 +51,8 @@ class Pipeline:
                 text = self.read(self.path)
             except FileNotFoundError:
                 continue
-            if text == self._last:
+            # What is wiped at the end is no configuration: no pipeline would roll it out.
+            if text == self._last or text.startswith("\0"):
                 continue
             self._last = text
             deployed = self.rewrite(text)
