@@ -246,13 +246,18 @@ static int tell_waiting(struct controller *c, struct error **err)
 	return controller_tell(c, &nothing, err);
 }
 
+static int wait_for_person(struct controller *c, const char *why, struct error **err)
+{
+	int rc = withdraw(c, err);
+	controller_trouble(c, why);
+	return rc == 0 ? tell_waiting(c, err) : rc;
+}
+
 /* What this version does not carry out. */
 static int refuse(struct controller *c, const char *no, struct error **err)
 {
 	c->refused = true;
-	controller_trouble(c, no);
-	int rc = withdraw(c, err);
-	return rc == 0 ? tell_waiting(c, err) : rc;
+	return wait_for_person(c, no, err);
 }
 
 /* Given up before there was a path. */
@@ -268,13 +273,6 @@ static int wait_for_version(struct controller *c, const char *odd, struct error 
 	if (rc == 0 && c->rotation->status.step_count > 0)
 		rc = controller_find_path(c, err);
 	controller_trouble(c, odd);
-	return rc == 0 ? tell_waiting(c, err) : rc;
-}
-
-static int wait_for_person(struct controller *c, const char *why, struct error **err)
-{
-	int rc = withdraw(c, err);
-	controller_trouble(c, why);
 	return rc == 0 ? tell_waiting(c, err) : rc;
 }
 
