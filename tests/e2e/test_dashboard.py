@@ -258,7 +258,7 @@ class Shown(Page):
         page = self.open()
         self.make_servers(self.make_rotation()["metadata"]["uid"])
         self.put_rotation("Verify", 2, "reading every value in etcd", reason="census")
-        page.wait("document.querySelectorAll('#todo > li').length === 1")
+        page.wait("document.querySelector('#why').innerText === 'Now: reading every value in etcd'")
         (goes_on,) = page.texts("#todo > li")
         said = {}
         for name, words in names_and_texts("next_action.h", "REASONS"):
