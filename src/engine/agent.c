@@ -406,13 +406,16 @@ static void note_written(struct agent *agent, int step)
 		agent_note(agent, "%s", error_message(failed));
 }
 
-/* A process that died between the swap and its note of it: the file itself tells that it came to it. */
+/* A process that died between the swap and its notes of it: the file itself tells that it came to it, and the journal what this
+ * node wrote last. The journal's first file is the one that was found here. */
 static void find_written(struct agent *agent, const struct server_observation *own)
 {
 	struct rotation *node = agent->node;
-	if (!journal_in_place(node->journal, own->file_hash))
-		return;
-	note_written(agent, own->file_step);
+	bool news = journal_in_place(node->journal, own->file_hash);
+	const struct journal_hash *last = journal_written(node->journal, own->file_hash);
+	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash);
+	if (news || (is_last && last->step != agent->disk.written_step))
+		note_written(agent, own->file_step);
 }
 
 /* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path: it may

@@ -5,6 +5,8 @@ import contextlib
 import difflib
 import http.client
 import itertools
+import json
+import os
 import re
 import signal
 import threading
@@ -14,6 +16,7 @@ from fleet import ROTATIONS, SERVERS, FleetCase, stop
 from kubelet import PATIENCE, Kubelet
 from lib import (ApiError, Gone, Rule, bulk_secrets, configuration, new_key, snapshot_hash, turn, versions,
                  wait_until)
+from lib.disk_killer import DiskKiller
 
 
 class Clients:
@@ -91,6 +94,23 @@ class StaticPods(FleetCase):
             file.write("# by hand\n" + text)
         return self.read(kubelet)
 
+    def start_agent(self, index, kubelet, **more):
+        self.fleet.start_agent(index, "--apply", "static-pod", "--apiserver-manifest", kubelet.manifest, **more)
+
+    def die_between_notes(self, killer):
+        """The first agent, when file and journal are in place and it has not noted down that it wrote them: what runs there
+        then is restarted all the same."""
+        server = self.cluster.servers[0]
+        agent, name = self.fleet.agents[server.hostname], os.path.basename(server.config)
+        killer.arm(f"renameat .{name}.kube-rekey.tmp > {name}", 1, stops=True)
+        wait_until(killer.died_at, PATIENCE, "an agent is about to write", 0.05)
+        killer.arm("renameat .agent.json.kube-rekey.tmp > agent.json", 1)
+        agent.signal(signal.SIGCONT)
+        wait_until(lambda: not agent.running(), PATIENCE, "it died", 0.05)
+        with open(self.cluster.path("state-0/agent.json"), encoding="utf-8") as file:
+            self.assertNotEqual(json.load(file).get("writtenStep"), 1)
+        self.assertEqual(len(self.keys()[0]), 2, "its file has the new key")
+
     def test_one_at_a_time(self):
         """The other one serves at any time, and everything that is written can be read; manifests gain an annotation, and
         nothing else changes."""
@@ -99,10 +119,14 @@ class StaticPods(FleetCase):
             kubelets = [stack.enter_context(Kubelet(server)) for server in self.cluster.servers]
             manifests = [self.comment(each) for each in kubelets]
             clients = stack.enter_context(Clients(self.cluster))
+            killer = DiskKiller(self.cluster.path("shim.so"), self.cluster.path("agent-0"),
+                                [os.path.dirname(self.cluster.servers[0].config), self.cluster.path("state-0")])
             for index, kubelet in enumerate(kubelets):
-                self.fleet.start_agent(index, "--apply", "static-pod", "--apiserver-manifest", kubelet.manifest)
+                self.start_agent(index, kubelet, under=() if index else killer.under)
             self.fleet.start_controller()
             self.fleet.rotate("pods")
+            self.die_between_notes(killer)
+            self.start_agent(0, kubelets[0])
             self.fleet.wait_done("pods", 500)
         self.assertEqual(clients.faults, [])
         self.assertGreater(clients.read, clients.written)
