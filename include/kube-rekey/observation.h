@@ -137,6 +137,7 @@ struct observation {
 	uint64_t reads_checked_at; /* plain GETs of a sample of each namespace succeeded on the last step */
 	unsigned rescues;          /* in this rotation, one for each file written */
 	bool retired;              /* the old keys were treated as asked */
+	bool untouched;            /* it was given up before any file was changed: it goes back from the first step */
 	char *blocked;             /* a reason only a person can take away (lock lost, foreign owner, ...); NULL */
 
 	/* what was asked */

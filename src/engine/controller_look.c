@@ -450,6 +450,7 @@ static void observe_servers(struct controller *c, uint64_t now)
 		ret->canary_process = server->canary_process;
 		ret->canary_impossible = c->path && !canary_possible(c->path);
 	}
+	seen->untouched = c->rotation->status.back_from == 0;
 	seen->servers_known = c->set_why || c->server_count == 0 ? FACT_UNKNOWN : FACT_KNOWN;
 	seen->servers_why = c->set_why ? xstrdup(c->set_why) : NULL;
 }

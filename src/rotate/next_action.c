@@ -835,6 +835,13 @@ static bool last_proof_missing(const struct view *v)
 	return false;
 }
 
+static bool retire(const struct view *v)
+{
+	if (v->seen->retired)
+		return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);
+	return look_too_old(v, PHASE_VERIFY) || act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
+}
+
 /* At the end of the path: everything is under the write key and can be read; then the old key is retired. What a
  * process that is gone has proved is proved again. */
 static bool finish(const struct view *v)
@@ -856,9 +863,7 @@ static bool finish(const struct view *v)
 		return act(v, ACTION_READ_BACK, PHASE_VERIFY, REASON_FINAL_READS);
 	if (v->follows && last_proof_missing(v))
 		return true;
-	if (v->seen->retired)
-		return act(v, ACTION_DONE, PHASE_DONE, REASON_NONE);
-	return look_too_old(v, PHASE_VERIFY) || act(v, ACTION_RETIRE, PHASE_VERIFY, REASON_RETIRE);
+	return retire(v);
 }
 
 static bool left_to_follow(const struct view *v)
@@ -885,7 +890,13 @@ static void decide(struct view *v)
 	if (anything_unclear(v))
 		return;
 	find_position(v);
-	if (too_far_apart(v) || not_converged(v) || census_alarms(v))
+	if (too_far_apart(v) || not_converged(v))
+		return;
+	/* Nobody ever had a new key, and no old one leaves: what the values are under changes nothing, and may be why it was
+	 * given up. */
+	if (v->seen->untouched && retire(v))
+		return;
+	if (census_alarms(v))
 		return;
 	if (v->follows && v->seen->kms_why && wait_for(v, phase_proved(v, left_to_follow), REASON_KMS_UNKNOWN))
 		return;

@@ -148,8 +148,9 @@ static bool runs_it(const struct judge *j)
 static enum change change_of(const struct judge *j)
 {
 	size_t from = (size_t)j->sight->own->file_step, to = (size_t)j->order->to_step;
+	/* Given up before any file was changed: there is no key to lose. */
 	if (j->order->action == ORDER_RETIRE)
-		return LEAVES;
+		return j->sight->going_back && j->path->count == 1 ? ADDS : LEAVES;
 	/* What its server runs and will go on to run: the file that it refuses is not even one to start with. */
 	if (j->order->rescue && runs_it(j) && j->sight->own->refuses_file)
 		return ADDS;

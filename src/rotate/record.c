@@ -108,6 +108,7 @@ static const struct field observation_fields[] = {
 	F(reads_checked_at, "readsCheckedAt", U64),
 	F(rescues, "rescues", SMALL),
 	F(retired, "retired", BOOL),
+	F(untouched, "untouched", BOOL),
 	F(blocked, "blocked", TEXT),
 	F(kms_why, "kmsWhy", TEXT),
 	F(kms_adopted_at, "kmsAdoptedAt", U64),

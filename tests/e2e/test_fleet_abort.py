@@ -29,6 +29,11 @@ class Aborted(FleetCase):
         return next((each for each in self.fleet.rotation(name).get("status", {}).get("conditions", ())
                      if each["type"] == kind), {})
 
+    def expect_no_left_overs(self, index):
+        folder = os.path.dirname(self.cluster.servers[index].config)
+        wait_until(lambda: not glob.glob(os.path.join(folder, ".*.kube-rekey.*[!k]")), 20, "no left-overs")
+        self.assertEqual(glob.glob(self.cluster.path(f"state-{index}/rotating/*")), [])
+
     def expect_back(self, name, old):
         """As it was: the old key alone, in every file and in etcd; the new one is refused from now on."""
         status = self.fleet.wait_for(name, lambda status: "outcome" in status, PATIENCE, f"{name} is over")
@@ -41,12 +46,10 @@ class Aborted(FleetCase):
                              list(old))
         self.assertEqual(self.keys(), [old] * 3)
         self.assertNotIn("sealedKeys", status)
-        for index, server in enumerate(self.cluster.servers):
+        for index in range(3):
             with open(self.cluster.path(f"state-{index}/retired-keys"), encoding="utf-8") as file:
                 self.assertIn(f"/{new['name']}", file.read())
-            self.assertEqual(glob.glob(self.cluster.path(f"state-{index}/rotating/*")), [])
-            wait_until(lambda: not glob.glob(os.path.join(
-                os.path.dirname(server.config), ".*.kube-rekey.*[!k]")), 20, "no left-overs")  # pylint: disable=cell-var-from-loop
+            self.expect_no_left_overs(index)
         self.expect_no_key_bytes()
         return status
 
@@ -58,6 +61,27 @@ class Aborted(FleetCase):
         self.fleet.start_controller()
         self.fleet.start_agent(index)
         return status["backFrom"]
+
+    @turn
+    def test_0_before_it_could_begin(self):
+        """A value that nobody can read keeps it from beginning, and it is given up for that: it ends, and nothing was changed."""
+        files = [server.read_config() for server in self.cluster.servers]
+        etcd, path = self.cluster.etcd.at(), "/registry/secrets/default/of-a-lost-key"
+        etcd.put(path, b"k8s:enc:aescbc:v1:lost:" + os.urandom(64))
+        self.fleet.start()
+        self.fleet.rotate("unready")
+        self.fleet.wait_for("unready", lambda status: status.get("phase") == "Blocked", PATIENCE, "it cannot begin")
+        self.assertEqual(self.condition("unready")["reason"], "UNREADABLE")
+        self.run_it("abort", "unready")
+        status = self.fleet.wait_for("unready", lambda status: "outcome" in status, PATIENCE, "it is over")
+        self.assertEqual((status["outcome"], status["phase"], status["backFrom"]), ("Aborted", "Aborted", 0))
+        self.assertEqual([server.read_config() for server in self.cluster.servers], files)
+        for index in range(3):
+            self.expect_no_left_overs(index)
+        self.assertIsNotNone(self.cluster.etcd.get(path))
+        self.assertIsNotNone(self.cluster.etcd.get(path))
+        etcd.delete(path)
+        self.fleet.expect_always_answered()
 
     @turn
     def test_1_before_promotion(self):

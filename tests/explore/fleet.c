@@ -704,6 +704,7 @@ static void observe(const struct model_state *s, struct way way, const uint8_t *
 		.reads_checked_at = ns(s->reads_at),
 		.rescues = s->rescues,
 		.retired = all_retired(s),
+		.untouched = s->back == SHAPE_A + 1,
 		.compact = scenario->blind,
 	};
 	if (s->census_at && all_have_census(s))

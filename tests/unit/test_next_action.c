@@ -351,6 +351,7 @@ CHANGE(not_read_back, s->seen.reads_checked_at = 0)
 CHANGE(read_back_before_converging, s->seen.reads_checked_at = NOW - 1001 * S)
 CHANGE(read_back_as_it_converged, s->seen.reads_checked_at = NOW - 1000 * S)
 CHANGE(retired, s->seen.retired = true)
+CHANGE(given_up_untouched, s->seen.untouched = true)
 
 /* --- what is wanted --- */
 

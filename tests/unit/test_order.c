@@ -11,7 +11,7 @@
 #define NOW (100000 * S)
 #define PEERS 2
 
-enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, TO_KMS, FOLLOWING, SKIPPING, ROUTES };
+enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, TO_KMS, FOLLOWING, STAYING, SKIPPING, ROUTES };
 static const char *const routes[ROUTES][3] = {
 	[KEY] = {"secrets=a", "secrets=b"},                       /* a | a,b | b,a | b */
 	[TURN_ON] = {"secrets=-", "secrets=k,-"},                 /* - | -,k | k,- */
@@ -20,6 +20,7 @@ static const char *const routes[ROUTES][3] = {
 	[SKIPPING] = {"secrets=a", "secrets=b,a"},                /* by hand: against rule 2 */
 	[TO_KMS] = {"secrets=a", "secrets=kms:v"},                /* a | a,v | v,a | v */
 	[FOLLOWING] = {"secrets=kms:v@2,a", "secrets=kms:v@2,a"}, /* no step either */
+	[STAYING] = {"secrets=a", "secrets=a"},                   /* as it is where it was given up before any step */
 };
 
 /* What a situation is made of; the pointers lead here. */
