@@ -151,7 +151,7 @@ class Process:
     def start(self):
         self._died_by = None
         if self.disk:
-            self.disk.disarm()
+            self.disk.revive()
         self.says(START)
         self.running = self._start()
 

@@ -66,6 +66,17 @@ class DiskKiller:
         replace_file(self._death, f"{-since if stops else since} ^{what.replace('.', '[.]').replace('KEY', _KEY)}$\n")
 
     def disarm(self):
+        """What it died at meanwhile stays noted."""
+        with contextlib.suppress(FileNotFoundError):
+            off = self._death + ".off"
+            os.rename(self._death, off)
+            with open(off, encoding="utf-8") as file:
+                died = file.read().startswith("at ")
+            if died:
+                os.rename(off, self._death)
+
+    def revive(self):
+        """What it died at is forgotten: it is about to be started again."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._death)
 
