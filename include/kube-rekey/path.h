@@ -17,7 +17,7 @@ struct path {
 };
 
 /* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
- * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint), or would have a KMS v2
+ * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint) or an old key's bytes to a new name, or would have a KMS v2
  * provider in two rules at some step. */
 __attribute__((warn_unused_result)) int path_make(const struct config_shape *from, const struct config_shape *to,
 						  struct path **ret, struct error **err);

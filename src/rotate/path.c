@@ -294,6 +294,38 @@ static int check_names(const struct config_shape *from, const struct config_shap
 	return 0;
 }
 
+static bool has_label(const struct config_shape *shape, const struct config_key *key)
+{
+	return shape_has_name(shape, (struct key_name){key->type, key->kms_version, key->name, NULL});
+}
+
+static const struct config_key *same_bytes(const struct config_shape *shape, const struct config_key *key)
+{
+	for (size_t r = 0; r < shape->rule_count; r++)
+		for (size_t k = 0; k < shape->rules[r].key_count; k++)
+			if (shape->rules[r].keys[k].fingerprint[0] &&
+			    text_equal(shape->rules[r].keys[k].fingerprint, key->fingerprint))
+				return &shape->rules[r].keys[k];
+	return NULL;
+}
+
+/* Whoever has the bytes of the old one would read on, and what is told of it at the end would be of the new one. */
+static int check_bytes(const struct config_shape *from, const struct config_shape *to, struct error **err)
+{
+	for (size_t r = 0; r < to->rule_count; r++)
+		for (size_t k = 0; k < to->rules[r].key_count; k++) {
+			const struct config_key *key = &to->rules[r].keys[k];
+			const struct config_key *twin = has_label(from, key) ? NULL : same_bytes(from, key);
+			if (!twin)
+				continue;
+			int rc = error_set(err, ERROR_REFUSED, "the new key %s/%s is the bytes of %s/%s: no rotation",
+					   provider_name(key->type), key->name, provider_name(twin->type), twin->name);
+			error_set_hint(err, "give it bytes of its own: head -c 32 /dev/urandom | base64");
+			return rc;
+		}
+	return 0;
+}
+
 static const struct config_rule *earlier_rule(const struct config_shape *shape, size_t rule,
 					      const struct config_key *key)
 {
@@ -354,6 +386,8 @@ int path_make(const struct config_shape *from, const struct config_shape *to, st
 	int rc = check_resources(from, to, err);
 	if (rc == 0)
 		rc = check_names(from, to, err);
+	if (rc == 0)
+		rc = check_bytes(from, to, err);
 	if (rc < 0)
 		return rc;
 	_cleanup_(path_freep) struct path *path = xcalloc(1, sizeof(*path));

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Whether the tables of test_next_action.c and test_order.c notice when a branch of what they test is removed.
 
-Every condition of each source in SOURCES is taken apart into its terms. One program is built in which each of them can
-be replaced: a condition by false and by true, a term of && by true, one of || by false, < by <= and so on. The program is
-run once for each; some row has to fail. What cannot matter is listed below, with the reason.
+Every expression of each source in SOURCES is taken apart. One program is built in which each part can be replaced: a
+condition, also that of ?: and of a loop, and a comparison by false and by true, a term of && by true, one of || by false, <
+by <= and so on; a case of a switch, an assignment or a call can be left out. The program is run once for each; some row has
+to fail. What cannot matter is listed below, with the reason.
 
     mutate.py COMPILER SOURCE_DIR LIBRARY WORK_DIR [FLAG]...
 """
@@ -14,7 +15,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 # Source, and the test whose rows have to notice.
-SOURCES = [("next_action.c", "test_next_action.c"), ("order.c", "test_order.c"), ("fence.c", "test_order.c")]
+SOURCES = [("next_action.c", "test_next_action.c"), ("order.c", "test_order.c"), ("fence.c", "test_order.c"),
+           ("path.c", "test_path.c")]
 
 # (function, term, what it becomes): why no row can notice.
 EQUIVALENT = {
@@ -27,16 +29,38 @@ EQUIVALENT = {
     ("base_of_others", "(size_t)other->loaded_step < base", "(size_t)other->loaded_step <= base"): "the same step",
     ("find_position", "(size_t)server->loaded_step < v->base", "(size_t)server->loaded_step <= v->base"): "the same step",
     ("phase_of_unclear", "server->file_step > furthest", "server->file_step >= furthest"): "the same step",
+    ("wait_until", "due < v->now + POLL_INTERVAL", "due <= v->now + POLL_INTERVAL"): "of two equal times either",
+    ("too_old", "j->order->good_for < FRESH_LOOK", "j->order->good_for <= FRESH_LOOK"): "of two equal times either",
+    ("order_address", "valid_until > agent->beat_read_at", "valid_until >= agent->beat_read_at"): "their difference is 0",
+    ("wrong_rescue", "j->order->to_step > j->sight->own->file_step", "j->order->to_step >= j->sight->own->file_step"):
+        "the same step changes no write key",
     ("epoch_next", "agents[i].epoch > highest", "agents[i].epoch >= highest"): "the same epoch",
+    ("lists", "config_pattern_covers(rule->resources[i], pattern)", "true"): "no rule has a name beside its wildcard",
+    ("lists", "config_pattern_covers(pattern, rule->resources[i])", "true"): "no rule has a name beside its wildcard",
+    ("is_kms_2", "key->type == PROVIDER_KMS", "true"): "no other provider has a version",
+    ("writes_by", "first->type == key->type", "true"): "no other provider has a version",
+    ("move_up", "to < rule", "true"): "a rule hides itself",
+    ("move_up", "to < rule", "to <= rule"): "a rule hides itself",
+    ("newcomer", "rule_has(effective(to, rule->resources[i]), key)", "true"): "no step has a key of neither",
+    ("path_make", "step + 1 < path->count", "false"): "every step that is made is readable",
+    ("path_make", "!path_step_readable(path, step)", "false"): "every step that is made is readable",
+    ("path_free", "!path", "true"): "a leak is AddressSanitizer's to see",
+    ("path_free", "i < path->count", "false"): "a leak is AddressSanitizer's to see",
+    ("path_free", "config_shape_free(path->steps[i])", ""): "a leak is AddressSanitizer's to see",
+    ("path_free", "free(path->steps)", ""): "a leak is AddressSanitizer's to see",
+    ("path_free", "free(path)", ""): "a leak is AddressSanitizer's to see",
+    ("path_freep", "path_free(*path)", ""): "a leak is AddressSanitizer's to see",
+    ("push", "config_shape_free(shape)", ""): "a leak is AddressSanitizer's to see",
+    ("push_between", "config_shape_free(shape)", ""): "a leak is AddressSanitizer's to see",
 }
 
 BOUNDARY = {">=": ">", "<=": "<", ">": ">=", "<": "<="}
 
 
 def blank_out(text):
-    """The text with comments, strings and characters replaced by spaces, so that offsets stay."""
+    """The text with comments replaced by spaces, and strings and characters by underscores, so that offsets stay."""
     pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
-    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.S)
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " " if m.group()[0] == "/" else "_", m.group()), text, flags=re.S)
 
 
 def closing(code, start):
@@ -50,19 +74,23 @@ def closing(code, start):
     raise ValueError("unbalanced")
 
 
-def split(code, start, end, operator):
-    """Spans of what `operator` joins at the top level of a span."""
-    spans, depth, begin, i = [], 0, start, start
-    while i < end:
-        depth += code[i] in "([{"
+def at_top(code, span, pattern):
+    """Matches outside of all brackets of a span."""
+    depths, depth = [], 0
+    for i in range(*span):
         depth -= code[i] in ")]}"
-        if depth == 0 and code.startswith(operator, i):
-            spans.append((begin, i))
-            i += len(operator)
-            begin = i
-            continue
-        i += 1
-    return spans + [(begin, end)]
+        depths.append(depth)
+        depth += code[i] in "([{"
+    return [m for m in re.compile(pattern).finditer(code, *span) if depths[m.start() - span[0]] == 0]
+
+
+def split(code, span, operator):
+    """Spans of what `operator` joins at the top level of a span."""
+    spans, begin = [], span[0]
+    for m in at_top(code, span, operator):
+        spans.append((begin, m.start()))
+        begin = m.end()
+    return spans + [(begin, span[1])]
 
 
 def trim(code, span):
@@ -77,87 +105,151 @@ def trim(code, span):
 class Mutants:
     def __init__(self, text):
         self.text, self.code = text, blank_out(text)
-        self.sites = []  # (start, end, [(number, replacement)])
+        self.sites = []  # (start, end, what goes before it, what goes behind it)
         self.names = []
-
-    def function_at(self, offset):
-        names = re.findall(r"^(?:static )?[\w ]+[ *](\w+)\([^;]*?\)\n\{", self.code[:offset], flags=re.M)
-        return names[-1] if names else "?"
+        self.function = None
 
     def add(self, span, replacements):
+        """An expression, and what it becomes."""
+        before = "".join(f"(mutant == {self.number(span, r)} ? ({r}) : " for r in replacements)
+        self.sites.append((*span, before + "(", ")" * (len(replacements) + 1)))
+
+    def number(self, span, becomes):
         words = " ".join(self.text[span[0]:span[1]].split())
-        numbered = []
-        for replacement in replacements:
-            becomes = " ".join(replacement.split())
-            numbered.append((len(self.names), replacement))
-            self.names.append((self.function_at(span[0]), words, becomes, self.text.count("\n", 0, span[0]) + 1))
-        self.sites.append((span[0], span[1], numbered))
+        line = self.text.count("\n", 0, span[0]) + 1
+        self.names.append((self.function, words, " ".join(becomes.split()), line))
+        return len(self.names) - 1
+
+    def boundary(self, span):
+        """A comparison with its other boundary."""
+        relations = at_top(self.code, span, r"(?<![-<>=])[<>]=?(?![<>])")
+        if len(relations) != 1 or at_top(self.code, span, r"&&|\|\||\?"):
+            return []
+        m = relations[0]
+        return [self.text[span[0]:m.start()] + BOUNDARY[m.group()] + self.text[m.end():span[1]]]
 
     def term(self, span, neutral):
-        """One term, and what it is made of."""
+        """A condition or a term of one, and what it is made of."""
         span = trim(self.code, span)
-        start, end = span
-        inner = None
-        if self.code[start] == "(" and closing(self.code, start) == end - 1:
-            inner = (start + 1, end - 1)
-        elif self.code.startswith("!(", start) and closing(self.code, start + 1) == end - 1:
-            inner = (start + 2, end - 1)
-        replacements = list(neutral)
-        relations = [m for m in re.finditer(r"(?<![-<>=])([<>]=?)(?![<>])", self.code[start:end])
-                     if self.depth(start, start + m.start()) == 0]
-        if inner is None and len(relations) == 1 and not self.joined(span):
-            m = relations[0]
-            text = self.text[start:end]
-            replacements.append(text[:m.start()] + BOUNDARY[m.group(1)] + text[m.end():])
-        self.add(span, replacements)
-        self.parts(inner or span)
-
-    def joined(self, span):
-        return any(len(split(self.code, *span, op)) > 1 for op in ("&&", "||", "?"))
-
-    def depth(self, start, offset):
-        before = self.code[start:offset]
-        return sum(before.count(c) for c in "([{") - sum(before.count(c) for c in ")]}")
-
-    def parts(self, span):
-        alternatives = split(self.code, *span, "||")
-        if len(alternatives) > 1:
-            for alternative in alternatives:
-                self.term(alternative, ["false"])
-            return
-        together = split(self.code, *span, "&&")
-        if len(together) > 1:
-            for one in together:
-                self.term(one, ["true"])
+        self.add(span, neutral + self.boundary(span))
+        self.walk(span)
 
     def value(self, span):
-        """A returned value or an initialiser."""
-        question = split(self.code, *span, "?")
-        if len(question) > 1:
-            self.term(question[0], ["false", "true"])
-        elif self.joined(span):
-            self.parts(span)
+        """What is returned, or assigned, or given to a function."""
+        span = trim(self.code, span)
+        joined = at_top(self.code, span, r"&&|\|\||\?|(?<![=!<>])=(?!=)")
+        if not joined and at_top(self.code, span, r"(?<![-<>])[<>](?![<>])|[=!]="):
+            self.term(span, ["false", "true"])
+        else:
+            self.walk(span)
+
+    def walk(self, span):
+        """The conditions of ?: and the terms of && and ||, at whatever depth."""
+        parts = split(self.code, span, ",")
+        if len(parts) == 1:
+            parts = split(self.code, span, r"(?<![=!<>])=(?!=)")
+        if len(parts) > 1:
+            for part in parts:
+                self.value(part)
+            return
+        question = at_top(self.code, span, r"\?")
+        if question:
+            self.choice(span, question[0].start())
+            return
+        for operator, neutral in ((r"\|\|", "false"), ("&&", "true")):
+            parts = split(self.code, span, operator)
+            if len(parts) > 1:
+                for part in parts:
+                    self.term(part, [neutral])
+                return
+        i = span[0]
+        while i < span[1]:
+            if self.code[i] in "([{":
+                end = closing(self.code, i)
+                self.value((i + 1, end))
+                i = end
+            i += 1
+
+    def choice(self, span, question):
+        depth = 0
+        for m in at_top(self.code, (question, span[1]), "[?:]"):
+            depth += 1 if m.group() == "?" else -1
+            if depth == 0:
+                self.term((span[0], question), ["false", "true"])
+                self.value((question + 1, m.start()))
+                self.value((m.end(), span[1]))
+                return
+
+    def loop(self, span):
+        """Of a `for`: it is not gone through, or it goes on though something else than its end is false."""
+        begin, condition, _ = (trim(self.code, part) for part in split(self.code, span, ";"))
+        self.walk(begin)
+        self.add(condition, ["false"])
+        for part in split(self.code, condition, "&&"):
+            part = trim(self.code, part)
+            if not self.boundary(part):
+                self.add(part, ["true"])
+
+    def cases(self, span):
+        """Of a `switch`: a case that is not there. Those that only break lead where none leads."""
+        body = self.code.index("{", span[1])
+        labels = re.compile(r"case (\w+):(?!(?:\s*case \w+:)*\s*break;)").findall(
+            self.code, body, closing(self.code, body))
+        expression = self.text[slice(*span)]
+        before = "".join(f"(mutant == {self.number(span, label)} && ({expression}) == {label} ? -1 : " for label in labels)
+        self.sites.append((*span, before, ")" * len(labels)))
+
+    def statement(self, span):
+        """One that ends with a semicolon: an assignment or a call can be left out."""
+        words = self.code[slice(*span)]
+        if words.startswith("return"):
+            self.value((span[0] + len("return"), span[1]))
+            return
+        if not re.match(r"(break$|continue$|const |static |enum |struct |bool |u?int|unsigned|size_t|_cleanup_|\(void\)\w+$)", words):
+            self.sites.append((*span, f"(mutant == {self.number(span, '')} ? (void)0 : (void)(", "))"))
+        self.walk(span)
 
     def collect(self):
-        for m in re.finditer(r"\b(if|while) \(", self.code):
-            start = m.end() - 1
-            self.term((start + 1, closing(self.code, start)), ["false"] if m.group(1) == "while" else ["false", "true"])
-        for m in re.finditer(r"\breturn |\bbool \w+ = |->(?:last|drops) = ", self.code):
-            self.value((m.end(), self.code.index(";", m.end())))
+        for m in re.finditer(r"^(?:static )?[\w ]+[ *](\w+)\([^;{]*\)\n\{", self.code, flags=re.M):
+            self.function = m.group(1)
+            self.body(m.end(), closing(self.code, m.end() - 1))
+
+    def body(self, i, end):
+        skipped = re.compile(r"[\s{}]+|else\b|do\b|(?:case \w+|default):")
+        headed = re.compile(r"(if|while|for|switch) \(")
+        while i < end:
+            if m := skipped.match(self.code, i):
+                i = m.end()
+            elif m := headed.match(self.code, i):
+                i = closing(self.code, m.end() - 1)
+                span = (m.end(), i)
+                if m.group(1) == "for":
+                    self.loop(span)
+                elif m.group(1) == "switch":
+                    self.cases(span)
+                else:
+                    self.term(span, ["false"] if m.group(1) == "while" else ["false", "true"])
+                i += 1
+            else:
+                stop = at_top(self.code, (i, end), ";")[0].start()
+                self.statement((i, stop))
+                i = stop + 1
 
     def source(self):
         """All mutants in one program; the innermost sites are written first."""
         out = self.text
         edits = []
-        for start, end, numbered in self.sites:
-            edits.append((start, 0, end, "".join(f"(mutant == {n} ? ({r}) : " for n, r in numbered) + "("))
-            edits.append((end, 1, start, ")" * (len(numbered) + 1)))
+        for start, end, before, behind in self.sites:
+            edits.append((start, 0, end, before))
+            edits.append((end, 1, start, behind))
         # From behind; at one place the closing of an inner site comes before that of an outer one.
         edits.sort(key=lambda e: (e[0], -e[1], e[2] if e[1] else -e[2]), reverse=True)
         for offset, _, _, text in edits:
             out = out[:offset] + text + out[offset:]
-        head = ("#include <stdlib.h>\nstatic int mutant = -1;\n__attribute__((constructor)) static void choose(void)\n{\n"
-                '\tmutant = getenv("MUTANT") ? atoi(getenv("MUTANT")) : -1;\n}\n')
+        head = ("#include <stdlib.h>\n#include <sys/resource.h>\nstatic int mutant = -1;\n"
+                "__attribute__((constructor)) static void choose(void)\n{\n"
+                '\tmutant = getenv("MUTANT") ? atoi(getenv("MUTANT")) : -1;\n'
+                "\tsetrlimit(RLIMIT_CPU, &(struct rlimit){2, 2});\n}\n")
         return head + out
 
 

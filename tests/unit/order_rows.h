@@ -234,6 +234,7 @@ static const struct row rows[] = {
 	{"values under the leaving key", KEY, 2, {secrets_under_a}, REFUSE(STILL_NEEDED, .group = 0)},
 	{"the second group is under the leaving key", KEY, 2, {secrets_under_b, elsewhere_under_a}, REFUSE(STILL_NEEDED, .group = 1)},
 	{"values under a key that left before, before retiring", KEY, 3, {secrets_under_a}, REFUSE(STILL_NEEDED, .group = 0)},
+	{"values under a key that left before, before another leaves", DROPPING_TWICE, 1, {secrets_under_c}, DO(2)},
 	{"values under the new key", KEY, 2, {secrets_under_b}, DO(3)},
 	{"values under the new key, before retiring", KEY, 3, {secrets_under_b}, VERDICT(CARRY_OUT, ALLOWED)},
 	{"values under a key that never was here", KEY, 2, {secrets_under_x}, DO(3)},

@@ -1,6 +1,6 @@
 /* Configurations as one line, for tables: rules by "; ", "resources=keys", both by ",". A key is `-` (plaintext), `a`
  * (aescbc), or `gcm:a`, `box:a`, `kms:a`, `kms1:a`, with `!` behind it for other bytes (another plugin) under the same name;
- * `kms:a@2` is followed, and its plugin names key ID 2. */
+ * `b~a` is aescbc/a's bytes under another name; `kms:a@2` is followed, and its plugin names key ID 2. */
 #pragma once
 #include <stdio.h>
 #include "base/buf.h"
@@ -13,6 +13,15 @@ static const struct {
 } shape_prefixes[] = {
 	{"gcm:", PROVIDER_AESGCM}, {"box:", PROVIDER_SECRETBOX}, {"kms:", PROVIDER_KMS}, {"kms1:", PROVIDER_KMS}};
 
+/* Another one for each provider and name. */
+static inline void shape_fingerprint(char ret[static 13], enum provider_type type, const char *name)
+{
+	uint32_t sum = (uint32_t)type;
+	for (; *name; name++)
+		sum = sum * 31 + (uint8_t)*name;
+	snprintf(ret, 13, "0%011x", sum);
+}
+
 static inline struct config_key shape_parse_key(const char *text)
 {
 	struct config_key key = {.type = text_equal(text, "-") ? PROVIDER_IDENTITY : PROVIDER_AESCBC};
@@ -22,15 +31,17 @@ static inline struct config_key shape_parse_key(const char *text)
 			key.type = shape_prefixes[i].type;
 			text += strlen(shape_prefixes[i].prefix);
 		}
-	const char *at = strchr(text, '@');
-	size_t len = at ? (size_t)(at - text) : strlen(text) - other;
+	const char *at = strchr(text, '@'), *twin = strchr(text, '~');
+	size_t len = at ? (size_t)(at - text) : twin ? (size_t)(twin - text) : strlen(text) - other;
 	key.name = key.type == PROVIDER_IDENTITY ? xstrdup("") : xstrndup(text, len);
 	key.kms_key_id = at ? xstrdup(at + 1) : NULL;
 	if (key.type == PROVIDER_KMS) {
 		key.kms_version = first_version ? 1 : 2;
 		key.kms_endpoint = xstrdup(other ? "unix:///other.sock" : "unix:///kms.sock");
 	} else if (key.type != PROVIDER_IDENTITY) {
-		memset(key.fingerprint, other ? '1' : '0', sizeof(key.fingerprint) - 1);
+		shape_fingerprint(key.fingerprint, twin ? PROVIDER_AESCBC : key.type, twin ? twin + 1 : key.name);
+		if (other)
+			memset(key.fingerprint, '1', sizeof(key.fingerprint) - 1);
 	}
 	return key;
 }

@@ -111,7 +111,7 @@ static const struct {
 	{"another name", NULL, "secrets=n", NULL, "secrets=a", "secrets=x", false},
 	{"a rule more", NULL, "secrets=n", NULL, "secrets=a", "secrets=n; configmaps=n", false},
 	{"a read key as the new one", "same", NULL, "b", "secrets=a,b", "secrets=b", false},
-	{"old bytes under a new name", "same", NULL, NULL, "secrets=a,-", "secrets=old,-", false},
+	{"old bytes under a new name", "same", NULL, NULL, "secrets=a,-", "secrets=old~a,-", false},
 	{"one new key in two rules", "same", NULL, NULL, "secrets=a; configmaps=b", "secrets=x; configmaps=x", true},
 	{"a second one", "same", NULL, NULL, "secrets=a; configmaps=b", "secrets=x; configmaps=n", false},
 	{"a read key leaves, and nothing else", NULL, NULL, "b", "secrets=a,b", "secrets=a", true},

@@ -20,6 +20,7 @@ enum route {
 	RULES,
 	WILDCARD,
 	TO_KMS,
+	TO_A_KMS_KEY,
 	KEEP_OLD,
 	OTHER_READ_KEY,
 	NOTHING,
@@ -38,6 +39,7 @@ static const char *const routes[ROUTES][3] = {
 	[RULES] = {"secrets=a; configmaps=a", "secrets=b; configmaps=a"},
 	[WILDCARD] = {"secrets=a; *.*=c", "secrets=a; *.*=d"},
 	[TO_KMS] = {"secrets=a", "secrets=kms:v"},
+	[TO_A_KMS_KEY] = {"secrets=a", "secrets=kms:v@2"},        /* not followed: there is a step */
 	[KEEP_OLD] = {"secrets=a", "secrets=b,a"},                /* a | a,b | b,a */
 	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},        /* a,c | a,b,c | a,b */
 	[NOTHING] = {"secrets=a,b", "secrets=a,b"},               /* one configuration, no step */
@@ -241,6 +243,7 @@ CHANGE(census_incomplete_10_s_ago, s->seen.census.complete = false; s->seen.cens
 CHANGE(census_before_converging, s->seen.census.begun = NOW - 1001 * S; s->seen.census.finished = NOW - 1000 * S)
 CHANGE(census_before_settling_ended, s->seen.census.begun = NOW - 901 * S)
 CHANGE(census_to_take_anew_and_a_member_silent, s->seen.census.unsettled = true; s->members[0].answering = false)
+CHANGE(census_as_it_converged, s->seen.census.begun = NOW - 1000 * S)
 CHANGE(census_as_settling_ended, s->seen.census.begun = NOW - 900 * S)
 CHANGE(census_is_old, s->seen.census.finished = NOW - 61 * S; s->seen.census.begun = NOW - 70 * S)
 CHANGE(census_is_a_minute_old, s->seen.census.finished = NOW - 60 * S; s->seen.census.begun = NOW - 70 * S)
@@ -411,6 +414,8 @@ static void decides(void **state)
 		row->but[i](&scene);
 	const struct decision got = next_action(path, &scene.seen, NOW);
 	const char *difference = decision_difference(&got, &row->want);
+	if (!difference && got.valid_until != row->want.valid_until)
+		difference = "until when it is good";
 	_cleanup_free_ char *got_text = decision_line(&got), *want_text = decision_line(&row->want);
 	if (difference)
 		print_error("differs in %s\n  got    %s\n  wanted %s\n", difference, got_text, want_text);

@@ -11,16 +11,28 @@
 #define NOW (100000 * S)
 #define PEERS 2
 
-enum route { KEY, TURN_ON, DROP_READ_KEY, OTHER_READ_KEY, TO_KMS, FOLLOWING, STAYING, SKIPPING, ROUTES };
+enum route {
+	KEY,
+	TURN_ON,
+	DROP_READ_KEY,
+	OTHER_READ_KEY,
+	TO_KMS,
+	FOLLOWING,
+	STAYING,
+	SKIPPING,
+	DROPPING_TWICE,
+	ROUTES
+};
 static const char *const routes[ROUTES][3] = {
-	[KEY] = {"secrets=a", "secrets=b"},                       /* a | a,b | b,a | b */
-	[TURN_ON] = {"secrets=-", "secrets=k,-"},                 /* - | -,k | k,- */
-	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"},           /* one step */
-	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},        /* a,c | a,b,c | a,b */
-	[SKIPPING] = {"secrets=a", "secrets=b,a"},                /* by hand: against rule 2 */
-	[TO_KMS] = {"secrets=a", "secrets=kms:v"},                /* a | a,v | v,a | v */
-	[FOLLOWING] = {"secrets=kms:v@2,a", "secrets=kms:v@2,a"}, /* no step either */
-	[STAYING] = {"secrets=a", "secrets=a"},                   /* as it is where it was given up before any step */
+	[KEY] = {"secrets=a", "secrets=b"},                               /* a | a,b | b,a | b */
+	[TURN_ON] = {"secrets=-", "secrets=k,-"},                         /* - | -,k | k,- */
+	[DROP_READ_KEY] = {"secrets=a,c", "secrets=a"},                   /* one step */
+	[OTHER_READ_KEY] = {"secrets=a,c", "secrets=a,b"},                /* a,c | a,b,c | a,b */
+	[SKIPPING] = {"secrets=a", "secrets=b,a"},                        /* by hand: against rule 2 */
+	[DROPPING_TWICE] = {"secrets=a,b,c", "secrets=a,b", "secrets=a"}, /* by hand, too */
+	[TO_KMS] = {"secrets=a", "secrets=kms:v"},                        /* a | a,v | v,a | v */
+	[FOLLOWING] = {"secrets=kms:v@2,a", "secrets=kms:v@2,a"},         /* no step either */
+	[STAYING] = {"secrets=a", "secrets=a"}, /* as it is where it was given up before any step */
 };
 
 /* What a situation is made of; the pointers lead here. */
@@ -328,11 +340,9 @@ static struct path *route_path(enum route route)
 	if (route < SKIPPING)
 		return path_parse(routes[route][0], routes[route][1]);
 	struct path *path = xcalloc(1, sizeof(*path));
-	path->steps = xcalloc(2, sizeof(struct config_shape *));
-	while (path->count < 2) {
-		path->steps[path->count] = shape_parse(routes[route][path->count]);
-		path->count++;
-	}
+	path->steps = xcalloc(ELEMENTS(routes[route]), sizeof(struct config_shape *));
+	for (size_t i = 0; i < ELEMENTS(routes[route]) && routes[route][i]; i++)
+		path->steps[path->count++] = shape_parse(routes[route][i]);
 	return path;
 }
 

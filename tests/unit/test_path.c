@@ -19,6 +19,8 @@ static const struct made made_rows[] = {
 	 "secrets=a,- -> secrets=a,b,- -> secrets=b,a,- -> secrets=b,-"},
 	{"a new key goes behind the write key, before old read keys", "secrets=a,c", "secrets=b",
 	 "secrets=a,c -> secrets=a,b,c -> secrets=b,a,c -> secrets=b"},
+	{"plaintext goes behind old read keys", "secrets=-,c", "secrets=k",
+	 "secrets=-,c -> secrets=-,k,c -> secrets=k,c,- -> secrets=k"},
 	{"half done already: the read key is there", "secrets=a,b", "secrets=b",
 	 "secrets=a,b -> secrets=b,a -> secrets=b"},
 	{"half done already: promoted", "secrets=b,a", "secrets=b", "secrets=b,a -> secrets=b"},
@@ -141,6 +143,8 @@ static void goes_through(void **state)
 	/* A server that must read its last configuration again (1.33) is asked about it, too. */
 	size_t last = path->count - 1;
 	assert_false(path_changes_write_key(path, last) || path_drops(path, last) || !path_step_readable(path, last));
+	assert_false(path_step_drops_write_key(path, last));
+	assert_false(path_loses(path, last, NULL, (struct key_name){.type = PROVIDER_AESCBC, .name = "a"}));
 	path_free(path);
 }
 
@@ -157,6 +161,9 @@ struct refused {
 #define TWO_KEYS(key)                                         \
 	"the key name " key " stands for two different keys", \
 		"a stored value names its key by name alone: give the new key a new name"
+#define OLD_BYTES(key)                                               \
+	"the new key " key " is the bytes of aescbc/a: no rotation", \
+		"give it bytes of its own: head -c 32 /dev/urandom | base64"
 #define TWO_RULES(a, b) "kms/v would stand in the rules of " a " and of " b " for a while, which kube-apiserver refuses"
 #define ANOTHER_NAME(resource)                                                                                \
 	"in the target give " resource " a rule of its own, and there the plugin another name: its endpoint " \
@@ -172,12 +179,16 @@ static const struct refused refused_rows[] = {
 	{"a name for other bytes, in another rule", "secrets=a; configmaps=c", "secrets=a; configmaps=a!",
 	 TWO_KEYS("aescbc/a")},
 	{"a name twice in the target", "secrets=a", "secrets=b; configmaps=b!", TWO_KEYS("aescbc/b")},
+	{"a new name for the old bytes", "secrets=a", "secrets=b~a", OLD_BYTES("aescbc/b")},
+	{"another provider for the old bytes", "secrets=a", "secrets=box:b~a,a", OLD_BYTES("secretbox/b")},
 	{"a KMS name for another plugin", "secrets=kms:v", "secrets=kms:v!", TWO_KEYS("kms/v")},
 	{"a resource that joins a KMS", "secrets=kms:v,-", "secrets,configmaps=kms:v,-",
 	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
 	{"two of which one was encrypted", "secrets=a,-", "secrets,configmaps=kms:v,-",
 	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
 	{"two under keys of their own", "secrets=a; configmaps=c", "secrets,configmaps=kms:v",
+	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
+	{"two with read keys of their own", "secrets=a,b; configmaps=a,c", "secrets,configmaps=kms:v",
 	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
 	{"a KMS that goes from one to the other", "secrets=kms:v; configmaps=a", "secrets=b; configmaps=kms:v",
 	 TWO_RULES("secrets", "configmaps"), ANOTHER_NAME("configmaps")},
@@ -226,6 +237,8 @@ static const struct told told_rows[] = {
 	{"a KMS provider that was there", {"secrets=kms:v,a", "secrets=kms:v"}, true},
 	{"a step is left out", {"secrets=a", "secrets=b,a", "secrets=b"}, false},
 	{"a step too many", {"secrets=a", "secrets=a,b", "secrets=a,b", "secrets=b,a", "secrets=b"}, false},
+	{"the same twice", {"secrets=a", "secrets=a"}, false},
+	{"as many steps, and another one", {"secrets=a", "secrets=b,a", "secrets=a,b", "secrets=b"}, false},
 	{"a key leaves where another comes", {"secrets=a", "secrets=b"}, false},
 	{"a resource is lost", {"secrets,configmaps=a", "secrets=a"}, false},
 	{"plaintext in the end", {"secrets=a,-", "secrets=-,a"}, false},
@@ -438,6 +451,13 @@ static void what_a_path_brings_of_kms(void **state)
 	assert_string_equal(plugin->name, "w");
 	assert_true(path_brings_kms(promoted, 1, plugin));
 	assert_false(path_brings_kms(promoted, 0, plugin));
+	_cleanup_(path_freep) struct path *instead = path_parse("secrets=kms:w,kms:v", "secrets=kms:v,kms:w");
+	assert_true(path_brings_kms(instead, 1, &instead->steps[1]->rules[0].keys[0]));
+	struct config_shape *steps[] = {shape_parse("secrets=kms1:w,kms:w"), shape_parse("secrets=kms:w,kms1:w")};
+	_cleanup_(path_freep) struct path *renewed = path_of_steps(steps, ELEMENTS(steps));
+	assert_true(path_brings_kms(renewed, 1, &steps[1]->rules[0].keys[0]));
+	for (size_t i = 0; i < ELEMENTS(steps); i++)
+		config_shape_free(steps[i]);
 	_cleanup_(path_freep) struct path *left = path_parse("secrets=kms:w,a", "secrets=a");
 	for (size_t step = 0; step < left->count; step++)
 		assert_false(path_brings_any_kms(left, step));
@@ -533,6 +553,18 @@ static void goes_back(void **state)
 	path_free(back);
 }
 
+static void the_way_back_names_the_other_one(void **state)
+{
+	(void)state;
+	struct path *path = path_parse("secrets=a", "secrets=b"), *back = NULL;
+	struct error *err = NULL;
+	int rc = path_abort(path, 2, false, &back, &err);
+	path_free(path);
+	assert_string_equal(error_hint(err), "go forward, or let the old key be promoted again");
+	assert_error(rc, err, ERROR_REFUSED,
+		     "values may be under the new key already: it cannot just be taken away again");
+}
+
 /* Of the steps [a] [a,b] [b,a] [b]. */
 struct pair {
 	const char *name;
@@ -568,6 +600,7 @@ int main(void)
 		cmocka_unit_test(outside_the_map_any_rule_counts),
 		cmocka_unit_test(a_configuration_that_is_no_step_is_not_found),
 		cmocka_unit_test(freeing_nothing_is_fine),
+		cmocka_unit_test(the_way_back_names_the_other_one),
 	};
 	return RUN_ROWS(goes_through, made_rows) + RUN_ROWS(is_refused, refused_rows) + RUN_ROWS(is_judged, told_rows) +
 	       RUN_ROWS(loses, loses_rows) + RUN_ROWS(is_a, kind_rows) + RUN_ROWS(reads_and_writes, access_rows) +
