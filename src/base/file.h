@@ -41,6 +41,9 @@ _must_check_ int file_remove_leftovers(const char *directory, struct error **err
 /* Overwrites the file's bytes with zeros, syncs, unlinks, syncs the directory. Nothing there is fine; a symlink is
  * refused. Where overwriting fails the file is unlinked all the same and the error says so. */
 _must_check_ int file_shred(const char *path, struct error **err);
+/* As file_shred, of a file that others read: it leaves its name first, for that of file_replace's temporary file, so that nobody
+ * reads zeros; what a crash leaves there, the next call or file_remove_leftover() removes. */
+_must_check_ int file_shred_aside(const char *path, struct error **err);
 /* Whether a file's content is what a crash in the middle of file_shred leaves: zeros. */
 bool file_is_half_shredded(const struct secret *content);
 /* Unlinks a file without secrets and syncs the directory. Nothing there is fine. */

@@ -221,6 +221,22 @@ int file_replace(const char *path, const struct secret *content, const char *exp
 	return 0;
 }
 
+int file_shred_aside(const char *path, struct error **err)
+{
+	_cleanup_place_ place = PLACE_INIT;
+	struct stat info;
+	/* place_find() would follow it. */
+	if (lstat(path, &info) == 0 && !S_ISREG(info.st_mode))
+		return error_set(err, ERROR_IO, "removing %s: not a regular file", path);
+	int rc = place_find(&place, path, err);
+	if (rc < 0)
+		return error_forgive(err, rc, ERROR_NOT_FOUND);
+	rc = file_shred_at(place.dir, place.temporary_name, place.temporary_path, err);
+	if (rc == 0 && renameat(place.dir, place.name, place.dir, place.temporary_name) != 0 && errno != ENOENT)
+		rc = file_error(err, errno, "removing %s", path);
+	return rc == 0 ? file_shred_at(place.dir, place.temporary_name, place.temporary_path, err) : rc;
+}
+
 int file_remove_leftover(const char *path, struct error **err)
 {
 	_cleanup_place_ place = PLACE_INIT;

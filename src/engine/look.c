@@ -57,9 +57,34 @@ static void look_at_file(struct look *look, const struct target *target, const s
 
 /* --- what is loaded: servers that show the hash --- */
 
-static void loaded_by_hash(const struct apiserver_metrics *metrics, const struct journal *journal, const char *deployed,
-			   struct server_observation *ret)
+static bool is_rolled_out(const struct target *target, const char *sha256)
 {
+	_cleanup_free_ char *there = NULL;
+	return file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &there, NULL) == 0 && text_equal(there, sha256);
+}
+
+/* What a server runs stays loaded when its file is cut short or put back, up to its next start or poll. Of a file that a pipeline
+ * writes that is seen here, or else by a reload that failed since. NULL: it stays; else why that is not known. New string. */
+static char *why_it_may_not_stay(const struct look *look, const struct target *target,
+				 const struct apiserver_metrics *metrics)
+{
+	if (!target->manual)
+		return NULL;
+	if (look->servers_own)
+		return is_rolled_out(target, metrics->loaded_hashes[0])
+			       ? NULL
+			       : xasprintf("%s is not what the API server runs: put that back", target->source);
+	if (metrics->reload_failure_time <= metrics->reload_success_time)
+		return NULL;
+	return xstrdup(
+		"its last reload failed: its file is not what it runs, or was not for a while; put that back, and "
+		"restart it if it goes on saying so");
+}
+
+static void loaded_by_hash(const struct look *look, const struct apiserver_metrics *metrics,
+			   const struct target *target, const struct journal *journal, struct server_observation *ret)
+{
+	const char *deployed = look->deployed;
 	ret->evidence = LOADED_BY_HASH;
 	if (metrics->loaded_hash_count > 1) {
 		ret->loaded = FACT_CONTRADICTORY;
@@ -73,6 +98,14 @@ static void loaded_by_hash(const struct apiserver_metrics *metrics, const struct
 	ret->loaded_hash = xstrdup(hash);
 	ret->loaded_is_file = text_equal(hash, deployed);
 	ret->loaded_step = ret->loaded_is_file ? ret->file_step : journal_step_of(journal, hash);
+	/* Any other one is about to leave. */
+	bool stays = ret->loaded_step > 0 && (size_t)ret->loaded_step == journal->path->count - 1;
+	char *why = stays ? why_it_may_not_stay(look, target, metrics) : NULL;
+	if (!why)
+		return;
+	ret->loaded = FACT_UNKNOWN;
+	free(ret->why);
+	ret->why = why;
 }
 
 /* --- what is loaded: older servers, which count reloads but do not say of what --- */
@@ -96,12 +129,6 @@ static bool started_after(const struct apiserver_metrics *metrics, uint64_t chan
 	       metrics->process_start * (double)NS_PER_S > (double)(changed + START_MARGIN);
 }
 
-static bool rolled_out(const struct target *target, const char *deployed)
-{
-	_cleanup_free_ char *sha256 = NULL;
-	return file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &sha256, NULL) == 0 && text_equal(sha256, deployed);
-}
-
 static void loaded_by_reloads(struct look *look, const struct apiserver_metrics *metrics, const struct target *target,
 			      const char *deployed, struct server_observation *ret)
 {
@@ -114,7 +141,7 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 		return;
 	}
 	/* A pipeline puts the file in place, at a moment that only the file itself can show. */
-	if (target->manual && !rolled_out(target, deployed)) {
+	if (target->manual && !is_rolled_out(target, deployed)) {
 		free(ret->why);
 		ret->why = xasprintf("%s is not what %s holds: not rolled out yet (this version shows no loaded hash)",
 				     target->source, target->path);
@@ -138,10 +165,16 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 		/* Or it began at the moment of our write, may have read either file, and has nothing to reload. */
 		ret->needs_second_nonce = true;
 	}
-	if (ret->loaded != FACT_KNOWN)
-		return;
-	ret->loaded_is_file = true;
-	ret->loaded_step = ret->file_step;
+	if (ret->loaded == FACT_KNOWN) {
+		ret->loaded_is_file = true;
+		ret->loaded_step = ret->file_step;
+	} else if (!ret->why && !ret->needs_second_nonce) {
+		ret->why = xstrdup(
+			look->reloads_itself
+				? "it was not seen to reload since its file was changed (a restart loads it, too)"
+				: "it reads its file at its start alone, and began before that was changed: restart "
+				  "it");
+	}
 }
 
 /* --- what is refused --- */
@@ -213,7 +246,7 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 		free(ret->why);
 		ret->why = xstrdup("its metrics show one series twice with different values");
 	} else if (metrics.loaded_hash_count > 0) {
-		loaded_by_hash(&metrics, journal, look->deployed, ret);
+		loaded_by_hash(look, &metrics, target, journal, ret);
 	} else if (ret->file_hash) {
 		loaded_by_reloads(look, &metrics, target, look->deployed, ret);
 	}

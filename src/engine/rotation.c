@@ -11,10 +11,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json_writer.h"
+#include "engine/api_servers.h"
 #include "engine/rotation_internal.h"
 #include "rotate/record.h"
 
-#define LEASE_ALIVE (25 * NS_PER_S)  /* two renewals and a half */
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define SET_ASK (10 * NS_PER_S)      /* Nodes and pods: servers do not come and go by the second */
 #define MEMBERS_ASK (20 * NS_PER_S)
@@ -119,6 +119,35 @@ static void ask_others(struct rotation *r)
 		r->set_grew = true;
 }
 
+static struct api_server *lease_of(struct rotation *r, const char *name)
+{
+	for (size_t i = 0; i < r->lease_count; i++)
+		if (text_equal(r->leases[i].name, name))
+			return &r->leases[i];
+	r->leases = xreallocarray(r->leases, r->lease_count + 1, sizeof(*r->leases));
+	r->leases[r->lease_count] = (struct api_server){.name = xstrdup(name)};
+	return &r->leases[r->lease_count++];
+}
+
+/* Whether they are renewed, servers' clocks compared with one another and ours with none of them. */
+static void look_at_leases(struct rotation *r, const struct kube_identities *identities, uint64_t asked)
+{
+	uint64_t newest = 0;
+	for (size_t i = 0; i < identities->count; i++)
+		newest = identities->items[i].renewed_wall > newest ? identities->items[i].renewed_wall : newest;
+	for (size_t i = 0; i < identities->count; i++)
+		api_server_take_lease(lease_of(r, kube_identity_name(&identities->items[i])), &identities->items[i],
+				      newest, asked, loop_now(r->cluster->loop));
+}
+
+/* The only one there is: by our eyes where it was seen to be renewed, else by our clock. */
+static bool is_silent(struct rotation *r, const struct kube_identity *ours)
+{
+	const struct api_server *lease = lease_of(r, kube_identity_name(ours));
+	return loop_now(r->cluster->loop) > lease->lease_since + LEASE_SILENT ||
+	       (!lease->renews && clock_wall() > ours->renewed_wall + LEASE_SILENT);
+}
+
 /* The set only grows: a Lease that vanishes is a server that is down until a person says that it is gone. */
 static void take_identities(struct rotation *r, const struct kube_identities *identities)
 {
@@ -127,8 +156,8 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
 		if (strings_has(&r->journal->forgotten, kube_identity_name(identity))) {
-			back = clock_wall() < identity->renewed_wall + LEASE_ALIVE ? kube_identity_name(identity)
-										   : back;
+			if (lease_of(r, kube_identity_name(identity))->live)
+				back = kube_identity_name(identity);
 			continue;
 		}
 		if (!strings_has(&r->journal->servers, kube_identity_name(identity))) {
@@ -173,10 +202,11 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	r->look.name = xstrdup(kube_identity_name(ours));
 	free(r->look.id_hash);
 	r->look.id_hash = xstrdup(ours->id_hash);
-	if (clock_wall() > ours->renewed_wall + LEASE_SILENT) {
+	if (is_silent(r, ours)) {
 		r->set_known = false;
-		set_unknown(r, "the only identity Lease has not been renewed for a minute: does the server that "
-			       "answers have one?");
+		set_unknown(r,
+			    "the only identity Lease was not renewed within a minute of now, by this machine's clock: "
+			    "does the server that answers have one?");
 	}
 }
 
@@ -184,9 +214,11 @@ static void observe_set(struct rotation *r)
 {
 	struct kube_identities identities = {0};
 	_cleanup_error_ failed = NULL;
+	uint64_t asked = loop_now(r->cluster->loop);
 	int rc = kube_identities_fetch(&r->cluster->kube, &identities, &failed);
 	bool silent = rc == 0 || rc == -ERROR_AUTH; /* no Lease names a server */
 	if (rc == 0 && identities.count > 0) {
+		look_at_leases(r, &identities, asked);
 		take_identities(r, &identities);
 	} else if (r->options.servers == 1 && silent) {
 		ask_others(r);
@@ -553,10 +585,23 @@ static int begin(struct rotation *r, struct error **err)
 	return rc == 0 ? journal_write(r->target->path, r->journal, err) : rc;
 }
 
-/* Whether the file is still the one that the last look saw. */
-static bool still_in_place(const struct rotation *r)
+static bool runs_the_end(const struct rotation *r)
+{
+	const struct server_observation *server = &r->seen.servers[0];
+	int last = (int)r->journal->path->count - 1;
+	bool known = r->seen.servers_known == FACT_KNOWN && !r->blocked && server->loaded == FACT_KNOWN;
+	/* What lies in --out, if anything, no server runs. */
+	return known && server->loaded_step == last && (r->target->manual || server->file_step == last);
+}
+
+/* Whether the file is still the one that the last look saw; of a pipeline's, a look at the server tells. */
+static bool still_in_place(struct rotation *r)
 {
 	_cleanup_free_ char *sha256 = NULL;
+	if (r->target->manual) {
+		rotation_observe(r);
+		return runs_the_end(r) && r->seen.servers[0].loaded_is_file;
+	}
 	return file_sha256(r->target->path, ENCRYPTION_CONFIG_MAX, &sha256, NULL) == 0 &&
 	       text_equal(sha256, r->seen.servers[0].file_hash);
 }
@@ -575,15 +620,14 @@ static int clear_up(struct rotation *r, struct error **err)
  * is kept before anything is removed: whoever dies leaves it, or a journal to go on with, or both. */
 static int end(struct rotation *r, bool *ret_again, struct error **err)
 {
-	const bool own = !r->target->manual;
 	forget_canaries(r);
 	rotation_kms_ask_last(r);
-	*ret_again = own && !still_in_place(r);
+	*ret_again = !still_in_place(r);
 	if (*ret_again)
 		return 0;
 	rotation_report_end(r, outcome(0));
 	rotation_report_keep(r);
-	*ret_again = own && !still_in_place(r);
+	*ret_again = !still_in_place(r);
 	if (!*ret_again)
 		return clear_up(r, err);
 	rotation_report_begin(r);
@@ -605,15 +649,6 @@ static int run_to_the_end(struct rotation *r, struct error **err)
 
 /* --- one that was done before this process --- */
 
-static bool runs_the_end(const struct rotation *r)
-{
-	const struct server_observation *server = &r->seen.servers[0];
-	int last = (int)r->journal->path->count - 1;
-	bool known = r->seen.servers_known == FACT_KNOWN && !r->blocked && server->loaded == FACT_KNOWN;
-	/* What lies in --out, if anything, no server runs. */
-	return known && server->loaded_step == last && (r->target->manual || server->file_step == last);
-}
-
 static const char *why_not_seen(const struct rotation *r)
 {
 	if (r->blocked)
@@ -623,14 +658,32 @@ static const char *why_not_seen(const struct rotation *r)
 	return r->seen.servers[0].loaded == FACT_KNOWN ? "it runs another one" : r->seen.servers[0].why;
 }
 
+/* An older file may have been put there for a while since, and values written by it. *ret_why, new string: why it is not proved to
+ * be as it ended. */
+static int proved_still(struct rotation *r, char **ret_why, struct error **err)
+{
+	_cleanup_error_ bad = NULL;
+	if (!runs_the_end(r)) {
+		const char *why = why_not_seen(r);
+		*ret_why = xasprintf("the API server is not seen to run its last configuration now%s%s",
+				     why ? ": " : "", why ? why : "");
+		return 0;
+	}
+	int rc = rotation_census_now(r, err);
+	if (rc < 0)
+		return rc;
+	if (!r->census)
+		*ret_why = xasprintf("etcd could not be read: %s", r->trouble ? r->trouble : "?");
+	else if (census_verdict(r->census, &bad) < 0)
+		*ret_why = xstrdup(error_message(bad));
+	return 0;
+}
+
 /* What would be written from here on is older than what it ended with. */
-static int refuse_cleared(const struct rotation *r, struct error **err)
+static int refuse_cleared(const struct rotation *r, const char *why, struct error **err)
 {
 	_cleanup_free_ char *ended = rotation_ended_text(r), *journal = journal_path(r->target->path);
-	const char *why = why_not_seen(r);
-	int rc = error_set(err, ERROR_REFUSED,
-			   "rotation %s %s, and the API server is not seen to run its last configuration now%s%s",
-			   r->journal->rotation, ended, why ? ": " : "", why ? why : "");
+	int rc = error_set(err, ERROR_REFUSED, "rotation %s %s, and %s", r->journal->rotation, ended, why);
 	error_set_hint(
 		err,
 		"put its last configuration back; if another one is meant, and kube-rekey census finds every value "
@@ -646,17 +699,19 @@ static int finish(struct rotation *r, bool *ret_over, struct error **err)
 	if (!r->done && !r->cleared)
 		return 0;
 	rotation_observe(r);
-	*ret_over = runs_the_end(r);
+	_cleanup_free_ char *why = NULL;
+	int rc = proved_still(r, &why, err);
+	if (rc < 0)
+		return rc;
+	*ret_over = !why;
 	if (*ret_over) {
 		rotation_report_take_done(r);
 		rotation_report_keep(r);
 		return clear_up(r, err);
 	}
 	if (r->cleared)
-		return refuse_cleared(r, err);
-	const char *why = why_not_seen(r);
-	rotation_note(r, "the API server is not seen to run its last configuration now%s%s: all is proved again",
-		      why ? ": " : "", why ? why : "");
+		return refuse_cleared(r, why, err);
+	rotation_note(r, "%s: all is proved again", why);
 	rotation_report_free(steal(r->done));
 	return target_clean(r->target, false, err);
 }

@@ -114,19 +114,18 @@ int rotation_copy_new_keys(struct rotation *r, struct error **err)
 static int prepare(struct rotation *r, int from, int to, struct error **err)
 {
 	const struct path *path = r->journal->path;
+	bool drops = from >= 0 && to == from + 1 && path_drops(path, (size_t)from);
+	/* A key that an older file brought back after it was retired, or that we put back: it is to be retired again. An agent's
+	 * orders say so. */
+	if (r->lock && (drops || to + 1 < (int)path->count))
+		r->retired = r->journal->retired = false;
 	if (from < 0 || to != from + 1)
 		return 0;
-	if (path_drops(path, (size_t)from)) {
-		int rc = old_keys_save(&r->old_key, path, (size_t)from, &r->keys, r->journal->rotation, err);
-		if (rc < 0)
-			return rc;
-		/* A key that an older file brought back after it was retired: it is to be retired again. An agent's orders say so. */
-		if (r->lock)
-			r->retired = r->journal->retired = false;
-	}
-	int held = hold_new_keys(r, err);
-	if (held < 0 || !path_changes_write_key(path, (size_t)from))
-		return held;
+	int rc = drops ? old_keys_save(&r->old_key, path, (size_t)from, &r->keys, r->journal->rotation, err) : 0;
+	if (rc == 0)
+		rc = hold_new_keys(r, err);
+	if (rc < 0 || !path_changes_write_key(path, (size_t)from))
+		return rc;
 	if (rotation_new_key_is_alone(r))
 		rotation_note(r, "the new key writes from now on, and its only copy is in %s: " ONLY_COPY_RISK,
 			      r->target->path);
@@ -355,6 +354,15 @@ static int same_resources(struct rotation *r, struct census **census, struct err
 	return rc;
 }
 
+/* A file that names a plugin that is followed may gain a comment; what a pipeline has of ours may be cleared away already. */
+static const struct config_shape *shape_of_now(const struct rotation *r, const struct target_content *present)
+{
+	const struct path *path = r->journal->path;
+	if (path_follows_kms(path))
+		return path->steps[0];
+	return r->cleared ? path->steps[path->count - 1] : encryption_config_shape(present->config);
+}
+
 int rotation_census_now(struct rotation *r, struct error **err)
 {
 	struct target_content present = {0};
@@ -376,8 +384,7 @@ int rotation_census_now(struct rotation *r, struct error **err)
 			.etcd_count = r->cluster->etcd_count,
 			.etcd_prefix = r->cluster->etcd_prefix,
 			.resources = &r->cluster->resources,
-			.shape = path_follows_kms(r->journal->path) ? r->journal->path->steps[0]
-								    : encryption_config_shape(present.config),
+			.shape = shape_of_now(r, &present),
 			.path = r->journal->path,
 			.open_with = present.config,
 			/* Beside whoever hands files to others there are none. */

@@ -50,6 +50,8 @@ struct rotation {
 	bool set_known, set_grew;
 	bool set_named; /* Nodes or pods of API servers were seen: one that is down would be, too */
 	uint64_t set_seen_at;
+	struct api_server *leases; /* of each name: its identity Lease, as it was seen */
+	size_t lease_count;
 	char *set_why, *blocked;
 	struct observation seen; /* of the last look */
 	uint64_t settled_began, settled_ended;

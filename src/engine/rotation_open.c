@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "engine/api_servers.h"
 #include "engine/etcd_probe.h"
 #include "engine/intent.h"
 #include "engine/kms_look.h"
@@ -737,6 +738,9 @@ void rotation_free(struct rotation *r)
 	look_free(&r->look);
 	server_set_free(&r->set);
 	free(r->set_why);
+	for (size_t i = 0; i < r->lease_count; i++)
+		free(r->leases[i].name);
+	free(r->leases);
 	free(r->blocked);
 	free(r->trouble);
 	free(r->kms_why);

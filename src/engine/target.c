@@ -178,17 +178,9 @@ static char *deployed_hash(const struct target *target, const struct target_cont
 	return sha256 ? sha256 : xstrdup(content->sha256);
 }
 
-/* Removed for ever by a process that died in the middle of it: as good as gone. */
-static bool half_removed(const struct target *target)
-{
-	_cleanup_secret_ text = NULL;
-	return target->manual && file_read(target->path, ENCRYPTION_CONFIG_MAX, &text, NULL) == 0 &&
-	       file_is_half_shredded(text);
-}
-
 bool target_is_cleared(const struct target *target)
 {
-	return target->manual && (access(target->path, F_OK) != 0 || half_removed(target));
+	return target->manual && access(target->path, F_OK) != 0;
 }
 
 int target_read(const struct target *target, struct target_content *ret, struct error **err)
@@ -245,12 +237,10 @@ int target_clean(const struct target *target, bool done, struct error **err)
 			return 0;
 		if (stat(target->path, &status) == 0 && status.st_nlink > 1)
 			return error_set(err, ERROR_IO, "removing %s: it has another name (a hard link)", target->path);
-		int rc = target->sealed_path ? file_shred(target->sealed_path, err) : 0;
-		return rc == 0 ? file_shred(target->path, err) : rc;
+		int rc = target->sealed_path ? file_shred_aside(target->sealed_path, err) : 0;
+		return rc == 0 ? file_shred_aside(target->path, err) : rc;
 	}
 	int rc = file_remove_leftover(target->path, err);
-	if (rc == 0 && half_removed(target))
-		rc = file_shred(target->path, err);
 	/* A crash between the plain file and the sealed one left an old one for the pipeline. */
 	if (rc == 0 && target->seal && access(target->path, F_OK) == 0) {
 		_cleanup_secret_ content = NULL;

@@ -51,8 +51,7 @@ class Pipeline:
                 text = self.read(self.path)
             except FileNotFoundError:
                 continue
-            # What is wiped at the end is no configuration: no pipeline would roll it out.
-            if text == self._last or text.startswith("\0"):
+            if text == self._last:
                 continue
             self._last = text
             deployed = self.rewrite(text)
@@ -115,7 +114,7 @@ class Manual(Ordinary):
         self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
         self.assertEqual(contents(self.present), mine)
 
-    def _die_clearing_up(self, what, *more, **pipeline_options):
+    def _die_clearing_up(self, what, *more, since=1, **pipeline_options):
         """A rotation that dies right before this change in --out, when its report is kept: the command, the pipeline's
         files and that report."""
         self.operator.state = self.cluster.path("state-" + self.id().rpartition(".")[2])
@@ -125,7 +124,7 @@ class Manual(Ordinary):
         arguments = ["rotate", "--yes", "-o", "json", *self.operator.flags(config=self.present), "--compact",
                      "--target", "manual", "--out", self.out, *more]
         killer.said(START)
-        killer.arm(what, 1)
+        killer.arm(what, since)
         with Pipeline(self.server, self.out, **pipeline_options) as pipeline:
             died = start_kube_rekey(arguments, under=killer.under).wait()
         self.assertEqual((died.code, killer.died_at()), (-9, what), died)
@@ -154,9 +153,12 @@ class Manual(Ordinary):
 
     def test_death_while_clearing_up(self):
         """The copy that the person named is of before the rotation: what was removed is not made again out of it."""
-        for what in ("write config.yaml", "unlinkat config.yaml", "unlinkat .config.yaml.kube-rekey.journal"):
+        gone = ".config.yaml.kube-rekey.tmp"
+        # Three configurations were written by that name before.
+        for what, since in ((f"renameat config.yaml > {gone}", 1), (f"write {gone}", 4), (f"unlinkat {gone}", 1),
+                            ("unlinkat .config.yaml.kube-rekey.journal", 1)):
             with self.subTest(what=what):
-                self._assert_cleared(*self._die_clearing_up(what))
+                self._assert_cleared(*self._die_clearing_up(what, since=since))
                 shutil.copy(self.server.config, self.present)
 
     def test_death_while_clearing_up_to(self):
@@ -170,7 +172,7 @@ class Manual(Ordinary):
         """What was removed from --out is not sealed into it again, for the plain file is still there."""
         keeper, read = self._keeper()
         arguments, rolled_out, kept = self._die_clearing_up(
-            "write config.yaml", "--out-seal", keeper.cert, name="config.yaml.cms", read=read)
+            "renameat config.yaml > .config.yaml.kube-rekey.tmp", "--out-seal", keeper.cert, name="config.yaml.cms", read=read)
         self.assertEqual(os.listdir(self.out), [])
         killer = DiskKiller(self.cluster.path("shim.so"), self.cluster.path("seen"), [self.out])
         done = start_kube_rekey(arguments, under=killer.under).wait()
@@ -190,7 +192,15 @@ class Manual(Ordinary):
         self.assertIn(f"remove {self._journal()}: the next run begins anew", refused.err)
         self.assertEqual(sorted(os.listdir(self.out)), [".config.yaml.kube-rekey.journal", ".config.yaml.kube-rekey.lock"])
         self.assertEqual(self.server.read_config(), rolled_out[-2])
+        # Back again, after a client wrote by the first one.
+        self.server.apply_config(contents(self.present))
+        self.cluster.api.create("secrets", "default", {"metadata": {"name": "astray"}})
         self.server.apply_config(rolled_out[-1])
+        refused = kube_rekey(arguments)
+        self.assertEqual(refused.code, 3, refused)
+        self.assertIn("1 values are under keys that the configuration does not have", refused.err)
+        self.assertIn(".config.yaml.kube-rekey.journal", os.listdir(self.out))
+        self.cluster.etcd.at().delete("/registry/secrets/default/astray")
         self._assert_cleared(arguments, rolled_out, kept)
 
     def test_death_while_clearing_up_is_told(self):
@@ -213,6 +223,40 @@ class Manual(Ordinary):
         self.assertTrue([line for line in report["evidence"] if "was not kept" in line], report)
         self.assertEqual(self.server.read_config(), rolled_out[-1])
         self.assertEqual(os.listdir(self.out), [".config.yaml.kube-rekey.lock"])
+
+    def _cut_short(self, config, told):
+        """A rotation whose last configuration is loaded, and the server's file cut short then: the rotation, and that file."""
+        with Pipeline(self.server, self.out) as pipeline:
+            begun = self.operator.begin("--target", "manual", "--out", self.out, config=config)
+            wait_until(lambda: len(pipeline.rolled_out) == 3, 120, "the last one is rolled out", 0.01)
+            begun.signal(signal.SIGSTOP)
+            self.server.wait_loaded()
+        self.addCleanup(self.server.write_config, pipeline.rolled_out[-1])
+        failed = self.server.reloads()["failure"]
+        self.server.write_config("kind: Encr")
+        wait_until(lambda: self.server.reloads()["failure"] > failed, 15, "its reload failed")
+        begun.signal(signal.SIGCONT)
+        wait_until(lambda: told in contents(begun.record), 60, "it is told")
+        time.sleep(5)       # what is left takes a second
+        self.assertTrue(begun.running.running())
+        self.assertEqual(contents(os.path.join(self.out, "config.yaml")), pipeline.rolled_out[-1])
+        return begun, pipeline.rolled_out[-1]
+
+    def test_cut_short_at_the_end(self):
+        """The only whole copy of the new key is in --out then: it is not wiped, although the server runs it."""
+        begun, last = self._cut_short(self.server.config, f"{self.server.config} is not what the API server runs")
+        self.server.write_config(last)
+        self.assertEqual(begun.wait(0).code, 0)
+        self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
+
+    def test_cut_short_elsewhere(self):
+        """The same, and the server's file cannot be seen: its reloads fail, and tell nothing of what is put back."""
+        begun, last = self._cut_short(self.present, "its last reload failed")
+        self.server.write_config(last)
+        wait_until(lambda: self.server.loaded_hashes() == {self.server.file_hash()}, 15, "it runs it all the time")
+        self.server.restart()
+        self.assertEqual(begun.wait(0).code, 0)
+        self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
 
     def test_as_deployed(self):
         """29: a pipeline that re-serialises YAML: the nonce is gone, the hash is another one.

@@ -1,16 +1,20 @@
 """Which API servers there are: identity Leases name them, and Nodes, static pods and EndpointSlice default/kubernetes
 only make the set grow. A second one known to any of them is in the way until a person says that it is gone."""
 
+import datetime
 import glob
 import json
 import os
+import threading
 import unittest
 
 from lib import Cluster, FaultProxy, bulk_secrets, faults, kube_rekey, populate, start_kube_rekey, turn, wait_until
+from lib.disk_killer import shim
 from rotating import Operator
 
 CONTROL_PLANE = {"node-role.kubernetes.io/control-plane": ""}
 SLICES = "discovery.k8s.io/v1/endpointslices"
+LEASES = "coordination.k8s.io/v1/leases"
 
 
 class ServerSet(unittest.TestCase):
@@ -150,6 +154,37 @@ class ServerSet(unittest.TestCase):
             self.assertIn("say --servers 1", json.dumps(begun.wait_for("SET_UNKNOWN")))
             self.assertEqual(begun.report()["outcome"], "Done")
         self.forget_all()
+
+    def renew(self, lease, stop):
+        while not stop.wait(2):
+            now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            self.cluster.api.patch(LEASES, "kube-system", lease, {"spec": {"renewTime": now}})
+
+    @turn
+    def test_forgotten_and_alive(self):
+        """What was forgotten renews its Lease: that is seen, though this machine's clock is an hour ahead of the servers'."""
+        own = next(item for item in self.api.list(LEASES, "kube-system") if self.server.hostname in str(item["metadata"]["labels"]))
+        labels = {**own["metadata"]["labels"], "kubernetes.io/hostname": "cp-9"}
+        self.add(LEASES, "kube-system", {"metadata": {"name": "apiserver-of-cp-9", "namespace": "kube-system", "labels": labels},
+                                         "spec": {**own["spec"], "holderIdentity": "cp-9_1"}})
+        self.blocked("cp-9")
+        self.forget("cp-9")
+        stop, before = threading.Event(), self.server.read_config()
+        thread = threading.Thread(target=self.renew, args=("apiserver-of-cp-9", stop))
+        thread.start()
+        try:
+            for skew in (0, 3600):
+                ahead = ["env", f"LD_PRELOAD={shim(self.cluster.path('shim.so'))}", f"KUBE_REKEY_TEST_SKEW={skew}"]
+                waited = start_kube_rekey(["rotate", "--yes", "--compact", "--deadline", "20s", *self.operator.flags()],
+                                          under=ahead).wait()
+                self.assertEqual(waited.code, 4, waited)
+                self.assertIn("cp-9 was forgotten as gone for good, but renews its identity Lease", waited.err + waited.out)
+                self.assertEqual(self.server.read_config(), before)
+        finally:
+            stop.set()
+            thread.join()
+            self.doCleanups()
+            self.forget_all()
 
     def test_z_without_leases(self):
         """The last one, whose server stays without identity Leases: the set is unknown, whatever else

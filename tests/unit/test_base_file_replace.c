@@ -351,6 +351,33 @@ static void test_remove_leftover(void **state)
 	assert_null(err);
 }
 
+static void test_shred_aside(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	char bytes[3] = "xxx";
+	put_file(in_folder("a"), "abc");
+	put_file(in_folder(".a.kube-rekey.tmp"), "of a crash");
+	int fd = open(in_folder("a"), O_RDONLY);
+	assert_true(fd >= 0);
+	assert_ok(file_shred_aside(in_folder("a"), &err), err);
+	assert_false(path_exists(in_folder("a")));
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+	assert_int_equal(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	assert_memory_equal(bytes, "\0\0\0", sizeof(bytes));
+	close(fd);
+	/* What a crash left, whose name is gone. */
+	put_file(in_folder(".a.kube-rekey.tmp"), "x");
+	assert_ok(file_shred_aside(in_folder("a"), &err), err);
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+	assert_ok(file_shred_aside(in_folder("no/a"), &err), err);
+	put_file(in_folder("b"), "x");
+	assert_int_equal(symlink("b", in_folder("to-b")), 0);
+	int rc = file_shred_aside(in_folder("to-b"), &err);
+	assert_error_at(rc, err, ERROR_IO, "removing %s: not a regular file", "to-b");
+	assert_file(in_folder("b"), "x");
+}
+
 /* Mounts are made in a namespace of this process alone. */
 static bool may_mount(void)
 {
@@ -464,6 +491,7 @@ int main(void)
 		replace_test(test_no_directory),
 		replace_test(test_failed_directory_sync_is_its_own_outcome),
 		replace_test(test_remove_leftover),
+		replace_test(test_shred_aside),
 		replace_test(test_bind_mounted_file),
 		replace_test(test_read_only_directory),
 		replace_test(test_full_disk),

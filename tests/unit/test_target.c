@@ -119,14 +119,6 @@ static void test_none(void **state)
 	assert_null(target);
 }
 
-static void write_zeros(const char *path)
-{
-	FILE *file = fopen(path, "w");
-	assert_non_null(file);
-	assert_int_equal(fwrite("\0\0\0", 1, 3, file), 3);
-	assert_int_equal(fclose(file), 0);
-}
-
 /* A process that died while it wiped what it had put into --out. */
 static void test_half_removed(void **state)
 {
@@ -142,12 +134,15 @@ static void test_half_removed(void **state)
 	assert_ok(target_manual(in_folder("config.yaml"), in_folder("out"), NULL, NULL, in_folder("state"), &target,
 				&err),
 		  err);
-	write_zeros(in_folder("out/config.yaml"));
+	put_file(in_folder("out/config.yaml"), config);
+	assert_false(target_is_cleared(target));
+	assert_int_equal(rename(in_folder("out/config.yaml"), in_folder("out/.config.yaml.kube-rekey.tmp")), 0);
+	assert_true(target_is_cleared(target));
 	assert_ok(target_read(target, &content, &err), err);
 	assert_string_equal(secret_text(content.text), config);
 	target_content_free(&content);
 	assert_ok(target_clean(target, false, &err), err);
-	assert_false(path_exists(in_folder("out/config.yaml")));
+	assert_false(path_exists(in_folder("out/.config.yaml.kube-rekey.tmp")));
 }
 
 #define inside_test(fn) cmocka_unit_test_setup_teardown(fn, enter, leave)
