@@ -383,6 +383,12 @@ static void take_recent(struct asked *a, const struct check_scrape *scrape, uint
 		    "%s has loaded another configuration within the last %llu s, and what it wrote before may still be "
 		    "under way (ask again)",
 		    shown_name(scrape), seconds);
+	/* Its reload, and when it wrote last, went with the process before. */
+	if (is_recent(scrape->metrics.has_process_start ? scrape->metrics.process_start : 0, settle, wall_now))
+		say(&a->ret->unknown,
+		    "%s began within the last %llu s, and what it wrote as it ran before may still be under way (ask "
+		    "again)",
+		    shown_name(scrape), seconds);
 	for (size_t i = 0; !a->key->by_name && i < storage->key_id_count; i++)
 		if (meaning_of(a, storage->key_ids[i].hash) != IS_OTHER &&
 		    is_recent(storage->key_ids[i].written_last, settle, wall_now))
