@@ -126,6 +126,23 @@ class WithFaults(unittest.TestCase):
         self.assertLess(watched.high, MEMORY_MAX, result)
         return result
 
+    def census(self, codes, timeout=BOUND, **ways):
+        """What a census that ends with one of `codes` says; None: no document. It ends well where it has read everything."""
+        result = self.run_with(codes, self.arguments("census", "-o", "json", **ways), timeout)
+        document = json.loads(result.out) if result.out else {"kind": "none"}
+        census = document if document["kind"] == "Census" else None
+        self.assertEqual(bool(census and census["complete"]), result.code == 0, result)
+        return census
+
+    def counted(self, census):
+        """What may not differ between two whole ones."""
+        return {r["resource"]: r["objects"] for r in census["resources"] if r["resource"] in ("secrets", "configmaps")}
+
+    def assert_not_less(self, census, whole):
+        """Who says that nothing is missing has counted as much as one that nobody disturbed."""
+        if census and census["complete"]:
+            self.assertEqual(self.counted(census), self.counted(whole))
+
     def go_on(self):
         """Without faults the same command ends well, whatever went before."""
         self.api.close()
@@ -139,15 +156,18 @@ class Requests(WithFaults):
     def each(self, command, method, path, nth, codes, only=None):
         """`codes` is what a run may end with, by the fault's name; "" is for
         all others."""
+        whole = self.census({0}) if command == "census" else None
         for name, fault in ONE_FAULT.items():
             if only and name not in only:
                 continue
             with self.subTest(fault=name, place=f"{command} {method} {path}"):
                 with FaultProxy(self.cluster) as proxy:
                     proxy.on(method, path, fault, nth=nth)
-                    result = self.run_with(codes.get(name, codes[""]), self.arguments(command, proxy=proxy))
-                if command == "rotate" and result.code:
-                    self.go_on()
+                    allowed = codes.get(name, codes[""])
+                    if command == "census":
+                        self.assert_not_less(self.census(allowed, proxy=proxy), whole)
+                    elif self.run_with(allowed, self.arguments(command, proxy=proxy)).code and command == "rotate":
+                        self.go_on()
 
     def test_lists_of_a_sweep(self):
         self.each("reencrypt", "GET", r"/secrets\?.*limit", 1, {"": {0}})
@@ -237,16 +257,15 @@ class EtcdConnections(WithFaults):
         for name in ("reset", "half_close", "refuse", "stall")[:4 if SOME is None else 3]:
             with self.subTest(name), TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
                 with TcpProxy(self.cluster.etcd.endpoints[0]) as counting:
-                    self.run_with({0}, self.arguments("census", etcd=self.flags(counting)))
+                    whole = self.census({0}, etcd=self.flags(counting))
                 proxy.after(counting.from_server // 2, getattr(proxy, name))
-                self.run_with({0, 1, 2}, self.arguments("census", etcd=self.flags(proxy)),
-                              timeout=400)
+                self.assert_not_less(self.census({0, 1, 2}, etcd=self.flags(proxy), timeout=400), whole)
 
     @turn
     def test_slow(self):
         with TcpProxy(self.cluster.etcd.endpoints[0]) as proxy:
             proxy.slow(40000)
-            self.run_with({0, 2}, self.arguments("census", etcd=self.flags(proxy)), timeout=400)
+            self.assert_not_less(self.census({0, 2}, etcd=self.flags(proxy), timeout=400), self.census({0}))
 
     @turn
     def test_rotation(self):
@@ -283,22 +302,14 @@ class EtcdCalls(WithFaults):
 
     options = {"etcd_tls": False}
 
-    def census(self, proxy, codes):
-        """What a census that ends with one of `codes` says; None: no document."""
-        result = self.run_with(codes, self.arguments("census", "-o", "json", etcd=["--etcd-endpoints", proxy.url]))
-        document = json.loads(result.out) if result.out else {"kind": "none"}
-        return document if document["kind"] == "Census" else None
-
-    def counted(self, census):
-        """What may not differ between two whole ones."""
-        return {r["resource"]: r["objects"] for r in census["resources"] if r["resource"] in ("secrets", "configmaps")}
+    def flags(self, proxy):
+        return ["--etcd-endpoints", proxy.url]
 
     def places(self):
-        """The calls of a census, and what it counts."""
+        """The calls of a census, and what it says."""
         with grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
-            census = self.census(proxy, {0})
-        self.assertIs(census["complete"], True)
-        return range(1, proxy.calls + 1), self.counted(census)
+            census = self.census({0}, etcd=self.flags(proxy))
+        return range(1, proxy.calls + 1), census
 
     def each(self, lasting):
         calls, whole = self.places()
@@ -310,11 +321,10 @@ class EtcdCalls(WithFaults):
             for nth in calls[::3] if SOME is None else (late,) if lasting else (early, late):
                 with self.subTest(name, nth=nth), grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
                     proxy.on(nth, fault, lasting=lasting, maybe=nth > len(calls) * 2 // 3)
-                    census = self.census(proxy, {0, 1, 2})
+                    census = self.census({0, 1, 2}, etcd=self.flags(proxy))
                     hits.append(proxy.calls >= nth)
-                    if census and census["complete"]:
-                        self.assertEqual(self.counted(census), whole)
-                        self.assertFalse(lasting and proxy.calls >= nth)
+                    self.assert_not_less(census, whole)
+                    self.assertFalse(lasting and hits[-1] and census and census["complete"])
         self.assertGreater(sum(hits), len(hits) / 2)
 
     @turn
@@ -332,19 +342,18 @@ class EtcdCalls(WithFaults):
         with grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
             for number, name in enumerate(chosen):
                 proxy.on(120 + 40 * number, ONE_CALL[name])
-            flags = ["--etcd-endpoints", proxy.url]
-            self.run_with({0, 2}, self.arguments("rotate", etcd=flags), timeout=300)
+            self.run_with({0, 2}, self.arguments("rotate", etcd=self.flags(proxy)), timeout=300)
             while proxy.unused():
-                self.run_with({0, 1, 2}, self.arguments("census", etcd=flags))
+                self.run_with({0, 1, 2}, self.arguments("census", etcd=self.flags(proxy)))
         self.go_on()
 
     @unittest.skipIf(SOME, "a minute for each silence: KUBE_REKEY_TEST_ALL=1")
     def test_silence(self):
-        calls, _ = self.places()
+        calls, whole = self.places()
         for nth in calls[::len(calls) // 8]:
             with self.subTest(nth=nth), grpcproxy.GrpcProxy(self.cluster.etcd.endpoints[0]) as proxy:
                 proxy.on(nth, grpcproxy.silent())
-                self.run_with({0, 1, 2}, self.arguments("census", etcd=["--etcd-endpoints", proxy.url]), timeout=400)
+                self.assert_not_less(self.census({0, 1, 2}, etcd=self.flags(proxy), timeout=400), whole)
 
 
 if __name__ == "__main__":

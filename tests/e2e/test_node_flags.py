@@ -118,6 +118,10 @@ class OnTheNode(unittest.TestCase):
         self.write_manifest()
         self.knows_the_node()
         self.knows_the_node(seen=[])
+        self.rotates()
+
+    def rotates(self):
+        """A whole rotation without a flag."""
         old = re.findall(r"name: (\S+)\s+secret: (\S+)", self.server.read_config())
         report = self.on_node("rotate --yes -o json").json()
         self.assertEqual(report["outcome"], "Done")
@@ -127,6 +131,7 @@ class OnTheNode(unittest.TestCase):
         self.assertEqual(list(self.cluster.etcd.prefix_counts("/registry/secrets/")), [f"aescbc:{name}"])
         (kept,) = os.listdir(os.path.join(self.node, "lib", "kube-rekey", "retired"))
         self.assertIn(old[0][0], kept)
+        self.assertNotIn("as --settle says", "\n".join(report["evidence"]))
 
     def test_the_first_five_minutes(self):
         """README.md's first four commands, as they stand there, on a node where nothing was prepared; none changes anything."""
@@ -145,8 +150,9 @@ class OnTheNode(unittest.TestCase):
         self.assertEqual(os.listdir(os.path.join(self.node, "lib")), [])
 
     def test_by_process(self):
-        """Its command line alone."""
+        """Its command line alone: status, plan and a whole rotation."""
         self.knows_the_node()
+        self.rotates()
         # Of several, the one that has this very file or, where none is named, that serves the kubeconfig's address.
         both = [self.other.pid, self.server.child.pid]
         config, etcds = ["--encryption-config", self.server.config], self.cluster.events_etcd.flags()

@@ -124,7 +124,10 @@ class WholeRotation(Case):
         self.assertEqual(self.server.read_config(), STYLED.format(key=self.key))
         before = snapshot_hash(self.cluster.api)
         backup = self.cluster.etcd.get_prefix("/registry/secrets/default/")
-        report = self.operator.rotate(compact=False)
+        with FaultProxy(self.cluster) as proxy:
+            read_back = self.reads_after_the_drop(proxy)
+            report = self.operator.rotate(compact=False, url=proxy.url)
+        self.past_every_cache(read_back)
 
         self.assertWhole(before)
         self.assertUnder(report, "secrets", "configmaps")
@@ -152,6 +155,26 @@ class WholeRotation(Case):
         self.report_is_whole(report)
         self.assertEqual([], [item["metadata"]["name"] for item in self.cluster.api.list(
             "secrets", "kube-rekey")], "canaries are deleted at the end")
+
+    def reads_after_the_drop(self, proxy):
+        """Of single objects, as they were asked for: they are there at the end."""
+        read = []
+
+        def note(exchange):
+            if self.key not in self.server.read_config():
+                read.append(exchange.head.start.split()[1])
+            exchange.pass_on()
+        proxy.on("GET", "/namespaces/[^/]+/(secrets|configmaps)/[^/]", note, times=0)
+        return read
+
+    def past_every_cache(self, paths):
+        """A plain GET of some of what each namespace has: with a resourceVersion a server answers out of its memory."""
+        self.assertEqual([path for path in paths if "resourceVersion" in path], [])
+        read = {tuple(path.split("?")[0].split("/")[4:6]) for path in paths}
+        for resource in ("secrets", "configmaps"):
+            there = {(item["metadata"]["namespace"], resource) for item in self.cluster.api.list(resource)}
+            self.assertGreaterEqual(len(there), 2)
+            self.assertLessEqual(there, read)
 
     def retired_key_opens(self, backup):
         """The retired key is a configuration by itself, and opens old values."""

@@ -5,6 +5,8 @@ import base64
 import glob
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -12,8 +14,10 @@ import time
 import unittest
 
 from fleet import Fleet
-from lib import (Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, start_kube_rekey,
+from lib import (Cluster, FaultProxy, Rule, configuration, faults, kube_rekey, new_key, replace_file, start_kube_rekey,
                  wait_until)
+from lib.certificates import Authority
+from test_manual_gate import Pipeline
 
 # Any run of random letters: found nowhere by chance.
 MARK = os.urandom(6).hex()
@@ -95,6 +99,8 @@ class Controller(unittest.TestCase):
 
 
 class Nothing(unittest.TestCase):
+    plain = None     # a file that is a configuration
+
     @classmethod
     def setUpClass(cls):
         cls.started = time.time() - 1
@@ -113,6 +119,10 @@ class Nothing(unittest.TestCase):
         cls.secrets = forms(VALUE) | forms(OLD_KEY)
         cls.state = cls.cluster.path("state")
         cls.record = cls.cluster.path("record")
+        # Whatever the limit was, it must be kube-rekey's own that keeps it from leaving a core file.
+        core = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (core[1], core[1]))
+        cls.addClassCleanup(resource.setrlimit, resource.RLIMIT_CORE, core)
 
     def arguments(self, command, *more, url=None, config=None):
         flags = [*command.split(), "--encryption-config", config or self.server.config,
@@ -165,7 +175,7 @@ class Nothing(unittest.TestCase):
         for what holds secrets by its nature), here, and where temporary files
         go."""
         folder = self.cluster.folder
-        natural = (self.server.config, folder + "/etcd/", folder + "/pki/", folder + "/to.yaml")
+        natural = (self.server.config, folder + "/etcd/", folder + "/pki/", folder + "/to.yaml", folder + "/person/")
         for top in {folder, os.getcwd(), tempfile.gettempdir(), "/tmp", "/var/tmp", "/var/lib/kube-rekey"}:
             for parent, folders, names in os.walk(top):
                 if top != folder:
@@ -182,11 +192,16 @@ class Nothing(unittest.TestCase):
                     except OSError:
                         continue
 
-    def assert_clean(self):
+    def found(self):
+        """[(where, form)] of the secrets that are where none may be."""
         self.learn_keys()
         found = []
         for path, data in self.files():
             mine = self.secrets
+            if path == self.plain:
+                self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
+                self.assertTrue([form for form in mine if form in data])
+                continue
             if path.startswith((self.state + "/retired/", self.state + "/rotating/")) and path.endswith(".yaml"):
                 # One key may lie here, and here alone; nothing else may.
                 mine = self.secrets - self.kept_forms(data)
@@ -194,8 +209,10 @@ class Nothing(unittest.TestCase):
             found += [(path, form) for form in mine if form in data]
         for what, data in self.outputs:
             found += [(what, form) for form in self.secrets if form in data]
-        self.assertEqual(found, [])
-        self.assertEqual([name for name in os.listdir() if name.startswith("core")], [])
+        return found
+
+    def assert_clean(self):
+        self.assertEqual(self.found(), [])
 
     def kept_forms(self, data):
         keys = re.findall(rb"secret: (\S+)", data)
@@ -245,12 +262,16 @@ class Nothing(unittest.TestCase):
 
     def test_4_stopped_and_failing(self):
         """Signals at several moments, faults, broken files: words say nothing."""
-        for moment, number in ((0.5, signal.SIGTERM), (2, signal.SIGTERM), (3, signal.SIGINT), (4, signal.SIGABRT)):
-            running = start_kube_rekey(self.arguments("rotate"))
+        for moment, number, code in ((0.5, signal.SIGTERM, 143), (2, signal.SIGTERM, 143), (3, signal.SIGINT, 130),
+                                     (4, signal.SIGABRT, -signal.SIGABRT)):
+            running = start_kube_rekey(self.arguments("rotate", "--settle", "30s"))
             time.sleep(moment)
             self.learn_keys()
             running.signal(number)
-            self.keep(running.wait())
+            # The kernel's own word, wherever core_pattern would have sent the core file.
+            ended = os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
+            self.assertNotEqual(ended.si_code, os.CLD_DUMPED)
+            self.assertEqual(self.keep(running.wait()).code, code)
             for journal in glob.glob(os.path.dirname(self.server.config) + "/.*journal*"):
                 with open(journal, "rb") as file:
                     self.outputs.append(("journal", file.read()))
@@ -319,6 +340,62 @@ class Nothing(unittest.TestCase):
             self.keep(running[0].wait())
         self.assertEqual(seen, [[]])
         self.assert_clean()
+
+    def test_7_by_a_pipeline(self):
+        """The configuration lies where a pipeline takes it, and nowhere else, while that has not rolled it out and after."""
+        person, out = self.cluster.path("person"), self.cluster.path("out")
+        present, deployed, to = (os.path.join(person, name) for name in ("config.yaml", "deployed.yaml", "next.yaml"))
+        for folder in (person, out):
+            os.mkdir(folder, mode=0o700)
+
+        def write(path, *keys):
+            replace_file(path, configuration(Rule(["secrets", "configmaps"], [("aescbc", keys), "identity"])))
+
+        key, = re.findall(r"name: (\S+)\s+secret: (\S+)", self.server.read_config())
+        write(present, key)
+        write(to, key, ("spare", new_key()))
+        self.run_it("gate next", "--to", to)
+        with open(to, encoding="utf-8") as file:
+            self.server.apply_config(file.read())
+        for output in ((), ("-o", "json")):
+            self.run_it("gate drop", "--to", present, "--compact", "--settle", "1s", *output)
+        self.assert_clean()
+
+        seen, there = [], []
+
+        def rolled_out(text):
+            seen.append(self.found())
+            there.append(sorted(name for name in os.listdir(out) if not name.startswith(".")))
+            return text.replace("# ", "# by the pipeline: ")
+
+        keeper = Authority(self.cluster.path("pki/keeper"), "keeper").issue("me", "me")
+
+        def opened(path):
+            done = subprocess.run(["openssl", "cms", "-decrypt", "-inform", "PEM", "-in", path, "-inkey", keeper.key],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                raise FileNotFoundError(path)
+            return done.stdout
+
+        for name, plain, read, more in (
+                ("config.yaml", os.path.join(out, "config.yaml"), None, ("--to", to, "-o", "json")),
+                ("config.yaml.cms", os.path.join(self.state, "manual", "config.yaml"), opened, ("--out-seal", keeper.cert))):
+            shutil.copy(self.server.config, present)
+            shutil.copy(self.server.config, deployed)
+            write(to, ("later", new_key()))
+            seen.clear()
+            there.clear()
+            self.plain = plain
+            with Pipeline(self.server, out, name, rolled_out, deployed, read):
+                self.run_it("rotate", "--target", "manual", "--out", out, "--as-deployed", deployed, *more, config=present)
+            self.assertEqual((seen, there), ([[]] * 3, [[name]] * 3))
+            self.plain = None
+            self.assert_clean()
+        for output in ((), ("-o", "json")):
+            self.assertEqual(self.keep(kube_rekey(["report", "--state-dir", self.state, "--kubeconfig",
+                                                   self.cluster.kubeconfig(), *output])).code, 0)
+        self.assert_clean()
+        self.assertEqual(sorted(os.listdir(person)), ["config.yaml", "deployed.yaml", "next.yaml"])
 
 
 if __name__ == "__main__":
