@@ -93,7 +93,8 @@ void rotation_report_census(struct rotation *r)
 	key_rotation_take_values(&report->after, &r->census_seen, clock_wall());
 	free(report->finished);
 	report->finished = now_text();
-	rotation_report_keep(r);
+	if (!r->done) /* what is kept of it is true until this is judged */
+		rotation_report_keep(r);
 }
 
 /* --- what is in the way --- */

@@ -97,6 +97,14 @@ def start_kube_rekey(arguments, env=None, under=()):
     return Running(arguments, env, under)
 
 
+def settled(ask, timeout=75):
+    """What ask(*arguments) says once what servers wrote before they began may not be under way any more."""
+    def once():
+        done = ask("--apiserver-request-timeout", "15s")
+        return None if "may still be under way" in done.err else done
+    return processes.wait_until(once, timeout, "nothing is under way any more", 1)
+
+
 def kube_rekey(arguments, env=None, timeout=120):
     """Runs kube-rekey to its end, whatever its exit code."""
     return Running(arguments, env).wait(timeout)
