@@ -66,7 +66,7 @@ const char *action_name(enum action action);
 	X(QUARANTINED, "objects could not be rewritten") \
 	X(OUTSIDE, "values that no API serves are in the way") \
 	X(NOT_LISTED, "values that no list showed us are in the way") \
-	X(VERSIONS_DIFFER, "servers of different versions run") \
+	X(VERSIONS_DIFFER, "servers of different versions run (finish the upgrade, or take it back)") \
 	X(SETTLING, "older writes may still land") \
 	X(MEMBER_SILENT, "an etcd member does not answer") \
 	X(MEMBERS_UNKNOWN, "the members of etcd are not known") \

@@ -73,9 +73,11 @@ static char *not_loaded_text(const struct server_observation *server, const stru
 				 server->why ? server->why : "");
 	char by[28];
 	clock_format(clock->reload_by, 0, by);
-	return xasprintf("%s has not loaded %s yet; %s %s", server->name, hash,
-			 clock->reload_by >= clock->wall ? "next reload by" : "its reload was due by",
-			 strchr(by, 'T') + 1);
+	bool due = clock->reload_by < clock->wall;
+	return xasprintf("%s has not loaded %s yet; %s %s%s", server->name, hash,
+			 due ? "its reload was due by" : "next reload by", strchr(by, 'T') + 1,
+			 due ? " (see that the file's folder is mounted, not the file alone; a restart loads it, too)"
+			     : "");
 }
 
 static char *settle_text(const struct observation *seen, const struct decision_clock *clock)
@@ -111,8 +113,10 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 	case REASON_RESTART_NEEDED:
 		return xasprintf("restart %s now: it loads its file at start only", name);
 	case REASON_SERVER_DOWN:
-		return xasprintf("%s does not answer%s%s; bring it back, or forget it if it is gone for good", name,
-				 server && server->why ? ": " : "", server && server->why ? server->why : "");
+		return xasprintf("%s does not answer%s%s; bring it back, or forget it if it is gone for good "
+				 "(kube-rekey forget %s --yes)",
+				 name, server && server->why ? ": " : "", server && server->why ? server->why : "",
+				 name);
 	case REASON_LOADED_UNKNOWN:
 	case REASON_FILE_UNKNOWN:
 		return xasprintf("%s: %s%s%s", name, reason_text(d->reason), server && server->why ? ": " : "",

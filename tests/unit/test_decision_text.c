@@ -23,7 +23,12 @@ static const struct row rows[] = {
 	{"not loaded, the reload is now", REASON_NOT_LOADED, WALL, 0, 0, 0,
 	 "cp-1 has not loaded 78c2…a1 yet; next reload by 11:03:00Z"},
 	{"not loaded, the reload is overdue", REASON_NOT_LOADED, WALL - 75 * S, 0, 0, 0,
-	 "cp-1 has not loaded 78c2…a1 yet; its reload was due by 11:01:45Z"},
+	 "cp-1 has not loaded 78c2…a1 yet; its reload was due by 11:01:45Z (see that the file's folder is mounted, "
+	 "not the file alone; a restart loads it, too)"},
+	{"down", REASON_SERVER_DOWN, 0, 0, 0, 0,
+	 "cp-1 does not answer; bring it back, or forget it if it is gone for good (kube-rekey forget cp-1 --yes)"},
+	{"two versions", REASON_VERSIONS_DIFFER, 0, 0, 0, 0,
+	 "cp-1: servers of different versions run (finish the upgrade, or take it back)"},
 	{"not loaded, nobody knows when", REASON_NOT_LOADED, 0, 0, 0, 0, "cp-1 has not loaded 78c2…a1 yet"},
 	{"settling since the quiet began", REASON_SETTLING, 0, NOW - 20 * S, NOW - 10 * S, 0,
 	 "1 min without silence of a server or an etcd member; 50 s left, until 11:03:50Z"},
