@@ -24,7 +24,7 @@ FIELDS = ROOT / "docs" / "fields.md"
 DEFINITIONS = ROOT / "manifests" / "base" / "crds"
 BEGIN, END = "<!-- help -->\n", "<!-- /help -->"
 # A test by its name, a test that ctest knows by another one, a folder of tests or a script.
-GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|(?:tests|scripts)/[\w/-]+)`")
+GUARD = re.compile(r"`(test_\w+(?:\.py)?|fuzz_\w+|mutation|explore|explore_fleet|explore_kms|(?:tests|scripts)/[\w/-]+)`")
 
 
 # A block: the comments before it, its language, what is in it.
@@ -119,7 +119,7 @@ def flaws_of_block(section, comments, language, block):
 def exists(guard):
     if "/" in guard:
         return (ROOT / guard).exists()
-    if guard in ("mutation", "explore", "explore_fleet"):
+    if guard in ("mutation", "explore", "explore_fleet", "explore_kms"):
         listed = (ROOT / "tests" / "explore" / "CMakeLists.txt").read_text()
         return re.search(rf"(add_test\(NAME|kr_add_exploration\() ?{guard}\s", listed) is not None
     stem, suffix = (guard.removesuffix(".py"), "py") if guard.endswith(".py") else (guard, "c")

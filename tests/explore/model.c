@@ -1,4 +1,5 @@
 #include "model.h"
+#include "stamps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,12 +7,6 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-
-#define TICK 16
-#define NS_PER_STAMP UINT64_C(4000000000) /* TICK stamps are 64 s, all the small gaps together less than 60 */
-#define NS_BASE UINT64_C(1000000000000)
-#define SETTLE_TIME UINT64_C(60000000000)
-#define COMPACTION UINT64_C(60000000000)
 
 static unsigned long model_actions[ACTION_DONE + 1], model_reasons[REASON_TOLD + 1];
 
@@ -150,43 +145,11 @@ static size_t stamps(struct model_state *s, uint8_t *ret[static STAMPS_MAX])
 	return n + ELEMENTS(others);
 }
 
-/* Only two gaps matter: the last before now (which stamps are old) and the last before settled_ended (it took its
- * time). */
 static void renumber_stamps(struct model_state *s)
 {
-	uint8_t *all[STAMPS_MAX], present[256] = {0}, fresh[256] = {0}, at = 0;
-	size_t n = stamps(s, all), last = 0, gap_to_now = 0, gap_to_settled = 0;
-	for (size_t i = 0; i < n; i++)
-		present[*all[i]] = 1;
-	for (size_t t = 1; t <= s->now; t++) {
-		if (!present[t])
-			continue;
-		if (last && t - last >= TICK)
-			gap_to_now = t;
-		if (gap_to_now && t <= s->settled_ended)
-			gap_to_settled = gap_to_now;
-		last = t;
-	}
-	for (size_t t = 1; t <= s->now; t++) {
-		if (!present[t])
-			continue;
-		at = (uint8_t)(at + (t == gap_to_now || t == gap_to_settled ? TICK : 1));
-		fresh[t] = at;
-	}
-	for (size_t i = 0; i < n; i++)
-		*all[i] = fresh[*all[i]];
-	if (s->now > 255 - 2 * TICK)
-		abort();
-}
-
-static uint64_t ns(uint8_t stamp)
-{
-	return stamp ? NS_BASE + stamp * NS_PER_STAMP : 0;
-}
-
-static uint8_t later(uint8_t a, uint8_t b)
-{
-	return a > b ? a : b;
+	uint8_t *all[STAMPS_MAX];
+	size_t n = stamps(s, all);
+	stamps_renumber(all, n, s->now, s->settled_ended);
 }
 
 /* What forget() asks about the servers' stamps. */
@@ -1194,7 +1157,7 @@ size_t model_initial(struct model_state *ret, size_t max)
 	return n;
 }
 
-/* The paths here are of files: that a KMS moves, test_next_action and the end-to-end tests have. */
+/* The paths here are of files: that a KMS moves, kms.c has. */
 static bool out_of_reach(enum reason reason)
 {
 	return reason == REASON_KMS_UNKNOWN || reason == REASON_KMS_UNMOVED || reason == REASON_LAST_CANARY;
