@@ -413,7 +413,8 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	struct rotation *node = agent->node;
 	bool news = journal_in_place(node->journal, own->file_hash);
 	const struct journal_hash *last = journal_written(node->journal, own->file_hash);
-	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash);
+	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash) &&
+		       text_equal(node->journal->rotation, agent->disk.rotation);
 	if (news || (is_last && last->step != agent->disk.written_step))
 		note_written(agent, own->file_step);
 }

@@ -1,7 +1,7 @@
 /* Whether a census is good news, and if not, the first reason. */
 #include "engine/census_internal.h"
 
-int census_verdict(const struct census *census, struct error **err)
+static int find_unreadable(const struct census *census, struct error **err)
 {
 	if (!census->complete)
 		return error_set(err, ERROR_FINDING, "the census is not complete: %s", census->why);
@@ -15,6 +15,22 @@ int census_verdict(const struct census *census, struct error **err)
 		return error_set(err, ERROR_FINDING,
 				 "%llu values do not open with the key that they name, for example %s",
 				 (unsigned long long)census->does_not_open, census->does_not_open_example);
+	return 0;
+}
+
+static int find_stale(const struct census *census, struct error **err)
+{
+	if (census->stale == 0)
+		return 0;
+	int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key",
+			   (unsigned long long)census->stale);
+	error_set_hint(err, "kube-rekey reencrypt rewrites them");
+	return rc;
+}
+
+/* What no API serves, and what a plugin does not decrypt. */
+static int find_others(const struct census *census, struct error **err)
+{
 	if (census->refused > 0) {
 		int rc = error_set(err, ERROR_FINDING,
 				   "%llu values are under keys that their KMS plugin does not decrypt",
@@ -30,13 +46,21 @@ int census_verdict(const struct census *census, struct error **err)
 			"left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
 		return rc;
 	}
-	if (census->stale > 0) {
-		int rc = error_set(err, ERROR_FINDING, "%llu values are not under the write key",
-				   (unsigned long long)census->stale);
-		error_set_hint(err, "kube-rekey reencrypt rewrites them");
-		return rc;
-	}
 	return 0;
+}
+
+int census_verdict(const struct census *census, struct error **err)
+{
+	int rc = find_unreadable(census, err);
+	if (rc == 0)
+		rc = find_others(census, err);
+	return rc == 0 ? find_stale(census, err) : rc;
+}
+
+int census_still_clean(const struct census *census, struct error **err)
+{
+	int rc = find_unreadable(census, err);
+	return rc == 0 ? find_stale(census, err) : rc;
 }
 
 int census_opened(const struct census *census, struct error **err)

@@ -191,11 +191,12 @@ static bool tell_conditions(struct controller *c, const struct decision *d, cons
 					     : "",
 				 wall);
 	changed |= condition_set(rotation, "Complete", done, done ? phase_of(c, d) : "Running",
-				 !done                         ? ""
-				 : !given_up(c)                ? whole_end(c)
-				 : rotation->spec.follow_kms   ? "it was given up, and changed no configuration"
-				 : rotation->status.step_count ? "the new key left every API server"
-							       : "it was aborted before anything was begun",
+				 !done                             ? ""
+				 : !given_up(c)                    ? whole_end(c)
+				 : rotation->spec.follow_kms       ? "it was given up, and changed no configuration"
+				 : rotation->status.back_from == 0 ? "it was given up before any file was changed"
+				 : rotation->status.step_count     ? "the new key left every API server"
+								   : "it was aborted before anything was begun",
 				 wall);
 	return changed;
 }

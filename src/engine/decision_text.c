@@ -111,6 +111,8 @@ static char *wait_text(const struct decision *d, const struct observation *seen,
 	case REASON_NOT_LOADED:
 		return server ? not_loaded_text(server, clock) : xstrdup(reason_text(d->reason));
 	case REASON_RESTART_NEEDED:
+		if (server && server->why)
+			return xasprintf("%s: %s; then restart it: it loads its file at start only", name, server->why);
 		return xasprintf("restart %s now: it loads its file at start only", name);
 	case REASON_SERVER_DOWN:
 		return xasprintf("%s does not answer%s%s; bring it back, or forget it if it is gone for good "

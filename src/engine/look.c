@@ -168,12 +168,8 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 	if (ret->loaded == FACT_KNOWN) {
 		ret->loaded_is_file = true;
 		ret->loaded_step = ret->file_step;
-	} else if (!ret->why && !ret->needs_second_nonce) {
-		ret->why = xstrdup(
-			look->reloads_itself
-				? "it was not seen to reload since its file was changed (a restart loads it, too)"
-				: "it reads its file at its start alone, and began before that was changed: restart "
-				  "it");
+	} else if (!ret->why && !ret->needs_second_nonce && look->reloads_itself) {
+		ret->why = xstrdup("it was not seen to reload since its file was changed (a restart loads it, too)");
 	}
 }
 

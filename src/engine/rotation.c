@@ -140,6 +140,13 @@ static void look_at_leases(struct rotation *r, const struct kube_identities *ide
 				      newest, asked, loop_now(r->cluster->loop));
 }
 
+/* Not where it stood still under our eyes, whatever its own clock says. */
+static bool is_alive(struct rotation *r, const struct kube_identity *identity)
+{
+	const struct api_server *lease = lease_of(r, kube_identity_name(identity));
+	return lease->live && loop_now(r->cluster->loop) < lease->lease_since + API_LEASE_STILL;
+}
+
 /* The only one there is: by our eyes where it was seen to be renewed, else by our clock. */
 static bool is_silent(struct rotation *r, const struct kube_identity *ours)
 {
@@ -156,7 +163,7 @@ static void take_identities(struct rotation *r, const struct kube_identities *id
 	for (size_t i = 0; i < identities->count; i++) {
 		const struct kube_identity *identity = &identities->items[i];
 		if (strings_has(&r->journal->forgotten, kube_identity_name(identity))) {
-			if (lease_of(r, kube_identity_name(identity))->live)
+			if (is_alive(r, identity))
 				back = kube_identity_name(identity);
 			continue;
 		}
@@ -674,7 +681,7 @@ static int proved_still(struct rotation *r, char **ret_why, struct error **err)
 		return rc;
 	if (!r->census)
 		*ret_why = xasprintf("etcd could not be read: %s", r->trouble ? r->trouble : "?");
-	else if (census_verdict(r->census, &bad) < 0)
+	else if (census_still_clean(r->census, &bad) < 0)
 		*ret_why = xstrdup(error_message(bad));
 	return 0;
 }

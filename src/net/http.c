@@ -937,6 +937,21 @@ static int explain_own(const struct http_call *call, int rc, struct error **err)
 	return error_set(err, (enum error_code) - rc, "%s: the answer's trailers are no HTTP", name);
 }
 
+/* " (through the proxy http://10.0.0.1:3128)", without whom it is asked as; "" where there is none. New string. */
+static char *through_proxy(const struct http_client *client)
+{
+	const char *proxy = client->proxy_url;
+	if (!proxy)
+		return xstrdup("");
+	const char *scheme = strstr(proxy, "://"), *host = scheme ? scheme + 3 : proxy;
+	size_t len = strcspn(host, "/?#");
+	const char *user = memrchr(host, '@', len);
+	size_t skipped = user ? (size_t)(user + 1 - host) : 0;
+	_cleanup_free_ char *shown = text_printable(host + skipped, len - skipped, CURL_ERROR_SIZE);
+	return xasprintf(" (through the proxy %.*s%s%s)", (int)(host - proxy), proxy, shown,
+			 client->no_proxy ? ", unless NO_PROXY exempts it" : "");
+}
+
 static int explain_curl(const struct http_call *call, CURLcode code, struct error **err)
 {
 	_cleanup_free_ char *name = call_name(call);
@@ -948,7 +963,8 @@ static int explain_curl(const struct http_call *call, CURLcode code, struct erro
 		text = curl_easy_strerror(code);
 	printable = text_printable(text, strlen(text), CURL_ERROR_SIZE);
 	kind = code_of(code, text);
-	error_set(err, kind, "%s: %s", name, printable);
+	_cleanup_free_ char *proxy = through_proxy(call->client);
+	error_set(err, kind, "%s: %s%s", name, printable, proxy);
 	if (kind == ERROR_AUTH)
 		hint_certificate(call, code, err);
 	return -(int)kind;

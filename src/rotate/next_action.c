@@ -99,7 +99,7 @@ static bool blocked_by_server(const struct view *v, size_t server, enum reason r
 /* The oldest look that a step in which a key leaves may rest upon. */
 static uint64_t oldest_look(const struct view *v)
 {
-	uint64_t oldest = v->seen->etcd_looked_at;
+	uint64_t oldest = v->seen->untouched ? UINT64_MAX : v->seen->etcd_looked_at; /* that changes nothing then */
 	for (size_t i = 0; i < v->seen->server_count; i++)
 		if (v->seen->servers[i].looked_at < oldest)
 			oldest = v->seen->servers[i].looked_at;
@@ -305,6 +305,9 @@ static bool loaded_unclear(const struct view *v, size_t i)
 		return cannot_be_put_back(v, i);
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
+	/* Something else is not as it should be than that it has not loaded its file: to be started now might be its end. */
+	if (server->loaded_step != STEP_NONE)
+		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
 	return not_loaded(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
 }
 

@@ -224,10 +224,10 @@ class Manual(Ordinary):
         self.assertEqual(self.server.read_config(), rolled_out[-1])
         self.assertEqual(os.listdir(self.out), [".config.yaml.kube-rekey.lock"])
 
-    def _cut_short(self, config, told):
+    def _cut_short(self, config, told, *more):
         """A rotation whose last configuration is loaded, and the server's file cut short then: the rotation, and that file."""
         with Pipeline(self.server, self.out) as pipeline:
-            begun = self.operator.begin("--target", "manual", "--out", self.out, config=config)
+            begun = self.operator.begin("--target", "manual", "--out", self.out, *more, config=config)
             wait_until(lambda: len(pipeline.rolled_out) == 3, 120, "the last one is rolled out", 0.01)
             begun.signal(signal.SIGSTOP)
             self.server.wait_loaded()
@@ -239,6 +239,8 @@ class Manual(Ordinary):
         wait_until(lambda: told in contents(begun.record), 60, "it is told")
         time.sleep(5)       # what is left takes a second
         self.assertTrue(begun.running.running())
+        # A start would be the server's end.
+        self.assertEqual(begun.decisions()[-1]["decision"]["reason"], "LOADED_UNKNOWN")
         self.assertEqual(contents(os.path.join(self.out, "config.yaml")), pipeline.rolled_out[-1])
         return begun, pipeline.rolled_out[-1]
 
@@ -248,6 +250,12 @@ class Manual(Ordinary):
         self.server.write_config(last)
         self.assertEqual(begun.wait(0).code, 0)
         self.assertFalse([name for name in os.listdir(self.out) if not name.endswith(".lock")])
+
+    def test_cut_short_where_a_person_restarts(self):
+        begun, last = self._cut_short(self.server.config, f"{self.server.config} is not what the API server runs",
+                                      "--apply", "wait-restart")
+        self.server.write_config(last)
+        self.assertEqual(begun.wait(0).code, 0)
 
     def test_cut_short_elsewhere(self):
         """The same, and the server's file cannot be seen: its reloads fail, and tell nothing of what is put back."""

@@ -48,6 +48,7 @@ class Proxy(unittest.TestCase):
         """One line, which tells no password of the proxy's."""
         result = self.census(2, proxy_url)
         self.assertRegex(result.err, rf"^error: .*https://{self.address}/version: {words}.*\n$")
+        self.assertIn(f"(through the proxy http://{proxy_url.rpartition('@')[2]})", result.err)
         self.assertNotIn("hidden", result.out + result.err)
 
     def test_it_does_not_connect(self):

@@ -200,6 +200,7 @@ CHANGE(loaded_contradictory, runs(s, 0, STEP_NONE); s->servers[0].loaded = FACT_
 CHANGE(runs_another_file_since_long, s->servers[0].loaded_is_file = false)
 CHANGE(not_seen_without_a_break, s->servers[0].loaded_since = 0)
 CHANGE(what_it_says_is_contradictory, s->servers[0].loaded = FACT_CONTRADICTORY)
+CHANGE(may_not_stay, s->servers[0].loaded = FACT_UNKNOWN)
 CHANGE(reloads_by_restart_only, s->servers[0].reloads_itself = false)
 static void restarts(struct server_observation *server)
 {
