@@ -15,7 +15,12 @@ static int find_unreadable(const struct census *census, struct error **err)
 		return error_set(err, ERROR_FINDING,
 				 "%llu values do not open with the key that they name, for example %s",
 				 (unsigned long long)census->does_not_open, census->does_not_open_example);
-	return 0;
+	if (census->refused == 0)
+		return 0;
+	int rc = error_set(err, ERROR_FINDING, "%llu values are under keys that their KMS plugin does not decrypt",
+			   (unsigned long long)census->refused);
+	error_set_hint(err, "API servers read them until they restart, and never become ready after that");
+	return rc;
 }
 
 static int find_stale(const struct census *census, struct error **err)
@@ -28,32 +33,23 @@ static int find_stale(const struct census *census, struct error **err)
 	return rc;
 }
 
-/* What no API serves, and what a plugin does not decrypt. */
-static int find_others(const struct census *census, struct error **err)
+/* What no API serves. */
+static int find_outside(const struct census *census, struct error **err)
 {
-	if (census->refused > 0) {
-		int rc = error_set(err, ERROR_FINDING,
-				   "%llu values are under keys that their KMS plugin does not decrypt",
-				   (unsigned long long)census->refused);
-		error_set_hint(err, "API servers read them until they restart, and never become ready after that");
-		return rc;
-	}
-	if (census->outside_count > 0) {
-		int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves",
-				   (unsigned long long)census->outside_count);
-		error_set_hint(
-			err,
-			"left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
-		return rc;
-	}
-	return 0;
+	if (census->outside_count == 0)
+		return 0;
+	int rc = error_set(err, ERROR_FINDING, "%llu encrypted values that no API serves",
+			   (unsigned long long)census->outside_count);
+	error_set_hint(err,
+		       "left-overs of removed APIs: judge them, then etcdctl del; another's: --foreign-prefix PREFIX");
+	return rc;
 }
 
 int census_verdict(const struct census *census, struct error **err)
 {
 	int rc = find_unreadable(census, err);
 	if (rc == 0)
-		rc = find_others(census, err);
+		rc = find_outside(census, err);
 	return rc == 0 ? find_stale(census, err) : rc;
 }
 

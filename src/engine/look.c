@@ -99,7 +99,8 @@ static void loaded_by_hash(const struct look *look, const struct apiserver_metri
 	ret->loaded_is_file = text_equal(hash, deployed);
 	ret->loaded_step = ret->loaded_is_file ? ret->file_step : journal_step_of(journal, hash);
 	/* Any other one is about to leave. */
-	bool stays = ret->loaded_step > 0 && (size_t)ret->loaded_step == journal->path->count - 1;
+	bool stays = ret->loaded_step > 0 && (size_t)ret->loaded_step == journal->path->count - 1 &&
+		     ret->written_step == ret->loaded_step;
 	char *why = stays ? why_it_may_not_stay(look, target, metrics) : NULL;
 	if (!why)
 		return;

@@ -15,6 +15,7 @@
 #include "engine/rotation_internal.h"
 #include "rotate/record.h"
 
+#define LEASE_LOOK (10 * NS_PER_S)   /* between looks that make up one */
 #define LEASE_SILENT (60 * NS_PER_S) /* identity Leases are renewed each 10 s */
 #define SET_ASK (10 * NS_PER_S)      /* Nodes and pods: servers do not come and go by the second */
 #define MEMBERS_ASK (20 * NS_PER_S)
@@ -135,9 +136,13 @@ static void look_at_leases(struct rotation *r, const struct kube_identities *ide
 	uint64_t newest = 0;
 	for (size_t i = 0; i < identities->count; i++)
 		newest = identities->items[i].renewed_wall > newest ? identities->items[i].renewed_wall : newest;
-	for (size_t i = 0; i < identities->count; i++)
-		api_server_take_lease(lease_of(r, kube_identity_name(&identities->items[i])), &identities->items[i],
-				      newest, asked, loop_now(r->cluster->loop));
+	for (size_t i = 0; i < identities->count; i++) {
+		struct api_server *lease = lease_of(r, kube_identity_name(&identities->items[i]));
+		/* While etcd was away nobody renewed anything, and we saw nothing. */
+		if (lease->leased && asked > lease->lease_looked + LEASE_LOOK)
+			lease->lease_since = asked;
+		api_server_take_lease(lease, &identities->items[i], newest, asked, loop_now(r->cluster->loop));
+	}
 }
 
 /* Not where it stood still under our eyes, whatever its own clock says. */

@@ -44,7 +44,7 @@ struct http_client {
 	uint16_t port;
 	char *server_name; /* of TLS, where it is not the host */
 	char *unix_socket;
-	char *proxy_url;
+	char *proxy_url, *proxy_shown;
 	char *no_proxy;
 	char *user_agent;
 	char **headers;
@@ -374,6 +374,42 @@ static void free_headers(char **headers)
 	free(headers);
 }
 
+/* Its scheme, host and port: not whom it is asked as. NULL: curl could not use it, or would quote it whole in an error. */
+static char *proxy_shown(const char *proxy)
+{
+	static const char *const known[] = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"};
+	CURLU *url = curl_url();
+	char *scheme = NULL, *host = NULL, *port = NULL, *shown = NULL;
+	bool good = url && curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+		    curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+		    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+	for (size_t i = 0; good && !shown && i < ELEMENTS(known); i++)
+		if (text_equal(scheme, known[i])) {
+			(void)curl_url_get(url, CURLUPART_PORT, &port, 0);
+			_cleanup_free_ char *name = text_printable(host, strlen(host), CURL_ERROR_SIZE);
+			shown = xasprintf("%s://%s%s%s", scheme, name, port ? ":" : "", port ? port : "");
+		}
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_url_cleanup(url);
+	return shown;
+}
+
+static int set_proxy(struct http_client *client, const struct http_options *options, struct error **err)
+{
+	if (!options->proxy_url)
+		return 0;
+	client->proxy_url = xstrdup(options->proxy_url);
+	client->proxy_shown = proxy_shown(options->proxy_url);
+	return client->proxy_shown
+		       ? 0
+		       : error_set(
+				 err, ERROR_INPUT,
+				 "the URL of the proxy is none like http://HOST:PORT, https:// or socks5:// (it is not "
+				 "shown, for it may hold a password)");
+}
+
 int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err)
 {
 	_cleanup_(http_client_freep) struct http_client *client = xcalloc(1, sizeof(*client));
@@ -394,7 +430,9 @@ int http_client_new(struct loop *loop, const struct http_options *options, struc
 	}
 	client->unix_socket = xstrdup_or_null(options->unix_socket);
 	client->server_name = xstrdup_or_null(options->tls.server_name);
-	client->proxy_url = xstrdup_or_null(options->proxy_url);
+	rc = set_proxy(client, options, err);
+	if (rc < 0)
+		return rc;
 	client->no_proxy = xstrdup_or_null(options->no_proxy);
 	client->user_agent = xstrdup(options->user_agent ? options->user_agent : "kube-rekey/" KUBE_REKEY_VERSION);
 	client->headers = copy_headers(options->headers);
@@ -448,6 +486,7 @@ void http_client_free(struct http_client *client)
 	free(client->server_name);
 	free(client->unix_socket);
 	free(client->proxy_url);
+	free(client->proxy_shown);
 	free(client->no_proxy);
 	free(client->user_agent);
 	free(client);
@@ -937,18 +976,12 @@ static int explain_own(const struct http_call *call, int rc, struct error **err)
 	return error_set(err, (enum error_code) - rc, "%s: the answer's trailers are no HTTP", name);
 }
 
-/* " (through the proxy http://10.0.0.1:3128)", without whom it is asked as; "" where there is none. New string. */
+/* " (through the proxy http://10.0.0.1:3128)"; "" where there is none. New string. */
 static char *through_proxy(const struct http_client *client)
 {
-	const char *proxy = client->proxy_url;
-	if (!proxy)
+	if (!client->proxy_shown)
 		return xstrdup("");
-	const char *scheme = strstr(proxy, "://"), *host = scheme ? scheme + 3 : proxy;
-	size_t len = strcspn(host, "/?#");
-	const char *user = memrchr(host, '@', len);
-	size_t skipped = user ? (size_t)(user + 1 - host) : 0;
-	_cleanup_free_ char *shown = text_printable(host + skipped, len - skipped, CURL_ERROR_SIZE);
-	return xasprintf(" (through the proxy %.*s%s%s)", (int)(host - proxy), proxy, shown,
+	return xasprintf(" (through the proxy %s%s)", client->proxy_shown,
 			 client->no_proxy ? ", unless NO_PROXY exempts it" : "");
 }
 

@@ -47,7 +47,7 @@ struct http_options {
 	const char *user_agent;     /* NULL: "kube-rekey/VERSION" */
 	const char *const *headers; /* on each request, ended by NULL; NULL: none */
 };
-/* Copies what it needs. -ERROR_INPUT for a URL or PEM that is none (the message says which). */
+/* Copies what it needs. -ERROR_INPUT for a URL or PEM that is none (the message says which, and shows no proxy's). */
 _must_check_ int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret,
 				 struct error **err);
 void http_client_free(struct http_client *client); /* cancels calls still under way; their on_done is not called */

@@ -306,7 +306,7 @@ static bool loaded_unclear(const struct view *v, size_t i)
 	if (server->needs_second_nonce)
 		return write_step(v, i, (size_t)server->file_step, phase_of_unclear(v), REASON_SECOND_NONCE);
 	/* Something else is not as it should be than that it has not loaded its file: to be started now might be its end. */
-	if (server->loaded_step != STEP_NONE)
+	if (server->loaded_step != STEP_NONE || server->loaded == FACT_CONTRADICTORY)
 		return wait_for_server(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
 	return not_loaded(v, i, phase_of_unclear(v), REASON_LOADED_UNKNOWN);
 }

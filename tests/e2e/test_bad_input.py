@@ -139,8 +139,9 @@ class Files(Bad):
         self.assertEqual(_content(path), before)
 
     def test_no_such_file(self):
-        self.refused(2, "/nonexistent/config.yaml", "No such file",
-                     arguments=self.flags(config="/nonexistent/config.yaml"))
+        path = "/nonexistent/config.yaml"
+        for command in ("rotate", "plan", "census", "status", "reencrypt"):
+            self.refused(2, path, "No such file", arguments=self.flags(command, config=path))
 
     def test_a_directory(self):
         self.refused(2, re.escape(self.cluster.folder), arguments=self.flags(config=self.cluster.folder))

@@ -62,6 +62,15 @@ class Proxy(unittest.TestCase):
         self.refused(f"http://me:hidden@127.0.0.1:{port}", f"Failed to connect to 127.0.0.1 port {port}")
         self.refused("http://me:hidden@no-such-proxy.invalid:3128", "Could not resolve proxy: no-such-proxy.invalid")
 
+    def test_it_is_none(self):
+        """What curl would quote whole is not handed to it."""
+        for url in ("htp://me:hidden@proxy", "http://me:hid#hidden@proxy", "http://me:hidden/x@proxy", "http://me:hidden?@proxy",
+                    "me:hidden://x@proxy", "http://me:hidden@", "me:hidden@pro xy"):
+            with self.subTest(url):
+                result = self.census(2, url)
+                self.assertRegex(result.err, r"^error: .*: the URL of the proxy is none like http://HOST:PORT, [^\n]*\n$")
+                self.assertNotIn("hidden", result.out + result.err)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -32,7 +32,8 @@ enum event {
 	EVENT_COMPACTED,
 	/* our process */
 	EVENT_LOOK,
-	EVENT_LOOK_UNASKED, /* it was asked a moment ago */
+	EVENT_LOOK_UNASKED,    /* it was asked a moment ago */
+	EVENT_LOOK_UNANSWERED, /* it answers the server, and not us */
 	EVENT_ACT,
 	EVENT_DIE,
 	EVENTS
@@ -50,7 +51,7 @@ static const char *key_id(uint8_t key)
 
 static bool spend(struct model_state *s, enum budget budget)
 {
-	if (s->left[budget] == 0 || s->retired)
+	if (s->left[budget] == 0)
 		return false;
 	s->left[budget]--;
 	return true;
@@ -70,7 +71,6 @@ static bool move(struct model_state *s)
 	if (!spend(s, BUDGET_MOVE))
 		return false;
 	s->plugin = other(s->plugin);
-	s->moved_since_canary = 1;
 	return true;
 }
 
@@ -89,7 +89,6 @@ static bool tell(struct model_state *s)
 		return false;
 	name(s, s->plugin);
 	s->told = s->plugin;
-	s->moved_since_canary = 1;
 	return true;
 }
 
@@ -110,7 +109,6 @@ static bool restart(struct model_state *s)
 	name(s, s->plugin);
 	s->adopted = s->plugin;
 	s->other_since_look = s->other_since_adopted = 1; /* its metrics are of another process */
-	s->moved_since_canary = 1;
 	return true;
 }
 
@@ -168,7 +166,7 @@ static bool may_adopt_another(const struct model_state *s)
 
 static void doubt(struct model_state *s)
 {
-	s->adopted_at = s->history_at = s->has_adopted_names = 0;
+	s->adopted_at = s->history_at = s->has_adopted_names = s->lacked = 0;
 }
 
 static void begin_again(struct model_state *s)
@@ -179,10 +177,15 @@ static void begin_again(struct model_state *s)
 	s->after_census = s->compacted = 0;
 }
 
-static void ask_plugin(struct model_state *s)
+enum glance { ASKED, NOT_ASKED, NOT_ANSWERED };
+
+/* As rotation_kms_take. */
+static void ask_plugin(struct model_state *s, enum glance glance)
 {
-	s->why = s->sick;
-	if (s->sick) {
+	s->why = s->sick || glance == NOT_ANSWERED;
+	if (glance == NOT_ANSWERED) {
+		s->lacked = 1;
+	} else if (s->sick) {
 		doubt(s);
 	} else if (s->plugin != s->followed) {
 		begin_again(s);
@@ -207,16 +210,21 @@ static void look_at_server(struct model_state *s)
 static void compare_names(struct model_state *s)
 {
 	bool another = s->has_adopted_names && s->shows && s->other_since_adopted;
-	if (s->adopted_at && !(scenario->flaws & FLAW_NO_NAMES) && (s->may_adopt || another))
+	if (s->adopted_at && !(scenario->flaws & FLAW_NO_NAMES) && (s->may_adopt || another)) {
 		doubt(s);
+	} else if (s->adopted_at && s->lacked && !s->why) {
+		s->lacked = 0;
+		if (!s->has_adopted_names || !s->shows)
+			doubt(s);
+	}
 	s->other_since_look = 0;
 }
 
-static void look(struct model_state *s, bool asks)
+static void look(struct model_state *s, enum glance glance)
 {
 	s->now++;
-	if (asks)
-		ask_plugin(s);
+	if (glance != NOT_ASKED)
+		ask_plugin(s, glance);
 	look_at_server(s);
 	if (s->silent && !(scenario->flaws & FLAW_NO_SILENCE))
 		s->quiet_since = 0;
@@ -317,10 +325,10 @@ static void take_history(struct model_state *s, struct seen *seen)
 		s->history_at = s->now;
 }
 
-static struct decision decide(struct model_state *s, bool asks)
+static struct decision decide(struct model_state *s, enum glance glance)
 {
 	static struct seen seen;
-	look(s, asks);
+	look(s, glance);
 	observe(s, &seen);
 	take_history(s, &seen);
 	observe(s, &seen);
@@ -333,18 +341,18 @@ static bool acts(const struct decision *d)
 	return d->action != ACTION_WAIT && d->action != ACTION_BLOCKED && d->action != ACTION_DONE;
 }
 
-static bool look_event(struct model_state *s, bool asks)
+static bool look_event(struct model_state *s, enum glance glance)
 {
-	if (s->pending)
+	if (s->pending || (glance == NOT_ANSWERED && !spend(s, BUDGET_UNANSWERED)))
 		return false;
-	const struct decision d = decide(s, asks);
+	const struct decision d = decide(s, glance);
 	if (!scenario->rules && !scenario->flaws) {
 		model_actions[d.action]++;
 		model_reasons[d.reason]++;
 	}
 	/* What nobody knows of any more the key of before is destroyed by. */
 	uint8_t needed = s->values | s->in_flight | s->history | s->adopted;
-	if (d.action == ACTION_DONE && !s->moved_since_canary && (needed & ~s->followed))
+	if (d.action == ACTION_DONE && (needed & ~s->followed))
 		s->broken = 1;
 	if (acts(&d)) {
 		s->pending = (uint8_t)(d.action + 1);
@@ -364,11 +372,11 @@ static void act_canary(struct model_state *s)
 	write_to_etcd(s, s->adopted);
 	s->canary_at = s->now;
 	s->canary_shown = shown;
-	s->moved_since_canary = 0;
 	if (!shown || s->may_adopt) {
 		doubt(s);
 	} else if (!s->adopted_at) {
 		s->adopted_at = s->now;
+		s->lacked = 0;
 		s->has_adopted_names = s->shows;
 		s->other_since_adopted = s->other_since_look;
 		s->quiet_since = s->quiet_since ? s->now : 0;
@@ -396,6 +404,7 @@ static void act_census(struct model_state *s)
 	s->census_at = s->now;
 	s->census_complete = !s->silent;
 	s->census_values = s->after_census = s->values;
+	s->moved |= (s->values & ~s->followed) != 0; /* something is stored under another key */
 	s->compacted = 0;
 }
 
@@ -504,11 +513,12 @@ static bool world_event(struct model_state *s, enum event event)
 
 static bool happen(struct model_state *s, unsigned event)
 {
-	bool happened = event == EVENT_LOOK           ? look_event(s, true)
-			: event == EVENT_LOOK_UNASKED ? look_event(s, false)
-			: event == EVENT_ACT          ? act(s)
-			: event == EVENT_DIE          ? die(s)
-						      : world_event(s, (enum event)event);
+	bool happened = event == EVENT_LOOK              ? look_event(s, ASKED)
+			: event == EVENT_LOOK_UNASKED    ? look_event(s, NOT_ASKED)
+			: event == EVENT_LOOK_UNANSWERED ? look_event(s, NOT_ANSWERED)
+			: event == EVENT_ACT             ? act(s)
+			: event == EVENT_DIE             ? die(s)
+							 : world_event(s, (enum event)event);
 	if (happened)
 		normalise(s);
 	return happened;
@@ -535,7 +545,7 @@ enum helped model_helped(const struct model_state *s, struct model_state *next, 
 	if (s->pending)
 		return happen(next, *event) ? HELPED : HELPED_STUCK;
 	struct model_state looked = *s;
-	const struct decision d = decide(&looked, true);
+	const struct decision d = decide(&looked, ASKED);
 	normalise(&looked);
 	if (d.action == ACTION_DONE)
 		return HELPED_END;
@@ -632,6 +642,7 @@ static const char *const event_names[EVENTS] = {
 	[EVENT_COMPACTED] = "etcd is compacted at the census' revision",
 	[EVENT_LOOK] = "we look",
 	[EVENT_LOOK_UNASKED] = "we look, and do not ask the plugin",
+	[EVENT_LOOK_UNANSWERED] = "we look, and the plugin does not answer",
 	[EVENT_ACT] = "we do it",
 	[EVENT_DIE] = "our process dies",
 };
@@ -641,9 +652,9 @@ void model_tell(const struct model_state *before, unsigned event, const struct m
 {
 	static const char *const sets[] = {"-", "1", "2", "1,2"};
 	char decided[64] = "";
-	if (event == EVENT_LOOK || event == EVENT_LOOK_UNASKED) {
+	if (event >= EVENT_LOOK && event <= EVENT_LOOK_UNANSWERED) {
 		struct model_state looked = *before;
-		const struct decision d = decide(&looked, event == EVENT_LOOK);
+		const struct decision d = decide(&looked, (enum glance)(event - EVENT_LOOK));
 		snprintf(decided, sizeof(decided), ": %s %s", action_name(d.action), reason_name(d.reason));
 	}
 	snprintf(ret, size, "%s%-*s | KMS %s, server %s; values %s in flight %s history %s%s", event_names[event],

@@ -13,6 +13,7 @@
 #include "kube-rekey/next_action.h"
 
 enum key { KEY_1 = 1, KEY_2 = 2 }; /* also as sets */
+enum budget { BUDGET_MOVE, BUDGET_SICK, BUDGET_RESTART, BUDGET_DEATH, BUDGET_UNANSWERED, BUDGETS };
 
 struct model_state {
 	/* the KMS and its plugin */
@@ -26,9 +27,10 @@ struct model_state {
 	uint8_t silent;       /* a member is stopped */
 	/* the rotation, and what its journal keeps */
 	uint8_t followed, moved, retired;
-	uint8_t left[4]; /* how often it still may, by enum budget */
+	uint8_t left[BUDGETS]; /* how often it still may, by enum budget */
 	/* our process' memory */
-	uint8_t why;           /* the last answer of the plugin was a flaw */
+	uint8_t why,
+		lacked; /* the last answer of the plugin was a flaw; it was one that lacked, which need not be the server's */
 	uint8_t process_known; /* the server has not been started again since the last look */
 	uint8_t may_adopt;     /* of the last look: another key was named last */
 	uint8_t shows;         /* of the last look: its metrics tell which keys were named */
@@ -40,13 +42,9 @@ struct model_state {
 	uint8_t settled_began, settled_ended, quiet_since, reads_at;
 	/* what it decided and has not done yet */
 	uint8_t pending, pending_settle;
-	/* whether the KMS moved, or the server was told of a key, since the last canary: what comes later no proof can hold */
-	uint8_t moved_since_canary;
 	uint8_t broken;
 	uint8_t now;
 };
-
-enum budget { BUDGET_MOVE, BUDGET_SICK, BUDGET_RESTART, BUDGET_DEATH };
 
 /* Ways in which the engine around next_action could be wrong: each must be found. */
 enum flaw {
@@ -56,7 +54,7 @@ enum flaw {
 
 struct scenario {
 	const char *name;
-	uint8_t budgets[4];
+	uint8_t budgets[BUDGETS];
 	bool no_silence;
 	bool compact;   /* --compact */
 	unsigned rules; /* of next_action_under; 0: all */

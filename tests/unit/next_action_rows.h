@@ -155,6 +155,8 @@ static const struct row rows[] = {
 	 WAIT(AWAIT_WRITE, LOADED_UNKNOWN, .server = 0)},
 	{"unknown, and it does not reload => say what to restart", KEY, 1, {loaded_unknown, reloads_by_restart_only},
 	 WAIT(AWAIT_READ, RESTART_NEEDED, .server = 0)},
+	{"contradictory, and only a restart loads => no restart", KEY, 2, {loaded_contradictory, reloads_by_restart_only},
+	 WAIT(AWAIT_WRITE, LOADED_UNKNOWN, .server = 0)},
 	{"a step is loaded, and may not stay, where only a restart loads => no restart", KEY, 3, {may_not_stay, reloads_by_restart_only},
 	 WAIT(AWAIT_DROP, LOADED_UNKNOWN, .server = 0)},
 	{"the same, where its agent restarts it", KEY, 3, {may_not_stay, is_restarted_by_its_agent},
