@@ -48,7 +48,7 @@ class Uninstalled(unittest.TestCase):
         """Half of the objects are under the new key, and half under the old one."""
         self.fleet.start()
         self.fleet.rotate("first", qps=40)
-        self.fleet.wait_for("first", lambda status: status.get("phase") == "Reencrypt" and status["progress"]["done"] > 100, 120,
+        self.fleet.wait_for("first", lambda status: status.get("phase") == "Reencrypt" and status.get("progress", {}).get("done", 0) > 100, 120,
                             "it rewrites")
         refused = self.kubectl("delete", "--wait=false")
         self.assertNotEqual(refused.returncode, 0)
