@@ -234,6 +234,9 @@ int file_shred_aside(const char *path, struct error **err)
 	rc = file_shred_at(place.dir, place.temporary_name, place.temporary_path, err);
 	if (rc == 0 && renameat(place.dir, place.name, place.dir, place.temporary_name) != 0 && errno != ENOENT)
 		rc = file_error(err, errno, "removing %s", path);
+	/* No zeros under its name after a power failure either. */
+	if (rc == 0)
+		rc = file_sync(place.dir, path, err);
 	return rc == 0 ? file_shred_at(place.dir, place.temporary_name, place.temporary_path, err) : rc;
 }
 

@@ -696,11 +696,13 @@ static int refuse_cleared(const struct rotation *r, const char *why, struct erro
 {
 	_cleanup_free_ char *ended = rotation_ended_text(r), *journal = journal_path(r->target->path);
 	int rc = error_set(err, ERROR_REFUSED, "rotation %s %s, and %s", r->journal->rotation, ended, why);
-	error_set_hint(
-		err,
-		"put its last configuration back; if another one is meant, and kube-rekey census finds every value "
-		"readable with it, remove %s: the next run begins anew",
-		journal);
+	if (runs_the_end(r))
+		error_set_hint(err, "mend that (kube-rekey census tells more), and run the same command again");
+	else
+		error_set_hint(err,
+			       "put its last configuration back; if another one is meant, and kube-rekey census finds "
+			       "every value readable with it, remove %s: the next run begins anew",
+			       journal);
 	return rc;
 }
 

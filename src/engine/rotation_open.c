@@ -637,7 +637,8 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 	/* Keys that left already may be sealed or destroyed by now, as asked. */
 	int here = rc == 0 ? rotation_position(r) : STEP_NONE;
 	if (rc == 0)
-		r->old_key.left_before = r->journal->retired;
+		/* What was put back to be read since may have been sealed before. */
+		r->old_key.left_before = r->journal->retired || r->journal->rescues > 0;
 	if (rc == 0 && !r->options.read_only)
 		rc = old_keys_check(&r->old_key, r->journal->path, here < 0 ? 0 : (size_t)here, &r->keys, err);
 	if (rc == 0 && here == 0)

@@ -29,7 +29,7 @@ static void write_new_key(struct json_writer *w, const struct rotation_report *r
 	json_object_begin(w);
 	json_member_string(w, "provider", provider);
 	json_member_string(w, "name", slash ? slash + 1 : "");
-	json_member_string(w, "keyID", text_equal(provider, "kms") ? report_key_id(report, slash + 1) : "");
+	json_member_string(w, "keyID", slash && text_equal(provider, "kms") ? report_key_id(report, slash + 1) : "");
 	json_object_end(w);
 }
 

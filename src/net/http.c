@@ -374,10 +374,15 @@ static void free_headers(char **headers)
 	free(headers);
 }
 
+#define BAD_PROXY                                                                                                      \
+	"the URL of the proxy is none like http://HOST:PORT, https:// or socks5:// (it is not shown, for it may hold " \
+	"a "                                                                                                           \
+	"password)"
+
 /* Its scheme, host and port: not whom it is asked as. NULL: curl could not use it, or would quote it whole in an error. */
 static char *proxy_shown(const char *proxy)
 {
-	static const char *const known[] = {"http", "https", "socks4", "socks4a", "socks5", "socks5h"};
+	static const char *const known[] = {"http", "https", "socks", "socks4", "socks4a", "socks5", "socks5h"};
 	CURLU *url = curl_url();
 	char *scheme = NULL, *host = NULL, *port = NULL, *shown = NULL;
 	bool good = url && curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
@@ -402,12 +407,8 @@ static int set_proxy(struct http_client *client, const struct http_options *opti
 		return 0;
 	client->proxy_url = xstrdup(options->proxy_url);
 	client->proxy_shown = proxy_shown(options->proxy_url);
-	return client->proxy_shown
-		       ? 0
-		       : error_set(
-				 err, ERROR_INPUT,
-				 "the URL of the proxy is none like http://HOST:PORT, https:// or socks5:// (it is not "
-				 "shown, for it may hold a password)");
+	/* One that NO_PROXY exempts this server from may be anything. */
+	return client->proxy_shown || options->no_proxy ? 0 : error_set(err, ERROR_INPUT, BAD_PROXY);
 }
 
 int http_client_new(struct loop *loop, const struct http_options *options, struct http_client **ret, struct error **err)
@@ -994,6 +995,9 @@ static int explain_curl(const struct http_call *call, CURLcode code, struct erro
 
 	if (text[0] == '\0')
 		text = curl_easy_strerror(code);
+	/* Which curl quotes. */
+	if (call->client->proxy_url && !call->client->proxy_shown && strcasestr(text, "proxy"))
+		text = BAD_PROXY;
 	printable = text_printable(text, strlen(text), CURL_ERROR_SIZE);
 	kind = code_of(code, text);
 	_cleanup_free_ char *proxy = through_proxy(call->client);

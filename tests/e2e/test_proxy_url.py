@@ -71,6 +71,17 @@ class Proxy(unittest.TestCase):
                 self.assertRegex(result.err, r"^error: .*: the URL of the proxy is none like http://HOST:PORT, [^\n]*\n$")
                 self.assertNotIn("hidden", result.out + result.err)
 
+    def test_none_that_is_not_asked(self):
+        """NO_PROXY exempts the server from it; where it does not, no word of it is told either."""
+        kubeconfig = self.cluster.kubeconfig(url="https://no-such-host.invalid:6443", name="exempt.conf")
+        arguments = ["census", "--encryption-config", self.server.config, "--kubeconfig", kubeconfig, *self.cluster.etcd.flags()]
+        for exempt, words in ((".invalid", "Could not resolve host"), ("elsewhere", "the URL of the proxy is none like")):
+            result = kube_rekey(arguments, env={"HTTPS_PROXY": "htp://me:hidden@proxy", "NO_PROXY": exempt})
+            self.assertEqual(result.code, 2, result)
+            self.assertIn(words, result.err)
+            self.assertEqual("the URL of the proxy" in result.err, exempt == "elsewhere", result)
+            self.assertNotIn("hidden", result.out + result.err)
+
 
 if __name__ == "__main__":
     unittest.main()
