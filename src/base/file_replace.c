@@ -232,11 +232,12 @@ int file_shred_aside(const char *path, struct error **err)
 	if (rc < 0)
 		return error_forgive(err, rc, ERROR_NOT_FOUND);
 	rc = file_shred_at(place.dir, place.temporary_name, place.temporary_path, err);
-	if (rc == 0 && renameat(place.dir, place.name, place.dir, place.temporary_name) != 0 && errno != ENOENT)
-		rc = file_error(err, errno, "removing %s", path);
+	if (rc < 0)
+		return rc;
+	if (renameat(place.dir, place.name, place.dir, place.temporary_name) != 0)
+		return errno == ENOENT ? 0 : file_error(err, errno, "removing %s", path);
 	/* No zeros under its name after a power failure either. */
-	if (rc == 0)
-		rc = file_sync(place.dir, path, err);
+	rc = file_sync(place.dir, path, err);
 	return rc == 0 ? file_shred_at(place.dir, place.temporary_name, place.temporary_path, err) : rc;
 }
 
