@@ -17,8 +17,8 @@ struct path {
 };
 
 /* Computes the path. -ERROR_REFUSED when `to` lacks a resource that `from` names (write it with `identity: {}` first to
- * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint) or an old key's bytes to a new name, or would have a KMS v2
- * provider in two rules at some step. */
+ * decrypt it on purpose), gives a key's name to other bytes (same type and name, other fingerprint) or an old key's bytes
+ * to a new name, or would have a KMS v2 provider in two rules at some step. */
 __attribute__((warn_unused_result)) int path_make(const struct config_shape *from, const struct config_shape *to,
 						  struct path **ret, struct error **err);
 /* The way back from step `reached`, the furthest that any file or server has: the same configurations, so that servers

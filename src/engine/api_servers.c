@@ -79,7 +79,7 @@ int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error 
 {
 	struct kube_identities leases = {0};
 	_cleanup_error_ failed = NULL;
-	uint64_t newest = 0, asked = 0;
+	uint64_t asked = 0;
 	*ret_news = false;
 	int rc = list_leases(s, &leases, &asked, &failed);
 	free(steal(s->leases_why));
@@ -97,8 +97,7 @@ int api_servers_read_leases(struct api_servers *s, bool *ret_news, struct error 
 	s->leases_read = true;
 	if (leases.count == 0)
 		s->leases_why = xstrdup("there are no identity Leases");
-	for (size_t i = 0; i < leases.count; i++)
-		newest = leases.items[i].renewed_wall > newest ? leases.items[i].renewed_wall : newest;
+	uint64_t newest = kube_identities_newest(&leases);
 	for (size_t i = 0; i < leases.count; i++) {
 		const struct kube_identity *lease = &leases.items[i];
 		size_t at = find_server(s, lease->id_hash);

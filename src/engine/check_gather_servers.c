@@ -256,9 +256,7 @@ static int find_urls(const struct check_sources *in, struct check_facts *f, stru
 /* The time of the cluster, by the clocks that write heartbeats and Leases: ours is not theirs. */
 static uint64_t cluster_now(const struct check_facts *f)
 {
-	uint64_t newest = 0;
-	for (size_t i = 0; i < f->identities.count; i++)
-		newest = f->identities.items[i].renewed_wall > newest ? f->identities.items[i].renewed_wall : newest;
+	uint64_t newest = kube_identities_newest(&f->identities);
 	return newest ? newest : f->wall_now;
 }
 

@@ -20,9 +20,7 @@ const char *check_scrape_name(const struct check_scrape *scrape)
 /* Held against each other, since our clock is not theirs; and somebody has just answered. */
 static void add_silent(const struct kube_identities *leases, struct strings *list)
 {
-	uint64_t newest = 0;
-	for (size_t i = 0; i < leases->count; i++)
-		newest = leases->items[i].renewed_wall > newest ? leases->items[i].renewed_wall : newest;
+	uint64_t newest = kube_identities_newest(leases);
 	for (size_t i = 0; i < leases->count; i++) {
 		uint64_t behind = newest - leases->items[i].renewed_wall;
 		_cleanup_free_ char *age = text_human_duration(behind);

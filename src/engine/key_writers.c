@@ -384,7 +384,7 @@ static void take_recent(struct asked *a, const struct check_scrape *scrape, uint
 		    "under way (ask again)",
 		    shown_name(scrape), seconds);
 	/* Its reload, and when it wrote last, went with the process before. */
-	if (is_recent(scrape->metrics.has_process_start ? scrape->metrics.process_start : 0, settle, wall_now))
+	if (is_recent(scrape->metrics.process_start, settle, wall_now))
 		say(&a->ret->unknown,
 		    "%s began within the last %llu s, and what it wrote as it ran before may still be under way (ask "
 		    "again)",

@@ -133,9 +133,7 @@ static struct api_server *lease_of(struct rotation *r, const char *name)
 /* Whether they are renewed, servers' clocks compared with one another and ours with none of them. */
 static void look_at_leases(struct rotation *r, const struct kube_identities *identities, uint64_t asked)
 {
-	uint64_t newest = 0;
-	for (size_t i = 0; i < identities->count; i++)
-		newest = identities->items[i].renewed_wall > newest ? identities->items[i].renewed_wall : newest;
+	uint64_t newest = kube_identities_newest(identities);
 	for (size_t i = 0; i < identities->count; i++) {
 		struct api_server *lease = lease_of(r, kube_identity_name(&identities->items[i]));
 		/* While etcd was away nobody renewed anything, and we saw nothing. */
@@ -743,10 +741,10 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 	/* Wherever it was met. */
 	if (rc == -ERROR_INTERRUPTED)
 		error_set_hint(err, "nothing is lost; the same command goes on");
-	/* One that is kept as Done stays so, though clearing up failed or did not begin. */
-	bool kept = r->told || r->done;
+	/* One whose end was told stays so, though clearing up failed. */
+	bool told = r->told;
 	rotation_report_end(r, outcome(rc));
-	if (!kept)
+	if (!told)
 		rotation_report_keep(r);
 	*ret_report = r->report;
 	r->report = NULL;

@@ -93,8 +93,7 @@ void rotation_report_census(struct rotation *r)
 	key_rotation_take_values(&report->after, &r->census_seen, clock_wall());
 	free(report->finished);
 	report->finished = now_text();
-	if (!r->done) /* what is kept of it is true until this is judged */
-		rotation_report_keep(r);
+	rotation_report_keep(r);
 }
 
 /* --- what is in the way --- */
@@ -356,9 +355,12 @@ void rotation_report_end(struct rotation *r, const char *outcome)
 
 /* --- what is kept on this node --- */
 
+/* What is kept as Done is true until it is judged. */
 void rotation_report_keep(struct rotation *r)
 {
 	_cleanup_error_ failed = NULL;
+	if (r->done)
+		return;
 	if (r->lock_fd >= 0 && report_store_keep(r->options.state_directory, r->report, &failed) < 0)
 		rotation_note(r, "the report could not be kept: %s", error_message(failed));
 }

@@ -374,10 +374,9 @@ static void free_headers(char **headers)
 	free(headers);
 }
 
-#define BAD_PROXY                                                                                                      \
-	"the URL of the proxy is none like http://HOST:PORT, https:// or socks5:// (it is not shown, for it may hold " \
-	"a "                                                                                                           \
-	"password)"
+#define BAD_PROXY                                                          \
+	"the URL of the proxy is none like http://HOST:PORT, https:// or " \
+	"socks5:// (it is not shown, for it may hold a password)"
 
 /* Its scheme, host and port: not whom it is asked as. NULL: curl could not use it, or would quote it whole in an error. */
 static char *proxy_shown(const char *proxy)

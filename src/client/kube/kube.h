@@ -78,6 +78,8 @@ struct kube_json_call *kube_identities_start(struct kube *kube, uint64_t timeout
 					     void *arg);
 /* Reads that list. NULL, or what is wrong with it; `ret` is empty then. Pure. */
 const char *kube_identities_read(const struct cJSON *list, struct kube_identities *ret);
+/* The newest renewTime of all, by their servers' clocks; 0: none. */
+uint64_t kube_identities_newest(const struct kube_identities *identities);
 void kube_identities_free(struct kube_identities *identities);
 /* What its server is called everywhere: the host's name, else the Lease's. Lent. */
 const char *kube_identity_name(const struct kube_identity *identity);

@@ -115,6 +115,14 @@ int kube_identities_fetch(struct kube *kube, struct kube_identities *ret, struct
 	return flaw != NULL ? fail(kube, identity_leases, flaw, err) : 0;
 }
 
+uint64_t kube_identities_newest(const struct kube_identities *identities)
+{
+	uint64_t newest = 0;
+	for (size_t i = 0; i < identities->count; i++)
+		newest = identities->items[i].renewed_wall > newest ? identities->items[i].renewed_wall : newest;
+	return newest;
+}
+
 void kube_identities_free(struct kube_identities *identities)
 {
 	for (size_t i = 0; i < identities->count; i++)
