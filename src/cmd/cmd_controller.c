@@ -6,7 +6,6 @@
 #include "cmd/monitor.h"
 #include "cmd/session.h"
 #include "engine/controller.h"
-#include "engine/etcd_probe.h"
 #include "engine/throttle.h"
 
 #define URLS_PAUSE (2 * NS_PER_S)
@@ -68,7 +67,7 @@ static int find_urls(struct cluster *cluster, const struct options *o, struct st
 			say(NULL, error_message(*err));
 		told = rc;
 		error_clear(err);
-		rc = probe_pause(cluster->loop, URLS_PAUSE, err);
+		rc = loop_pause(cluster->loop, URLS_PAUSE, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -316,7 +316,6 @@ static bool is_blocked(struct follower *f)
 static int follow(struct follower *f, struct error **err)
 {
 	const uint64_t deadline = session_deadline(f->context, f->session);
-	const bool never = false;
 	for (;;) {
 		uint64_t due = clock_monotonic() + LOOK_INTERVAL;
 		int rc = look(f, err);
@@ -327,8 +326,7 @@ static int follow(struct follower *f, struct error **err)
 		if (rc == 0 && is_blocked(f))
 			return blocked(f, err);
 		if (rc == 0)
-			rc = loop_run_until(f->session->cluster->loop, &never, due, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+			rc = loop_pause_until(f->session->cluster->loop, due, err);
 		if (rc == 0 && deadline && clock_monotonic() >= deadline)
 			rc = error_set(err, ERROR_DEADLINE, "the deadline passed; KeyRotation %s goes on without us",
 				       f->name);

@@ -96,15 +96,13 @@ static int check_gone(struct command_context *context, struct session *session, 
 		      struct strings *ret_leases, struct error **err)
 {
 	_cleanup_(life_free) struct life first = {0};
-	const bool never = false;
 	int rc = look(session, server, &first, err);
 	/* Without a Lease, too: one that is just starting has none yet. */
 	uint64_t until = clock_monotonic() + LEASE_WATCH;
 	while (rc == 0 && clock_monotonic() < until) {
 		_cleanup_(life_free) struct life now = {0};
 		screen_running(&context->screen, clock_monotonic(), false, "looking whether %s shows any life", server);
-		rc = loop_run_until(session->cluster->loop, &never, clock_monotonic() + LOOK_INTERVAL, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+		rc = loop_pause(session->cluster->loop, LOOK_INTERVAL, err);
 		if (rc == 0)
 			rc = look(session, server, &now, err);
 		if (rc == 0)

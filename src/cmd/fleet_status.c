@@ -112,15 +112,13 @@ static int look(struct session *session, const char *name, const struct rotation
 		struct error **err)
 {
 	struct fleet first = {0};
-	const bool never = false;
 	int rc = fleet_read(&first, &session->cluster->kube, err);
 	uint64_t until = clock_monotonic() + REPORT_WAIT;
 	while (rc == 0) {
 		rc = look_once(session, name, &first, first_rotations, sight, err);
 		if (rc < 0 || all_seen(sight, name) || clock_monotonic() >= until)
 			break;
-		rc = loop_run_until(session->cluster->loop, &never, clock_monotonic() + LOOK_INTERVAL, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+		rc = loop_pause(session->cluster->loop, LOOK_INTERVAL, err);
 	}
 	fleet_free(&first);
 	return rc;

@@ -148,12 +148,9 @@ void rotating_print_report(struct command_context *context, const struct rotatio
 static int wait_for_answer(struct loop *loop, struct error **err)
 {
 	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-	const bool never = false;
 	int rc = 0;
-	while (rc == 0 && poll(&in, 1, 0) == 0) {
-		rc = loop_run_until(loop, &never, loop_now(loop) + ANSWER_INTERVAL, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
-	}
+	while (rc == 0 && poll(&in, 1, 0) == 0)
+		rc = loop_pause(loop, ANSWER_INTERVAL, err);
 	return rc;
 }
 

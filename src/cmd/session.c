@@ -399,11 +399,10 @@ void session_close(struct session *session)
 static int pause_for(struct command_context *context, uint64_t time, struct error **err)
 {
 	struct loop *loop = NULL;
-	const bool never = false;
 	int rc = loop_new(&loop, err);
 	if (rc < 0)
 		return rc;
-	rc = error_forgive(err, loop_run_until(loop, &never, clock_monotonic() + time, err), ERROR_DEADLINE);
+	rc = loop_pause(loop, time, err);
 	context->signal = loop_signal(loop);
 	loop_free(loop);
 	return rc;

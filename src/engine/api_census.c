@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "engine/etcd_probe.h"
 #include "engine/sweep_judge.h"
 
 #define PAGE 500
@@ -158,7 +157,7 @@ static int list_names(struct work *w, struct error **err)
 		if (again) {
 			error_clear(err);
 			items_cut(&w->items, before);
-			rc = probe_pause(w->o->servers->loop, PAUSE, err);
+			rc = loop_pause(w->o->servers->loop, PAUSE, err);
 			if (rc < 0)
 				return rc;
 			continue;
@@ -584,7 +583,6 @@ static bool has_moved(const struct api_servers *s, const struct api_census_resou
 /* Who joined meanwhile was not asked anything; and who seemed to be away is, once its Lease stood still for a while. */
 static int look_for_others(struct api_census *census, const struct api_census_options *o, struct error **err)
 {
-	const bool never = false;
 	struct marks before;
 	int rc;
 	mark(o->servers, &before);
@@ -599,9 +597,7 @@ static int look_for_others(struct api_census *census, const struct api_census_op
 				       "the deadline passed before it was known whether a server is away");
 			break;
 		}
-		rc = error_forgive(
-			err, loop_run_until(o->servers->loop, &never, loop_now(o->servers->loop) + AWAY_LOOK, err),
-			ERROR_DEADLINE);
+		rc = loop_pause(o->servers->loop, AWAY_LOOK, err);
 		if (rc < 0)
 			break;
 	}

@@ -82,16 +82,12 @@ static int write_canaries(struct run *r, bool *ret_proved, bool *ret_comes, char
 
 static int pause_until(const struct run *r, uint64_t until, const char *text, struct error **err)
 {
-	const bool never = false;
 	const uint64_t deadline = r->o->deadline;
 	if (r->o->on_wait)
 		r->o->on_wait(r->o->arg, text);
 	if (deadline != 0 && loop_now(r->o->cluster->loop) >= deadline)
 		return error_set(err, ERROR_DEADLINE, "the deadline passed: %s", text);
-	return error_forgive(
-		err,
-		loop_run_until(r->o->cluster->loop, &never, deadline != 0 && deadline < until ? deadline : until, err),
-		ERROR_DEADLINE);
+	return loop_pause_until(r->o->cluster->loop, deadline != 0 && deadline < until ? deadline : until, err);
 }
 
 /* Makes each server ask its KMS. */

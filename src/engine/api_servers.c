@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "base/clock.h"
-#include "engine/etcd_probe.h"
 
 #define SEARCH_PAUSE (NS_PER_S / 2)
 
@@ -68,7 +67,7 @@ static int list_leases(struct api_servers *s, struct kube_identities *ret, uint6
 		if (!passes || !s->leases_read || now >= failing_since + s->patience)
 			return rc;
 		error_clear(err);
-		rc = probe_pause(s->loop, SEARCH_PAUSE, err);
+		rc = loop_pause(s->loop, SEARCH_PAUSE, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -260,7 +259,7 @@ static int search(struct api_servers *s, bool *ret_news, struct error **err)
 			opened++;
 			continue;
 		}
-		rc = probe_pause(s->loop, SEARCH_PAUSE, err);
+		rc = loop_pause(s->loop, SEARCH_PAUSE, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -65,7 +65,7 @@ static int ask_again(const struct census_scan *scan, const struct census_resourc
 		rc = ask_once_more(scan, ask, err);
 	for (int attempt = 1; rc == 0 && attempt < TRIES && ask->rc == 0 && ask->first.objects != resource->objects;
 	     attempt++, pause *= 2) {
-		rc = probe_pause(scan->options->loop, pause, err);
+		rc = loop_pause(scan->options->loop, pause, err);
 		if (rc == 0)
 			rc = ask_once_more(scan, ask, err);
 	}

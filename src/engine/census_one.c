@@ -4,7 +4,6 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
-#include "engine/etcd_probe.h"
 
 #define TRIES 5
 #define PAUSE (50 * NS_PER_MS) /* doubled each time */
@@ -94,7 +93,7 @@ static int read_both(const struct subject *subject, struct seen *seen, char **re
 					 seen->found ? "another revision or a leftover" : "not there",
 					 etcd_label(options->etcds[subject->entry->etcd]),
 					 api == 0 ? "there" : "not there", options->kube->name);
-		rc = probe_pause(options->kube->loop, pause, err);
+		rc = loop_pause(options->kube->loop, pause, err);
 		if (rc < 0)
 			return rc;
 	}

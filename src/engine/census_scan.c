@@ -5,7 +5,6 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "engine/etcd_probe.h"
 
 #define PAGE_BYTES (16u << 20) /* aimed at */
 #define PAGE_FIRST 500u        /* at least, before the values' size is known */
@@ -254,7 +253,7 @@ static int read_page(struct range *range, bool *ret_more, struct error **err)
 		if (rc == -ERROR_EXPIRED && range->scan->options->go_on_when_compacted) {
 			rc = go_on_at_newer(range, err);
 		} else if (may_pass(rc) && attempt < PAGE_TRIES) {
-			rc = probe_pause(range->scan->options->loop, pause, err);
+			rc = loop_pause(range->scan->options->loop, pause, err);
 		} else if (err) {
 			*err = steal(failed);
 		}

@@ -394,7 +394,6 @@ static int lead(struct controller *c, struct error **err)
 
 static int stand_by(struct controller *c, struct error **err)
 {
-	const bool never = false;
 	struct refusals refusals = {0};
 	for (int told = 0;;) {
 		int rc = kube_lock_take(c->options->leases, c->options->instance, &c->lock, err);
@@ -406,8 +405,7 @@ static int stand_by(struct controller *c, struct error **err)
 			controller_note(c, "standing by: %s", error_message(*err));
 		told = rc;
 		error_clear(err);
-		rc = loop_run_until(c->options->cluster->loop, &never, clock_monotonic() + STAND_BY_INTERVAL, err);
-		rc = error_forgive(err, rc, ERROR_DEADLINE);
+		rc = loop_pause(c->options->cluster->loop, STAND_BY_INTERVAL, err);
 		if (rc < 0)
 			return rc;
 	}

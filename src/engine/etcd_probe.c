@@ -6,13 +6,6 @@
 
 #define FIRSTS_AT_ONCE 4 /* each its own connection, and a handshake costs more than many of these lists */
 
-int probe_pause(struct loop *loop, uint64_t ns, struct error **err)
-{
-	const bool never = false;
-	int rc = loop_run_until(loop, &never, clock_monotonic() + ns, NULL);
-	return rc == -ERROR_INTERRUPTED ? error_set(err, ERROR_INTERRUPTED, "interrupted") : 0;
-}
-
 /* ---- etcd ---- */
 
 static int take_probe(void *arg, const struct etcd_kv *kv)

@@ -60,5 +60,3 @@ _must_check_ int api_firsts_wait(struct api_firsts *firsts, size_t index, struct
 /* Gives up what has no answer yet. NULL is fine. */
 void api_firsts_free(struct api_firsts *firsts);
 void api_firsts_freep(struct api_firsts **firsts);
-/* Lets the loop run for so long. -ERROR_INTERRUPTED. */
-_must_check_ int probe_pause(struct loop *loop, uint64_t ns, struct error **err);

@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "client/kms/kms.h"
-#include "engine/etcd_probe.h"
 #include "format/kms_object.h"
+#include "net/loop.h"
 
 #define TRIES 3
 /* 7.5 s: to many plugins a throttle is an error like any other, and "refused" is said of lost keys. */
@@ -211,7 +211,7 @@ static int ask(struct kms_opener *opener, struct dek *dek, struct error **err)
 					       : add_failure(opener, is_refusal(rc), error_message(failed));
 			return 0;
 		}
-		rc = probe_pause(opener->loop, pause, err);
+		rc = loop_pause(opener->loop, pause, err);
 		if (rc < 0)
 			return rc;
 	}

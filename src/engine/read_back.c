@@ -71,13 +71,6 @@ static int get(struct sample *sample, const char *namespace_, const char *name, 
 	return answer.rc;
 }
 
-static int pause_before(struct loop *loop, struct error **err)
-{
-	const bool never = false;
-	int rc = loop_run_until(loop, &never, loop_now(loop) + TRY_INTERVAL, err);
-	return error_forgive(err, rc, ERROR_DEADLINE);
-}
-
 /* -ERROR_FINDING for an object that the server cannot read: it says 500, again and again. 429 and 503 say nothing about
  * the object, nor does silence. */
 static int read_object(struct sample *sample, const char *namespace_, const char *name, struct error **err)
@@ -87,7 +80,7 @@ static int read_object(struct sample *sample, const char *namespace_, const char
 	int rc = get(sample, namespace_, name, &status, &failed);
 	for (unsigned tried = 1; rc == -ERROR_BUSY && status == 500 && tried < TRIES; tried++) {
 		error_clear(&failed);
-		rc = pause_before(sample->kube->loop, &failed);
+		rc = loop_pause(sample->kube->loop, TRY_INTERVAL, &failed);
 		if (rc == 0)
 			rc = get(sample, namespace_, name, &status, &failed);
 	}

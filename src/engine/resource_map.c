@@ -396,7 +396,7 @@ static int add_resource(struct builder *builder, struct api_ask *ask, struct err
 	candidates_of(builder, ask->resource, &proof.candidates);
 	for (int attempt = 1; attempt <= TRIES && rc == 0 && verdict == VERDICT_AGAIN; attempt++, pause *= 2) {
 		if (attempt > 1)
-			rc = probe_pause(builder->kube->loop, pause, err);
+			rc = loop_pause(builder->kube->loop, pause, err);
 		if (attempt > 1 && rc == 0)
 			rc = ask_again(builder, ask, err);
 		if (rc == 0)

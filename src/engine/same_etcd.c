@@ -175,7 +175,7 @@ static int prove(struct witness *witness, const struct kube_resources *resources
 		}
 		if (attempt == TRIES)
 			return refuse(witness, err);
-		rc = probe_pause(witness->kube->loop, pause, err);
+		rc = loop_pause(witness->kube->loop, pause, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -158,9 +158,7 @@ const char *wake_news(struct wake *wake)
 
 int wake_wait(struct wake *wake, uint64_t not_before, uint64_t due, struct error **err)
 {
-	const bool never = false;
-	int rc = loop_run_until(wake->cluster->loop, &never, not_before, err);
-	rc = error_forgive(err, rc, ERROR_DEADLINE);
+	int rc = loop_pause_until(wake->cluster->loop, not_before, err);
 	if (rc == 0 && due > not_before) {
 		rc = loop_run_until(wake->cluster->loop, &wake->woken, due, err);
 		rc = error_forgive(err, rc, ERROR_DEADLINE);

@@ -350,6 +350,17 @@ int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struc
 	return 0;
 }
 
+int loop_pause_until(struct loop *loop, uint64_t until, struct error **err)
+{
+	const bool never = false;
+	return until == 0 ? 0 : error_forgive(err, loop_run_until(loop, &never, until, err), ERROR_DEADLINE);
+}
+
+int loop_pause(struct loop *loop, uint64_t ns, struct error **err)
+{
+	return loop_pause_until(loop, clock_monotonic() + ns, err);
+}
+
 void loop_call_between(struct loop *loop, uint64_t interval, void (*fn)(void *arg), void *arg)
 {
 	loop->between.fn = fn;

@@ -29,6 +29,9 @@ bool loop_in_callback(const struct loop *loop);
 /* Steps until *done, or until the monotonic time `deadline` (0: none), or a signal unless ignore_signals was set.
  * 0, -ERROR_DEADLINE, -ERROR_INTERRUPTED. */
 _must_check_ int loop_run_until(struct loop *loop, const bool *done, uint64_t deadline, struct error **err);
+/* Lets the loop run until that monotonic time, or for so many ns. -ERROR_INTERRUPTED, as above. */
+_must_check_ int loop_pause_until(struct loop *loop, uint64_t until, struct error **err);
+_must_check_ int loop_pause(struct loop *loop, uint64_t ns, struct error **err);
 /* From now on, while the top of a command waits, `fn` is called at least `interval` ns after it was last. From there, not from a
  * call-back: it may wait itself, and is not called meanwhile. NULL: no more. */
 void loop_call_between(struct loop *loop, uint64_t interval, void (*fn)(void *arg), void *arg);

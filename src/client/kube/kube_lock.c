@@ -66,19 +66,6 @@ struct taking {
 	bool held;              /* by somebody who renews it */
 };
 
-static int sleep_for(struct loop *loop, uint64_t ns, struct error **err)
-{
-	bool never = false;
-	_cleanup_error_ why = NULL;
-	int rc = loop_run_until(loop, &never, loop_now(loop) + ns, &why);
-
-	if (rc == -ERROR_DEADLINE)
-		return 0;
-	if (err != NULL)
-		*err = steal(why);
-	return rc;
-}
-
 /* The Lease, or a new one where there is none. */
 static int read_lease(struct kube *kube, cJSON **ret, struct error **err)
 {
@@ -190,7 +177,7 @@ static int take(struct taking *taking, cJSON **ret, uint64_t *ret_sent, struct e
 		}
 		if (rc == 0)
 			taking->trouble_since = 0;
-		rc = sleep_for(taking->kube->loop, wait, err);
+		rc = loop_pause(taking->kube->loop, wait, err);
 		if (rc < 0)
 			return rc;
 	}
