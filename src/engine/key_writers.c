@@ -16,6 +16,7 @@
 #define START_SLACK 2.0        /* seconds by which a start may be shown too late: it is counted from the boot */
 /* A server looks at its file each minute: later than two of them it has loaded what is there, or says that it could not. */
 #define TWO_POLLS (130 * NS_PER_S)
+#define LEASE_RENEWAL (10 * NS_PER_S) /* upstream: how often a server renews its identity Lease */
 
 /* One question, and what it comes to. */
 struct asked {
@@ -374,6 +375,18 @@ static bool is_recent(double at, uint64_t settle, uint64_t wall_now)
 	return at > 0 && settle > 0 && (double)wall_now / (double)NS_PER_S < at + (double)settle / (double)NS_PER_S;
 }
 
+/* By the server's own clock, as far as its Lease shows that, which it renews each 10 s: ours may be ahead of it. */
+static uint64_t now_there(const struct check_facts *f, const struct check_scrape *scrape)
+{
+	uint64_t renewed = 0;
+	for (size_t i = 0; i < f->identities.count; i++) {
+		const struct kube_identity *identity = &f->identities.items[i];
+		if (text_equal(kube_identity_name(identity), scrape->name) && identity->renewed_wall > renewed)
+			renewed = identity->renewed_wall;
+	}
+	return renewed > 0 && renewed + LEASE_RENEWAL < f->wall_now ? renewed + LEASE_RENEWAL : f->wall_now;
+}
+
 static void take_recent(struct asked *a, const struct check_scrape *scrape, uint64_t settle, uint64_t wall_now)
 {
 	const struct storage_metrics *storage = &scrape->storage;
@@ -383,6 +396,9 @@ static void take_recent(struct asked *a, const struct check_scrape *scrape, uint
 		    "%s has loaded another configuration within the last %llu s, and what it wrote before may still be "
 		    "under way (ask again)",
 		    shown_name(scrape), seconds);
+	if (settle > 0 && !scrape->metrics.has_process_start)
+		say(&a->ret->unknown, "%s does not say when it began: what it wrote before may still be under way",
+		    shown_name(scrape));
 	/* Its reload, and when it wrote last, went with the process before. */
 	if (is_recent(scrape->metrics.process_start, settle, wall_now))
 		say(&a->ret->unknown,
@@ -428,7 +444,7 @@ void key_writers_judge(const struct key_word *key, const struct key_writers_sour
 			take_counts(&a, f->scrapes[i].url, &f->scrapes[i], NULL, none_has_kms);
 	for (size_t i = 0; i < f->scrape_count; i++)
 		if (!f->scrapes[i].why)
-			take_recent(&a, &f->scrapes[i], in->settle, f->wall_now);
+			take_recent(&a, &f->scrapes[i], in->settle, now_there(f, &f->scrapes[i]));
 }
 
 /* --- between two looks --- */

@@ -437,21 +437,37 @@ static void test_recent(void **state)
 		const char *key;
 		double loaded, wrote; /* seconds; wrote: with key-1 */
 		const char *unknown;
+		/* seconds by which its clock is behind ours, as its Lease shows, and when it began, by that clock; 0: it does
+		 * not say */
+		unsigned behind, began;
 	} cases[] = {
-		{"aescbc/key2", NOW - 61, 0, NULL},
+		{"key-3", 0, 0, "a does not say when it began: what it wrote before may still be under way", 0, 0},
+		{"aescbc/key2", NOW - 61, 0, NULL, 0, 1},
+		{"aescbc/key2", NOW - 121, 0, NULL, 70, 1},
+		{"aescbc/key2", NOW - 119, 0,
+		 "a has loaded another configuration within the last 60 s, and what it wrote before may still be under "
+		 "way "
+		 "(ask again)",
+		 70, 1},
+		{"key-3", 0, 0,
+		 "a began within the last 60 s, and what it wrote as it ran before may still be under way (ask again)",
+		 70, NOW - 119},
 		{"aescbc/key2", NOW - 59, 0,
 		 "a has loaded another configuration within the last 60 s, and what it wrote before may still be under "
 		 "way "
-		 "(ask again)"},
-		{"aescbc/key2", NOW - 61, NOW - 1, NULL},
-		{"key-1", NOW - 1, NOW - 61, NULL},
+		 "(ask again)",
+		 0, 1},
+		{"aescbc/key2", NOW - 61, NOW - 1, NULL, 0, 1},
+		{"key-1", NOW - 1, NOW - 61, NULL, 0, 1},
 		{"key-1", 0, NOW - 59,
 		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask "
-		 "again)"},
+		 "again)",
+		 0, 1},
 		{"key-1", 0, NOW + 5,
 		 "a wrote with it, or with what may be it, within the last 60 s, and that may still be under way (ask "
-		 "again)"},
-		{"key-3", 0, NOW - 1, NULL},
+		 "again)",
+		 0, 1},
+		{"key-3", 0, NOW - 1, NULL, 0, 1},
 	};
 	char *ids[] = {(char *)(uintptr_t) "key-1", (char *)(uintptr_t) "key-2"};
 	const struct strings none = {0}, known = {ids, 2};
@@ -468,6 +484,10 @@ static void test_recent(void **state)
 		const struct key_writers_file file = {file_hash, 0};
 		add_server(&facts, "a", &(struct counts){NULL, NULL, false, false}, FILE_HASH);
 		struct check_scrape *scrape = &facts.scrapes[0];
+		if (cases[i].behind)
+			facts.identities.items[0].renewed_wall = (NOW - cases[i].behind) * NS_PER_S;
+		scrape->metrics.has_process_start = cases[i].began > 0;
+		scrape->metrics.process_start = cases[i].began;
 		scrape->metrics.reload_success_time = cases[i].loaded;
 		if (cases[i].wrote > 0)
 			add_id(&scrape->storage, "key-1", true, cases[i].wrote);
