@@ -383,10 +383,13 @@ static char *proxy_shown(const char *proxy)
 {
 	static const char *const known[] = {"http", "https", "socks", "socks4", "socks4a", "socks5", "socks5h"};
 	CURLU *url = curl_url();
-	char *scheme = NULL, *host = NULL, *port = NULL, *shown = NULL;
-	bool good = url && curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL, *shown = NULL;
+	/* A '/', '?' or '#' in a password would end the host before it. */
+	bool good = url && strcspn(proxy, "?#") == strlen(proxy) &&
+		    curl_url_set(url, CURLUPART_URL, proxy, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
 		    curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-		    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+		    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+		    curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK && text_equal(path, "/");
 	for (size_t i = 0; good && !shown && i < ELEMENTS(known); i++)
 		if (text_equal(scheme, known[i])) {
 			(void)curl_url_get(url, CURLUPART_PORT, &port, 0);
@@ -396,6 +399,7 @@ static char *proxy_shown(const char *proxy)
 	curl_free(scheme);
 	curl_free(host);
 	curl_free(port);
+	curl_free(path);
 	curl_url_cleanup(url);
 	return shown;
 }
@@ -995,7 +999,8 @@ static int explain_curl(const struct http_call *call, CURLcode code, struct erro
 	if (text[0] == '\0')
 		text = curl_easy_strerror(code);
 	/* Which curl quotes. */
-	if (call->client->proxy_url && !call->client->proxy_shown && strcasestr(text, "proxy"))
+	const char *proxy_url = call->client->proxy_url;
+	if (proxy_url && (strstr(text, proxy_url) || (!call->client->proxy_shown && strcasestr(text, "proxy"))))
 		text = BAD_PROXY;
 	printable = text_printable(text, strlen(text), CURL_ERROR_SIZE);
 	kind = code_of(code, text);

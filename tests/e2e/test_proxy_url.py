@@ -65,7 +65,8 @@ class Proxy(unittest.TestCase):
     def test_it_is_none(self):
         """What curl would quote whole is not handed to it."""
         for url in ("htp://me:hidden@proxy", "http://me:hid#hidden@proxy", "http://me:hidden/x@proxy", "http://me:hidden?@proxy",
-                    "me:hidden://x@proxy", "http://me:hidden@", "me:hidden@pro xy"):
+                    "me:hidden://x@proxy", "http://me:hidden@", "me:hidden@pro xy", "http://hidden/x@proxy:3128",
+                    "http://me:2024/hidden@proxy:3128", "http://proxy:3128?hidden"):
             with self.subTest(url):
                 result = self.census(2, url)
                 self.assertRegex(result.err, r"^error: .*: the URL of the proxy is none like http://HOST:PORT, [^\n]*\n$")
