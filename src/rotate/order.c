@@ -329,6 +329,9 @@ static bool no_restart(const struct judge *j)
 	/* An old file of ours that somebody put back: what runs may be further. */
 	if (own->file_step < j->state->written_step)
 		return refuse(j, GROUND_FILE_EDITED);
+	/* No restart would mend that. */
+	if (own->loaded == FACT_CONTRADICTORY)
+		return wait_for(j, GROUND_LOADED_UNKNOWN);
 	if (not_fresh(j))
 		return true;
 	return own->answering ? peers_not_ready(j) : wait_for(j, GROUND_SERVER_DOWN);
