@@ -100,8 +100,9 @@ struct key_server_status {
 	uint64_t lost_beat; /* of the last one before that was not answered, and may be written at any time; 0: none */
 	char *heartbeat;
 	uint64_t observed_age_milliseconds, quiet_milliseconds;
-	uint64_t etcd_age_milliseconds;      /* of the oldest last answer of an etcd member; 0: not told */
-	uint64_t etcd_back_age_milliseconds; /* since a member was last seen to have gone back; 0: never */
+	uint64_t etcd_age_milliseconds; /* of the oldest last answer of an etcd member; 0: not told */
+	uint64_t
+		etcd_back_age_milliseconds; /* since an etcd was last seen to have gone back, or to be back; 0: never */
 	uint64_t etcd_size_age_milliseconds; /* since a member of each etcd told its size; 0: not told */
 	uint64_t reloads; /* that the process has done: more of them, and something else ran in between */
 	uint64_t request_timeout_milliseconds;

@@ -8,6 +8,8 @@
 
 #define SETTLE_LEAST (15 * NS_PER_S)
 #define SETTLE_BALANCER (15 * 60 * NS_PER_S)
+/* A pause of our own in which a backup may have been put in an etcd's place. */
+#define PAUSE_LONG (60 * NS_PER_S)
 
 /* What one etcd has shown: neither goes back in a cluster that was not restored from a backup. */
 struct highest {
@@ -25,6 +27,7 @@ struct watched {
 	uint64_t asked_at;         /* when the probe under way was sent */
 	struct highest asked_with; /* what its etcd had shown by then */
 	uint64_t alive_at;         /* when the last probe that was answered was sent: it lived after that */
+	bool failed;               /* the last probe that ended */
 	struct etcd_range_call *range;
 	struct http_call *call;
 	char *why;
@@ -84,17 +87,36 @@ static void go_on_asking(struct watched *w)
 	quiet->answered = all_answered(quiet);
 }
 
+/* Whether an etcd that answers now did not before, none of its voting members: then a backup may have been put in its place, and
+ * one whose revisions were bumped (etcdutl snapshot restore --bump-revision) shows in no header. */
+static bool was_away(const struct watched *answering)
+{
+	const struct quiet *quiet = answering->quiet;
+	for (size_t i = 0; i < quiet->count; i++) {
+		const struct watched *w = &quiet->watched[i];
+		if (w->server || w->learner || w->etcd != answering->etcd)
+			continue;
+		if (!w->failed)
+			return false;
+	}
+	return true;
+}
+
 /* A linearizable read is never below what was known when it was sent; answers of several members may pass one another. */
 static void member_answered(void *arg, struct etcd_range_result *result)
 {
 	struct watched *w = arg;
 	w->range = NULL;
 	if (result->rc < 0) {
+		w->failed = true;
 		free(w->why);
 		w->why = xstrdup(error_message(result->error));
 		go_on_asking(w);
 		return;
 	}
+	if (was_away(w))
+		w->quiet->etcd_back_at = loop_now(w->quiet->loop);
+	w->failed = false;
 	w->alive_at = w->asked_at;
 	struct highest *highest = &w->quiet->highest[w->etcd];
 	const struct etcd_header *header = &result->header;
@@ -235,6 +257,8 @@ static void tick(void *arg)
 	take_members(quiet);
 	/* A pause of our own hides theirs: nothing was watched meanwhile. */
 	bool paused = quiet->last_tick != 0 && now > quiet->last_tick + QUIET_SILENCE;
+	if (quiet->last_tick != 0 && now > quiet->last_tick + PAUSE_LONG)
+		quiet->etcd_back_at = now;
 	quiet->last_tick = now;
 	if (any_silent(quiet, now))
 		quiet->since = 0;

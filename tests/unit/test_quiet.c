@@ -283,6 +283,11 @@ static void test_a_pause_of_ours(void **state)
 	ended = __wrap_clock_monotonic();
 	assert_true(since < ended);
 	assert_true(until_quiet() >= ended);
+	assert_int_equal(seen.etcd_back_at, 0);
+	put_forward += 60 * NS_PER_S;
+	ended = __wrap_clock_monotonic();
+	assert_true(until_quiet() >= ended);
+	assert_true(seen.etcd_back_at >= ended); /* a backup may have been put in place meanwhile */
 }
 
 static bool refresh(void)
@@ -430,6 +435,45 @@ static void test_revision_or_term_goes_back(void **state)
 	until_back(back);
 }
 
+static void drop_ranges(bool of_a, bool of_b)
+{
+	a.drop[METHOD_RANGE] = of_a;
+	b.drop[METHOD_RANGE] = of_b;
+}
+
+/* With bumped revisions, a backup of the same term shows in no header. */
+static void test_an_etcd_comes_back(void **state)
+{
+	(void)state;
+	start(a.url);
+	drop_ranges(true, true);
+	pass(4);
+	look();
+	assert_int_equal(seen.etcd_back_at, 0); /* it is not back yet */
+	drop_ranges(false, false);
+	until_back(0);
+	uint64_t back = seen.etcd_back_at;
+	assert_in_range(back, __wrap_clock_monotonic() - 2 * NS_PER_S, __wrap_clock_monotonic());
+	pass_answered(4);
+	assert_int_equal(seen.etcd_back_at, back);
+}
+
+/* While one member answers, no backup takes its etcd's place. */
+static void test_an_etcd_was_never_away(void **state)
+{
+	(void)state;
+	uint64_t since = start(a.url);
+	drop_ranges(true, false);
+	until_silent();
+	drop_ranges(false, false);
+	assert_true(until_quiet() > since);
+	drop_ranges(false, true);
+	until_silent();
+	drop_ranges(false, false);
+	until_quiet();
+	assert_int_equal(seen.etcd_back_at, 0);
+}
+
 struct server_row {
 	const char *name;
 	struct served_answer answer;
@@ -547,6 +591,8 @@ int main(void)
 		TEST(test_behind_a_balancer),
 		TEST(test_beside_a_balancer),
 		TEST(test_revision_or_term_goes_back),
+		TEST(test_an_etcd_comes_back),
+		TEST(test_an_etcd_was_never_away),
 		TEST(test_again),
 		TEST(test_asked_now),
 		TEST(test_asked_while_asking),

@@ -1,5 +1,6 @@
 """One etcd of one or three members."""
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -17,6 +18,12 @@ class Member:
         self.client_port, self.url = client_port, url
         self.data = os.path.join(folder, "etcd", name)
         self.child = None
+
+    def at_port(self, client_port):
+        """The same member with the same data, for clients at another port."""
+        url = self.url.replace(str(self.client_port), str(client_port))
+        command = [argument.replace(self.url, url) for argument in self._command]
+        return Member(self.name, self._folder, command, client_port, url)
 
     def start(self):
         self.child = processes.Child(
@@ -103,6 +110,18 @@ class Etcd:
             member.start()
         for index in range(len(self.members)):
             self.wait_healthy(index, timeout)
+
+    @contextlib.contextmanager
+    def elsewhere(self):
+        """A client of the one member, stopped before, while it serves its data where nobody else looks for it."""
+        member, port = self.members[0], processes.free_port()
+        self.members = [member.at_port(port)]
+        try:
+            self.start()
+            yield self.at()
+        finally:
+            self.kill()
+            self.members = [member]
 
     def wait_healthy(self, member=0, timeout=15):
         client = self.at(member, timeout=2)
