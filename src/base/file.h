@@ -42,8 +42,11 @@ _must_check_ int file_remove_leftovers(const char *directory, struct error **err
  * refused. Where overwriting fails the file is unlinked all the same and the error says so. */
 _must_check_ int file_shred(const char *path, struct error **err);
 /* As file_shred, of a file that others read: it leaves its name first, for that of file_replace's temporary file, so that nobody
- * reads zeros; what a crash leaves there, the next call or file_remove_leftover() removes. */
+ * opens zeros; what a crash leaves there, the next call or file_remove_leftover() removes. */
 _must_check_ int file_shred_aside(const char *path, struct error **err);
+/* Of one that came no further than that: it gets its name back, where its bytes have this hash and nothing has taken the name.
+ * -ERROR_CONFLICT else, -ERROR_NOT_FOUND without one, -ERROR_IO. */
+_must_check_ int file_back_from_aside(const char *path, const char *sha256, struct error **err);
 /* Whether a file's content is what a crash in the middle of file_shred leaves: zeros. */
 bool file_is_half_shredded(const struct secret *content);
 /* Unlinks a file without secrets and syncs the directory. Nothing there is fine. */

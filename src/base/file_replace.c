@@ -241,6 +241,28 @@ int file_shred_aside(const char *path, struct error **err)
 	return rc == 0 ? file_shred_at(place.dir, place.temporary_name, place.temporary_path, err) : rc;
 }
 
+int file_back_from_aside(const char *path, const char *sha256, struct error **err)
+{
+	_cleanup_place_ place = PLACE_INIT;
+	int rc = place_find(&place, path, err);
+	if (rc < 0)
+		return rc;
+	_cleanup_close_ fd = openat(place.dir, place.temporary_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return file_error(err, errno, "opening %s", place.temporary_path);
+	_cleanup_secret_ content = NULL;
+	rc = file_read_fd(fd, place.temporary_path, FILE_REPLACE_MAX, &content, err);
+	if (rc < 0)
+		return rc;
+	_cleanup_free_ char *hash = text_sha256_tagged(secret_data(content), secret_len(content));
+	if (!text_equal(hash, sha256))
+		return error_set(err, ERROR_CONFLICT, "%s: other bytes than were moved there", place.temporary_path);
+	if (renameat2(place.dir, place.temporary_name, place.dir, place.name, RENAME_NOREPLACE) != 0)
+		return errno == EEXIST ? conflict(&place, "it exists already", err)
+				       : file_error(err, errno, "moving %s", place.temporary_path);
+	return file_sync(place.dir, place.path, err);
+}
+
 int file_remove_leftover(const char *path, struct error **err)
 {
 	_cleanup_place_ place = PLACE_INIT;

@@ -92,7 +92,8 @@ int present_look(const struct session *session, const char *rotating, struct jou
 			   .canary_step = STEP_NONE,
 			   .reloads_itself = true,
 			   .servers_own = node_reads_file(&session->cluster->node, session->config_path) == 1};
-	look_at(&eye, target, begun && !*ret_of_another ? begun : present, loop_now(session->cluster->loop), ret);
+	look_at(&eye, target, begun && !*ret_of_another ? begun : present, loop_now(session->cluster->loop),
+		clock_wall(), ret);
 	look_free(&eye);
 	*ret_journal = steal(begun);
 	return 0;

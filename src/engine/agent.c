@@ -11,7 +11,6 @@
 #include "client/kube/custom.h"
 #include "client/kube/refusals.h"
 #include "engine/asked.h"
-#include "engine/etcd_probe.h"
 #include "engine/intent.h"
 #include "engine/retired.h"
 #include "engine/key_rotation_fetch.h"
@@ -179,7 +178,8 @@ static void take_keys_of(struct rotation *node, const struct encryption_config *
 	keys_add_config(&node->keys, config);
 }
 
-/* A rotation begins with the file as it is, where that is its first configuration. */
+/* A rotation begins with the file as it is, where that is its first configuration. Where the journal was lost with the file's
+ * directory, what was written is known all the same; on the way back nothing tells which way that counts. */
 static void join(struct agent *agent, struct path *path)
 {
 	struct rotation *node = agent->node;
@@ -189,13 +189,18 @@ static void join(struct agent *agent, struct path *path)
 		return;
 	}
 	struct journal *journal = journal_of_rotation(agent->rotation, path);
-	int first = key_rotation_goes_back(agent->rotation) ? (int)path->count - 1 : 0;
+	bool back = key_rotation_goes_back(agent->rotation);
+	int first = back ? (int)path->count - 1 : 0;
 	if (path_find(path, encryption_config_shape(content.config)) == first)
 		journal_add_hash(journal, first, content.sha256, false);
 	take_keys_of(node, content.config);
 	target_content_free(&content);
 	rotation_take_journal(node, journal);
-	agent->disk.written_step = STEP_NONE;
+	if (back)
+		agent->disk.written_step = STEP_NONE;
+	_cleanup_error_ failed = NULL;
+	if (rotation_load_kept(node, &failed) < 0)
+		agent_trouble(agent, error_message(failed));
 }
 
 static int turned(int step, int from)
@@ -239,6 +244,14 @@ static bool is_lawful(const struct journal *journal, const struct key_rotation *
 	return now && path_is_lawful(whole) && (!begun || (!journal->going_back && same_path(journal->path, whole)));
 }
 
+/* Then values may be under a key that would be taken away on the way back. */
+static bool was_further(const struct agent *agent, int from)
+{
+	const struct observation *seen = &agent->node->seen;
+	const struct server_observation *own = seen->server_count > 0 ? &seen->servers[0] : NULL;
+	return agent->disk.written_step > from || (own && (own->file_step > from || own->loaded_step > from));
+}
+
 /* The path of the rotation that was acknowledged: begun, or gone back on. */
 static int take_path(struct agent *agent, struct error **err)
 {
@@ -262,10 +275,15 @@ static int take_path(struct agent *agent, struct error **err)
 		agent_trouble(agent, error_message(failed));
 		return 0;
 	}
-	if (text_equal(journal->rotation, rotation->meta.uid))
-		return turn_back(agent, steal(path), err);
-	join(agent, steal(path));
-	return 0;
+	if (!text_equal(journal->rotation, rotation->meta.uid)) {
+		join(agent, steal(path));
+		return 0;
+	}
+	if (was_further(agent, (int)path->count - 1)) {
+		agent_trouble(agent, "refused: this node was further than the rotation goes back from");
+		return 0;
+	}
+	return turn_back(agent, steal(path), err);
 }
 
 /* What a rotation needed on this disk goes with it; retired keys stay as they were treated. */
@@ -427,7 +445,8 @@ static void take_running(struct agent *agent, struct server_observation *own)
 	struct rotation *node = agent->node;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
 	bool rotates = !text_empty(node->journal->rotation);
-	bool wrote_none = node->journal->hash_count == 0 || agent->disk.written_step == STEP_NONE;
+	int written = agent->disk.written_step;
+	bool wrote_none = written == STEP_NONE || (node->journal->hash_count == 0 && own->file_step >= written);
 	bool fits = rotates && (wrote_none || own->file_step == own->written_step);
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
@@ -449,7 +468,7 @@ static void see(struct agent *agent)
 	agent->looked_at = clock_monotonic();
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
-	look_at(&node->look, node->target, node->journal, agent->looked_at, &node->seen.servers[0]);
+	look_at(&node->look, node->target, node->journal, agent->looked_at, clock_wall(), &node->seen.servers[0]);
 	agent_see_restart(agent, &node->seen.servers[0]);
 	find_written(agent, &node->seen.servers[0]);
 	take_running(agent, &node->seen.servers[0]);
@@ -765,7 +784,7 @@ static int may_ask(struct agent *agent, struct error **err)
 		error_clear(err);
 		if (away)
 			return 0;
-		rc = probe_pause(agent->node->cluster->loop, BEGIN_PAUSE, err);
+		rc = loop_pause(agent->node->cluster->loop, BEGIN_PAUSE, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -843,7 +862,9 @@ static int turn(struct agent *agent, struct error **err)
 	bool said = true, acted = false;
 	agent->awaits = false;
 	look(agent);
-	if (agent->at_work) {
+	/* Whoever keeps an agent running starts another one, which takes them anew. */
+	rc = rotation_check_flags(agent->node, err);
+	if (rc == 0 && agent->at_work) {
 		rc = publish(agent, &said, err);
 		if (rc == 0)
 			read_orders(agent);

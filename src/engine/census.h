@@ -167,8 +167,6 @@ void census_freep(struct census **census);
 /* 0 only where every value was read, is known, readable and under its write key; else -ERROR_FINDING with the first
  * reason why not. */
 _must_check_ int census_verdict(const struct census *census, struct error **err);
-/* The same of what API servers serve alone: as at the end of a rotation, which left-overs of others do not hold up. */
-_must_check_ int census_still_clean(const struct census *census, struct error **err);
 /* 0 where each encrypted value was opened; -ERROR_FINDING with how many were not, and why. */
 _must_check_ int census_opened(const struct census *census, struct error **err);
 /* Asks the API server for each lost object that is named, by a plain GET, past its caches. Waits. 0 whatever it answers;

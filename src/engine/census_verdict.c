@@ -53,12 +53,6 @@ int census_verdict(const struct census *census, struct error **err)
 	return rc == 0 ? find_stale(census, err) : rc;
 }
 
-int census_still_clean(const struct census *census, struct error **err)
-{
-	int rc = find_unreadable(census, err);
-	return rc == 0 ? find_stale(census, err) : rc;
-}
-
 int census_opened(const struct census *census, struct error **err)
 {
 	for (size_t r = 0; r < census->resource_count; r++)

@@ -157,10 +157,10 @@ char *controller_lost_key(const struct controller *c)
 		if (group->values > 0 && !group->unknown && !group->foreign && is_made_anew(c, group))
 			return xasprintf(
 				"%llu values are under %s/%s already, and the key of that name that was made for "
-				"this rotation has other bytes: annotate it with kube-rekey.dev/unguarded=true and "
-				"delete it, put the lost key into each server's file by hand, to read with, and "
-				"ask again",
-				(unsigned long long)group->values, provider_name(group->type), group->name);
+				"this rotation has other bytes: give it up (kubectl rekey abort %s), put the lost "
+				"key into each server's file by hand, to read with, and ask again",
+				(unsigned long long)group->values, provider_name(group->type), group->name,
+				c->rotation->meta.name);
 	}
 	return NULL;
 }

@@ -21,6 +21,24 @@ static char *edited_text(const struct journal *journal, const struct config_shap
 			 written->sha256);
 }
 
+/* The last that was written, for what is read in its place is the pipeline's matter. */
+static void take_last(struct look *look, const struct journal *journal, struct server_observation *ret)
+{
+	int last = (int)journal->path->count - 1;
+	ret->file = FACT_KNOWN;
+	ret->file_step = STEP_NONE;
+	free(look->deployed);
+	look->deployed = NULL;
+	for (size_t i = journal->hash_count; i > 0 && !look->deployed; i--)
+		if (journal->hashes[i - 1].step == last)
+			look->deployed = xstrdup(journal->hashes[i - 1].sha256);
+	if (!look->deployed)
+		return;
+	ret->file_hash = xstrdup(look->deployed);
+	ret->file_step = last;
+	ret->file_ours = true;
+}
+
 static void look_at_file(struct look *look, const struct target *target, const struct journal *journal,
 			 struct server_observation *ret)
 {
@@ -57,10 +75,14 @@ static void look_at_file(struct look *look, const struct target *target, const s
 
 /* --- what is loaded: servers that show the hash --- */
 
-static bool is_rolled_out(const struct target *target, const char *sha256)
+/* -ERROR_CONFLICT: other bytes are there. */
+static int check_rolled_out(const struct target *target, const char *sha256, struct error **err)
 {
 	_cleanup_free_ char *there = NULL;
-	return file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &there, NULL) == 0 && text_equal(there, sha256);
+	int rc = file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &there, err);
+	if (rc < 0 || text_equal(there, sha256))
+		return rc;
+	return error_set(err, ERROR_CONFLICT, "%s is not what the API server runs: put that back", target->source);
 }
 
 /* What a server runs stays loaded when its file is cut short or put back, up to its next start or poll. Of a file that a pipeline
@@ -70,10 +92,10 @@ static char *why_it_may_not_stay(const struct look *look, const struct target *t
 {
 	if (!target->manual)
 		return NULL;
+	_cleanup_error_ why = NULL;
 	if (look->servers_own)
-		return is_rolled_out(target, metrics->loaded_hashes[0])
-			       ? NULL
-			       : xasprintf("%s is not what the API server runs: put that back", target->source);
+		return check_rolled_out(target, metrics->loaded_hashes[0], &why) == 0 ? NULL
+										      : xstrdup(error_message(why));
 	if (metrics->reload_failure_time <= metrics->reload_success_time)
 		return NULL;
 	return xstrdup(
@@ -98,6 +120,9 @@ static void loaded_by_hash(const struct look *look, const struct apiserver_metri
 	ret->loaded_hash = xstrdup(hash);
 	ret->loaded_is_file = text_equal(hash, deployed);
 	ret->loaded_step = ret->loaded_is_file ? ret->file_step : journal_step_of(journal, hash);
+	/* A pipeline's own bytes for it are as good. */
+	if (look->last_is_gone && ret->loaded_step != STEP_NONE && ret->loaded_step == ret->file_step)
+		ret->loaded_is_file = true;
 	/* Any other one is about to leave. */
 	bool stays = ret->loaded_step > 0 && (size_t)ret->loaded_step == journal->path->count - 1 &&
 		     ret->written_step == ret->loaded_step;
@@ -130,8 +155,16 @@ static bool started_after(const struct apiserver_metrics *metrics, uint64_t chan
 	       metrics->process_start * (double)NS_PER_S > (double)(changed + START_MARGIN);
 }
 
+/* Of the file that the server reads, by its own wall clock; `written` where we put it there. */
+static uint64_t file_changed_at(const struct target *target, bool ours, uint64_t written)
+{
+	if (target->manual)
+		return changed_at(target->source);
+	return ours ? written : changed_at(target->path);
+}
+
 static void loaded_by_reloads(struct look *look, const struct apiserver_metrics *metrics, const struct target *target,
-			      const char *deployed, struct server_observation *ret)
+			      uint64_t written, struct server_observation *ret)
 {
 	ret->evidence = LOADED_BY_RELOADS;
 	/* Neither starts nor reloads say anything of a copy. */
@@ -142,17 +175,14 @@ static void loaded_by_reloads(struct look *look, const struct apiserver_metrics 
 		return;
 	}
 	/* A pipeline puts the file in place, at a moment that only the file itself can show. */
-	if (target->manual && !is_rolled_out(target, deployed)) {
+	if (target->manual && check_rolled_out(target, look->deployed, NULL) < 0) {
 		free(ret->why);
 		ret->why = xasprintf("%s is not what %s holds: not rolled out yet (this version shows no loaded hash)",
 				     target->source, target->path);
 		return;
 	}
 	bool ours = text_equal(look->written_hash, ret->file_hash);
-	uint64_t changed = target->manual ? changed_at(target->source)
-			   : ours         ? look->written_wall
-					  : changed_at(target->path);
-	if (started_after(metrics, changed) || look->keeps_file) {
+	if (started_after(metrics, file_changed_at(target, ours, written)) || look->keeps_file) {
 		ret->loaded = FACT_KNOWN;
 	} else if (ours && look->counters_known && ret->process == look->written_process &&
 		   metrics->reload_successes > look->successes) {
@@ -211,7 +241,7 @@ static bool refuses_file(struct look *look, const struct apiserver_metrics *metr
 /* --- the server --- */
 
 static void look_at_metrics(struct look *look, const struct target *target, const struct journal *journal,
-			    struct server_observation *ret)
+			    uint64_t written, struct server_observation *ret)
 {
 	struct apiserver_metrics metrics = {0};
 	_cleanup_error_ failed = NULL;
@@ -245,7 +275,7 @@ static void look_at_metrics(struct look *look, const struct target *target, cons
 	} else if (metrics.loaded_hash_count > 0) {
 		loaded_by_hash(look, &metrics, target, journal, ret);
 	} else if (ret->file_hash) {
-		loaded_by_reloads(look, &metrics, target, look->deployed, ret);
+		loaded_by_reloads(look, &metrics, target, written, ret);
 	}
 	if (!metrics.has_process_start && ret->loaded == FACT_KNOWN) {
 		ret->loaded = FACT_UNKNOWN; /* a restart would not be seen */
@@ -328,7 +358,7 @@ static void compare_with_before(struct look *look, const struct path *path, uint
 }
 
 void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now,
-	     struct server_observation *ret)
+	     uint64_t wall_now, struct server_observation *ret)
 {
 	*ret = (struct server_observation){.name = xstrdup(look->name),
 					   .looked_at = now,
@@ -336,9 +366,14 @@ void look_at(struct look *look, const struct target *target, const struct journa
 					   .reloads_itself = look->reloads_itself,
 					   .restarts = look->restarts};
 	ret->refused_before = look->refused_before;
-	look_at_file(look, target, journal, ret);
+	if (look->last_is_gone)
+		take_last(look, journal, ret);
+	else
+		look_at_file(look, target, journal, ret);
 	ret->written_step = journal_written_step(journal, ret->file_hash);
-	look_at_metrics(look, target, journal, ret);
+	/* By the present wall clock, as the server's start is. */
+	uint64_t written = look->written_at ? wall_now - (now - look->written_at) : UINT64_MAX;
+	look_at_metrics(look, target, journal, written, ret);
 	/* The scrape may have taken a while: what it shows holds from its end on. */
 	if (ret->answering)
 		compare_with_before(look, journal->path, loop_now(look->kube->loop), ret);
@@ -347,14 +382,14 @@ void look_at(struct look *look, const struct target *target, const struct journa
 	ret->canary_process = look->canary_process;
 }
 
-void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t wall_now)
+void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t now)
 {
 	look->nonces = same_step ? look->nonces + 1 : 1;
 	look->successes = look->successes_now;
 	look->failures = look->failures_now;
 	look->counters_known = true;
 	look->written_process = look->process;
-	look->written_wall = wall_now;
+	look->written_at = now;
 	free(look->written_hash);
 	look->written_hash = xstrdup(sha256);
 	free(look->replaced_hash);

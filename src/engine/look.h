@@ -14,6 +14,7 @@ struct look {
 	bool reloads_itself;
 	bool restarts; /* its agent restarts it: then only one that is ready answers */
 	bool keeps_file; /* nothing is written there: on a version that shows no hash, the canary alone tells what it runs */
+	bool last_is_gone; /* what was written last was removed from --out: what the server runs is looked at alone */
 	bool servers_own; /* the file here (a manual target's source) is known to be the very one that the server reads */
 	char *deployed; /* hash of the present file as its server shall have it: ours, or what a pipeline makes of it */
 	uint64_t poll;  /* ns between two looks of the server at its file: 60 s upstream */
@@ -27,8 +28,8 @@ struct look {
 	/* at our last write of the file */
 	unsigned nonces; /* files written for the present step by this process */
 	char *written_hash, *replaced_hash;
-	/* CLOCK_REALTIME of the rename: compared with the server's own start and reload times */
-	uint64_t written_wall;
+	uint64_t
+		written_at; /* of the rename, monotonic: the server's start is compared with it, however a clock was set since */
 	uint64_t successes, failures; /* its reload counters just before the rename */
 	uint64_t written_process;     /* and whose they were */
 	bool counters_known;
@@ -43,10 +44,10 @@ struct look {
 	uint64_t canary_at, canary_process;
 };
 /* Fills in everything of *ret but the canary's impossibility. Never fails: what could not be read is unknown, with
- * `why`. */
+ * `why`. `now` by both clocks. */
 void look_at(struct look *look, const struct target *target, const struct journal *journal, uint64_t now,
-	     struct server_observation *ret);
+	     uint64_t wall_now, struct server_observation *ret);
 /* To be called right after a file was written in the place of the one with hash `replaced`: the counters of the
- * last look are the base line. */
-void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t wall_now);
+ * last look are the base line. `now` is monotonic. */
+void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t now);
 void look_free(struct look *look); /* the contents */

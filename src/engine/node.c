@@ -166,6 +166,52 @@ static int take_value(struct node_facts *facts, const struct flag *flag, const c
 	return rc < 0 ? error_set(err, ERROR_INPUT, "--%s has a value that the server would refuse", flag->name) : 0;
 }
 
+static bool same_list(const struct strings *a, const struct strings *b)
+{
+	size_t i;
+
+	if (a->count != b->count)
+		return false;
+	for (i = 0; i < a->count; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool same_value(const struct flag *flag, const char *a, const char *b)
+{
+	const void *of_a = a + flag->offset, *of_b = b + flag->offset;
+
+	switch (flag->kind) {
+	case FLAG_TEXT:
+		return text_equal(*(char *const *)of_a, *(char *const *)of_b);
+	case FLAG_LIST: {
+		struct strings list_a = {*(char **const *)of_a,
+					 *(const size_t *)(const void *)(a + flag->count_offset)};
+		struct strings list_b = {*(char **const *)of_b,
+					 *(const size_t *)(const void *)(b + flag->count_offset)};
+
+		return same_list(&list_a, &list_b);
+	}
+	case FLAG_BOOL:
+		return *(const bool *)of_a == *(const bool *)of_b;
+	case FLAG_DURATION:
+	case FLAG_NUMBER:
+		break;
+	}
+	return *(const uint64_t *)of_a == *(const uint64_t *)of_b;
+}
+
+const char *node_facts_difference(const struct node_facts *a, const struct node_facts *b)
+{
+	size_t i;
+
+	for (i = 0; i < ELEMENTS(flags); i++)
+		if (!same_value(&flags[i], (const char *)a, (const char *)b))
+			return flags[i].name;
+	return NULL;
+}
+
 /* `arguments` are those behind the program. */
 static int take_flags(struct node_facts *facts, char *const *arguments, size_t count, struct error **err)
 {

@@ -42,6 +42,8 @@ struct node_facts {
  * flag may be missing. `*ret` is untouched on failure. */
 _must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret,
 					  struct error **err);
+/* The first flag, of those that facts hold, whose value is not the same in both: its name, static. NULL: none. */
+const char *node_facts_difference(const struct node_facts *a, const struct node_facts *b);
 /* From NUL-separated arguments (/proc/PID/cmdline). */
 _must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret,
 					 struct error **err);

@@ -290,8 +290,28 @@ void rotation_ask_for_members(struct rotation *r)
 		r->settled_began = r->settled_ended = 0;
 }
 
+int rotation_check_flags(struct rotation *r, struct error **err)
+{
+	const char *read = r->target->manual ? r->target->source : r->target->path;
+	_cleanup_free_ char *changed = node_flags_changed(&r->flags, read, r->seen.servers[0].process);
+	if (!changed)
+		return 0;
+	int rc = error_set(err, ERROR_REFUSED, "%s", changed);
+	error_set_hint(err, "nothing is lost; started again, this takes the flags anew and goes on");
+	return rc;
+}
+
+/* Why what was read is read again. */
+static void note_back(const struct rotation *r, uint64_t before)
+{
+	if (r->seen.etcd_back_at > before && r->census_seen.begun > 0 && r->census_seen.begun <= r->seen.etcd_back_at)
+		rotation_note(r,
+			      "an etcd was away for a moment, or went back: what was read in it before counts no more");
+}
+
 void rotation_observe(struct rotation *r)
 {
+	uint64_t before = r->seen.etcd_back_at;
 	observation_forget(&r->seen);
 	rotation_watch(r);
 	observe_set(r);
@@ -300,11 +320,12 @@ void rotation_observe(struct rotation *r)
 	struct observation *seen = &r->seen;
 	seen->servers = xcalloc(1, sizeof(*seen->servers));
 	seen->server_count = 1;
-	look_at(&r->look, r->target, r->journal, loop_now(r->cluster->loop), &seen->servers[0]);
+	look_at(&r->look, r->target, r->journal, loop_now(r->cluster->loop), clock_wall(), &seen->servers[0]);
 	seen->servers[0].canary_impossible = !canary_possible(r->journal->path);
 	seen->servers_known = r->set_known ? FACT_KNOWN : FACT_UNKNOWN;
 	seen->servers_why = r->set_known || !r->set_why ? NULL : xstrdup(r->set_why);
 	quiet_observe(r->quiet, seen);
+	note_back(r, before);
 	rotation_ask_for_members(r);
 	/* A balancer may show itself late, by the first answer of another member. */
 	if (seen->members_behind_balancer && !r->options.has_settle)
@@ -359,9 +380,9 @@ static uint64_t reload_by(const struct rotation *r, const struct decision_clock 
 	const char *hash = r->seen.server_count > 0 ? r->seen.servers[0].file_hash : NULL;
 	if (!hash || r->target->manual || !r->look.reloads_itself)
 		return 0;
-	if (text_equal(hash, r->look.written_hash))
-		return r->look.written_wall + r->look.poll;
-	return text_equal(hash, r->opened_file) ? clock->wall - (clock->now - r->began) + r->look.poll : 0;
+	bool written = text_equal(hash, r->look.written_hash);
+	uint64_t since = written ? r->look.written_at : r->began;
+	return written || text_equal(hash, r->opened_file) ? clock->wall - (clock->now - since) + r->look.poll : 0;
 }
 
 char *rotation_decision_text(const struct rotation *r, const struct decision *d)
@@ -433,17 +454,12 @@ static uint64_t next_look(const struct rotation *r, const struct decision *d)
 
 static int wait(struct rotation *r, const struct decision *d, struct error **err)
 {
-	bool never = false;
 	uint64_t due = next_look(r, d);
 	if (r->options.deadline && due > r->options.deadline)
 		due = r->options.deadline;
-	int rc = loop_run_until(r->cluster->loop, &never, due, err);
-	if (rc == -ERROR_DEADLINE)
-		error_clear(err);
-	if (rc != -ERROR_DEADLINE)
+	int rc = loop_pause_until(r->cluster->loop, due, err);
+	if (rc < 0 || !r->options.deadline || loop_now(r->cluster->loop) < r->options.deadline)
 		return rc;
-	if (!r->options.deadline || loop_now(r->cluster->loop) < r->options.deadline)
-		return 0;
 	_cleanup_free_ char *text = rotation_decision_text(r, d);
 	rc = error_set(err, ERROR_DEADLINE, "the deadline passed while waiting: %s%s%s%s", text, r->trouble ? " (" : "",
 		       r->trouble ? r->trouble : "", r->trouble ? ")" : "");
@@ -486,26 +502,33 @@ static int keep_seen(struct rotation *r, struct error **err)
 	return journal_write(r->target->path, r->journal, err);
 }
 
+static int look_and_decide(struct rotation *r, struct decision *ret, struct error **err)
+{
+	if (loop_signal(r->cluster->loop))
+		return error_set(err, ERROR_INTERRUPTED, "stopped by a signal; nothing is lost");
+	if (r->options.deadline && loop_now(r->cluster->loop) >= r->options.deadline)
+		return error_set(err, ERROR_DEADLINE, "the deadline passed; the same command goes on");
+	*ret = decide(r);
+	int rc = keep_seen(r, err);
+	/* A server that lacks a read key does not wait for that. */
+	return rc == 0 && !ret->rescue ? rotation_check_flags(r, err) : rc;
+}
+
+/* What failed and may pass is tried again, not at once. */
+static int carry_out(struct rotation *r, const struct decision *d, struct error **err)
+{
+	int rc = d->action == ACTION_WAIT ? 0 : rotation_act(r, d, err);
+	return rc == 0 && (d->action == ACTION_WAIT || r->trouble) ? wait(r, d, err) : rc;
+}
+
 static int run(struct rotation *r, struct error **err)
 {
 	for (;;) {
-		if (loop_signal(r->cluster->loop))
-			return error_set(err, ERROR_INTERRUPTED, "stopped by a signal; nothing is lost");
-		if (r->options.deadline && loop_now(r->cluster->loop) >= r->options.deadline)
-			return error_set(err, ERROR_DEADLINE, "the deadline passed; the same command goes on");
-		struct decision d = decide(r);
-		int rc = keep_seen(r, err);
-		if (rc < 0)
+		struct decision d = {0};
+		int rc = look_and_decide(r, &d, err);
+		if (rc < 0 || d.action == ACTION_DONE)
 			return rc;
-		if (d.action == ACTION_DONE)
-			return 0;
-		if (d.action == ACTION_BLOCKED)
-			return blocked(r, &d, err);
-		if (d.action != ACTION_WAIT)
-			rc = rotation_act(r, &d, err);
-		/* What failed and may pass is tried again, not at once. */
-		if (rc == 0 && (d.action == ACTION_WAIT || r->trouble))
-			rc = wait(r, &d, err);
+		rc = d.action == ACTION_BLOCKED ? blocked(r, &d, err) : carry_out(r, &d, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -621,7 +644,7 @@ static int clear_up(struct rotation *r, struct error **err)
 	/* Linked or mounted meanwhile to where the server looks: then it is no more ours to remove. */
 	bool taken = r->target->manual && node_reader_of("/proc", r->target->path) != 0;
 	int rc = taken ? 0 : target_clean(r->target, true, err);
-	if (rc == 0)
+	if (rc == 0 && !r->target->manual)
 		rc = new_keys_let_go(r->held_directory, &r->journal->new_keys, err);
 	return rc == 0 ? journal_remove(r->target->path, err) : rc;
 }
@@ -659,34 +682,51 @@ static int run_to_the_end(struct rotation *r, struct error **err)
 
 /* --- one that was done before this process --- */
 
-static const char *why_not_seen(const struct rotation *r)
+/* What a rotation would do now: for a gate, what the pipeline has not done. */
+static char *left_to_do(const struct rotation *r, const struct decision *d)
 {
-	if (r->blocked)
-		return r->blocked;
-	if (r->seen.servers_known != FACT_KNOWN)
-		return r->seen.servers_why;
-	return r->seen.servers[0].loaded == FACT_KNOWN ? "it runs another one" : r->seen.servers[0].why;
+	if (d->action == ACTION_WAIT || d->action == ACTION_BLOCKED)
+		return rotation_decision_text(r, d);
+	if (d->reason == REASON_STALE && r->census)
+		return xasprintf("%llu values are not under the write key", (unsigned long long)r->census->stale);
+	return xstrdup(reason_text(d->reason));
 }
 
-/* An older file may have been put there for a while since, and values written by it. *ret_why, new string: why it is not proved to
- * be as it ended. */
-static int proved_still(struct rotation *r, char **ret_why, struct error **err)
+static bool runs_another(const struct rotation *r)
 {
-	_cleanup_error_ bad = NULL;
-	if (!runs_the_end(r)) {
-		const char *why = why_not_seen(r);
-		*ret_why = xasprintf("the API server is not seen to run its last configuration now%s%s",
-				     why ? ": " : "", why ? why : "");
-		return 0;
+	return r->seen.servers_known == FACT_KNOWN && r->seen.servers[0].loaded == FACT_KNOWN && !r->blocked &&
+	       !runs_the_end(r);
+}
+
+static bool only_looks(const struct decision *d)
+{
+	return d->action == ACTION_WAIT || d->action == ACTION_CENSUS || d->action == ACTION_CANARY ||
+	       d->action == ACTION_READ_BACK;
+}
+
+/* Whether it is as it ended is proved as that end was, since an older file may have been put there for a while, and values
+ * written by it; but nothing is done for it. *ret_why, new string: what there would be to do; NULL: nothing. */
+static int prove_still(struct rotation *r, char **ret_why, struct error **err)
+{
+	for (;;) {
+		struct decision d = {0};
+		int rc = look_and_decide(r, &d, err);
+		if (rc < 0)
+			return rc;
+		if (runs_another(r)) {
+			*ret_why = xstrdup("the API server is not seen to run its last configuration now");
+			return 0;
+		}
+		if (d.action == ACTION_RETIRE || d.action == ACTION_DONE)
+			return 0;
+		if (!only_looks(&d)) {
+			*ret_why = left_to_do(r, &d);
+			return 0;
+		}
+		rc = carry_out(r, &d, err);
+		if (rc < 0)
+			return rc;
 	}
-	int rc = rotation_census_now(r, err);
-	if (rc < 0)
-		return rc;
-	if (!r->census)
-		*ret_why = xasprintf("etcd could not be read: %s", r->trouble ? r->trouble : "?");
-	else if (census_still_clean(r->census, &bad) < 0)
-		*ret_why = xstrdup(error_message(bad));
-	return 0;
 }
 
 /* What would be written from here on is older than what it ended with. */
@@ -694,32 +734,55 @@ static int refuse_cleared(const struct rotation *r, const char *why, struct erro
 {
 	_cleanup_free_ char *ended = rotation_ended_text(r), *journal = journal_path(r->target->path);
 	int rc = error_set(err, ERROR_REFUSED, "rotation %s %s, and %s", r->journal->rotation, ended, why);
-	if (runs_the_end(r))
-		error_set_hint(err, "mend that (kube-rekey census tells more), and run the same command again");
-	else
+	if (runs_another(r))
 		error_set_hint(err,
 			       "put its last configuration back; if another one is meant, and kube-rekey census finds "
 			       "every value readable with it, remove %s: the next run begins anew",
 			       journal);
+	else
+		error_set_hint(err, "mend that (kube-rekey census tells more), and run the same command again");
 	return rc;
 }
 
-/* Only clearing up is left, as far as the API server is seen to be where it was: *ret_over. Else it goes on like any other. */
+/* Whoever was killed between moving it aside and wiping it left the last configuration whole: it may be the only one. */
+static bool is_back_whole(const struct rotation *r)
+{
+	const struct journal *journal = r->journal;
+	bool back = false;
+	for (size_t i = 0; i < journal->hash_count && !back; i++)
+		back = journal->hashes[i].step == (int)journal->path->count - 1 &&
+		       file_back_from_aside(r->target->path, journal->hashes[i].sha256, NULL) == 0;
+	return back;
+}
+
+/* Only clearing up is left, as far as the API server is seen to be where it was: *ret_over. Else it goes on like any other, where
+ * what it ended with is at hand. */
 static int finish(struct rotation *r, bool *ret_over, struct error **err)
 {
 	*ret_over = false;
 	if (!r->done && !r->cleared)
 		return 0;
-	rotation_observe(r);
 	_cleanup_free_ char *why = NULL;
-	int rc = proved_still(r, &why, err);
+	r->look.last_is_gone = r->cleared;
+	int rc = prove_still(r, &why, err);
 	if (rc < 0)
 		return rc;
-	*ret_over = !why;
-	if (*ret_over) {
+	if (!why) {
+		forget_canaries(r);
 		rotation_report_take_done(r);
 		rotation_report_keep(r);
+		*ret_over = still_in_place(r);
+	}
+	if (*ret_over)
 		return clear_up(r, err);
+	if (!why) {
+		why = xstrdup("the file was changed just now");
+		rotation_report_begin(r);
+		rotation_report_go_on(r);
+	}
+	if (r->cleared && is_back_whole(r)) {
+		rotation_note(r, "%s was not wiped yet, and is there again", r->target->path);
+		r->cleared = r->look.last_is_gone = false;
 	}
 	if (r->cleared)
 		return refuse_cleared(r, why, err);
@@ -752,19 +815,9 @@ int rotation_run(struct rotation *r, struct rotation_report **ret_report, struct
 	return rc;
 }
 
-/* What a rotation would do now is what the pipeline has not done. */
-static char *gate_reason(const struct rotation *r, const struct decision *d)
-{
-	if (d->action == ACTION_WAIT || d->action == ACTION_BLOCKED)
-		return rotation_decision_text(r, d);
-	if (d->reason == REASON_STALE && r->census)
-		return xasprintf("%llu values are not under the write key", (unsigned long long)r->census->stale);
-	return xstrdup(reason_text(d->reason));
-}
-
 static int gate_no(struct rotation *r, const struct decision *d, struct error **err)
 {
-	_cleanup_free_ char *text = gate_reason(r, d);
+	_cleanup_free_ char *text = left_to_do(r, d);
 	_cleanup_free_ char *hint = decision_hint(d, &r->seen);
 	int rc = error_set(err, ERROR_REFUSED, "no: %s", text);
 	if (hint)
@@ -787,17 +840,25 @@ static int gate(struct rotation *r, bool drop, uint64_t *ret_valid_until, struct
 					 : "no: no key leaves by this step: ask gate next");
 	for (;;) {
 		struct decision d = decide(r);
-		if (d.action == ACTION_WRITE_STEP && d.to_step == 1) {
+		int rc = rotation_check_flags(r, err);
+		if (rc < 0)
+			return rc;
+		/* That a second nonce is wanted says nothing of the step, which was taken already. */
+		if (d.action == ACTION_WRITE_STEP && d.to_step == 1 && d.reason != REASON_SECOND_NONCE) {
 			uint64_t now = loop_now(r->cluster->loop);
 			uint64_t left = d.valid_until > now ? d.valid_until - now : 0;
 			*ret_valid_until = clock_wall() + (left < GATE_VALID ? left : GATE_VALID);
 			return 0;
 		}
 		bool may_do = d.action == ACTION_CANARY || d.action == ACTION_CENSUS || d.action == ACTION_COMPACT;
-		bool may_wait = d.action == ACTION_WAIT && (d.reason == REASON_SETTLING || d.reason == REASON_HISTORY);
+		/* That a Lease is renewed shows by a second look, which the first one of a clock that is ahead wants. */
+		bool another_look =
+			d.reason == REASON_SET_UNKNOWN && loop_now(r->cluster->loop) < r->began + API_LEASE_STILL;
+		bool may_wait = d.action == ACTION_WAIT &&
+				(d.reason == REASON_SETTLING || d.reason == REASON_HISTORY || another_look);
 		if (!may_do && !may_wait)
 			return gate_no(r, &d, err);
-		int rc = may_do ? rotation_act(r, &d, err) : 0;
+		rc = may_do ? rotation_act(r, &d, err) : 0;
 		if (rc == 0 && (may_wait || r->trouble))
 			rc = wait(r, &d, err);
 		if (rc == -ERROR_DEADLINE) {

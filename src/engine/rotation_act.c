@@ -208,7 +208,7 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	if (!swapped) /* the journal names one hash more: no harm */
 		return rc;
 	journal_in_place(r->journal, sha256);
-	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_wall());
+	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_monotonic());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);
 	return journal_write(r->target->path, r->journal, err);

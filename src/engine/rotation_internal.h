@@ -8,6 +8,7 @@
 #include "engine/keys.h"
 #include "engine/kms_follow.h"
 #include "engine/look.h"
+#include "engine/node_flags.h"
 #include "engine/quiet.h"
 #include "engine/read_back.h"
 #include "engine/rotation.h"
@@ -43,6 +44,7 @@ struct rotation {
 
 	/* what was seen by this process */
 	struct look look;
+	struct node_flags flags;
 	struct kube *servers[1];
 	struct quiet *quiet;
 	struct server_set set;  /* as others than the servers themselves tell it */
@@ -100,6 +102,10 @@ void rotation_trouble(struct rotation *rotation, const char *text);
 void rotation_block(struct rotation *rotation, char *why);
 /* One look at everything; fills rotation->seen. */
 void rotation_observe(struct rotation *rotation);
+/* -ERROR_REFUSED when the API server that was looked at last runs with other flags than this process took. */
+_must_check_ int rotation_check_flags(struct rotation *rotation, struct error **err);
+/* Adds the bytes of the journal's keys that are kept in the state directory. */
+_must_check_ int rotation_load_kept(struct rotation *rotation, struct error **err);
 /* Begins the watch over silence, once. */
 void rotation_watch(struct rotation *rotation);
 /* A member of etcd that is silent may have been removed: asks etcd who its members are, now and then. */

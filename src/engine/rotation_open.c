@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "engine/api_servers.h"
-#include "engine/etcd_probe.h"
 #include "engine/intent.h"
 #include "engine/kms_look.h"
 #include "engine/retired.h"
@@ -406,7 +405,7 @@ static int ask_cluster(struct rotation *r, bool needed, struct error **err)
 			*err = steal(failed);
 			return rc;
 		}
-		rc = probe_pause(r->cluster->loop, pause, err);
+		rc = loop_pause(r->cluster->loop, pause, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -452,9 +451,7 @@ static int find_path(struct rotation *r, struct error **err)
 	if (rc == 0) {
 		keys_add_config(&r->keys, content.config);
 		if (r->journal)
-			rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
-		if (rc == 0 && r->journal)
-			rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
+			rc = rotation_load_kept(r, err);
 	}
 	if (rc == 0 && r->journal)
 		rc = adopt_journal(r, &content, err);
@@ -577,6 +574,7 @@ static void begin_looking(struct rotation *r)
 				.reloads_itself = !r->options.wait_restart,
 				.keeps_file = r->options.follow_kms,
 				.servers_own = node_reads_file(&r->cluster->node, read) == 1};
+	node_flags_take(&r->cluster->node, &r->flags);
 	rotation_report_begin(r);
 }
 
@@ -654,6 +652,17 @@ int rotation_open(const struct rotation_options *options, struct rotation **ret,
 
 /* --- an agent's node --- */
 
+int rotation_load_kept(struct rotation *r, struct error **err)
+{
+	int rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
+	if (rc == 0)
+		rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
+	/* On the way back the key that leaves is the one that was held as new. */
+	if (rc == 0 && r->journal->going_back)
+		rc = old_keys_load(r->held_directory, &r->journal->old_keys, &r->keys, err);
+	return rc;
+}
+
 static int read_node(struct rotation *r, struct error **err)
 {
 	struct target_content content = {0};
@@ -664,13 +673,8 @@ static int read_node(struct rotation *r, struct error **err)
 		keys_add_config(&r->keys, content.config);
 		if (!r->journal)
 			r->journal = journal_of_present(encryption_config_shape(content.config), content.sha256);
-		rc = old_keys_load(r->old_key.directory, &r->journal->old_keys, &r->keys, err);
+		rc = rotation_load_kept(r, err);
 	}
-	if (rc == 0)
-		rc = old_keys_load(r->held_directory, &r->journal->new_keys, &r->keys, err);
-	/* On the way back the key that leaves is the one that was held as new. */
-	if (rc == 0 && r->journal->going_back)
-		rc = old_keys_load(r->held_directory, &r->journal->old_keys, &r->keys, err);
 	target_content_free(&content);
 	return rc;
 }
@@ -743,6 +747,7 @@ void rotation_free(struct rotation *r)
 		free(r->leases[i].name);
 	free(r->leases);
 	free(r->blocked);
+	node_flags_free(&r->flags);
 	free(r->trouble);
 	free(r->kms_why);
 	free(r->kms_named);

@@ -1,8 +1,9 @@
-"""Rotations of three API servers that a person gives up, while clients write: before the new key writes, and after."""
+"""Rotations of one and of three API servers that a person gives up, while clients write: before the new key writes, and after."""
 
 import glob
 import os
 import signal
+import threading
 import time
 
 from fleet import ROTATIONS, FleetCase
@@ -12,9 +13,7 @@ from lib.disk_killer import DiskKiller
 PATIENCE = 300  # generous: other work may share the machine's cores
 
 
-class Aborted(FleetCase):
-    """One cluster; what the first rotation left is what the second begins with."""
-
+class AbortCase(FleetCase):
     def setUp(self):
         super().setUp()
         self.fleet.PACE = 0.2
@@ -28,6 +27,58 @@ class Aborted(FleetCase):
     def condition(self, name, kind="Progressing"):
         return next((each for each in self.fleet.rotation(name).get("status", {}).get("conditions", ())
                      if each["type"] == kind), {})
+
+
+class WithoutItsJournal(AbortCase):
+    OPTIONS = {"servers": 1}
+
+    def start_for_ever(self):
+        """The agent, whenever it ended, as a kubelet does: a server that is not there yet may be why."""
+        ended = threading.Event()
+
+        def keep():
+            agent = self.fleet.start_agent(0)
+            while not ended.wait(1):
+                if not agent.running():
+                    agent = self.fleet.start_agent(0)
+        keeper = threading.Thread(target=keep)
+        keeper.start()
+        self.addCleanup(keeper.join)
+        self.addCleanup(ended.set)
+
+    @turn
+    def test_its_directory_goes_back(self):
+        """All of it, from an image, and the journal with it, while it is not decided which way an abort goes. What the agent keeps
+        elsewhere tells that the new key has written: it is put back, and not thrown away as one that no file ever had."""
+        (old,), server = self.keys(), self.cluster.servers[0]
+        first = server.read_config()
+        self.fleet.start()
+        agent = self.fleet.agents[server.hostname]
+        self.fleet.rotate("astray")
+        wait_until(lambda: 2 in self.steps(), PATIENCE, "the new key writes")
+        self.api.patch(ROTATIONS, None, "astray", {"spec": {"aborted": True}})
+        self.fleet.wait_for("astray", lambda status: status.get("phase") == "Blocked", PATIENCE, "it asks which way")
+        self.api.create("secrets", "default", {"metadata": {"name": "of-the-new-key"}})
+        before = snapshot_hash(self.api)
+        (new,) = set(self.keys()[0]) - set(old)
+        agent.kill()
+        server.kill()
+        server.write_config(first)
+        folder, name = os.path.split(server.config)
+        os.remove(os.path.join(folder, f".{name}.kube-rekey.journal"))
+        server.start()
+        self.start_for_ever()
+        status = self.fleet.wait_for("astray", lambda status: "outcome" in status, PATIENCE, "it is over")
+        # It wrote on no server any more, so that there was a way back: what was under it was rewritten first.
+        self.assertEqual(status["outcome"], "Aborted")
+        self.assertGreater(status["backFrom"], 0)
+        self.assertEqual(snapshot_hash(self.api), before)
+        self.assertEqual(self.keys(), [old])
+        self.assertNotIn(f"aescbc:{new}", self.cluster.etcd.prefix_counts())
+
+
+class Aborted(AbortCase):
+    """One cluster; what the first rotation left is what the second begins with."""
 
     def expect_no_left_overs(self, index):
         folder = os.path.dirname(self.cluster.servers[index].config)

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import unittest
 
+from fleet import SERVERS, Fleet
 from lib import Cluster, kube_rekey, parts, populate, processes, snapshot_hash
 from lib.product import Result, binary
+from rotating import Operator
 
 # The machine's own files stay where they are, but for /etc/kubernetes.
 NODE = r"""
@@ -246,6 +248,50 @@ class OnTheNode(unittest.TestCase):
             with self.subTest(state=state):
                 self.refused(word, state, flags=["--state-dir", state])
                 self.assertFalse(os.path.exists(os.path.join(pki, "not")))
+
+
+class StartedAgain(unittest.TestCase):
+    """With other flags than were taken: a write may take longer now."""
+
+    def setUp(self):
+        self.cluster = self.enterContext(Cluster(request_timeout="3s", compaction="60s", poll="300ms"))
+        self.server = self.cluster.servers[0]
+
+    def restart(self, request_timeout):
+        self.server.request_timeout = request_timeout
+        self.server.restart()
+
+    def test_beside_a_rotation(self):
+        populate(self.cluster, namespaces=("default",), big=False)
+        operator, before = Operator(self, self.cluster), snapshot_hash(self.cluster.api)
+        begun = operator.begin(compact=False)
+        begun.wait_for("AwaitCompaction")
+        self.server.restart()       # with the same flags
+        seen = len(begun.decisions())
+        begun.wait_for("AwaitCompaction", after=seen)
+        self.restart("17s")
+        refused = begun.wait(3)
+        self.assertIn("the API server was started again with another --request-timeout\n", refused.err)
+        self.assertIn("key1", self.server.read_config())
+        self.assertEqual(operator.rotate("--compact")["outcome"], "Done")
+        self.assertEqual(snapshot_hash(self.cluster.api), before)
+
+    def test_beside_an_agent(self):
+        """It ends, and the next one tells what holds now."""
+        fleet = Fleet(self, self.cluster)
+        fleet.install()
+
+        def told():
+            return [item.get("status", {}).get("requestTimeoutMilliseconds") for item in self.cluster.api.list(SERVERS)]
+        fleet.start()
+        agent = fleet.agents[self.server.hostname]
+        processes.wait_until(lambda: told() == [3000], 30, "it is told")
+        self.restart("18s")
+        ended = agent.wait(60)
+        self.assertEqual(ended.code, 3, ended)
+        self.assertIn("the API server was started again with another --request-timeout", ended.err)
+        fleet.start_agent(0)
+        processes.wait_until(lambda: told() == [18000], 30, "what holds now is told")
 
 
 if __name__ == "__main__":

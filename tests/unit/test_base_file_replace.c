@@ -378,6 +378,27 @@ static void test_shred_aside(void **state)
 	assert_file(in_folder("b"), "x");
 }
 
+static void test_back_from_aside(void **state)
+{
+	(void)state;
+	struct error *err = NULL;
+	_cleanup_free_ char *hash = text_sha256_tagged("abc", 3);
+	int rc = file_back_from_aside(in_folder("a"), hash, &err);
+	assert_error_at(rc, err, ERROR_NOT_FOUND, "opening %s: No such file or directory", ".a.kube-rekey.tmp");
+	put_file(in_folder(".a.kube-rekey.tmp"), "ab\0");
+	rc = file_back_from_aside(in_folder("a"), hash, &err);
+	assert_error_at(rc, err, ERROR_CONFLICT, "%s: other bytes than were moved there", ".a.kube-rekey.tmp");
+	put_file(in_folder(".a.kube-rekey.tmp"), "abc");
+	put_file(in_folder("a"), "x");
+	rc = file_back_from_aside(in_folder("a"), hash, &err);
+	assert_error_at(rc, err, ERROR_CONFLICT, "replacing %s: it exists already", "a");
+	assert_file(in_folder("a"), "x");
+	assert_int_equal(unlink(in_folder("a")), 0);
+	assert_ok(file_back_from_aside(in_folder("a"), hash, &err), err);
+	assert_file(in_folder("a"), "abc");
+	assert_false(path_exists(in_folder(".a.kube-rekey.tmp")));
+}
+
 /* Mounts are made in a namespace of this process alone. */
 static bool may_mount(void)
 {
@@ -492,6 +513,7 @@ int main(void)
 		replace_test(test_failed_directory_sync_is_its_own_outcome),
 		replace_test(test_remove_leftover),
 		replace_test(test_shred_aside),
+		replace_test(test_back_from_aside),
 		replace_test(test_bind_mounted_file),
 		replace_test(test_read_only_directory),
 		replace_test(test_full_disk),

@@ -241,6 +241,46 @@ static void test_command_line(void **state)
 		     "process 20: --secure-port has no value");
 }
 
+/* Each row's arguments beside those of a server that has all that facts hold. */
+static void test_difference(void **state)
+{
+	static const struct {
+		const char *other, *flag; /* flag NULL: they say the same */
+	} rows[] = {
+		{"--etcd-servers=http://a:1,http://b:2 --request-timeout=1m0s --secure-port=6443", NULL},
+		{"--etcd-servers=http://a:1,http://b:2 --request-timeout=60s --v=4", NULL},
+		{"--etcd-servers=http://a:1 --request-timeout=60s", "etcd-servers"},
+		{"--etcd-servers=http://a:1,http://c:2 --request-timeout=60s", "etcd-servers"},
+		{"--etcd-servers=http://a:1,http://b:2 --request-timeout=10m", "request-timeout"},
+		{"--etcd-servers=http://a:1,http://b:2 --encryption-provider-config=/e", "encryption-provider-config"},
+		{"--etcd-servers=http://a:1,http://b:2 --encryption-provider-config-automatic-reload",
+		 "encryption-provider-config-automatic-reload"},
+		{"--etcd-servers=http://a:1,http://b:2 --etcd-prefix=/p", "etcd-prefix"},
+		{"--etcd-servers=http://a:1,http://b:2 --secure-port=1", "secure-port"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTS(rows); i++) {
+		struct node_facts facts[2] = {0};
+		const char *arguments[2] = {rows[0].other, rows[i].other};
+		struct error *err = NULL;
+
+		for (size_t k = 0; k < 2; k++) {
+			_cleanup_free_ char *text = xasprintf("kube-apiserver %s", arguments[k]);
+			size_t len = strlen(text);
+
+			for (size_t c = 0; c < len; c++)
+				text[c] = text[c] == ' ' ? '\0' : text[c];
+			assert_ok(node_facts_from_cmdline(1 + (unsigned)k, text, len, &facts[k], &err), err);
+		}
+		if (!text_equal(node_facts_difference(&facts[0], &facts[1]), rows[i].flag) ||
+		    !text_equal(node_facts_difference(&facts[1], &facts[0]), rows[i].flag))
+			fail_msg("%s: %s", rows[i].other, node_facts_difference(&facts[0], &facts[1]));
+		node_facts_free(&facts[0]);
+		node_facts_free(&facts[1]);
+	}
+}
+
 static void make_process(unsigned pid, const char *exe, const char *cmdline)
 {
 	_cleanup_free_ char *directory = xasprintf("%s/%u", folder, pid);
@@ -311,8 +351,9 @@ static void test_single_file_mount(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kubeadm), cmocka_unit_test(test_command_line), folder_test(test_find_processes),
-		folder_test(test_same_file),    folder_test(test_single_file_mount),
+		cmocka_unit_test(test_kubeadm),    cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_difference), folder_test(test_find_processes),
+		folder_test(test_same_file),       folder_test(test_single_file_mount),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_mount, mounts) + RUN_ROWS(test_form, forms) +

@@ -1,0 +1,17 @@
+/* What this process took from the flags of the API server on this machine, and whether whoever takes that server's place has
+ * them, too. With a longer --request-timeout writes may land later; with another file or etcd, what was proved says nothing. */
+#pragma once
+#include "engine/node.h"
+
+struct node_flags {
+	unsigned
+		reader; /* the process that was found to have them last; 0: none was seen here, and nothing is ever said */
+	struct node_facts taken; /* as it was started; empty where it ended before that was read */
+	uint64_t started;        /* ms: of that process, as it says itself; 0: not looked at yet */
+};
+/* Of the process that `facts` name, as it runs now. */
+void node_flags_take(const struct node_facts *facts, struct node_flags *ret);
+/* To be asked at each look: the server says that its process started at `started` (ms; 0: it does not say). NULL: it is the
+ * same process, or has the same flags; else what has changed, new string. `config_path` is the file that it reads. */
+char *node_flags_changed(struct node_flags *flags, const char *config_path, uint64_t started);
+void node_flags_free(struct node_flags *flags);
