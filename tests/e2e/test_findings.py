@@ -6,6 +6,7 @@ wrong, so that the test is known to fail for a naive build.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -856,19 +857,27 @@ class ThreeMembers(unittest.TestCase):
 class Restored(unittest.TestCase):
     """16: etcd is restored from a backup in the middle."""
 
-    def test_restored(self):
-        """Old values come back after a clean census: nothing is dropped on its word, and the
-        rotation ends with everything readable and nothing under the old key."""
-        with Cluster(request_timeout="3s", compaction="60s") as cluster:
+    @staticmethod
+    @contextlib.contextmanager
+    def backed_up(compaction):
+        """(a cluster, what its etcd's data was like)."""
+        with Cluster(request_timeout="3s", compaction=compaction) as cluster:
             populate(cluster, namespaces=("default",), big=False)
             server, member = cluster.servers[0], cluster.etcd.members[0]
-            operator, before = Operator(self, cluster), snapshot_hash(cluster.api)
             member.stop()
             backup = cluster.path("backup")
             shutil.copytree(member.data, backup)
             member.start()
             cluster.etcd.wait_healthy()
             server.wait_ready()
+            yield cluster, backup
+
+    def test_restored(self):
+        """Old values come back after a clean census: nothing is dropped on its word, and the
+        rotation ends with everything readable and nothing under the old key."""
+        with self.backed_up("60s") as (cluster, backup):
+            server, member = cluster.servers[0], cluster.etcd.members[0]
+            operator, before = Operator(self, cluster), snapshot_hash(cluster.api)
             begun = operator.begin(compact=False)
             begun.wait_for("AwaitCompaction")
             self.assertEqual(secrets_under(cluster, "aescbc:key1"), [])
@@ -909,16 +918,9 @@ class Restored(unittest.TestCase):
     def test_bumped(self):
         """Its revisions do not go back, and neither does its term: that nobody saw it for a while is why the census counts no
         more."""
-        with Cluster(request_timeout="3s", compaction="40s") as cluster:
-            populate(cluster, namespaces=("default",), big=False)
+        with self.backed_up("40s") as (cluster, backup):
             server, member = cluster.servers[0], cluster.etcd.members[0]
             operator, before = Operator(self, cluster), snapshot_hash(cluster.api)
-            member.stop()
-            backup = cluster.path("backup")
-            shutil.copytree(member.data, backup)
-            member.start()
-            cluster.etcd.wait_healthy()
-            server.wait_ready()
             begun = operator.begin("-o", "json", compact=False)
             begun.wait_for("AwaitCompaction")
             seen = cluster.etcd.at().status()["header"]
