@@ -915,6 +915,7 @@ class Restored(unittest.TestCase):
         member.start()
         cluster.etcd.wait_healthy()
 
+    @turn
     def test_bumped(self):
         """Its revisions do not go back, and neither does its term: that nobody saw it for a while is why the census counts no
         more."""

@@ -13,7 +13,7 @@ import sys
 import unittest
 
 from fleet import SERVERS, Fleet
-from lib import Cluster, kube_rekey, parts, populate, processes, snapshot_hash
+from lib import Cluster, kube_rekey, parts, populate, processes, snapshot_hash, turn
 from lib.product import Result, binary
 from rotating import Operator
 
@@ -261,6 +261,7 @@ class StartedAgain(unittest.TestCase):
         self.server.request_timeout = request_timeout
         self.server.restart()
 
+    @turn
     def test_beside_a_rotation(self):
         populate(self.cluster, namespaces=("default",), big=False)
         operator, before = Operator(self, self.cluster), snapshot_hash(self.cluster.api)
