@@ -10,16 +10,12 @@
 #include "cmd/session.h"
 
 #define DEFAULT_MANIFEST "/etc/kubernetes/manifests/kube-apiserver.yaml"
-#define MANIFEST_MAX (1u << 20)
 
 /* --- files --- */
 
 static int facts_from_manifest(const char *path, struct cluster *cluster, struct error **err)
 {
-	_cleanup_secret_ text = NULL;
-	int rc = file_read(path, MANIFEST_MAX, &text, err);
-	if (rc == 0)
-		rc = node_facts_from_manifest(path, secret_text(text), secret_len(text), &cluster->node, err);
+	int rc = node_facts_of_manifest(path, &cluster->node, err);
 	cluster->has_node = rc == 0;
 	return rc;
 }
@@ -161,6 +157,8 @@ static void take_manifest(const char *config_path, struct cluster *cluster, stru
 		/* What it was started with: the manifest may have been edited since. */
 		free(manifest->encryption_config);
 		manifest->encryption_config = steal(cluster->node.encryption_config);
+		if (cluster->node.request_timeout > manifest->request_timeout)
+			manifest->request_timeout = cluster->node.request_timeout;
 		node_facts_free(&cluster->node);
 	}
 	cluster->node = *manifest;

@@ -424,6 +424,14 @@ static void note_written(struct agent *agent, int step)
 		agent_note(agent, "%s", error_message(failed));
 }
 
+static bool has_written(const struct journal *journal, int step)
+{
+	for (size_t i = 0; i < journal->hash_count; i++)
+		if (journal->hashes[i].step == step && !journal->hashes[i].pending)
+			return true;
+	return false;
+}
+
 /* A process that died between the swap and its notes of it: the file itself tells that it came to it, and the journal what this
  * node wrote last. The journal's first file is the one that was found here. */
 static void find_written(struct agent *agent, const struct server_observation *own)
@@ -433,7 +441,10 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	const struct journal_hash *last = journal_written(node->journal, own->file_hash);
 	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash) &&
 		       text_equal(node->journal->rotation, agent->disk.rotation);
-	if (news || (is_last && last->step != agent->disk.written_step))
+	/* A journal that is older than what was written says nothing of it. */
+	int written = agent->disk.written_step;
+	bool knows = is_last && (last->step > written || (last->step < written && has_written(node->journal, written)));
+	if (news || knows)
 		note_written(agent, own->file_step);
 }
 
@@ -446,7 +457,7 @@ static void take_running(struct agent *agent, struct server_observation *own)
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
 	bool rotates = !text_empty(node->journal->rotation);
 	int written = agent->disk.written_step;
-	bool wrote_none = written == STEP_NONE || (node->journal->hash_count == 0 && own->file_step >= written);
+	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
 	bool fits = rotates && (wrote_none || own->file_step == own->written_step);
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
@@ -455,7 +466,7 @@ static void take_running(struct agent *agent, struct server_observation *own)
 		take_keys_of(node, content.config);
 		journal_add_hash(node->journal, own->file_step, own->file_hash, false);
 		own->file_ours = true;
-		note_written(agent, own->file_step);
+		note_written(agent, own->file_step > written ? own->file_step : written);
 	}
 	target_content_free(&content);
 }

@@ -147,14 +147,18 @@ static int choose(struct controller *c, const struct path *path, bool *ret_waits
 	return 0;
 }
 
-/* Whether a server has an older file than it was given, and may not read what is stored: what it needs is found out first. */
-static bool one_went_back(const struct controller *c)
+/* Whether a server has an older file than it was given, with which another key writes, and a census is to tell what it needs. */
+static bool may_lack_key(const struct controller *c, const struct path *path, const struct decision *now)
 {
+	if (now->action != ACTION_CENSUS || now->reason == REASON_CENSUS_INCOMPLETE)
+		return false;
 	for (size_t i = 0; i < c->seen.server_count; i++) {
 		const struct server_observation *seen = &c->seen.servers[i];
-		if (seen->answering && !seen->rescue_fails && seen->file == FACT_KNOWN &&
-		    seen->file_step != STEP_NONE && seen->file_step < seen->written_step)
-			return true;
+		if (!seen->answering || seen->file != FACT_KNOWN || seen->file_step == STEP_NONE)
+			continue;
+		for (int step = seen->file_step; step < seen->written_step && step + 1 < (int)path->count; step++)
+			if (path_changes_write_key(path, (size_t)step))
+				return true;
 	}
 	return false;
 }
@@ -180,7 +184,7 @@ int controller_turn_back(struct controller *c, bool *ret_waits, struct error **e
 	/* Nothing of an abort is carried out before all have acknowledged it, and one of them may be dead: a server that lacks
 	 * a read key, or may lack one, does not wait for that. */
 	const struct decision now = next_action(c->path, &c->seen, clock_monotonic());
-	if ((now.rescue && !c->seen.servers[now.server].rescue_fails) || one_went_back(c)) {
+	if ((now.rescue && !c->seen.servers[now.server].rescue_fails) || may_lack_key(c, path, &now)) {
 		if (c->fence.aborted)
 			begin_anew(c, false);
 		controller_remark(c, xstrdup("an abort was asked for, and a server's read key comes first"));

@@ -22,15 +22,20 @@ static char *edited_text(const struct journal *journal, const struct config_shap
 }
 
 /* The last that was written, for what is read in its place is the pipeline's matter. */
-static void take_last(struct look *look, const struct journal *journal, struct server_observation *ret)
+static void take_last(struct look *look, const struct target *target, const struct journal *journal,
+		      struct server_observation *ret)
 {
 	int last = (int)journal->path->count - 1;
 	ret->file = FACT_KNOWN;
 	ret->file_step = STEP_NONE;
 	free(look->deployed);
 	look->deployed = NULL;
+	/* As the pipeline put it there, where that can be seen. */
+	if (file_sha256(target->source, ENCRYPTION_CONFIG_MAX, &look->deployed, NULL) == 0 &&
+	    journal_step_of(journal, look->deployed) != last)
+		free(steal(look->deployed));
 	for (size_t i = journal->hash_count; i > 0 && !look->deployed; i--)
-		if (journal->hashes[i - 1].step == last)
+		if (journal->hashes[i - 1].step == last && !journal->hashes[i - 1].pending)
 			look->deployed = xstrdup(journal->hashes[i - 1].sha256);
 	if (!look->deployed)
 		return;
@@ -367,7 +372,7 @@ void look_at(struct look *look, const struct target *target, const struct journa
 					   .restarts = look->restarts};
 	ret->refused_before = look->refused_before;
 	if (look->last_is_gone)
-		take_last(look, journal, ret);
+		take_last(look, target, journal, ret);
 	else
 		look_at_file(look, target, journal, ret);
 	ret->written_step = journal_written_step(journal, ret->file_hash);

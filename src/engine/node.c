@@ -14,6 +14,7 @@
 #include "format/yaml_tree.h"
 
 #define CMDLINE_MAX (256u << 10)
+#define MANIFEST_MAX (1u << 20)
 
 #define PROGRAM "kube-apiserver"
 #define DEFAULT_REQUEST_TIMEOUT (60 * NS_PER_S)
@@ -608,6 +609,14 @@ int node_same_network(const char *proc, unsigned pid)
 	if (stat(their_name, &theirs) < 0 || stat(our_name, &ours) < 0)
 		return -ERROR_IO;
 	return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+int node_facts_of_manifest(const char *path, struct node_facts *ret, struct error **err)
+{
+	_cleanup_secret_ text = NULL;
+	int rc = file_read(path, MANIFEST_MAX, &text, err);
+
+	return rc < 0 ? rc : node_facts_from_manifest(path, secret_text(text), secret_len(text), ret, err);
 }
 
 int node_facts_of_process(const char *proc, unsigned pid, struct node_facts *ret, struct error **err)

@@ -44,6 +44,8 @@ _must_check_ int node_facts_from_manifest(const char *path, const char *text, si
 					  struct error **err);
 /* The first flag, of those that facts hold, whose value is not the same in both: its name, static. NULL: none. */
 const char *node_facts_difference(const struct node_facts *a, const struct node_facts *b);
+/* Of that file. -ERROR_IO or -ERROR_NOT_FOUND where it cannot be read. */
+_must_check_ int node_facts_of_manifest(const char *path, struct node_facts *ret, struct error **err);
 /* From NUL-separated arguments (/proc/PID/cmdline). */
 _must_check_ int node_facts_from_cmdline(unsigned pid, const char *bytes, size_t len, struct node_facts *ret,
 					 struct error **err);

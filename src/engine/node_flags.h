@@ -4,14 +4,15 @@
 #include "engine/node.h"
 
 struct node_flags {
-	unsigned
-		reader; /* the process that was found to have them last; 0: none was seen here, and nothing is ever said */
-	struct node_facts taken; /* as it was started; empty where it ended before that was read */
-	uint64_t started;        /* ms: of that process, as it says itself; 0: not looked at yet */
+	char *config_path; /* the file that it reads */
+	unsigned reader;   /* the process that was found to have them last; 0: none is seen to read that file */
+	char *manifest;    /* then: of its static pod; NULL: nothing here tells, and nothing is ever said */
+	struct node_facts taken;
+	uint64_t started; /* ms: of that process, as it says itself; 0: not looked at yet */
 };
-/* Of the process that `facts` name, as it runs now. */
-void node_flags_take(const struct node_facts *facts, struct node_flags *ret);
+/* Of the process that `facts` name, as it runs now, or of the manifest alone. */
+void node_flags_take(const struct node_facts *facts, const char *config_path, struct node_flags *ret);
 /* To be asked at each look: the server says that its process started at `started` (ms; 0: it does not say). NULL: it is the
- * same process, or has the same flags; else what has changed, new string. `config_path` is the file that it reads. */
-char *node_flags_changed(struct node_flags *flags, const char *config_path, uint64_t started);
+ * same process, has the same flags, or cannot be seen any more; else what has changed, new string. */
+char *node_flags_changed(struct node_flags *flags, uint64_t started);
 void node_flags_free(struct node_flags *flags);

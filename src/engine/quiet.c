@@ -8,6 +8,8 @@
 
 #define SETTLE_LEAST (15 * NS_PER_S)
 #define SETTLE_BALANCER (15 * 60 * NS_PER_S)
+/* Two probes in a row were lost by then. */
+#define ETCD_AWAY (QUIET_PROBE_INTERVAL * 5 / 2)
 /* A pause of our own in which a backup may have been put in an etcd's place. */
 #define PAUSE_LONG (60 * NS_PER_S)
 
@@ -27,7 +29,7 @@ struct watched {
 	uint64_t asked_at;         /* when the probe under way was sent */
 	struct highest asked_with; /* what its etcd had shown by then */
 	uint64_t alive_at;         /* when the last probe that was answered was sent: it lived after that */
-	bool failed;               /* the last probe that ended */
+	bool gone; /* the last probe that ended met nobody: not that a leader is elected, or much to do */
 	struct etcd_range_call *range;
 	struct http_call *call;
 	char *why;
@@ -87,7 +89,7 @@ static void go_on_asking(struct watched *w)
 	quiet->answered = all_answered(quiet);
 }
 
-/* Whether an etcd that answers now did not before, none of its voting members: then a backup may have been put in its place, and
+/* Whether an etcd that answers now did not for a while, none of its voting members: then a backup may have been put in its place, and
  * one whose revisions were bumped (etcdutl snapshot restore --bump-revision) shows in no header. */
 static bool was_away(const struct watched *answering)
 {
@@ -96,7 +98,7 @@ static bool was_away(const struct watched *answering)
 		const struct watched *w = &quiet->watched[i];
 		if (w->server || w->learner || w->etcd != answering->etcd)
 			continue;
-		if (!w->failed)
+		if (!w->gone || answering->asked_at < w->alive_at + ETCD_AWAY)
 			return false;
 	}
 	return true;
@@ -108,7 +110,7 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	struct watched *w = arg;
 	w->range = NULL;
 	if (result->rc < 0) {
-		w->failed = true;
+		w->gone = w->gone || result->rc == -ERROR_NETWORK;
 		free(w->why);
 		w->why = xstrdup(error_message(result->error));
 		go_on_asking(w);
@@ -116,7 +118,7 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	}
 	if (was_away(w))
 		w->quiet->etcd_back_at = loop_now(w->quiet->loop);
-	w->failed = false;
+	w->gone = false;
 	w->alive_at = w->asked_at;
 	struct highest *highest = &w->quiet->highest[w->etcd];
 	const struct etcd_header *header = &result->header;

@@ -292,8 +292,7 @@ void rotation_ask_for_members(struct rotation *r)
 
 int rotation_check_flags(struct rotation *r, struct error **err)
 {
-	const char *read = r->target->manual ? r->target->source : r->target->path;
-	_cleanup_free_ char *changed = node_flags_changed(&r->flags, read, r->seen.servers[0].process);
+	_cleanup_free_ char *changed = node_flags_changed(&r->flags, r->seen.servers[0].process);
 	if (!changed)
 		return 0;
 	int rc = error_set(err, ERROR_REFUSED, "%s", changed);
@@ -704,6 +703,21 @@ static bool only_looks(const struct decision *d)
 	       d->action == ACTION_READ_BACK;
 }
 
+/* Whoever was killed between moving it aside and wiping it left the last configuration whole: it may be the only one. */
+static bool is_back_whole(struct rotation *r)
+{
+	const struct journal *journal = r->journal;
+	bool back = false;
+	for (size_t i = 0; i < journal->hash_count && !back; i++)
+		back = journal->hashes[i].step == (int)journal->path->count - 1 &&
+		       file_back_from_aside(r->target->path, journal->hashes[i].sha256, NULL) == 0;
+	if (!back)
+		return false;
+	rotation_note(r, "%s was not wiped yet, and is there again", r->target->path);
+	r->cleared = r->look.last_is_gone = false;
+	return true;
+}
+
 /* Whether it is as it ended is proved as that end was, since an older file may have been put there for a while, and values
  * written by it; but nothing is done for it. *ret_why, new string: what there would be to do; NULL: nothing. */
 static int prove_still(struct rotation *r, char **ret_why, struct error **err)
@@ -713,6 +727,16 @@ static int prove_still(struct rotation *r, char **ret_why, struct error **err)
 		int rc = look_and_decide(r, &d, err);
 		if (rc < 0)
 			return rc;
+		/* It may be wanted again. */
+		if (r->cleared && r->seen.servers[0].loaded != FACT_KNOWN && is_back_whole(r))
+			continue;
+		/* Whatever it has loaded since, a census tells more than a sweep. */
+		if (d.action == ACTION_REENCRYPT && r->census_seen.begun < r->seen.servers[0].loaded_since) {
+			rc = rotation_census_now(r, err);
+			if (rc < 0)
+				return rc;
+			continue;
+		}
 		if (runs_another(r)) {
 			*ret_why = xstrdup("the API server is not seen to run its last configuration now");
 			return 0;
@@ -744,17 +768,6 @@ static int refuse_cleared(const struct rotation *r, const char *why, struct erro
 	return rc;
 }
 
-/* Whoever was killed between moving it aside and wiping it left the last configuration whole: it may be the only one. */
-static bool is_back_whole(const struct rotation *r)
-{
-	const struct journal *journal = r->journal;
-	bool back = false;
-	for (size_t i = 0; i < journal->hash_count && !back; i++)
-		back = journal->hashes[i].step == (int)journal->path->count - 1 &&
-		       file_back_from_aside(r->target->path, journal->hashes[i].sha256, NULL) == 0;
-	return back;
-}
-
 /* Only clearing up is left, as far as the API server is seen to be where it was: *ret_over. Else it goes on like any other, where
  * what it ended with is at hand. */
 static int finish(struct rotation *r, bool *ret_over, struct error **err)
@@ -779,12 +792,9 @@ static int finish(struct rotation *r, bool *ret_over, struct error **err)
 		why = xstrdup("the file was changed just now");
 		rotation_report_begin(r);
 		rotation_report_go_on(r);
+		r->done = rotation_report_done(r);
 	}
-	if (r->cleared && is_back_whole(r)) {
-		rotation_note(r, "%s was not wiped yet, and is there again", r->target->path);
-		r->cleared = r->look.last_is_gone = false;
-	}
-	if (r->cleared)
+	if (r->cleared && !is_back_whole(r))
 		return refuse_cleared(r, why, err);
 	rotation_note(r, "%s: all is proved again", why);
 	rotation_report_free(steal(r->done));

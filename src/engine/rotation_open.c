@@ -574,7 +574,7 @@ static void begin_looking(struct rotation *r)
 				.reloads_itself = !r->options.wait_restart,
 				.keeps_file = r->options.follow_kms,
 				.servers_own = node_reads_file(&r->cluster->node, read) == 1};
-	node_flags_take(&r->cluster->node, &r->flags);
+	node_flags_take(&r->cluster->node, read, &r->flags);
 	rotation_report_begin(r);
 }
 

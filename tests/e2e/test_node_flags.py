@@ -12,7 +12,7 @@ import subprocess
 import sys
 import unittest
 
-from fleet import SERVERS, Fleet
+from fleet import SERVERS, Fleet, stop
 from lib import Cluster, kube_rekey, parts, populate, processes, snapshot_hash, turn
 from lib.product import Result, binary
 from rotating import Operator
@@ -259,6 +259,7 @@ class StartedAgain(unittest.TestCase):
 
     def restart(self, request_timeout):
         self.server.request_timeout = request_timeout
+        self.server.write_manifest()
         self.server.restart()
 
     @turn
@@ -278,21 +279,30 @@ class StartedAgain(unittest.TestCase):
         self.assertEqual(snapshot_hash(self.cluster.api), before)
 
     def test_beside_an_agent(self):
-        """It ends, and the next one tells what holds now."""
+        """It ends, and the next one tells what holds now, by what it sees of the process or by the static pod's manifest alone."""
         fleet = Fleet(self, self.cluster)
         fleet.install()
+        fleet.start_controller()
 
-        def told():
-            return [item.get("status", {}).get("requestTimeoutMilliseconds") for item in self.cluster.api.list(SERVERS)]
-        fleet.start()
-        agent = fleet.agents[self.server.hostname]
-        processes.wait_until(lambda: told() == [3000], 30, "it is told")
-        self.restart("18s")
-        ended = agent.wait(60)
-        self.assertEqual(ended.code, 3, ended)
-        self.assertIn("the API server was started again with another --request-timeout", ended.err)
-        fleet.start_agent(0)
-        processes.wait_until(lambda: told() == [18000], 30, "what holds now is told")
+        def tells(timeout, *more):
+            """An agent that has just begun to report that."""
+            last = [item.get("status", {}).get("heartbeat") for item in self.cluster.api.list(SERVERS)]
+
+            def told():
+                status, = [item.get("status", {}) for item in self.cluster.api.list(SERVERS)] or [{}]
+                return status.get("heartbeat") not in [None, *last] and status["requestTimeoutMilliseconds"] == timeout * 1000
+            agent = fleet.start_agent(0, *more)
+            processes.wait_until(told, 30, f"{timeout} s are told")
+            return agent
+        for by_manifest in (False, True):
+            with self.subTest(by_manifest=by_manifest):
+                more = ("--apiserver-manifest", self.server.write_manifest()) if by_manifest else ()
+                agent = tells(int(self.server.request_timeout[:-1]), *more)
+                self.restart(f"{18 + by_manifest}s")
+                ended = agent.wait(60)
+                self.assertEqual(ended.code, 3, ended)
+                self.assertIn("the API server was started again with another --request-timeout", ended.err)
+                stop(tells(18 + by_manifest, *more))
 
 
 if __name__ == "__main__":

@@ -471,6 +471,12 @@ static void test_an_etcd_was_never_away(void **state)
 	until_silent();
 	drop_ranges(false, false);
 	until_quiet();
+	/* Nor while a leader is elected. */
+	a.words = b.words = "leader changed";
+	a.fails[METHOD_RANGE] = b.fails[METHOD_RANGE] = 14;
+	until_silent();
+	a.fails[METHOD_RANGE] = b.fails[METHOD_RANGE] = 0;
+	until_quiet();
 	assert_int_equal(seen.etcd_back_at, 0);
 }
 
