@@ -444,7 +444,7 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	/* A journal that is older than what was written says nothing of it. */
 	int written = agent->disk.written_step;
 	bool knows = is_last && (last->step > written || (last->step < written && has_written(node->journal, written)));
-	if (news || knows)
+	if (knows || (news && text_equal(node->journal->rotation, agent->disk.rotation)))
 		note_written(agent, own->file_step);
 }
 
@@ -455,7 +455,8 @@ static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
 	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
-	bool rotates = !text_empty(node->journal->rotation);
+	bool rotates =
+		!text_empty(node->journal->rotation) && text_equal(node->journal->rotation, agent->disk.rotation);
 	int written = agent->disk.written_step;
 	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
 	bool fits = rotates && (wrote_none || own->file_step == own->written_step);
@@ -479,7 +480,7 @@ static void see(struct agent *agent)
 	agent->looked_at = clock_monotonic();
 	node->seen.servers = xcalloc(1, sizeof(*node->seen.servers));
 	node->seen.server_count = 1;
-	look_at(&node->look, node->target, node->journal, agent->looked_at, clock_wall(), &node->seen.servers[0]);
+	rotation_look_at(node, agent->looked_at);
 	agent_see_restart(agent, &node->seen.servers[0]);
 	find_written(agent, &node->seen.servers[0]);
 	take_running(agent, &node->seen.servers[0]);

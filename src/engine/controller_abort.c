@@ -147,14 +147,16 @@ static int choose(struct controller *c, const struct path *path, bool *ret_waits
 	return 0;
 }
 
-/* Whether a server has an older file than it was given, with which another key writes, and a census is to tell what it needs. */
+/* Whether a server runs an older file than it was given, with which another key writes, and the next census is to tell what it
+ * needs: the first one since then. */
 static bool may_lack_key(const struct controller *c, const struct path *path, const struct decision *now)
 {
-	if (now->action != ACTION_CENSUS || now->reason == REASON_CENSUS_INCOMPLETE)
+	if (now->action != ACTION_CENSUS && now->reason != REASON_CENSUS_INCOMPLETE)
 		return false;
 	for (size_t i = 0; i < c->seen.server_count; i++) {
 		const struct server_observation *seen = &c->seen.servers[i];
-		if (!seen->answering || seen->file != FACT_KNOWN || seen->file_step == STEP_NONE)
+		if (!seen->answering || seen->file != FACT_KNOWN || seen->file_step == STEP_NONE ||
+		    c->seen.census.begun >= seen->loaded_since)
 			continue;
 		for (int step = seen->file_step; step < seen->written_step && step + 1 < (int)path->count; step++)
 			if (path_changes_write_key(path, (size_t)step))

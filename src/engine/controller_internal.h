@@ -130,7 +130,7 @@ struct controller {
 	/* what was done by this process */
 	struct sweep_observation sweep;
 	uint64_t settled_began, settled_ended, reads_checked_at;
-	uint64_t back_at;                           /* etcd_back_at, when it was looked at last */
+	uint64_t back_told;                         /* when the census began of which was told that it counts no more */
 	char *settled_members;                      /* of etcd, that were watched meanwhile */
 	struct key_server_canary *settled_canaries; /* as they were written at its end */
 	size_t settled_canary_count;

@@ -481,11 +481,13 @@ static void observe_quiet(struct controller *c, uint64_t now)
 		uint64_t until = fleet_seen_until(server);
 		looked = until < looked ? until : looked;
 	}
-	const struct census_observation *census = &c->seen.census;
-	if (back_at > c->back_at && census->begun > 0 && census->begun <= back_at)
+	c->seen.etcd_back_at = back_at;
+	uint64_t begun = c->census.seen.begun;
+	if (begun > 0 && begun <= back_at && begun != c->back_told) {
 		controller_note(
 			c, "an etcd was away for a moment, or went back: what was read in it before counts no more");
-	c->seen.etcd_back_at = c->back_at = back_at;
+		c->back_told = begun;
+	}
 	c->seen.quiet_since = all ? since : 0;
 	c->seen.etcd_looked_at = all ? looked : 0;
 	/* A member that joined since then was never watched. */

@@ -21,6 +21,7 @@ static int read_now(struct node_flags *flags, struct node_facts *ret)
 	if (flags->manifest)
 		return node_facts_of_manifest(flags->manifest, ret, NULL) < 0 ? -ERROR_NOT_FOUND : 0;
 	unsigned reader = node_reader_of("/proc", flags->config_path);
+	flags->lost = reader == 0;
 	/* The one before, which is about to end while its successor answers; or a clock was set. */
 	if (reader == 0 || (flags->started != 0 && reader == flags->reader) ||
 	    node_facts_of_process("/proc", reader, ret, NULL) < 0)

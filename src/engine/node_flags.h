@@ -6,7 +6,8 @@
 struct node_flags {
 	char *config_path; /* the file that it reads */
 	unsigned reader;   /* the process that was found to have them last; 0: none is seen to read that file */
-	char *manifest;    /* then: of its static pod; NULL: nothing here tells, and nothing is ever said */
+	char *manifest;    /* of its static pod, where no process is seen; NULL: none is known */
+	bool lost;         /* no process is seen to read that file now, as one was before */
 	struct node_facts taken;
 	uint64_t started; /* ms: of that process, as it says itself; 0: not looked at yet */
 };

@@ -110,7 +110,8 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	struct watched *w = arg;
 	w->range = NULL;
 	if (result->rc < 0) {
-		w->gone = w->gone || result->rc == -ERROR_NETWORK;
+		/* What stands before it may say so in its own words. */
+		w->gone = w->gone || result->rc == -ERROR_NETWORK || w->quiet->hidden[w->etcd];
 		free(w->why);
 		w->why = xstrdup(error_message(result->error));
 		go_on_asking(w);

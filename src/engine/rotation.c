@@ -290,12 +290,26 @@ void rotation_ask_for_members(struct rotation *r)
 		r->settled_began = r->settled_ended = 0;
 }
 
-int rotation_check_flags(struct rotation *r, struct error **err)
+void rotation_look_at(struct rotation *r, uint64_t now)
 {
-	_cleanup_free_ char *changed = node_flags_changed(&r->flags, r->seen.servers[0].process);
-	if (!changed)
+	struct server_observation *seen = &r->seen.servers[0];
+	look_at(&r->look, r->target, r->journal, now, clock_wall(), seen);
+	free(r->flags_changed);
+	r->flags_changed = node_flags_changed(&r->flags, seen->process);
+	bool own = r->reads_own && !r->flags.lost;
+	if (own == r->look.servers_own)
+		return;
+	/* Started with another file, it has not loaded this one, whatever its start and reloads would tell of it. */
+	r->look.servers_own = own;
+	server_observation_free(seen);
+	look_at(&r->look, r->target, r->journal, now, clock_wall(), seen);
+}
+
+int rotation_check_flags(const struct rotation *r, struct error **err)
+{
+	if (!r->flags_changed)
 		return 0;
-	int rc = error_set(err, ERROR_REFUSED, "%s", changed);
+	int rc = error_set(err, ERROR_REFUSED, "%s", r->flags_changed);
 	error_set_hint(err, "nothing is lost; started again, this takes the flags anew and goes on");
 	return rc;
 }
@@ -319,7 +333,7 @@ void rotation_observe(struct rotation *r)
 	struct observation *seen = &r->seen;
 	seen->servers = xcalloc(1, sizeof(*seen->servers));
 	seen->server_count = 1;
-	look_at(&r->look, r->target, r->journal, loop_now(r->cluster->loop), clock_wall(), &seen->servers[0]);
+	rotation_look_at(r, loop_now(r->cluster->loop));
 	seen->servers[0].canary_impossible = !canary_possible(r->journal->path);
 	seen->servers_known = r->set_known ? FACT_KNOWN : FACT_UNKNOWN;
 	seen->servers_why = r->set_known || !r->set_why ? NULL : xstrdup(r->set_why);

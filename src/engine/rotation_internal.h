@@ -45,6 +45,8 @@ struct rotation {
 	/* what was seen by this process */
 	struct look look;
 	struct node_flags flags;
+	char *flags_changed; /* in what way, by the last look; NULL */
+	bool reads_own;      /* the server was seen to read the file here when this began */
 	struct kube *servers[1];
 	struct quiet *quiet;
 	struct server_set set;  /* as others than the servers themselves tell it */
@@ -103,7 +105,9 @@ void rotation_block(struct rotation *rotation, char *why);
 /* One look at everything; fills rotation->seen. */
 void rotation_observe(struct rotation *rotation);
 /* -ERROR_REFUSED when the API server that was looked at last runs with other flags than this process took. */
-_must_check_ int rotation_check_flags(struct rotation *rotation, struct error **err);
+_must_check_ int rotation_check_flags(const struct rotation *rotation, struct error **err);
+/* Looks at the server alone, into seen.servers[0]. */
+void rotation_look_at(struct rotation *rotation, uint64_t now);
 /* Adds the bytes of the journal's keys that are kept in the state directory. */
 _must_check_ int rotation_load_kept(struct rotation *rotation, struct error **err);
 /* Begins the watch over silence, once. */

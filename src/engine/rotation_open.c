@@ -574,6 +574,7 @@ static void begin_looking(struct rotation *r)
 				.reloads_itself = !r->options.wait_restart,
 				.keeps_file = r->options.follow_kms,
 				.servers_own = node_reads_file(&r->cluster->node, read) == 1};
+	r->reads_own = r->look.servers_own;
 	node_flags_take(&r->cluster->node, read, &r->flags);
 	rotation_report_begin(r);
 }
@@ -748,6 +749,7 @@ void rotation_free(struct rotation *r)
 	free(r->leases);
 	free(r->blocked);
 	node_flags_free(&r->flags);
+	free(r->flags_changed);
 	free(r->trouble);
 	free(r->kms_why);
 	free(r->kms_named);
