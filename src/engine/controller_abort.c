@@ -147,20 +147,34 @@ static int choose(struct controller *c, const struct path *path, bool *ret_waits
 	return 0;
 }
 
-/* Whether a server runs an older file than it was given, with which another key writes, and the next census is to tell what it
- * needs: the first one since then. */
+/* Whether the next step of a server whose file went back across one by which another key writes only adds a read key. */
+static bool brings_key(const struct controller *c, const struct path *path, const struct decision *now)
+{
+	const struct server_observation *seen = now->server >= 0 ? &c->seen.servers[now->server] : NULL;
+	return seen && now->action == ACTION_WRITE_STEP && seen->file_step >= 0 &&
+	       now->to_step == seen->file_step + 1 && c->servers[now->server].behind_since > 0 &&
+	       !path_drops(path, (size_t)seen->file_step) && !path_changes_write_key(path, (size_t)seen->file_step);
+}
+
+/* Whether the next census, the first one since a server's file went back, is to tell what it needs. */
+static bool census_first(const struct controller *c, const struct decision *now)
+{
+	bool looks = now->action == ACTION_CENSUS || now->reason == REASON_CENSUS_INCOMPLETE;
+	for (size_t i = 0; looks && i < c->server_count; i++)
+		if (c->servers[i].behind_since > 0 && c->seen.census.begun < c->servers[i].behind_since)
+			return true;
+	return false;
+}
+
+/* Whether a server may lack a key that was written with: one by which another key writes was given, and an older file is there. */
 static bool may_lack_key(const struct controller *c, const struct path *path, const struct decision *now)
 {
-	if (now->action != ACTION_CENSUS && now->reason != REASON_CENSUS_INCOMPLETE)
-		return false;
 	for (size_t i = 0; i < c->seen.server_count; i++) {
 		const struct server_observation *seen = &c->seen.servers[i];
-		if (!seen->answering || seen->file != FACT_KNOWN || seen->file_step == STEP_NONE ||
-		    c->seen.census.begun >= seen->loaded_since)
-			continue;
-		for (int step = seen->file_step; step < seen->written_step && step + 1 < (int)path->count; step++)
+		for (int step = seen->file_step; step >= 0 && step < seen->written_step && step + 1 < (int)path->count;
+		     step++)
 			if (path_changes_write_key(path, (size_t)step))
-				return true;
+				return census_first(c, now) || brings_key(c, path, now);
 	}
 	return false;
 }

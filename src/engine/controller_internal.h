@@ -32,7 +32,9 @@ struct directed {
 	struct key_server_spec sent; /* the last order */
 	uint64_t sent_at;            /* when it was sent first */
 	uint64_t renewed_at;         /* when it was sent last */
-	uint64_t rescue_failed_at;   /* when a Rescue was last seen to come to nothing there; 0: none was */
+	/* since when it is seen to have an older file than it was given, in this process; 0: it has not */
+	uint64_t behind_since, behind_process;
+	uint64_t rescue_failed_at; /* when a Rescue was last seen to come to nothing there; 0: none was */
 	/* by its own /metrics */
 	bool scraped;
 	uint64_t scraped_at;

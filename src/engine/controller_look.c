@@ -427,6 +427,16 @@ static void compare(const struct controller *c, const struct directed *server, s
 	doubt(seen, xasprintf("its agent and its own /metrics do not say the same (yet)"));
 }
 
+static void note_behind(struct directed *server, const struct server_observation *seen, uint64_t now)
+{
+	if (!seen->answering || seen->file != FACT_KNOWN || seen->file_step == STEP_NONE)
+		return;
+	bool behind = seen->file_step < seen->written_step;
+	if (!behind || server->behind_since == 0 || server->behind_process != seen->process)
+		server->behind_since = behind ? now : 0;
+	server->behind_process = seen->process;
+}
+
 static void observe_servers(struct controller *c, uint64_t now)
 {
 	struct observation *seen = &c->seen;
@@ -441,6 +451,7 @@ static void observe_servers(struct controller *c, uint64_t now)
 		if (path_of)
 			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
 		compare(c, server, ret);
+		note_behind(server, ret, now);
 		/* Longer than the order lies there: while it is another one's turn, this one has none. */
 		if (controller_rescue_fails(c, i))
 			server->rescue_failed_at = now;

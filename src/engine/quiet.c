@@ -110,10 +110,11 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 	struct watched *w = arg;
 	w->range = NULL;
 	if (result->rc < 0) {
-		/* What stands before it may say so in its own words. */
-		w->gone = w->gone || result->rc == -ERROR_NETWORK || w->quiet->hidden[w->etcd];
 		free(w->why);
 		w->why = xstrdup(error_message(result->error));
+		/* What stands before it may say so in its own words. */
+		bool by_balancer = w->quiet->hidden[w->etcd] && !strstr(w->why, "etcdserver: ");
+		w->gone = w->gone || result->rc == -ERROR_NETWORK || by_balancer;
 		go_on_asking(w);
 		return;
 	}

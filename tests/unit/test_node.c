@@ -3,7 +3,7 @@
 #include <sys/syscall.h>
 #include "base/clock.h"
 #include "base/text.h"
-#include "engine/node.h"
+#include "engine/node_flags.h"
 
 /* As kubeadm writes it, with an encryption file of the administrator's. */
 #define KUBEADM_HEAD                                             \
@@ -281,6 +281,38 @@ static void test_difference(void **state)
 	}
 }
 
+/* What has changed is told at each look, not once. */
+static void test_flags_of_a_manifest(void **state)
+{
+	struct node_facts facts = {0};
+	struct node_flags flags;
+	struct error *err = NULL;
+
+	(void)state;
+	put_file(in_folder("pod.yaml"), KUBEADM_HEAD KUBEADM_TAIL);
+	assert_ok(node_facts_of_manifest(in_folder("pod.yaml"), &facts, &err), err);
+	node_flags_take(&facts, "/srv/encryption/config.yaml", &flags);
+	assert_null(node_flags_changed(&flags, 0));
+	assert_null(node_flags_changed(&flags, 1));
+	put_file(in_folder("pod.yaml"), KUBEADM_HEAD "    - --request-timeout=5m\n" KUBEADM_TAIL);
+	assert_null(node_flags_changed(&flags, 1));
+	for (int look = 0; look < 3; look++) {
+		_cleanup_free_ char *changed = node_flags_changed(&flags, 2);
+
+		assert_string_equal(changed, "the API server was started again with another --request-timeout");
+	}
+	put_file(in_folder("pod.yaml"), KUBEADM_HEAD KUBEADM_TAIL);
+	assert_null(node_flags_changed(&flags, 3));
+	node_flags_free(&flags);
+	/* Nothing here tells. */
+	facts.from_manifest = false;
+	node_flags_take(&facts, "/srv/encryption/config.yaml", &flags);
+	assert_null(node_flags_changed(&flags, 1));
+	assert_null(node_flags_changed(&flags, 2));
+	node_flags_free(&flags);
+	node_facts_free(&facts);
+}
+
 static void make_process(unsigned pid, const char *exe, const char *cmdline)
 {
 	_cleanup_free_ char *directory = xasprintf("%s/%u", folder, pid);
@@ -351,9 +383,10 @@ static void test_single_file_mount(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kubeadm),    cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_difference), folder_test(test_find_processes),
-		folder_test(test_same_file),       folder_test(test_single_file_mount),
+		cmocka_unit_test(test_kubeadm),      cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_difference),   folder_test(test_flags_of_a_manifest),
+		folder_test(test_find_processes),    folder_test(test_same_file),
+		folder_test(test_single_file_mount),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL) + RUN_ROWS(test_mount, mounts) + RUN_ROWS(test_form, forms) +
