@@ -5,6 +5,7 @@
 #include "cmd/rotations.h"
 
 #define CHANGE_JSON_MAX (64u << 10)
+#define TRIES 20 /* of a change that others' are in the way of */
 
 struct steering {
 	const char *verb, *done, *already; /* for people: both after "KeyRotation NAME " */
@@ -34,19 +35,14 @@ static void print_change(struct command_context *context, const struct steering 
 	json_writer_free(&w);
 }
 
-static int steer(struct command_context *context, const struct steering *steering, struct error **err)
+/* -ERROR_CONFLICT: the object was changed between reading and writing. */
+static int change_once(struct command_context *context, const struct steering *steering, struct kube *kube,
+		       struct error **err)
 {
 	const struct options *o = &context->options;
-	_cleanup_session_ session = {0};
 	_cleanup_(rotations_free) struct rotations rotations = {0};
 	struct key_rotation *rotation = NULL;
-	if (o->argument_count > 1)
-		return error_set(err, ERROR_USAGE, "%s takes the name of one KeyRotation", steering->verb);
-	int rc = session_open(context, SESSION_API, &session, err);
-	if (rc < 0)
-		return rc;
-	struct kube *kube = &session.cluster->kube;
-	rc = rotations_read(kube, &rotations, err);
+	int rc = rotations_read(kube, &rotations, err);
 	if (rc < 0)
 		return rc;
 	rc = rotations_under_way(&rotations, o->argument_count ? o->arguments[0] : NULL, &rotation, err);
@@ -59,6 +55,23 @@ static int steer(struct command_context *context, const struct steering *steerin
 		rc = rotations_patch(kube, rotation, change, err);
 	if (rc == 0)
 		print_change(context, steering, rotation, change);
+	return rc;
+}
+
+static int steer(struct command_context *context, const struct steering *steering, struct error **err)
+{
+	_cleanup_session_ session = {0};
+	if (context->options.argument_count > 1)
+		return error_set(err, ERROR_USAGE, "%s takes the name of one KeyRotation", steering->verb);
+	int rc = session_open(context, SESSION_API, &session, err);
+	if (rc < 0)
+		return rc;
+	rc = -ERROR_CONFLICT;
+	/* The controller tells its progress in the same object. */
+	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < TRIES; try++) {
+		error_clear(err);
+		rc = change_once(context, steering, &session.cluster->kube, err);
+	}
 	return rc;
 }
 

@@ -10,8 +10,10 @@
 #include "cmd/fleet_follow.h"
 #include "cmd/rotating.h"
 #include "engine/asked.h"
+#include "engine/key_rotation_fetch.h"
 
 #define CERT_MAX 16384
+#define TRIES 20 /* of a change that others' are in the way of */
 #define SPEC_JSON_MAX (256u << 10)
 #define NAME_RANDOM 3 /* bytes */
 
@@ -203,11 +205,9 @@ bool fleet_rotate_asks_same(const struct key_rotation_spec *a, const struct key_
 
 /* --- a rotation that goes on already --- */
 
-/* Options that may be said again, later and otherwise: its speed, and its time. */
-static int change_again(struct command_context *context, struct session *session, const struct key_rotation *rotation,
-			struct error **err)
+static int change_once(const struct options *o, struct kube *kube, const struct key_rotation *rotation,
+		       struct error **err)
 {
-	const struct options *o = &context->options;
 	const struct key_rotation_spec *spec = &rotation->spec;
 	uint64_t qps = options_given(o, "--qps") ? o->qps : spec->qps;
 	uint64_t concurrency = options_given(o, "--concurrency") ? o->concurrency : spec->concurrency;
@@ -217,7 +217,22 @@ static int change_again(struct command_context *context, struct session *session
 			  (unsigned long long)concurrency, (unsigned long long)deadline);
 	if (qps == spec->qps && concurrency == spec->concurrency && deadline == spec->deadline_seconds)
 		return 0;
-	int rc = rotations_patch(&session->cluster->kube, rotation, change, err);
+	return rotations_patch(kube, rotation, change, err);
+}
+
+/* Options that may be said again, later and otherwise: its speed, and its time. A conflict means that the controller told its
+ * progress meanwhile. */
+static int change_again(const struct options *o, struct kube *kube, const struct key_rotation *rotation,
+			struct error **err)
+{
+	int rc = change_once(o, kube, rotation, err);
+	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < TRIES; try++) {
+		_cleanup_(key_rotation_freep) struct key_rotation *now = NULL;
+		error_clear(err);
+		rc = key_rotation_fetch(kube, rotation->meta.name, 0, &now, err);
+		if (rc == 0)
+			rc = change_once(o, kube, now, err);
+	}
 	return rc < 0 ? error_wrap(err, rc, "its speed and deadline were not changed") : 0;
 }
 
@@ -351,7 +366,7 @@ static int begin_or_find(struct command_context *context, struct session *sessio
 		free(asked->meta.name);
 		asked->meta.name = xstrdup(begun->meta.name);
 		screen_line(&context->screen, "KeyRotation %s asks for this already", begun->meta.name);
-		rc = change_again(context, session, begun, err);
+		rc = change_again(&context->options, &session->cluster->kube, begun, err);
 	} else if (rc == 0) {
 		rc = check_target(session, &asked->spec, err);
 		if (rc == 0)

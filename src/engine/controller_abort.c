@@ -5,6 +5,10 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+
+#define BEHIND_WAIT (300 * NS_PER_S)
+
 static bool asked(const struct controller *c)
 {
 	return c->rotation->spec.aborted && !key_rotation_goes_back(c->rotation);
@@ -151,7 +155,7 @@ static int choose(struct controller *c, const struct path *path, bool *ret_waits
 static bool brings_key(const struct controller *c, const struct path *path, const struct decision *now)
 {
 	const struct server_observation *seen = now->server >= 0 ? &c->seen.servers[now->server] : NULL;
-	return seen && now->action == ACTION_WRITE_STEP && seen->file_step >= 0 &&
+	return seen && now->action == ACTION_WRITE_STEP && !now->rescue && seen->file_ours && seen->file_step >= 0 &&
 	       now->to_step == seen->file_step + 1 && c->servers[now->server].behind_since > 0 &&
 	       !path_drops(path, (size_t)seen->file_step) && !path_changes_write_key(path, (size_t)seen->file_step);
 }
@@ -166,11 +170,14 @@ static bool census_first(const struct controller *c, const struct decision *now)
 	return false;
 }
 
-/* Whether a server may lack a key that was written with: one by which another key writes was given, and an older file is there. */
+/* Whether a server may lack a key that was written with: one by which another key writes was given, and an older file is there. What
+ * comes of that comes soon, or a person's word is not kept waiting for it. */
 static bool may_lack_key(const struct controller *c, const struct path *path, const struct decision *now)
 {
 	for (size_t i = 0; i < c->seen.server_count; i++) {
 		const struct server_observation *seen = &c->seen.servers[i];
+		if (clock_monotonic() > c->servers[i].behind_since + BEHIND_WAIT)
+			continue;
 		for (int step = seen->file_step; step >= 0 && step < seen->written_step && step + 1 < (int)path->count;
 		     step++)
 			if (path_changes_write_key(path, (size_t)step))

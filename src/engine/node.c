@@ -210,7 +210,10 @@ const char *node_facts_difference(const struct node_facts *a, const struct node_
 	for (i = 0; i < ELEMENTS(flags); i++)
 		if (!same_value(&flags[i], (const char *)a, (const char *)b))
 			return flags[i].name;
-	return NULL;
+	/* By another mount, too. */
+	bool same_file = text_equal(a->encryption_config_host, b->encryption_config_host) &&
+			 a->single_file_mount == b->single_file_mount;
+	return same_file ? NULL : "encryption-provider-config";
 }
 
 /* `arguments` are those behind the program. */

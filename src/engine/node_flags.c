@@ -15,29 +15,44 @@ void node_flags_take(const struct node_facts *facts, const char *config_path, st
 		ret->manifest = xstrdup(facts->source);
 }
 
-/* Its flags are read from; 0: it is not seen, as the one before is, which is about to end while its successor answers; and where a
- * clock was set, that one shows another start. */
-static unsigned successor(struct node_flags *flags)
+/* Whoever reads the file now; 0: the one before, which is about to end while its successor answers, or which shows another start
+ * because a clock was set. -ERROR_NOT_FOUND: nobody. */
+static int find_successor(const struct node_flags *flags, unsigned *ret)
 {
 	unsigned reader = node_reader_of("/proc", flags->config_path);
-	flags->lost = reader == 0 ? flags->lost + 1 : 0;
-	return flags->started != 0 && reader == flags->reader ? 0 : reader;
+	*ret = flags->started != 0 && reader == flags->reader ? 0 : reader;
+	return reader == 0 ? -ERROR_NOT_FOUND : 0;
+}
+
+static int read_now(const struct node_flags *flags, unsigned *ret_reader, struct node_facts *ret)
+{
+	*ret_reader = 0;
+	if (flags->manifest)
+		return node_facts_of_manifest(flags->manifest, ret, NULL);
+	int rc = find_successor(flags, ret_reader);
+	return rc == 0 && *ret_reader ? node_facts_of_process("/proc", *ret_reader, ret, NULL) : rc;
+}
+
+static char *lost_text(const struct node_flags *flags)
+{
+	if (flags->manifest)
+		return xasprintf("the API server was started again, and %s cannot be read now", flags->manifest);
+	return xasprintf("the API server was started again, and no process here is seen to read %s now",
+			 flags->config_path);
 }
 
 char *node_flags_changed(struct node_flags *flags, uint64_t started)
 {
 	struct node_facts now = {0};
+	unsigned reader;
 	if ((flags->reader == 0 && !flags->manifest) || started == 0 || started == flags->started)
 		return NULL;
-	unsigned reader = flags->manifest ? 0 : successor(flags);
+	int rc = read_now(flags, &reader, &now);
+	flags->lost = rc < 0 ? flags->lost + 1 : 0;
 	/* One that has just begun shows itself a moment later. */
 	if (flags->lost >= 2)
-		return xasprintf("the API server was started again, and no process here is seen to read %s now",
-				 flags->config_path);
-	int rc = flags->manifest ? node_facts_of_manifest(flags->manifest, &now, NULL)
-		 : reader        ? node_facts_of_process("/proc", reader, &now, NULL)
-				 : -ERROR_NOT_FOUND;
-	if (rc < 0)
+		return lost_text(flags);
+	if (rc < 0 || (reader == 0 && !flags->manifest))
 		return NULL;
 	const char *flag = node_facts_difference(&flags->taken, &now);
 	node_facts_free(&now);

@@ -7,7 +7,7 @@ struct node_flags {
 	char *config_path; /* the file that it reads */
 	unsigned reader;   /* the process that was found to have them last; 0: none is seen to read that file */
 	char *manifest;    /* of its static pod, where no process is seen; NULL: none is known */
-	unsigned lost;     /* looks in a row by which no process was seen to read that file any more */
+	unsigned lost;     /* looks in a row by which nothing told any more */
 	struct node_facts taken;
 	uint64_t started; /* ms: of that process, as it says itself; 0: not looked at yet */
 };

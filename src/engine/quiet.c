@@ -8,8 +8,6 @@
 
 #define SETTLE_LEAST (15 * NS_PER_S)
 #define SETTLE_BALANCER (15 * 60 * NS_PER_S)
-/* Two probes in a row were lost by then. */
-#define ETCD_AWAY (QUIET_PROBE_INTERVAL * 5 / 2)
 /* A pause of our own in which a backup may have been put in an etcd's place. */
 #define PAUSE_LONG (60 * NS_PER_S)
 
@@ -29,7 +27,7 @@ struct watched {
 	uint64_t asked_at;         /* when the probe under way was sent */
 	struct highest asked_with; /* what its etcd had shown by then */
 	uint64_t alive_at;         /* when the last probe that was answered was sent: it lived after that */
-	bool gone; /* the last probe that ended met nobody: not that a leader is elected, or much to do */
+	unsigned gone; /* probes that met nobody since one was answered: not that a leader is elected, or much to do */
 	struct etcd_range_call *range;
 	struct http_call *call;
 	char *why;
@@ -98,7 +96,7 @@ static bool was_away(const struct watched *answering)
 		const struct watched *w = &quiet->watched[i];
 		if (w->server || w->learner || w->etcd != answering->etcd)
 			continue;
-		if (!w->gone || answering->asked_at < w->alive_at + ETCD_AWAY)
+		if (w->gone < 2)
 			return false;
 	}
 	return true;
@@ -114,13 +112,13 @@ static void member_answered(void *arg, struct etcd_range_result *result)
 		w->why = xstrdup(error_message(result->error));
 		/* What stands before it may say so in its own words. */
 		bool by_balancer = w->quiet->hidden[w->etcd] && !strstr(w->why, "etcdserver: ");
-		w->gone = w->gone || result->rc == -ERROR_NETWORK || by_balancer;
+		w->gone += result->rc == -ERROR_NETWORK || by_balancer;
 		go_on_asking(w);
 		return;
 	}
 	if (was_away(w))
 		w->quiet->etcd_back_at = loop_now(w->quiet->loop);
-	w->gone = false;
+	w->gone = 0;
 	w->alive_at = w->asked_at;
 	struct highest *highest = &w->quiet->highest[w->etcd];
 	const struct etcd_header *header = &result->header;

@@ -4,6 +4,7 @@ import datetime
 import json
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -275,6 +276,28 @@ class Objects(unittest.TestCase):
         self.assertIn("KeyRotation two is over (Done): nothing was changed", self.run_it("pause", "two", code=2).err)
         self.run_it("pause")
         self.assertEqual((self.spec("one")["paused"], self.spec("two")["paused"]), (True, False))
+
+    def test_beside_what_a_controller_tells(self):
+        """Its progress goes into the same object: a person's word is said again upon what it is then."""
+        self.rotation("told")
+        ended, told = threading.Event(), []
+
+        def tell():
+            while not ended.is_set():
+                self.api.patch(ROTATIONS, None, "told", {"metadata": {"annotations": {"told": str(len(told))}}})
+                told.append(time.monotonic())
+        teller = threading.Thread(target=tell)
+        teller.start()
+        try:
+            for _ in range(10):
+                self.run_it("pause", "told")
+                self.assertTrue(self.spec("told")["paused"])
+                self.run_it("resume", "told")
+                self.assertFalse(self.spec("told")["paused"])
+        finally:
+            ended.set()
+            teller.join()
+        self.assertGreater(len(told), 100)
 
     def test_abort(self):
         """Before promotion; afterwards only with the old key promoted again, until it left a server."""
