@@ -89,7 +89,7 @@ struct flag {
 		name, FLAG_LIST, offsetof(struct node_facts, items), offsetof(struct node_facts, count) \
 	}
 static const struct flag flags[] = {
-	FACT("encryption-provider-config", FLAG_TEXT, encryption_config),
+	FACT(NODE_FILE_FLAG, FLAG_TEXT, encryption_config),
 	FACT("encryption-provider-config-automatic-reload", FLAG_BOOL, automatic_reload),
 	FACT_LIST("etcd-servers", etcd_servers, etcd_server_count),
 	FACT_LIST("etcd-servers-overrides", etcd_overrides, etcd_override_count),
@@ -208,12 +208,13 @@ const char *node_facts_difference(const struct node_facts *a, const struct node_
 	size_t i;
 
 	for (i = 0; i < ELEMENTS(flags); i++)
-		if (!same_value(&flags[i], (const char *)a, (const char *)b))
+		if (strcmp(flags[i].name, NODE_FILE_FLAG) != 0 &&
+		    !same_value(&flags[i], (const char *)a, (const char *)b))
 			return flags[i].name;
-	/* By another mount, too. */
-	bool same_file = text_equal(a->encryption_config_host, b->encryption_config_host) &&
+	bool same_file = text_equal(a->encryption_config, b->encryption_config) &&
+			 text_equal(a->encryption_config_host, b->encryption_config_host) &&
 			 a->single_file_mount == b->single_file_mount;
-	return same_file ? NULL : "encryption-provider-config";
+	return same_file ? NULL : NODE_FILE_FLAG;
 }
 
 /* `arguments` are those behind the program. */

@@ -42,8 +42,10 @@ struct node_facts {
  * flag may be missing. `*ret` is untouched on failure. */
 _must_check_ int node_facts_from_manifest(const char *path, const char *text, size_t len, struct node_facts *ret,
 					  struct error **err);
-/* The first flag, of those that facts hold, whose value is not the same in both: its name, static. NULL: none. */
+/* The first flag, of those that facts hold, whose value is not the same in both: its name, static. NULL: none. The file's last, and
+ * its mounts count as it does. */
 const char *node_facts_difference(const struct node_facts *a, const struct node_facts *b);
+#define NODE_FILE_FLAG "encryption-provider-config"
 /* Of that file. -ERROR_IO or -ERROR_NOT_FOUND where it cannot be read. */
 _must_check_ int node_facts_of_manifest(const char *path, struct node_facts *ret, struct error **err);
 /* From NUL-separated arguments (/proc/PID/cmdline). */

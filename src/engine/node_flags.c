@@ -49,6 +49,7 @@ char *node_flags_changed(struct node_flags *flags, uint64_t started)
 		return NULL;
 	int rc = read_now(flags, &reader, &now);
 	flags->lost = rc < 0 ? flags->lost + 1 : 0;
+	flags->other_file = rc < 0;
 	/* One that has just begun shows itself a moment later. */
 	if (flags->lost >= 2)
 		return lost_text(flags);
@@ -56,6 +57,9 @@ char *node_flags_changed(struct node_flags *flags, uint64_t started)
 		return NULL;
 	const char *flag = node_facts_difference(&flags->taken, &now);
 	node_facts_free(&now);
+	flags->other_file = text_equal(flag, NODE_FILE_FLAG);
+	if (flags->other_file)
+		return xasprintf("the API server was started again with another file than %s", flags->config_path);
 	if (flag)
 		return xasprintf("the API server was started again with another --%s", flag);
 	flags->reader = reader;

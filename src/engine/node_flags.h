@@ -8,6 +8,7 @@ struct node_flags {
 	unsigned reader;   /* the process that was found to have them last; 0: none is seen to read that file */
 	char *manifest;    /* of its static pod, where no process is seen; NULL: none is known */
 	unsigned lost;     /* looks in a row by which nothing told any more */
+	bool other_file;   /* as far as is seen: that of the process that runs now */
 	struct node_facts taken;
 	uint64_t started; /* ms: of that process, as it says itself; 0: not looked at yet */
 };

@@ -96,7 +96,8 @@ static bool was_away(const struct watched *answering)
 		const struct watched *w = &quiet->watched[i];
 		if (w->server || w->learner || w->etcd != answering->etcd)
 			continue;
-		if (w->gone < 2)
+		/* One that hangs is as long as several. */
+		if (w->gone == 0 || (w->gone < 2 && answering->asked_at < w->alive_at + QUIET_SILENCE))
 			return false;
 	}
 	return true;

@@ -296,7 +296,10 @@ void rotation_look_at(struct rotation *r, uint64_t now)
 	look_at(&r->look, r->target, r->journal, now, clock_wall(), seen);
 	free(r->flags_changed);
 	r->flags_changed = node_flags_changed(&r->flags, seen->process);
-	bool own = r->reads_own && !r->flags.lost;
+	/* A pipeline may lead its server to another file. */
+	if (r->target->manual && r->flags.other_file)
+		free(steal(r->flags_changed));
+	bool own = r->reads_own && !r->flags.other_file;
 	if (own == r->look.servers_own)
 		return;
 	/* Started with another file, it has not loaded this one, whatever its start and reloads would tell of it. */

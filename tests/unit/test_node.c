@@ -253,6 +253,8 @@ static void test_difference(void **state)
 		{"--etcd-servers=http://a:1,http://c:2 --request-timeout=60s", "etcd-servers"},
 		{"--etcd-servers=http://a:1,http://b:2 --request-timeout=10m", "request-timeout"},
 		{"--etcd-servers=http://a:1,http://b:2 --encryption-provider-config=/e", "encryption-provider-config"},
+		{"--etcd-servers=http://a:1,http://b:2 --encryption-provider-config=/e --request-timeout=2m",
+		 "request-timeout"},
 		{"--etcd-servers=http://a:1,http://b:2 --encryption-provider-config-automatic-reload",
 		 "encryption-provider-config-automatic-reload"},
 		{"--etcd-servers=http://a:1,http://b:2 --etcd-prefix=/p", "etcd-prefix"},

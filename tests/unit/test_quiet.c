@@ -458,6 +458,18 @@ static void test_an_etcd_comes_back(void **state)
 	assert_int_equal(seen.etcd_back_at, back);
 }
 
+/* One probe of each is lost, and takes its time-out, in real time. */
+static void test_an_etcd_hangs(void **state)
+{
+	(void)state;
+	start(a.url);
+	a.silent[METHOD_RANGE] = b.silent[METHOD_RANGE] = true;
+	pass(1);
+	run_for(QUIET_SILENCE + NS_PER_S / 5);
+	a.silent[METHOD_RANGE] = b.silent[METHOD_RANGE] = false;
+	until_back(0);
+}
+
 /* While one member answers, no backup takes its etcd's place. */
 static void test_an_etcd_was_never_away(void **state)
 {
@@ -598,6 +610,7 @@ int main(void)
 		TEST(test_beside_a_balancer),
 		TEST(test_revision_or_term_goes_back),
 		TEST(test_an_etcd_comes_back),
+		TEST(test_an_etcd_hangs),
 		TEST(test_an_etcd_was_never_away),
 		TEST(test_again),
 		TEST(test_asked_now),
