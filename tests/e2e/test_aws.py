@@ -1,10 +1,11 @@
 """AWS KMS as its plugin shows it: a key ID that never moves by itself, and calls that are billed."""
 
 import collections
+import pathlib
 import tempfile
 import unittest
 
-from lib import AwsKms, AwsPlugin, Cluster, Rule, TcpProxy, configuration, kube_rekey, start_kube_rekey
+from lib import AwsKms, AwsPlugin, Cluster, Rule, TcpProxy, configuration, kube_rekey, start_kube_rekey, wait_until
 
 SECRETS = 12
 
@@ -84,10 +85,13 @@ class Aws(unittest.TestCase):
     def test_another_key_and_the_one_of_before_is_deleted(self):
         """Another ARN, by another argument of the plugin: what was under the first is rewritten, and needs it no more."""
         self.create(*range(SECRETS))
+        record = pathlib.Path(self.cluster.path("record-of-another-key"))
         begun = start_kube_rekey(["rotate", "--follow-kms", "--yes", "--servers", "1", "--compact", "--settle", "3s", "--qps",
-                                  "0", "--state-dir", self.cluster.path("state"), *self.common, "-o", "json"])
+                                  "0", "--state-dir", self.cluster.path("state"), *self.common, "-o", "json", "--record", record])
         self.addCleanup(begun.kill)
         other = self.kms.create_key()
+        # It begins with a plugin that is well.
+        wait_until(lambda: record.exists() and "KMS_UNMOVED" in record.read_text(), 60, "it waits for another key")
         self.plugin.kill()
         self.plugin.start(other)
         done = begun.wait(240)
