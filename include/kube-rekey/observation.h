@@ -120,8 +120,7 @@ struct observation {
 	 * (settle phase), ended = when that write was sent. Kept until the next one; 0: none by this process. */
 	uint64_t settled_began, settled_ended;
 	uint64_t etcd_looked_at; /* when revision and raft term of every member were last read */
-	uint64_t
-		etcd_back_at; /* when one was last seen to have gone back, or to be back after nobody saw it; 0: never */
+	uint64_t etcd_back_at;   /* when one was last seen to have gone back, or to answer again; 0: never */
 
 	struct census_observation census;
 	struct sweep_observation sweep;

@@ -88,6 +88,15 @@ static int conflict(const struct place *place, const char *what, struct error **
 	return rc;
 }
 
+static int hash_of(int fd, const char *path, char **ret, struct error **err)
+{
+	_cleanup_secret_ content = NULL;
+	int rc = file_read_fd(fd, path, FILE_REPLACE_MAX, &content, err);
+	if (rc == 0)
+		*ret = text_sha256_tagged(secret_data(content), secret_len(content));
+	return rc;
+}
+
 /* Looks by name again, since somebody may have replaced it after open_old. */
 static int compare_old(const struct place *place, const char *expect_sha256, struct error **err)
 {
@@ -98,11 +107,10 @@ static int compare_old(const struct place *place, const char *expect_sha256, str
 		return expect_sha256 ? conflict(place, "it is gone", err) : 0;
 	if (!expect_sha256)
 		return conflict(place, "it exists already", err);
-	_cleanup_secret_ content = NULL;
-	int rc = file_read_fd(fd, place->path, FILE_REPLACE_MAX, &content, err);
+	_cleanup_free_ char *hash = NULL;
+	int rc = hash_of(fd, place->path, &hash, err);
 	if (rc < 0)
 		return rc;
-	_cleanup_free_ char *hash = text_sha256_tagged(secret_data(content), secret_len(content));
 	return text_equal(hash, expect_sha256) ? 0 : conflict(place, "its content is not what was read before", err);
 }
 
@@ -250,11 +258,10 @@ int file_back_from_aside(const char *path, const char *sha256, struct error **er
 	_cleanup_close_ fd = openat(place.dir, place.temporary_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return file_error(err, errno, "opening %s", place.temporary_path);
-	_cleanup_secret_ content = NULL;
-	rc = file_read_fd(fd, place.temporary_path, FILE_REPLACE_MAX, &content, err);
+	_cleanup_free_ char *hash = NULL;
+	rc = hash_of(fd, place.temporary_path, &hash, err);
 	if (rc < 0)
 		return rc;
-	_cleanup_free_ char *hash = text_sha256_tagged(secret_data(content), secret_len(content));
 	if (!text_equal(hash, sha256))
 		return error_set(err, ERROR_CONFLICT, "%s: other bytes than were moved there", place.temporary_path);
 	if (renameat2(place.dir, place.temporary_name, place.dir, place.name, RENAME_NOREPLACE) != 0)

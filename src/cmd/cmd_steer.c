@@ -5,7 +5,6 @@
 #include "cmd/rotations.h"
 
 #define CHANGE_JSON_MAX (64u << 10)
-#define TRIES 20 /* of a change that others' are in the way of */
 
 struct steering {
 	const char *verb, *done, *already; /* for people: both after "KeyRotation NAME " */
@@ -67,8 +66,7 @@ static int steer(struct command_context *context, const struct steering *steerin
 	if (rc < 0)
 		return rc;
 	rc = -ERROR_CONFLICT;
-	/* The controller tells its progress in the same object. */
-	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < TRIES; try++) {
+	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < ROTATION_TRIES; try++) {
 		error_clear(err);
 		rc = change_once(context, steering, &session.cluster->kube, err);
 	}

@@ -7,6 +7,7 @@
 #include "base/json_writer.h"
 #include "client/kube/custom.h"
 #include "client/kube/object.h"
+#include "cmd/rotations.h"
 #include "engine/key_rotation_fetch.h"
 
 #define FORGET_JSON_MAX (64u << 10)
@@ -268,10 +269,9 @@ static void print_forgotten(struct command_context *context, const char *server,
 static int mark_all(struct kube *kube, const struct strings *names, const char *server, const char *who,
 		    struct error **err)
 {
-	const unsigned tries = 20;
 	for (size_t i = 0; i < names->count; i++) {
 		int rc = -ERROR_CONFLICT;
-		for (unsigned try = 0; rc == -ERROR_CONFLICT && try < tries; try++) {
+		for (unsigned try = 0; rc == -ERROR_CONFLICT && try < ROTATION_TRIES; try++) {
 			_cleanup_(key_rotation_freep) struct key_rotation *rotation = NULL;
 			error_clear(err);
 			rc = key_rotation_fetch(kube, names->items[i], 0, &rotation, err);

@@ -13,7 +13,6 @@
 #include "engine/key_rotation_fetch.h"
 
 #define CERT_MAX 16384
-#define TRIES 20 /* of a change that others' are in the way of */
 #define SPEC_JSON_MAX (256u << 10)
 #define NAME_RANDOM 3 /* bytes */
 
@@ -220,13 +219,12 @@ static int change_once(const struct options *o, struct kube *kube, const struct 
 	return rotations_patch(kube, rotation, change, err);
 }
 
-/* Options that may be said again, later and otherwise: its speed, and its time. A conflict means that the controller told its
- * progress meanwhile. */
+/* Options that may be said again, later and otherwise: its speed, and its time. */
 static int change_again(const struct options *o, struct kube *kube, const struct key_rotation *rotation,
 			struct error **err)
 {
 	int rc = change_once(o, kube, rotation, err);
-	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < TRIES; try++) {
+	for (unsigned try = 0; rc == -ERROR_CONFLICT && try < ROTATION_TRIES; try++) {
 		_cleanup_(key_rotation_freep) struct key_rotation *now = NULL;
 		error_clear(err);
 		rc = key_rotation_fetch(kube, rotation->meta.name, 0, &now, err);

@@ -21,7 +21,9 @@ char *rotation_words(const struct key_rotation *rotation);
  * -ERROR_USAGE with the names of all that are meant. */
 _must_check_ int rotations_under_way(const struct rotations *rotations, const char *name, struct key_rotation **ret,
 				     struct error **err);
-/* Changes some of the spec of the very object that was read; `spec` is JSON. Waits. */
+/* Changes some of the spec of the very object that was read; `spec` is JSON. -ERROR_CONFLICT where it was changed since, as by the
+ * controller that tells its progress: it is read, and looked at, again. Waits. */
+#define ROTATION_TRIES 20
 _must_check_ int rotations_patch(struct kube *kube, const struct key_rotation *rotation, const char *spec,
 				 struct error **err);
 /* The step from which on a new key writes; STEP_NONE where none does, or the path is not known yet. */

@@ -439,12 +439,11 @@ static void find_written(struct agent *agent, const struct server_observation *o
 	struct rotation *node = agent->node;
 	bool news = journal_in_place(node->journal, own->file_hash);
 	const struct journal_hash *last = journal_written(node->journal, own->file_hash);
-	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash) &&
-		       text_equal(node->journal->rotation, agent->disk.rotation);
+	bool is_last = last && last != node->journal->hashes && text_equal(last->sha256, own->file_hash);
 	/* A journal that is older than what was written says nothing of it. */
 	int written = agent->disk.written_step;
 	bool knows = is_last && (last->step > written || (last->step < written && has_written(node->journal, written)));
-	if (knows || (news && text_equal(node->journal->rotation, agent->disk.rotation)))
+	if ((news || knows) && text_equal(node->journal->rotation, agent->disk.rotation))
 		note_written(agent, own->file_step);
 }
 

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-#define BEHIND_WAIT (300 * NS_PER_S)
+#define BEHIND_WAIT (300 * NS_PER_S) /* for what a server lacks that went back to an older file */
 
 static bool asked(const struct controller *c)
 {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/program_version.h"
+#include "engine/quiet.h"
 
 #define MS NS_PER_MS
 #define SCRAPE_LIFE (3 * NS_PER_S)
@@ -495,8 +496,7 @@ static void observe_quiet(struct controller *c, uint64_t now)
 	c->seen.etcd_back_at = back_at;
 	uint64_t begun = c->census.seen.begun;
 	if (begun > 0 && begun <= back_at && begun != c->back_told) {
-		controller_note(
-			c, "an etcd was away for a moment, or went back: what was read in it before counts no more");
+		controller_note(c, ETCD_BACK_NOTE);
 		c->back_told = begun;
 	}
 	c->seen.quiet_since = all ? since : 0;

@@ -259,8 +259,9 @@ static void tick(void *arg)
 	uint64_t now = loop_now(quiet->loop);
 	take_members(quiet);
 	/* A pause of our own hides theirs: nothing was watched meanwhile. */
-	bool paused = quiet->last_tick != 0 && now > quiet->last_tick + QUIET_SILENCE;
-	if (quiet->last_tick != 0 && now > quiet->last_tick + PAUSE_LONG)
+	uint64_t pause = quiet->last_tick != 0 ? now - quiet->last_tick : 0;
+	bool paused = pause > QUIET_SILENCE;
+	if (pause > PAUSE_LONG)
 		quiet->etcd_back_at = now;
 	quiet->last_tick = now;
 	if (any_silent(quiet, now))

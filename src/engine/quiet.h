@@ -8,6 +8,7 @@
 #include "kube-rekey/observation.h"
 
 #define QUIET_PROBE_INTERVAL NS_PER_S
+#define ETCD_BACK_NOTE "an etcd was away for a moment, or went back: what was read in it before counts no more"
 #define QUIET_SILENCE (5 * NS_PER_S)
 
 /* How long nothing may be silent before nothing older can land: as long as a request may take, and at least 15 s; 15 min where

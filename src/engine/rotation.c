@@ -321,8 +321,7 @@ int rotation_check_flags(const struct rotation *r, struct error **err)
 static void note_back(const struct rotation *r, uint64_t before)
 {
 	if (r->seen.etcd_back_at > before && r->census_seen.begun > 0 && r->census_seen.begun <= r->seen.etcd_back_at)
-		rotation_note(r,
-			      "an etcd was away for a moment, or went back: what was read in it before counts no more");
+		rotation_note(r, ETCD_BACK_NOTE);
 }
 
 void rotation_observe(struct rotation *r)
