@@ -1,7 +1,9 @@
-"""Rotations of one and of three API servers that a person gives up, while clients write: before the new key writes, and after."""
+"""Rotations of one and of three API servers that a person gives up, while clients write: before the new key writes, and after.
+And nodes that come back from an image of their disk."""
 
 import glob
 import os
+import shutil
 import signal
 import threading
 import time
@@ -29,7 +31,7 @@ class AbortCase(FleetCase):
                      if each["type"] == kind), {})
 
 
-class WithoutItsJournal(AbortCase):
+class FromAnImage(AbortCase):
     OPTIONS = {"servers": 1}
 
     def start_for_ever(self):
@@ -75,6 +77,35 @@ class WithoutItsJournal(AbortCase):
         self.assertEqual(snapshot_hash(self.api), before)
         self.assertEqual(self.keys(), [old])
         self.assertNotIn(f"aescbc:{new}", self.cluster.etcd.prefix_counts())
+
+    @turn
+    def test_its_own_disk_goes_back(self):
+        """What the agent keeps, and its journal, by one step; the server's file is further than they tell. It goes on from that
+        file, which its server runs."""
+        before, (old,), server = snapshot_hash(self.api), self.keys()[0], self.cluster.servers[0]
+        directory, image = self.cluster.path("state-0"), self.cluster.path("image")
+        folder, name = os.path.split(server.config)
+        journal = os.path.join(folder, f".{name}.kube-rekey.journal")
+        self.fleet.start()
+        agent = self.fleet.agents[server.hostname]
+        self.fleet.rotate("older")
+        wait_until(lambda: len(self.keys()[0]) == 2, PATIENCE, "it reads the new key", 0.01)
+        agent.signal(signal.SIGSTOP)
+        self.assertEqual(next(iter(self.keys()[0])), old)
+        shutil.copytree(directory, image)
+        shutil.copy2(journal, image)
+        agent.signal(signal.SIGCONT)
+        wait_until(lambda: next(iter(self.keys()[0])) != old, PATIENCE, "it writes with the new key", 0.01)
+        agent.kill()
+        promoted = server.read_config()
+        shutil.rmtree(directory)
+        shutil.copytree(image, directory, ignore=shutil.ignore_patterns(".*"))
+        shutil.copy2(os.path.join(image, os.path.basename(journal)), journal)
+        with open(journal, encoding="utf-8") as file:
+            self.assertNotIn(server.file_hash(), file.read())
+        self.assertEqual(server.read_config(), promoted)
+        self.fleet.start_agent(0)
+        self.expect_rotated("older", before, old)
 
 
 class Aborted(AbortCase):

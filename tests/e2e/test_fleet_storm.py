@@ -276,12 +276,12 @@ class Storm(FleetCase):
                 shutil.copy2(journal, copy)
 
     def put_back_a_state_directory(self):
-        """As of an earlier phase, as when a node comes back from a snapshot of its disk: the same incarnation, with an older epoch,
+        """As of some earlier phase, as when a node comes back from a snapshot of its disk: the same incarnation, with an older epoch,
         journal and acknowledgement. The server's own file is newer than all that."""
         index = self.chance.randrange(3)
         self.fleet.agents[self.server_names[index]].kill()
         directory, journal = self.state_of(index)
-        copy = os.path.join(self.kept[max(0, len(self.kept) - 2)], str(index))
+        copy = os.path.join(self.chance.choice(self.kept[:-1] or self.kept), str(index))
         shutil.rmtree(directory)
         shutil.copytree(os.path.join(copy, "state"), directory)
         with contextlib.suppress(FileNotFoundError):
