@@ -447,10 +447,21 @@ static void find_written(struct agent *agent, const struct server_observation *o
 		note_written(agent, own->file_step);
 }
 
+/* Whether the file is at least as far as what was written, and lacks no key that was read then. */
+static bool lacks_nothing(const struct server_observation *own, const struct path *path)
+{
+	if (own->written_step == STEP_NONE || own->file_step < own->written_step)
+		return false;
+	for (int step = own->written_step; step < own->file_step; step++)
+		if (path_drops(path, (size_t)step))
+			return false;
+	return true;
+}
+
 /* A node that comes later, or lost what it knew, goes on with the file that its server runs, where that is of the path: it may
  * be another one's, put there by a person since the new key can be had no other way. And so does one where a person put back
- * in other bytes what was written last, or whose own disk came back from an image of before that. What is behind what was
- * written, or not of the path, was edited. */
+ * in other bytes what was written last, or whose own disk came back from an image of before the last step. What else stands
+ * there was edited: a key that a person took away is not put back. */
 static void take_running(struct agent *agent, struct server_observation *own)
 {
 	struct rotation *node = agent->node;
@@ -459,7 +470,7 @@ static void take_running(struct agent *agent, struct server_observation *own)
 		!text_empty(node->journal->rotation) && text_equal(node->journal->rotation, agent->disk.rotation);
 	int written = agent->disk.written_step;
 	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
-	bool fits = rotates && (wrote_none || own->file_step >= own->written_step);
+	bool fits = rotates && (wrote_none || lacks_nothing(own, node->journal->path));
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
 		return;
 	struct target_content content = {0};
