@@ -45,8 +45,13 @@ char *node_flags_changed(struct node_flags *flags, uint64_t started)
 {
 	struct node_facts now = {0};
 	unsigned reader;
-	if ((flags->reader == 0 && !flags->manifest) || started == 0 || started == flags->started)
+	if ((flags->reader == 0 && !flags->manifest) || started == 0)
 		return NULL;
+	if (started == flags->started) {
+		flags->lost = 0;
+		flags->other_file = false;
+		return NULL;
+	}
 	int rc = read_now(flags, &reader, &now);
 	flags->lost = rc < 0 ? flags->lost + 1 : 0;
 	flags->other_file = rc < 0;

@@ -810,7 +810,8 @@ static int finish(struct rotation *r, bool *ret_over, struct error **err)
 		rotation_report_go_on(r);
 		r->done = rotation_report_done(r);
 	}
-	if (r->cleared && !is_back_whole(r))
+	/* Though another one was read in its place all the while: it is to be put there again. */
+	if (!is_back_whole(r) && r->cleared)
 		return refuse_cleared(r, why, err);
 	rotation_note(r, "%s: all is proved again", why);
 	rotation_report_free(steal(r->done));
