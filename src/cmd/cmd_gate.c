@@ -6,12 +6,16 @@
 
 #define GATE_JSON_MAX (64u << 10)
 
-static void print_answer(const struct command_context *context, bool yes, const char *valid, const char *reason)
+static void print_answer(const struct command_context *context, bool yes, const char *valid, const char *reason,
+			 const struct strings *gaps)
 {
 	if (!context->options.json) {
-		if (yes)
-			printf("yes, until %s; ask again before each server\n", valid);
-		return; /* a no is the error, in words */
+		if (!yes)
+			return; /* a no is the error, in words */
+		printf("yes, until %s; ask again before each server\n", valid);
+		for (size_t i = 0; i < gaps->count; i++)
+			printf("  %s\n", gaps->items[i]);
+		return;
 	}
 	struct json_writer w = JSON_WRITER_INIT(GATE_JSON_MAX);
 	json_object_begin(&w);
@@ -20,6 +24,7 @@ static void print_answer(const struct command_context *context, bool yes, const 
 	json_member_bool(&w, "allowed", yes);
 	json_member_string(&w, "validUntil", yes ? valid : NULL);
 	json_member_string(&w, "reason", yes ? NULL : reason);
+	json_member_strings(&w, "gaps", gaps);
 	json_object_end(&w);
 	puts(json_text(&w));
 	json_writer_free(&w);
@@ -49,7 +54,10 @@ int cmd_gate(struct command_context *context, struct error **err)
 		return rc;
 	char valid[28] = "";
 	clock_format(valid_until, 0, valid);
-	print_answer(context, rc == 0, valid, err && *err ? error_message(*err) : "");
+	_cleanup_strings_ gaps = {0};
+	if (rc == 0)
+		rotation_gaps(rotation, &gaps);
+	print_answer(context, rc == 0, valid, err && *err ? error_message(*err) : "", &gaps);
 	context->printed_document = true;
 	return rc;
 }

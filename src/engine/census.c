@@ -46,6 +46,7 @@ static void forget_counts(struct census *census)
 		free(resource->unknown_example);
 		*resource = (struct census_resource){.entry = resource->entry, .chosen = resource->chosen};
 	}
+	strings_free(&census->unknown_paths);
 	for (size_t i = 0; i < census->outside_named; i++) {
 		free(census->outside[i].path);
 		free(census->outside[i].name);

@@ -93,6 +93,7 @@ struct census_resource {
 	char *unknown_example;
 };
 #define CENSUS_OUTSIDE_MAX 100 /* named; all are counted */
+#define CENSUS_UNKNOWN_MAX 100 /* named; all are counted */
 /* none of a foreign prefix */
 struct census_outside {
 	char *path;
@@ -129,6 +130,7 @@ struct census {
 	struct resource_map map;
 	struct census_resource *resources;
 	size_t resource_count;
+	struct strings unknown_paths; /* of what a resource has in unknown form; CENSUS_UNKNOWN_MAX of them */
 	/* encrypted or unknown values outside the map; plaintext ones are only counted: */
 	struct census_outside *outside;
 	size_t outside_named;

@@ -187,6 +187,7 @@ void census_write_json(const struct census *census, struct json_writer *w)
 	write_outside(w, census);
 	json_member_u64(w, "stale", census->stale);
 	json_member_u64(w, "unknown", census->unknown);
+	json_member_strings(w, "unknownPaths", &census->unknown_paths);
 	json_member_u64(w, "unreadable", census->unreadable);
 	json_member_u64(w, "opened", census->opened);
 	json_member_u64(w, "doesNotOpen", census->does_not_open);

@@ -142,6 +142,17 @@ static void resource_findings(struct key_table *table, const struct census_resou
 	}
 }
 
+static void unknown_findings(struct key_table *table, const struct census *census)
+{
+	if (census->unknown_paths.count < 2)
+		return; /* that one is named */
+	key_table_finding(table, TONE_PLAIN, "all of unknown form:");
+	for (size_t i = 0; i < census->unknown_paths.count && i < PATHS_SHOWN; i++)
+		key_table_finding(table, TONE_PLAIN, "%s", census->unknown_paths.items[i]);
+	if (census->unknown > PATHS_SHOWN)
+		key_table_finding(table, TONE_PLAIN, "and more (-o json names %d)", CENSUS_UNKNOWN_MAX);
+}
+
 static void outside_findings(struct key_table *table, const struct census *census)
 {
 	_cleanup_free_ char *count = text_human_count(census->outside_count),
@@ -202,6 +213,7 @@ static void write_findings(struct key_table *table, const struct census *census)
 				  key_table_plural(census->stale, "its", "their"));
 	for (size_t i = 0; i < census->resource_count; i++)
 		resource_findings(table, &census->resources[i], census->plugins_asked);
+	unknown_findings(table, census);
 	lost_findings(table, census);
 	outside_findings(table, census);
 	for (size_t i = 0; i < census->notes.count; i++)

@@ -38,6 +38,8 @@ static void count_unknown(struct census_scan *scan, struct census_resource *reso
 {
 	resource->unknown++;
 	scan->census->unknown++;
+	if (scan->census->unknown_paths.count < CENSUS_UNKNOWN_MAX)
+		strings_add(&scan->census->unknown_paths, kv->key);
 	if (!resource->unknown_example)
 		resource->unknown_example = xstrdup(kv->key);
 }

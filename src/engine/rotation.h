@@ -84,6 +84,8 @@ _must_check_ int rotation_mend_alone(const char *config_path, const char *state_
 /* gate: observes and waits (at most until the deadline) until the step from the present configuration to --to is
  * allowed. */
 _must_check_ int rotation_gate(struct rotation *rotation, bool drop, uint64_t *ret_valid_until, struct error **err);
+/* What was proved by less than the rule, or left out by a person's word: sentences, added to `ret`. */
+void rotation_gaps(const struct rotation *rotation, struct strings *ret);
 /* One moment by two clocks, so that a wait can say until when. */
 struct decision_clock {
 	uint64_t now;       /* monotonic ns */

@@ -207,6 +207,14 @@ void rotation_report_name_old_keys(struct rotation_report *report, bool follows)
 	report->old_keys = named;
 }
 
+static char *reloaded_text(const struct server_observation *server)
+{
+	return xasprintf(
+		"%s reloaded its file (weaker evidence: reload counters of %s and the canary; this version shows no "
+		"loaded hash)",
+		server->name, server->version ? server->version : "an old version");
+}
+
 static void tell_server(struct rotation *r)
 {
 	struct rotation_report *report = r->report;
@@ -218,14 +226,29 @@ static void tell_server(struct rotation *r)
 	rotation_report_add_server(report, server->name, server->loaded_hash, false);
 	if (server->loaded != FACT_KNOWN)
 		return;
-	_cleanup_free_ char *line =
-		server->evidence == LOADED_BY_HASH
-			? xasprintf("%s loaded %s (its own loaded hash)", server->name,
-				    server->loaded_hash ? server->loaded_hash : "its file")
-			: xasprintf("%s reloaded its file (weaker evidence: reload counters of %s and the canary; this "
-				    "version shows no loaded hash)",
-				    server->name, server->version ? server->version : "an old version");
+	_cleanup_free_ char *line = server->evidence == LOADED_BY_HASH
+					    ? xasprintf("%s loaded %s (its own loaded hash)", server->name,
+							server->loaded_hash ? server->loaded_hash : "its file")
+					    : reloaded_text(server);
 	strings_add(&report->evidence, line);
+}
+
+static void tell_settle_gaps(const struct rotation *r, struct strings *ret)
+{
+	uint64_t rule = quiet_settle_time(r->cluster->request_timeout, r->seen.members_behind_balancer);
+	if (r->settle_time < rule) {
+		_cleanup_free_ char *short_time = text_human_duration(r->settle_time),
+				    *rule_time = text_human_duration(rule);
+		_cleanup_free_ char *warning = xasprintf(
+			"settled for %s only, as --settle says; the rule is the server's request timeout "
+			"and at least %s: %s",
+			short_time, r->seen.members_behind_balancer ? "15 min behind a balancer" : "15 s", rule_time);
+		strings_add(ret, warning);
+	}
+	if (r->cluster->request_timeout_assumed && !r->options.has_settle)
+		strings_add(ret, "weaker: the server's request timeout was taken to be its default, 1 min");
+	if (r->seen.members_behind_balancer)
+		strings_add(ret, "weaker: etcd was watched through a balancer, not member by member");
 }
 
 static void tell_settling(struct rotation *r)
@@ -238,44 +261,56 @@ static void tell_settling(struct rotation *r)
 		xasprintf("%s without silence of a server or an etcd member%s", time,
 			  canary_possible(r->journal->path) ? ", a canary of each server at the end" : "");
 	strings_add(&report->evidence, line);
-	uint64_t rule = quiet_settle_time(r->cluster->request_timeout, r->seen.members_behind_balancer);
-	if (r->settle_time < rule) {
-		_cleanup_free_ char *short_time = text_human_duration(r->settle_time),
-				    *rule_time = text_human_duration(rule);
-		_cleanup_free_ char *warning = xasprintf(
-			"settled for %s only, as --settle says; the rule is the server's request timeout "
-			"and at least %s: %s",
-			short_time, r->seen.members_behind_balancer ? "15 min behind a balancer" : "15 s", rule_time);
-		strings_add(&report->evidence, warning);
-	}
-	if (r->cluster->request_timeout_assumed && !r->options.has_settle)
-		strings_add(&report->evidence,
-			    "weaker: the server's request timeout was taken to be its default, 1 min");
-	if (r->seen.members_behind_balancer)
-		strings_add(&report->evidence, "weaker: etcd was watched through a balancer, not member by member");
+	tell_settle_gaps(r, &report->evidence);
 }
 
-static void tell_gaps(struct rotation *r)
+static void tell_canary_gaps(const struct rotation *r, struct strings *ret)
 {
 	_cleanup_strings_ unproved = {0};
 	canary_unproved(r->journal->path, &unproved);
-	if (unproved.count > 0) {
-		_cleanup_free_ char *names = strings_join(&unproved, ", ");
-		_cleanup_free_ char *line = xasprintf(
-			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
-		strings_add(&r->report->evidence, line);
-	}
+	if (unproved.count == 0)
+		return;
+	_cleanup_free_ char *names = strings_join(&unproved, ", ");
+	_cleanup_free_ char *line =
+		xasprintf("no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
+	strings_add(ret, line);
+}
+
+/* What a person said does not count. */
+static void tell_said(const struct rotation *r, struct strings *ret)
+{
 	for (size_t i = 0; i < r->foreign_prefixes.count; i++) {
 		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
 						      r->foreign_prefixes.items[i]);
-		strings_add(&r->report->evidence, line);
+		strings_add(ret, line);
 	}
 	for (size_t i = 0; i < r->journal->forgotten.count; i++) {
 		_cleanup_free_ char *line = xasprintf("%s does not count: a person said that it is gone for good",
 						      r->journal->forgotten.items[i]);
-		strings_add(&r->report->evidence, line);
-		rotation_report_add_server(r->report, r->journal->forgotten.items[i], NULL, true);
+		strings_add(ret, line);
 	}
+}
+
+void rotation_gaps(const struct rotation *r, struct strings *ret)
+{
+	const struct server_observation *server = r->seen.server_count > 0 ? &r->seen.servers[0] : NULL;
+	_cleanup_free_ char *line = server && server->evidence != LOADED_BY_HASH && server->loaded == FACT_KNOWN
+					    ? reloaded_text(server)
+					    : NULL;
+	if (line)
+		strings_add(ret, line);
+	if (r->settled_ended)
+		tell_settle_gaps(r, ret);
+	tell_canary_gaps(r, ret);
+	tell_said(r, ret);
+}
+
+static void tell_gaps(struct rotation *r)
+{
+	tell_canary_gaps(r, &r->report->evidence);
+	tell_said(r, &r->report->evidence);
+	for (size_t i = 0; i < r->journal->forgotten.count; i++)
+		rotation_report_add_server(r->report, r->journal->forgotten.items[i], NULL, true);
 	_cleanup_free_ char *times =
 		r->journal->rescues == 1 ? xstrdup("once") : xasprintf("%u times", r->journal->rescues);
 	_cleanup_free_ char *rescued = xasprintf("a key had to be put back %s (Rescue)", times);

@@ -449,11 +449,14 @@ class Planted(unittest.TestCase):
         secrets = resources(census)["secrets"]
         self.assertEqual((secrets["objects"], secrets["unknown"], census["unknown"]), (11, 7, 7))
         self.assertEqual(keys(secrets), {"aescbc/key1": 4})
-        self.assertEqual(secrets["unknownExample"], "/registry/secrets/default/aa-new-provider")
+        planted = [f"/registry/secrets/default/{name}" for name in (
+            "aa-new-provider", "aa-new-version", "truncated-iv", "truncated-nonce", "truncated-prefix", "zz-empty", "zz-rubbish")]
+        self.assertEqual((secrets["unknownExample"], census["unknownPaths"]), (planted[0], planted))
         table = run(self.cluster)
         self.assertEqual(table.code, 1)
-        self.assertIn("7 values are truncated or of unknown form, for example /registry/secrets/default/aa-new-provider",
-                      " ".join(table.out.split()))
+        words = " ".join(table.out.split())
+        self.assertIn("7 values are truncated or of unknown form, for example /registry/secrets/default/aa-new-provider", words)
+        self.assertIn(f"all of unknown form: {' '.join(planted)} ", words)
 
     def test_kms_values(self):
         """Name, key ID and DEK source are told apart; v1 has a DEK for each value, which says nothing."""

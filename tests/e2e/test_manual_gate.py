@@ -214,6 +214,19 @@ class Manual(Ordinary):
         self.assertEqual((pipeline.rolled_out[-1], self.server.read_config()), (rolled_out[-1], rolled_out[-1]))
         self.assertEqual(os.listdir(self.out), [".config.yaml.kube-rekey.lock"])
 
+    def test_gone_back_while_its_end_is_proved(self):
+        """The command reads the server's own file, which held the last configuration when it was started again."""
+        self.present = self.server.config
+        arguments, rolled_out, _ = self._die_clearing_up("write .config.yaml.kube-rekey.tmp", since=4)
+        record = self.cluster.path("record-" + self.id().rpartition(".")[2])
+        again = start_kube_rekey([*arguments, "--record", record])
+        wait_until(lambda: os.path.exists(record) and "SETTLING" in contents(record), 60, "it is proved", 0.05)
+        with Pipeline(self.server, self.out) as pipeline:
+            self.server.apply_config(rolled_out[-2])
+            done = again.wait()
+        self.assertEqual((done.code, done.json()["outcome"]), (0, "Done"), done)
+        self.assertEqual((pipeline.rolled_out, self.server.read_config()), (rolled_out[-1:], rolled_out[-1]))
+
     def test_death_while_clearing_up_is_told(self):
         arguments, _, kept = self._die_clearing_up("unlinkat .config.yaml.kube-rekey.journal")
         words = f"rotation {kept['rotation']} was done at {kept['finished']}, and died while it cleared up"
@@ -499,6 +512,7 @@ class Gate(Ordinary):
         until = datetime.datetime.fromisoformat(answer["validUntil"].replace("Z", "+00:00"))
         left = (until - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
         self.assertTrue(0 < left <= 60, left)
+        self.assertEqual(answer["gaps"], [])
         # The step before is not loaded yet: no.
         reason = self.gate("next", both, promoted, 3, "--deadline", "3s")["reason"]
         self.assertTrue(reason)
@@ -511,10 +525,11 @@ class Gate(Ordinary):
         self.assertRegex(reason, "not under the write key|still need|stale")
         self.assertEqual(kube_rekey([
             "reencrypt", "--qps", "0", *self.operator.cluster_flags()]).code, 0)
-        self.gate("drop", promoted, last, 0, "--compact")
+        short = "settled for 2 s only, as --settle says; the rule is the server's request timeout and at least 15 s: 1 min"
+        self.assertEqual(self.gate("drop", promoted, last, 0, "--compact")["gaps"], [short])
         self.assertEqual([key for key in self.cluster.etcd.get_prefix("/registry/") if "canary-" in key], [])
         plain = self.operator.run("gate drop", "--yes", "--to", last, config=promoted)
-        self.assertRegex(plain.out, r"^yes, until \d{4}-\d\d-\d\dT")
+        self.assertRegex(plain.out, r"^yes, until \d{4}-\d\d-\d\dT.*; ask again before each server\n  " + re.escape(short) + "\n$")
         self.server.apply_config(contents(last))
         self.assertUnder("aescbc:by-hand")
         folder = os.listdir(os.path.dirname(self.server.config))

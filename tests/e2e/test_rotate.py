@@ -800,22 +800,24 @@ class Paths(Case):
         self.assertWhole(before)
 
     def test_6_wildcards(self):
-        """`*.*`: every resource that the server stores, events too; what the servers keep for
-        themselves stays plaintext and is not in the way."""
+        """`*.*`: every resource that the server stores, events too, but what `*.` and `*.GROUP` before it name; what the servers
+        keep for themselves stays plaintext and is not in the way."""
         self.cluster.api.create("events", "default", {
             "metadata": {"name": "an-event"}, "involvedObject": {"namespace": "default"}})
         rules = re.findall(r"- name: (\S+)\n +secret: (\S+)", self.server.read_config())
         self.assertEqual(len(rules), 3)
         (gcm, gcm_key), (box, box_key), (cbc, cbc_key) = rules
-        all_key = new_key()
         target = self.to(Rule(["secrets"], [("aesgcm", [(gcm, gcm_key)])]),
                          Rule(["configmaps"], [("secretbox", [(box, box_key)]), "identity"]),
                          Rule(["widgets.example.com"], [("aescbc", [(cbc, cbc_key)])]),
-                         Rule(["*.*"], [("secretbox", [("everything", all_key)]), "identity"]))
+                         Rule(["*."], [("aescbc", [("core", new_key())]), "identity"]),
+                         Rule(["*.rbac.authorization.k8s.io"], [("aesgcm", [("roles", new_key())]), "identity"]),
+                         Rule(["*.*"], [("secretbox", [("everything", new_key())]), "identity"]))
         self.operator.rotate("--to", target)
         self.plain_is_only_the_servers_own()
-        counts = keys_in_etcd(self.cluster, "events", "leases", "namespaces", "clusterroles")
-        self.assertEqual(counts.keys(), {"secretbox:everything"})
+        for key, resources in (("aescbc:core", ("events", "namespaces")), ("aesgcm:roles", ("clusterroles", "rolebindings")),
+                               ("secretbox:everything", ("leases", "apiregistration.k8s.io"))):
+            self.assertEqual(keys_in_etcd(self.cluster, *resources).keys(), {key})
 
     def test_7_wildcards_rotated(self):
         """A key rotation under `*.*`: our own objects are encrypted too, and the old key still
@@ -838,7 +840,7 @@ class Paths(Case):
         text = self.server.read_config()
         reused = self.cluster.path("reused.yaml")
         with open(reused, "w", encoding="utf-8") as file:
-            file.write(re.sub(r"secret: \S+", f"secret: {new_key()}", text, count=1))
+            file.write(text.replace(re.search(r"secret: (\S+)", text)[1], new_key()))
         self.operator.run("rotate", "--yes", "--to", reused, code=3)
         self.assertEqual(self.server.read_config(), text)
 

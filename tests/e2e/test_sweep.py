@@ -339,7 +339,7 @@ class Faults(SweepCase):
         lose, read = faults.late()
         with FaultProxy(self.cluster) as proxy:
             proxy.on("PUT", "/secrets/faulty-000007$", lose, times=0)
-            proxy.on("GET", "/secrets/faulty-000007$", read)
+            proxy.on("GET", "/secrets/faulty-000007$", read, times=0)
             counts = self.counts(self.sweep(*self.all, proxy=proxy))
         self.assertEqual((counts["conflicts"], counts["rewritten"], counts["skipped"]), (1, 150, 0))
         self.assert_all_under(key, "secrets/")

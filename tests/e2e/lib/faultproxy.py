@@ -260,8 +260,8 @@ def starting():
 
 
 def late():
-    """Two faults, of all writes of one object and of the next read: a write is lost on its way, as it seems, and is done when
-    the server has answered the read; later ones pass. (Of all: where a kept connection died, libcurl sends again by itself.)"""
+    """Two faults, of all writes of one object and of all its reads: a write is lost on its way, as it seems, and is done when
+    the server has answered the next read; later ones pass. (Of all: where a kept connection died, libcurl sends again by itself.)"""
     writes, landed = [], threading.Event()
 
     def lose(exchange):
@@ -272,10 +272,12 @@ def late():
 
     def read(exchange):
         head, body = exchange.whole()
+        if landed.is_set() or not writes:
+            return exchange.send(head.encode() + body)
         write = writes[0]
         Exchange(exchange.proxy, exchange.client, exchange._upstream, write.head, write.body).whole()
         landed.set()
-        exchange.send(head.encode() + body)
+        return exchange.send(head.encode() + body)
     return lose, read
 
 
