@@ -249,6 +249,20 @@ int file_shred_aside(const char *path, struct error **err)
 	return rc == 0 ? file_shred_at(place.dir, place.temporary_name, place.temporary_path, err) : rc;
 }
 
+/* Never by a link: what is left of one would be wiped with the file itself. -1 and errno. */
+static int move_without_replacing(const struct place *place)
+{
+	int rc = renameat2(place->dir, place->temporary_name, place->dir, place->name, RENAME_NOREPLACE);
+	if (rc == 0 || errno != EINVAL)
+		return rc;
+	/* Not every file system can do that; nobody else writes beside our lock. */
+	if (faccessat(place->dir, place->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		errno = EEXIST;
+	else if (errno == ENOENT)
+		return renameat(place->dir, place->temporary_name, place->dir, place->name);
+	return -1;
+}
+
 int file_back_from_aside(const char *path, const char *sha256, struct error **err)
 {
 	_cleanup_place_ place = PLACE_INIT;
@@ -264,7 +278,7 @@ int file_back_from_aside(const char *path, const char *sha256, struct error **er
 		return rc;
 	if (!text_equal(hash, sha256))
 		return error_set(err, ERROR_CONFLICT, "%s: other bytes than were moved there", place.temporary_path);
-	if (renameat2(place.dir, place.temporary_name, place.dir, place.name, RENAME_NOREPLACE) != 0)
+	if (move_without_replacing(&place) != 0)
 		return errno == EEXIST ? conflict(&place, "it exists already", err)
 				       : file_error(err, errno, "moving %s", place.temporary_path);
 	return file_sync(place.dir, place.path, err);

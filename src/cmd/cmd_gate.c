@@ -4,7 +4,7 @@
 #include "base/json_writer.h"
 #include "cmd/rotating.h"
 
-#define GATE_JSON_MAX (64u << 10)
+#define GATE_JSON_MAX (4u << 20)
 
 static void print_answer(const struct command_context *context, bool yes, const char *valid, const char *reason,
 			 const struct strings *gaps)
@@ -26,7 +26,9 @@ static void print_answer(const struct command_context *context, bool yes, const 
 	json_member_string(&w, "reason", yes ? NULL : reason);
 	json_member_strings(&w, "gaps", gaps);
 	json_object_end(&w);
-	puts(json_text(&w));
+	const char *text = json_text(&w);
+	if (text)
+		puts(text);
 	json_writer_free(&w);
 }
 

@@ -69,8 +69,7 @@ static const struct command commands[] = {
 	 "Changes the EncryptionConfiguration of its node by single legal steps; keeps old keys in its state "
 	 "directory. Safe "
 	 "to stop at any moment.",
-	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_FLEET | OPTIONS_AGENT | OPTIONS_SERVE | OPTIONS_POD,
-	 cmd_agent},
+	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_ETCD | OPTIONS_AGENT | OPTIONS_SERVE | OPTIONS_POD, cmd_agent},
 	{"controller", "", "direct the rotations that KeyRotation objects ask for",
 	 "Orders steps of agents, rewrites objects unchanged. Safe to stop at any moment.",
 	 OPTIONS_OUTPUT | OPTIONS_API | OPTIONS_FLEET | OPTIONS_LEAD | OPTIONS_SERVE | OPTIONS_POD, cmd_controller},

@@ -151,6 +151,8 @@ static const struct option table[] = {
 	 "rewritten (default: 0, never; at least 10s)"},
 	{"--apiserver", NULL, KIND_LIST, FIELD(apiservers), OPTIONS_FLEET, "URL",
 	 "an API server's own address; repeatable (default: those of the EndpointSlice of service kubernetes)"},
+	{"--apiserver", NULL, KIND_LIST, FIELD(apiservers), OPTIONS_AGENT, "URL",
+	 "its API server's own address (default: the kubeconfig's)"},
 	{"--node-name", NULL, KIND_TEXT, FIELD(node_name), OPTIONS_AGENT, "NAME",
 	 "the node's name, as its API server's identity Lease has it"},
 	{"--trust-key", NULL, KIND_TEXT, FIELD(trust_key), OPTIONS_AGENT | OPTIONS_CHECK, "FILE",

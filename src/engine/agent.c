@@ -447,12 +447,63 @@ static void find_written(struct agent *agent, const struct server_observation *o
 		note_written(agent, own->file_step);
 }
 
-/* Whether the file is at least as far as what was written, and lacks no key that was read then. */
-static bool lacks_nothing(const struct server_observation *own, const struct path *path)
+/* Of the file that is there, this node goes on. */
+static void adopt(struct agent *agent, struct server_observation *own, int written)
 {
-	if (own->written_step == STEP_NONE || own->file_step < own->written_step)
+	struct rotation *node = agent->node;
+	struct journal *journal = node->journal;
+	_cleanup_error_ failed = NULL;
+	struct target_content content = {0};
+	if (target_read(node->target, &content, NULL) == 0 && text_equal(content.sha256, own->file_hash)) {
+		take_keys_of(node, content.config);
+		journal_add_hash(journal, own->file_step, own->file_hash, false);
+		own->file_ours = true;
+		agent_note(agent, "goes on from the file as it is: it means step %d of the rotation", own->file_step);
+		note_written(agent, written);
+		if (new_keys_hold(node->held_directory, &journal->new_keys, &node->keys, journal->rotation, &failed) <
+		    0)
+			agent_note(agent, "%s", error_message(failed));
+	}
+	target_content_free(&content);
+}
+
+static bool follows(const struct agent *agent)
+{
+	const struct journal *journal = agent->node->journal;
+	return !text_empty(journal->rotation) && text_equal(journal->rotation, agent->disk.rotation);
+}
+
+/* What this node told last before this process, of a file of ours: its own disk may have come back from an image since. */
+static void remember_report(struct agent *agent)
+{
+	const struct key_server_status *told = agent->self ? &agent->self->last->status : NULL;
+	if (!told || agent->reported.known)
+		return;
+	agent->reported.known = true;
+	if (!told->file_ours || text_empty(told->file_hash) || text_empty(told->path_of))
+		return;
+	agent->reported.file_hash = xstrdup(told->file_hash);
+	agent->reported.path_of = xstrdup(told->path_of);
+	agent->reported.written_step = told->written_step;
+	agent->reported.going_back = told->going_back;
+}
+
+static void take_reported(struct agent *agent, struct server_observation *own)
+{
+	const struct journal *journal = agent->node->journal;
+	bool same = agent->reported.file_hash && text_equal(agent->reported.file_hash, own->file_hash) &&
+		    text_equal(agent->reported.path_of, journal->rotation) &&
+		    agent->reported.going_back == journal->going_back;
+	if (same && !own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE && follows(agent))
+		adopt(agent, own, agent->reported.written_step);
+}
+
+/* Whether the file is at least as far as what was written, and lacks no key that was read then. */
+static bool lacks_nothing(const struct server_observation *own, int written, const struct path *path)
+{
+	if (written == STEP_NONE || own->file_step < written)
 		return false;
-	for (int step = own->written_step; step < own->file_step; step++)
+	for (int step = written; step < own->file_step; step++)
 		if (path_drops(path, (size_t)step))
 			return false;
 	return true;
@@ -464,23 +515,15 @@ static bool lacks_nothing(const struct server_observation *own, const struct pat
  * there was edited: a key that a person took away is not put back. */
 static void take_running(struct agent *agent, struct server_observation *own)
 {
-	struct rotation *node = agent->node;
-	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
-	bool rotates =
-		!text_empty(node->journal->rotation) && text_equal(node->journal->rotation, agent->disk.rotation);
+	const struct rotation *node = agent->node;
 	int written = agent->disk.written_step;
+	/* Where nothing shows what it runs, another nonce will. */
+	bool runs = own->answering && ((own->loaded == FACT_KNOWN && own->loaded_is_file) || own->needs_second_nonce);
 	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
-	bool fits = rotates && (wrote_none || lacks_nothing(own, node->journal->path));
-	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !runs || !fits)
-		return;
-	struct target_content content = {0};
-	if (target_read(node->target, &content, NULL) == 0 && text_equal(content.sha256, own->file_hash)) {
-		take_keys_of(node, content.config);
-		journal_add_hash(node->journal, own->file_step, own->file_hash, false);
-		own->file_ours = true;
-		note_written(agent, own->file_step > written ? own->file_step : written);
-	}
-	target_content_free(&content);
+	int last = own->written_step > written ? own->written_step : written;
+	bool fits = follows(agent) && (wrote_none || lacks_nothing(own, last, node->journal->path));
+	if (!own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE && runs && fits)
+		adopt(agent, own, own->file_step > written ? own->file_step : written);
 }
 
 /* The server, and what is watched anyway. */
@@ -494,6 +537,7 @@ static void see(struct agent *agent)
 	rotation_look_at(node, agent->looked_at);
 	agent_see_restart(agent, &node->seen.servers[0]);
 	find_written(agent, &node->seen.servers[0]);
+	take_reported(agent, &node->seen.servers[0]);
 	take_running(agent, &node->seen.servers[0]);
 	if (node->quiet)
 		quiet_observe(node->quiet, &node->seen);
@@ -867,6 +911,7 @@ static int turn(struct agent *agent, struct error **err)
 {
 	forget_trouble(agent);
 	read_orders(agent);
+	remember_report(agent);
 	know_cluster(agent);
 	int rc = leave(agent, err);
 	if (rc < 0)
@@ -926,6 +971,8 @@ static void agent_close(struct agent *agent)
 	fleet_free(&agent->fleet);
 	key_rotation_free(agent->rotation);
 	key_server_free(agent->told);
+	free(agent->reported.file_hash);
+	free(agent->reported.path_of);
 	strings_free(&agent->retired);
 	kms_look_free(agent->kms, agent->kms_count);
 	wake_stop(agent->wake);

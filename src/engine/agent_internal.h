@@ -35,13 +35,20 @@ struct agent {
 	uint64_t read_at;              /* when that was asked for; 0: not read */
 	uint64_t away_since;           /* since when nothing could be read; 0: it can */
 	struct fleet_server *self;     /* in the fleet; NULL: no KeyServer yet */
-	bool awaits;                   /* the order waits for something */
-	enum ground alone;             /* what it made of being alone the last time */
-	bool at_work;                  /* an order is in hand: reported before it is judged */
-	bool settled;                  /* as the last order was judged; see order_settled */
-	uint64_t settled_census;       /* when the last census began that began so; 0: none did */
-	bool heard_ask;                /* spec.askCensus was read once; then: */
-	uint64_t census_asked;         /* the last one that was answered, or tried, or found there */
+	/* what it told last before this process, of a file of ours; file_hash NULL: of none */
+	struct {
+		bool known;
+		char *file_hash, *path_of;
+		int written_step;
+		bool going_back;
+	} reported;
+	bool awaits;             /* the order waits for something */
+	enum ground alone;       /* what it made of being alone the last time */
+	bool at_work;            /* an order is in hand: reported before it is judged */
+	bool settled;            /* as the last order was judged; see order_settled */
+	uint64_t settled_census; /* when the last census began that began so; 0: none did */
+	bool heard_ask;          /* spec.askCensus was read once; then: */
+	uint64_t census_asked;   /* the last one that was answered, or tried, or found there */
 	/* what is reported */
 	uint64_t beat, published[AGENT_BEATS];
 	uint64_t lost_beat; /* the last one that was not answered; 0: none */

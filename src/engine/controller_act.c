@@ -866,16 +866,26 @@ static void tell_remains(struct controller *c)
 	}
 }
 
+/* What came of it is told, too. */
+static int order_one(struct controller *c, const struct decision *d, struct error **err)
+{
+	bool sent;
+	int rc = order(c, d, &sent, err);
+	if (rc == 0 && sent)
+		controller_tell_results(c);
+	return rc;
+}
+
 static int retire(struct controller *c, const struct decision *d, struct error **err)
 {
-	bool sent, all = c->server_count > 0;
+	bool all = c->server_count > 0;
 	for (size_t i = 0; i < c->server_count; i++) {
 		const struct key_server_spec *was = &c->servers[i].sent;
 		all = all && text_equal(was->action, order_action_name(ORDER_RETIRE)) && was->epoch == c->fence.epoch &&
 		      controller_outcome(c, i, ORDER_RETIRE, was->epoch, was->sequence) == OUTCOME_OK;
 	}
 	if (!all)
-		return order(c, d, &sent, err);
+		return order_one(c, d, err);
 	tell_remains(c);
 	c->kms_retired_at = c->kms_adopted_at;
 	c->rotation->status.retired = true;
@@ -895,15 +905,10 @@ static int retire_again(struct controller *c, const struct decision *d, struct e
 	return controller_apply(c, err);
 }
 
-static int order_one(struct controller *c, const struct decision *d, struct error **err)
+static int order_step(struct controller *c, const struct decision *d, struct error **err)
 {
-	bool sent;
 	int rc = retire_again(c, d, err);
-	if (rc == 0)
-		rc = order(c, d, &sent, err);
-	if (rc == 0 && sent)
-		controller_tell_results(c);
-	return rc;
+	return rc < 0 ? rc : order_one(c, d, err);
 }
 
 /* An agent that does not follow this rotation yet, since its server joined or its state is new, learns of it by an order,
@@ -914,7 +919,8 @@ static int introduce(struct controller *c, const struct decision *d, struct erro
 	bool sent;
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
 		const struct key_server_status *status = controller_status(c, i);
-		if (!status || text_equal(status->path_of, c->fence_rotation))
+		if (!status ||
+		    (text_equal(status->path_of, c->fence_rotation) && text_equal(status->rotation, c->fence_rotation)))
 			continue;
 		rc = c->fence.epoch == 0 ? order(c, d, &sent, err) : send_none(c, i, err);
 	}
@@ -923,17 +929,16 @@ static int introduce(struct controller *c, const struct decision *d, struct erro
 
 int controller_act(struct controller *c, const struct decision *d, struct error **err)
 {
-	bool sent;
 	switch (d->action) {
 	case ACTION_WRITE_STEP:
+		return order_step(c, d, err);
 	case ACTION_RESTART:
+	case ACTION_COMPACT:
 		return order_one(c, d, err);
 	case ACTION_CANARY:
 		return canary(c, d, err);
 	case ACTION_CENSUS:
 		return census(c, d, err);
-	case ACTION_COMPACT:
-		return order(c, d, &sent, err);
 	case ACTION_REENCRYPT:
 		return reencrypt(c, d, err);
 	case ACTION_READ_BACK:
@@ -942,7 +947,8 @@ int controller_act(struct controller *c, const struct decision *d, struct error 
 		return retire(c, d, err);
 	case ACTION_WAIT:
 		return introduce(c, d, err);
-	case ACTION_BLOCKED:
+	case ACTION_BLOCKED: /* by what one that is not introduced reports, perhaps */
+		return c->fence.epoch == 0 ? 0 : introduce(c, d, err);
 	case ACTION_DONE:
 		break;
 	}

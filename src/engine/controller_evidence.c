@@ -143,6 +143,23 @@ static void tell_servers(struct controller *c)
 	put(&status->evidence, "API servers were seen to have loaded", line);
 }
 
+static void tell_rescues(struct controller *c)
+{
+	struct key_rotation_status *status = &c->rotation->status;
+	_cleanup_strings_ names = {0};
+	if (status->rescues == 0)
+		return;
+	for (size_t i = 0; i < c->server_count; i++) {
+		const struct key_server_status *told = controller_status(c, i);
+		if (told && told->rescues > 0 && text_equal(told->path_of, c->rotation->meta.uid))
+			strings_add(&names, c->servers[i].name);
+	}
+	_cleanup_free_ char *all = strings_join(&names, ", ");
+	_cleanup_free_ char *line =
+		xasprintf("a key had to be put back%s%s (Rescue)", names.count ? " into the file of " : "", all);
+	put(&status->evidence, "(Rescue)", line);
+}
+
 void controller_end_evidence(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
@@ -159,6 +176,5 @@ void controller_end_evidence(struct controller *c)
 			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
 		put(&status->evidence, "no canary for", line);
 	}
-	if (status->rescues > 0)
-		put(&status->evidence, "(Rescue)", "a key had to be put back (Rescue)");
+	tell_rescues(c);
 }

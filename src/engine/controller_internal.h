@@ -34,6 +34,9 @@ struct directed {
 	uint64_t renewed_at;         /* when it was sent last */
 	/* since when it is seen to have an older file than it was given, in this process; 0: it has not */
 	uint64_t behind_since, behind_process;
+	/* the hash of its file, and since when that is seen */
+	char *file;
+	uint64_t file_since;
 	uint64_t rescue_failed_at; /* when a Rescue was last seen to come to nothing there; 0: none was */
 	/* by its own /metrics */
 	bool scraped;
@@ -62,6 +65,7 @@ struct scraped {
 	uint64_t at; /* when it was asked for */
 	bool good;
 	bool refused; /* it answers, and does not let us look: said once */
+	bool slow;    /* nothing came of it within the time for it */
 };
 
 /* What keeps a rotation from going on though nothing stands in its way. */

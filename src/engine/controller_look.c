@@ -241,14 +241,18 @@ static void take_metrics(struct controller *c, struct kube *kube, const struct s
 	const struct apiserver_metrics *metrics = &scraped->metrics;
 	struct directed *server = identify(c, kube->name, metrics, identities);
 	if (!server || metrics->contradictory || metrics->loaded_hash_count > 1) {
-		set_unsure(c, xasprintf("%s is no server that an identity Lease names, or two of them%s", kube->name,
-					metrics->id_hash_count == 0 ? ", or its agent has not reported this process yet"
-								    : ""));
+		set_unsure(
+			c,
+			xasprintf("%s is no server that an identity Lease names, or two of them%s: each address has to "
+				  "lead to one server alone",
+				  kube->name,
+				  metrics->id_hash_count == 0 ? ", or its agent has not reported this process yet"
+							      : ""));
 		return;
 	}
 	if (server->scraped) {
-		set_unsure(c, xasprintf("%s and %s are the same server, %s", kube->name, server->kube->name,
-					server->name));
+		set_unsure(c, xasprintf("%s and %s are the same server, %s: leave one of the addresses out", kube->name,
+					server->kube->name, server->name));
 		return;
 	}
 	server->kube = kube;
@@ -286,6 +290,7 @@ static void scrape(const struct controller *c, struct kube *kube, struct scraped
 	if (rc == -ERROR_AUTH && !ret->refused)
 		controller_note(c, "%s: %s", kube->name, error_message(failed));
 	ret->refused = rc == -ERROR_AUTH;
+	ret->slow = rc < 0 && clock_monotonic() >= ret->at + SCRAPE_TIMEOUT;
 }
 
 static bool has_lease(const struct kube_identities *identities, const struct kube_identity *lease)
@@ -325,8 +330,12 @@ static void scrape_all(struct controller *c, const struct kube_identities *ident
 	for (size_t i = 0; i < c->server_count; i++)
 		strings_add(&names, c->servers[i].name);
 	_cleanup_free_ char *all = strings_join(&names, ", ");
-	set_unsure(c, xasprintf("%zu addresses are given, and the cluster has %zu API servers (%s)",
-				c->options->server_count, c->server_count, all));
+	set_unsure(
+		c,
+		xasprintf(
+			"%zu addresses are given, and the cluster has %zu API servers (%s): give one (--apiserver) for "
+			"each, and start what is down",
+			c->options->server_count, c->server_count, all));
 }
 
 /* --- the agents' reports --- */
@@ -406,6 +415,14 @@ static bool all_addresses_answer(const struct controller *c)
 	return answered == c->options->server_count;
 }
 
+static bool is_slow(const struct controller *c, const struct directed *server)
+{
+	for (size_t i = 0; i < c->options->server_count; i++)
+		if (c->options->servers[i] == server->kube)
+			return c->scraped[i].slow;
+	return false;
+}
+
 /* The agent's word and the server's own must be the same. */
 static void compare(const struct controller *c, const struct directed *server, struct server_observation *seen)
 {
@@ -413,7 +430,9 @@ static void compare(const struct controller *c, const struct directed *server, s
 		seen->answering = false;
 		if (!seen->why)
 			seen->why = xstrdup(all_addresses_answer(c) ? "none of the given addresses is its own"
-								    : "its own address does not answer");
+					    : is_slow(c, server)
+						    ? "its own /metrics took longer than 5 s, see what keeps it busy"
+						    : "its own address does not answer");
 		return;
 	}
 	if (seen->looked_at > server->scraped_at)
@@ -438,6 +457,15 @@ static void note_behind(struct directed *server, const struct server_observation
 	server->behind_process = seen->process;
 }
 
+static void note_file(struct directed *server, const struct server_observation *seen, uint64_t now)
+{
+	if (!seen->file_hash || text_equal(server->file, seen->file_hash))
+		return;
+	free(server->file);
+	server->file = xstrdup(seen->file_hash);
+	server->file_since = now;
+}
+
 static void observe_servers(struct controller *c, uint64_t now)
 {
 	struct observation *seen = &c->seen;
@@ -453,6 +481,7 @@ static void observe_servers(struct controller *c, uint64_t now)
 			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
 		compare(c, server, ret);
 		note_behind(server, ret, now);
+		note_file(server, ret, now);
 		/* Longer than the order lies there: while it is another one's turn, this one has none. */
 		if (controller_rescue_fails(c, i))
 			server->rescue_failed_at = now;

@@ -19,7 +19,10 @@ static char *not_ready(const struct controller *c)
 		const struct server_observation *seen = &c->seen.servers[i];
 		const struct key_server_status *status = controller_status(c, i);
 		if (!seen->answering)
-			return xasprintf("%s: %s", name, seen->why ? seen->why : "it does not answer");
+			return xasprintf(
+				"%s: %s; bring it back, or forget it if it is gone for good (kubectl rekey forget %s "
+				"--yes)",
+				name, seen->why ? seen->why : "it does not answer", name);
 		/* What only a write of ours will prove is asked for by the path's first step. */
 		bool proved_later = seen->loaded == FACT_UNKNOWN && seen->needs_second_nonce;
 		bool loaded = seen->loaded == FACT_KNOWN && seen->loaded_is_file;

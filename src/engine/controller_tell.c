@@ -1,9 +1,10 @@
 /* KeyRotation.status: what people see. Written by server-side apply, on the very object that was read; at most every two
- * seconds but where something changed that is more than progress. */
+ * seconds, but for what a step hangs on (the epoch, the path, that a key is retired) and its end. */
 #include "engine/controller_internal.h"
 
 #include <string.h>
 
+#include "engine/fleet_advice.h"
 #include "engine/rotation.h"
 
 #define TELL_INTERVAL (2 * NS_PER_S)
@@ -156,15 +157,23 @@ static int step_of(const struct controller *c, const struct decision *d)
 /* "paused; next: going back: cp-1: writing step 2 [...] (the agent of ...)". New string. */
 static char *words_of(const struct controller *c, const struct decision *d, uint64_t now)
 {
-	const struct decision_clock clock = {.now = now, .wall = clock_wall()};
+	const struct directed *server =
+		d->server >= 0 && (size_t)d->server < c->server_count ? &c->servers[d->server] : NULL;
+	struct decision_clock clock = {.now = now, .wall = clock_wall()};
+	if (server && server->file_since && c->seen.servers[d->server].reloads_itself)
+		clock.reload_by = clock.wall - (now - server->file_since) + RELOAD_POLL;
 	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
 	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold, d->rescue);
 	const char *trouble = c->trouble ? c->trouble : "";
 	const char *remark = c->remark || d->action == ACTION_DONE ? c->remark : c->kms_again;
-	return xasprintf("%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "", remark ? remark : "",
-			 remark ? ": " : "",
+	/* A person's word is asked for with the ways to give it. */
+	bool asks = d->action == ACTION_BLOCKED && c->path && c->hold == HOLD_NOT && d->reason != REASON_TOLD;
+	const char *advice = asks ? fleet_advice(reason_name(d->reason)) : NULL;
+	return xasprintf("%s%s%s%s%s%s%s%s%s%s%s", held ? held : "", held && *text ? "; next: " : "",
+			 remark ? remark : "", remark ? ": " : "",
 			 key_rotation_goes_back(c->rotation) && d->action != ACTION_DONE ? "going back: " : "", text,
-			 *text && *trouble ? " (" : "", trouble, *text && *trouble ? ")" : "");
+			 *text && *trouble ? " (" : "", trouble, *text && *trouble ? ")" : "", advice ? ". " : "",
+			 advice ? advice : "");
 }
 
 static bool tell_conditions(struct controller *c, const struct decision *d, const char *words)

@@ -7,6 +7,8 @@
 #include "engine/target.h"
 #include "kube-rekey/observation.h"
 
+#define RELOAD_POLL (60 * NS_PER_S) /* upstream's EncryptionConfigFileChangePollDuration */
+
 struct look {
 	struct kube *kube;
 	char *name;    /* for people: the host's name */
@@ -17,7 +19,7 @@ struct look {
 	bool last_is_gone; /* what was written last was removed from --out: what the server runs is looked at alone */
 	bool servers_own; /* the file here (a manual target's source) is known to be the very one that the server reads */
 	char *deployed; /* hash of the present file as its server shall have it: ours, or what a pipeline makes of it */
-	uint64_t poll;  /* ns between two looks of the server at its file: 60 s upstream */
+	uint64_t poll;  /* ns between two looks of the server at its file: RELOAD_POLL */
 	/* from the look before */
 	char *seen_id_hash; /* that its metrics showed, alone; NULL */
 	uint64_t process, loaded_since, writes_since;

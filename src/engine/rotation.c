@@ -744,7 +744,7 @@ static int prove_still(struct rotation *r, char **ret_why, struct error **err)
 		if (rc < 0)
 			return rc;
 		/* It may be wanted again. */
-		if (r->cleared && r->seen.servers[0].loaded != FACT_KNOWN && is_back_whole(r))
+		if (r->seen.servers[0].loaded != FACT_KNOWN && is_back_whole(r))
 			continue;
 		/* Whatever it has loaded since, a census tells more than a sweep. */
 		if (d.action == ACTION_REENCRYPT && r->census_seen.begun < r->seen.servers[0].loaded_since) {

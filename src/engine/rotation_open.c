@@ -13,7 +13,6 @@
 #include "engine/retired.h"
 #include "engine/rotation_internal.h"
 
-#define DEFAULT_POLL (60 * NS_PER_S) /* upstream's EncryptionConfigFileChangePollDuration */
 #define CLUSTER_TRIES 3
 #define CLUSTER_PAUSE (250 * NS_PER_MS) /* doubled each time */
 
@@ -568,7 +567,7 @@ static void begin_looking(struct rotation *r)
 {
 	const char *read = r->target->manual ? r->target->source : r->target->path;
 	r->look = (struct look){.kube = &r->cluster->kube,
-				.poll = DEFAULT_POLL,
+				.poll = RELOAD_POLL,
 				.canary_step = STEP_NONE,
 				.name = xstrdup(r->cluster->kube.name),
 				.reloads_itself = !r->options.wait_restart,

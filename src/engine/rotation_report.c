@@ -276,9 +276,13 @@ static void tell_canary_gaps(const struct rotation *r, struct strings *ret)
 	strings_add(ret, line);
 }
 
-/* What a person said does not count. */
+/* By a person's word. */
 static void tell_said(const struct rotation *r, struct strings *ret)
 {
+	if (!r->set_named && r->options.servers > 0)
+		strings_add(ret, "weaker: that this is the only API server is a person's word (--servers): no "
+				 "control-plane Node "
+				 "and no pod would name another one that was stopped");
 	for (size_t i = 0; i < r->foreign_prefixes.count; i++) {
 		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
 						      r->foreign_prefixes.items[i]);
@@ -301,7 +305,8 @@ void rotation_gaps(const struct rotation *r, struct strings *ret)
 		strings_add(ret, line);
 	if (r->settled_ended)
 		tell_settle_gaps(r, ret);
-	tell_canary_gaps(r, ret);
+	if (r->settled_ended || line)
+		tell_canary_gaps(r, ret);
 	tell_said(r, ret);
 }
 

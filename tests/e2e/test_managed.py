@@ -476,8 +476,9 @@ class OneServer(Managed):
         controller = fleet.start_controller("--census-interval", "10s")
         for name, asked in (("local", {}), ("followed", {"provider": None, "followKMS": True})):
             fleet.rotate(name, **asked)
-            wait_until(lambda name=name: said(name).get("Degraded") == f"{server.hostname}: no agent has reported from its node",
-                       60, f"{name} waits")
+            why = (f"{server.hostname}: no agent has reported from its node; bring it back, or forget it if it is gone for good "
+                   f"(kubectl rekey forget {server.hostname} --yes)")
+            wait_until(lambda name=name, why=why: said(name).get("Degraded") == why, 60, f"{name} waits")
             self.assertEqual(fleet.rotation(name)["status"]["phase"], "AddReadKey")
             self.assertEqual(kube_rekey(["abort", name, "--kubeconfig", administrator]).code, 0)
             fleet.wait_for(name, lambda status: status.get("outcome") == "Aborted", 60, f"{name} is given up")

@@ -22,7 +22,9 @@ struct look_row {
 	const char *why;               /* NULL: the set is sure */
 };
 #define BOTH "cp-1 cp-2"
-#define THREE "2 addresses are given, and the cluster has 3 API servers (cp-1, cp-2, cp-3)"
+#define THREE                                                                                                      \
+	"2 addresses are given, and the cluster has 3 API servers (cp-1, cp-2, cp-3): give one (--apiserver) for " \
+	"each, and start what is down"
 #define NODES_UNKNOWN "control-plane Nodes could not be listed, and a stopped server may show by its Node alone"
 #define NO_NODES                                                                                                    \
 	"no Node is a control plane's, by which a server that was stopped would be known: abort this rotation and " \
@@ -35,7 +37,8 @@ static const struct look_row rows[] = {
 	{"one stopped, and its Lease is gone: it counts all the same", .leases = "cp-1", .behind = {"cp-1", ""},
 	 .why = NULL},
 	{"one answers without a Lease", .leases = "cp-1",
-	 .why = "two is no server that an identity Lease names, or two of them"},
+	 .why = "two is no server that an identity Lease names, or two of them: each address has to lead to one server "
+		"alone"},
 	{"no Leases", .leases = "", .why = "no identity Leases name the API servers"},
 	{"a third Lease", .leases = "cp-1 cp-2 cp-3", .why = THREE},
 	{"a third Node", .nodes = "cp-1 cp-2 cp-3", .why = THREE},
@@ -56,17 +59,23 @@ static const struct look_row rows[] = {
 	{"a third one that was forgotten, and whose Node and KeyServer are there", .nodes = "cp-1 cp-2 cp-3",
 	 .key_servers = "cp-1 cp-2 cp-3", .known = "cp-1 cp-2 cp-3", .forgotten = "cp-3", .why = NULL},
 	{"one that was forgotten, and whose address is given", .leases = "cp-1", .forgotten = "cp-2",
-	 .behind = {"cp-1", ""}, .why = "2 addresses are given, and the cluster has 1 API servers (cp-1)"},
+	 .behind = {"cp-1", ""},
+	 .why = "2 addresses are given, and the cluster has 1 API servers (cp-1): give one (--apiserver) for each, and "
+		"start what is down"},
 	{"one that was forgotten is back", .forgotten = "cp-2",
 	 .why = "cp-2 was forgotten as gone for good, but has an identity Lease (apiserver-cp-2): it is back, or left "
 		"that behind"},
 	{"one that was forgotten answers", .leases = "cp-1", .forgotten = "cp-2",
-	 .why = "two is no server that an identity Lease names, or two of them"},
-	{"one server by two addresses", .behind = {"cp-1", "cp-1"}, .why = "two and one are the same server, cp-1"},
+	 .why = "two is no server that an identity Lease names, or two of them: each address has to lead to one server "
+		"alone"},
+	{"one server by two addresses", .behind = {"cp-1", "cp-1"},
+	 .why = "two and one are the same server, cp-1: leave one of the addresses out"},
 	{"a stranger", .behind = {"cp-1", "cp-9"},
-	 .why = "two is no server that an identity Lease names, or two of them"},
+	 .why = "two is no server that an identity Lease names, or two of them: each address has to lead to one server "
+		"alone"},
 	{"two servers behind one address", .behind = {"cp-1 cp-2", ""},
-	 .why = "one is no server that an identity Lease names, or two of them"},
+	 .why = "one is no server that an identity Lease names, or two of them: each address has to lead to one server "
+		"alone"},
 	{"one joins while the servers are looked at", .later = "cp-1 cp-2 cp-3",
 	 .why = "cp-3 joined while the servers were looked at"},
 	{"one stops meanwhile", .later = "cp-1", .why = NULL},

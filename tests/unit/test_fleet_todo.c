@@ -5,6 +5,7 @@
 #include "cmd/dashboard_model.h"
 #include "cmd/dashboard_record.h"
 #include "cmd/fleet_todo.h"
+#include "engine/fleet_advice.h"
 
 int decides_all(void);
 #define main decides_all
