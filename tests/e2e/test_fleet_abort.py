@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from fleet import ROTATIONS, FleetCase
+from fleet import ROTATIONS, SERVERS, FleetCase
 from lib import kube_rekey, snapshot_hash, turn, wait_until
 from lib.disk_killer import DiskKiller
 
@@ -87,36 +87,52 @@ class FromAnImage(AbortCase):
         self.assertEqual(self.keys(), [old])
         self.assertNotIn(f"aescbc:{new}", self.cluster.etcd.prefix_counts())
 
-    @turn
-    def test_its_own_disk_goes_back(self):
-        """What the agent keeps, and its journal, by one step; the server's file is further than they tell. It goes on from that
-        file, which its server runs."""
-        before, (old,), server = snapshot_hash(self.api), self.keys()[0], self.cluster.servers[0]
-        directory, image = self.cluster.path("state-0"), self.cluster.path("image")
+    def goes_back_to(self, step, further):
+        """A rotation while the agent's own disk goes back to how it was after `step`, as soon as `further()` holds of the
+        server's file: what there was before, and the old key's name."""
+        before, (old,), server = self.without_canaries(), self.keys()[0], self.cluster.servers[0]
+        directory, image = self.cluster.path("state-0"), self.cluster.path(f"image-{step}")
+        state = os.path.join(directory, "agent.json")
         folder, name = os.path.split(server.config)
         journal = os.path.join(folder, f".{name}.kube-rekey.journal")
         self.fleet.start()
         agent = self.fleet.agents[server.hostname]
-        self.fleet.rotate("older")
-        wait_until(lambda: len(self.keys()[0]) == 2, PATIENCE, "it reads the new key", 0.01)
-        state = os.path.join(directory, "agent.json")
-        wait_until(lambda: contents(state).get("writtenStep") == 1, PATIENCE, "it noted that", 0.01)
+        self.fleet.rotate(f"older-{step}")
+        noted = {"rotationName": f"older-{step}", "writtenStep": step}
+        wait_until(lambda: contents(state).items() >= noted.items(), PATIENCE, "it noted that step", 0.01)
         agent.signal(signal.SIGSTOP)
-        self.assertEqual((next(iter(self.keys()[0])), contents(state)["writtenStep"]), (old, 1))
+        self.assertEqual(contents(state), {**contents(state), **noted})
         shutil.copytree(directory, image)
         shutil.copy2(journal, image)
         agent.signal(signal.SIGCONT)
-        wait_until(lambda: next(iter(self.keys()[0])) != old, PATIENCE, "it writes with the new key", 0.01)
+        wait_until(further, PATIENCE, "its file is further", 0.01)
         agent.kill()
-        promoted = server.read_config()
         shutil.rmtree(directory)
         shutil.copytree(image, directory, ignore=shutil.ignore_patterns(".*"))
         shutil.copy2(os.path.join(image, os.path.basename(journal)), journal)
         with open(journal, encoding="utf-8") as file:
             self.assertNotIn(server.file_hash(), file.read())
-        self.assertEqual(server.read_config(), promoted)
         self.fleet.start_agent(0)
-        self.expect_rotated("older", before, old)
+        return before, old
+
+    @turn
+    def test_its_own_disk_goes_back(self):
+        """What the agent keeps, and its journal, by one step; the server's file is further than they tell. It goes on from that
+        file, which its server runs."""
+        (old,) = self.keys()[0]
+        before, _ = self.goes_back_to(1, lambda: next(iter(self.keys()[0])) != old)
+        self.expect_rotated("older-1", before, old)
+
+    @turn
+    def test_its_own_disk_goes_back_behind_a_drop(self):
+        """The file lacks a key then, which a person may have taken away: but for the agent's own report of before, which names
+        that very file as its own. What the old key's copy became is told."""
+        def dropped():
+            (status,) = [each["status"] for each in self.api.list(SERVERS)]
+            return status.get("fileStep") == 3 and status["fileOurs"] and not status["atWork"]
+        before, old = self.goes_back_to(2, dropped)
+        status = self.expect_rotated("older-2", before, old)
+        self.assertIn(f"{self.cluster.servers[0].hostname}: aescbc/{old} is not on this machine", status["remains"])
 
 
 class FromAnImageOfAnOlderServer(FromAnImage):
