@@ -6,16 +6,16 @@
 
 #define GATE_JSON_MAX (4u << 20)
 
-static void print_answer(const struct command_context *context, bool yes, const char *valid, const char *reason,
-			 const struct strings *gaps)
+static int print_answer(const struct command_context *context, bool yes, const char *valid, const char *reason,
+			const struct strings *gaps, struct error **err)
 {
 	if (!context->options.json) {
 		if (!yes)
-			return; /* a no is the error, in words */
+			return 0; /* a no is the error, in words */
 		printf("yes, until %s; ask again before each server\n", valid);
 		for (size_t i = 0; i < gaps->count; i++)
 			printf("  %s\n", gaps->items[i]);
-		return;
+		return 0;
 	}
 	struct json_writer w = JSON_WRITER_INIT(GATE_JSON_MAX);
 	json_object_begin(&w);
@@ -27,9 +27,11 @@ static void print_answer(const struct command_context *context, bool yes, const 
 	json_member_strings(&w, "gaps", gaps);
 	json_object_end(&w);
 	const char *text = json_text(&w);
+	int rc = text || !yes ? 0 : error_set(err, ERROR_LIMIT, "the answer is too large to be printed");
 	if (text)
 		puts(text);
 	json_writer_free(&w);
+	return rc;
 }
 
 int cmd_gate(struct command_context *context, struct error **err)
@@ -59,7 +61,7 @@ int cmd_gate(struct command_context *context, struct error **err)
 	_cleanup_strings_ gaps = {0};
 	if (rc == 0)
 		rotation_gaps(rotation, &gaps);
-	print_answer(context, rc == 0, valid, err && *err ? error_message(*err) : "", &gaps);
-	context->printed_document = true;
-	return rc;
+	int printed = print_answer(context, rc == 0, valid, err && *err ? error_message(*err) : "", &gaps, err);
+	context->printed_document = printed == 0;
+	return printed < 0 ? printed : rc;
 }

@@ -447,22 +447,37 @@ static void find_written(struct agent *agent, const struct server_observation *o
 		note_written(agent, own->file_step);
 }
 
-/* Of the file that is there, this node goes on. */
+/* Of the new keys those that the file brought. */
+static void hold_new_keys(struct agent *agent)
+{
+	const struct rotation *node = agent->node;
+	const struct journal *journal = node->journal;
+	_cleanup_error_ failed = NULL;
+	_cleanup_strings_ labels = {0};
+	for (size_t i = 0; i < journal->new_keys.count; i++) {
+		enum provider_type type;
+		const char *name;
+		if (key_label_split(journal->new_keys.items[i], &type, &name) && keys_find(&node->keys, type, name))
+			strings_add(&labels, journal->new_keys.items[i]);
+	}
+	if (new_keys_hold(node->held_directory, &labels, &node->keys, journal->rotation, &failed) < 0)
+		agent_note(agent, "%s", error_message(failed));
+}
+
+/* From now on this node goes on with the file that is there. `written`: how far it was, by what tells it. */
 static void adopt(struct agent *agent, struct server_observation *own, int written)
 {
 	struct rotation *node = agent->node;
-	struct journal *journal = node->journal;
-	_cleanup_error_ failed = NULL;
 	struct target_content content = {0};
 	if (target_read(node->target, &content, NULL) == 0 && text_equal(content.sha256, own->file_hash)) {
 		take_keys_of(node, content.config);
-		journal_add_hash(journal, own->file_step, own->file_hash, false);
+		journal_add_hash(node->journal, own->file_step, own->file_hash, false);
 		own->file_ours = true;
 		agent_note(agent, "goes on from the file as it is: it means step %d of the rotation", own->file_step);
-		note_written(agent, written);
-		if (new_keys_hold(node->held_directory, &journal->new_keys, &node->keys, journal->rotation, &failed) <
-		    0)
-			agent_note(agent, "%s", error_message(failed));
+		if (written < agent->disk.written_step)
+			written = agent->disk.written_step;
+		note_written(agent, own->file_step > written ? own->file_step : written);
+		hold_new_keys(agent);
 	}
 	target_content_free(&content);
 }
@@ -494,8 +509,10 @@ static void take_reported(struct agent *agent, struct server_observation *own)
 	bool same = agent->reported.file_hash && text_equal(agent->reported.file_hash, own->file_hash) &&
 		    text_equal(agent->reported.path_of, journal->rotation) &&
 		    agent->reported.going_back == journal->going_back;
+	int written =
+		agent->reported.written_step < (int)journal->path->count ? agent->reported.written_step : STEP_NONE;
 	if (same && !own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE && follows(agent))
-		adopt(agent, own, agent->reported.written_step);
+		adopt(agent, own, written);
 }
 
 /* Whether the file is at least as far as what was written, and lacks no key that was read then. */
@@ -517,13 +534,17 @@ static void take_running(struct agent *agent, struct server_observation *own)
 {
 	const struct rotation *node = agent->node;
 	int written = agent->disk.written_step;
-	/* Where nothing shows what it runs, another nonce will. */
-	bool runs = own->answering && ((own->loaded == FACT_KNOWN && own->loaded_is_file) || own->needs_second_nonce);
+	bool runs = own->answering && own->loaded == FACT_KNOWN && own->loaded_is_file;
+	/* Where nothing shows what it runs, another nonce will: once, for whoever writes there too is not fought. */
+	bool may_run = own->answering && own->needs_second_nonce && agent->unseen_step != own->file_step;
 	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
 	int last = own->written_step > written ? own->written_step : written;
 	bool fits = follows(agent) && (wrote_none || lacks_nothing(own, last, node->journal->path));
-	if (!own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE && runs && fits)
-		adopt(agent, own, own->file_step > written ? own->file_step : written);
+	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !(runs || may_run) || !fits)
+		return;
+	if (!runs)
+		agent->unseen_step = own->file_step;
+	adopt(agent, own, STEP_NONE);
 }
 
 /* The server, and what is watched anyway. */
@@ -987,8 +1008,10 @@ static void agent_close(struct agent *agent)
 
 int agent_run(const struct agent_options *options, struct error **err)
 {
-	_cleanup_(agent_close) struct agent agent = {
-		.options = options, .lock_fd = -1, .told = key_server_new(options->node_name)};
+	_cleanup_(agent_close) struct agent agent = {.options = options,
+						     .lock_fd = -1,
+						     .unseen_step = STEP_NONE,
+						     .told = key_server_new(options->node_name)};
 	agent_show_start(&agent);
 	int rc = begin(&agent, err);
 	if (rc == 0)

@@ -42,7 +42,8 @@ struct agent {
 		int written_step;
 		bool going_back;
 	} reported;
-	bool awaits;             /* the order waits for something */
+	int unseen_step; /* of the last file that was taken for ours though nothing showed that it is loaded; STEP_NONE */
+	bool awaits;     /* the order waits for something */
 	enum ground alone;       /* what it made of being alone the last time */
 	bool at_work;            /* an order is in hand: reported before it is judged */
 	bool settled;            /* as the last order was judged; see order_settled */

@@ -103,6 +103,7 @@ static void forget_rotation(struct controller *c)
 	c->fence = (struct fence){.to_step = STEP_NONE};
 	for (size_t i = 0; i < c->server_count; i++) {
 		free(c->servers[i].name);
+		free(c->servers[i].failed);
 		free(c->servers[i].file);
 		free(c->servers[i].loaded_hash);
 		free(c->servers[i].named_put);

@@ -172,16 +172,77 @@ static bool under_way_anywhere(const struct controller *c, const struct dispatch
 	return false;
 }
 
-/* What failed a moment ago is not tried again at once. */
-static bool has_just_failed(const struct controller *c, const struct decision *d, const struct dispatch *dispatch)
+static char *trouble_with(const struct controller *c, size_t i, enum outcome outcome)
 {
-	size_t i = (size_t)dispatch->agent;
-	if (dispatch->agent < 0 || d->valid_until != UINT64_MAX || c->servers[i].sent.epoch != dispatch->fence.epoch ||
-	    !text_equal(c->servers[i].sent.action, order_action_name(dispatch->order.action)) ||
-	    clock_monotonic() >= c->servers[i].sent_at + RETRY_AFTER)
-		return false;
-	return controller_outcome(c, i, dispatch->order.action, c->servers[i].sent.epoch,
-				  c->servers[i].sent.sequence) == OUTCOME_FAILED;
+	const struct directed *server = &c->servers[i];
+	const struct key_server_status *status = controller_status(c, i);
+	const char *message = status->done.message ? status->done.message : "no reason given";
+	switch (outcome) {
+	case OUTCOME_REFUSED:
+		return xasprintf("%s: order %s refused: %s", server->name, server->sent.action, message);
+	case OUTCOME_FAILED:
+		return xasprintf("%s: order %s failed: %s", server->name, server->sent.action, message);
+	case OUTCOME_OPEN: /* what passes by itself is no trouble */
+		return status->why && clock_monotonic() >= server->sent_at + WAITS_LONG
+			       ? xasprintf("%s: order %s waits: %s", server->name, server->sent.action, status->why)
+			       : NULL;
+	case OUTCOME_OK:
+	case OUTCOME_LOST:
+		break;
+	}
+	return NULL;
+}
+
+/* With the last order; NULL: there is none. New string. */
+static char *trouble_with_last(const struct controller *c, size_t i)
+{
+	const struct key_server_spec *sent = &c->servers[i].sent;
+	enum order_action action;
+	if (!sent->action || !order_action_from_name(sent->action, &action) || !controller_status(c, i))
+		return NULL;
+	return trouble_with(c, i, controller_outcome(c, i, action, sent->epoch, sent->sequence));
+}
+
+/* It is told until an order of that kind does not fail. */
+static void note_failure(const struct controller *c, size_t i)
+{
+	struct directed *server = &c->servers[i];
+	enum order_action action;
+	if (text_empty(server->sent.action) || !order_action_from_name(server->sent.action, &action) ||
+	    !controller_status(c, i))
+		return;
+	enum outcome outcome = controller_outcome(c, i, action, server->sent.epoch, server->sent.sequence);
+	if (outcome == OUTCOME_OPEN && server->failed_by == action)
+		return;
+	free(steal(server->failed));
+	if (outcome == OUTCOME_FAILED)
+		server->failed = trouble_with(c, i, outcome);
+	server->failed_by = action;
+}
+
+static const char *failure_of(const struct controller *c, enum order_action action)
+{
+	for (size_t i = 0; i < c->server_count; i++)
+		if (c->servers[i].failed && c->servers[i].failed_by == action)
+			return c->servers[i].failed;
+	return NULL;
+}
+
+/* What failed a moment ago is not tried again at once. A census and canaries have a pace of their own. */
+static bool has_just_failed(const struct controller *c, const struct dispatch *dispatch)
+{
+	enum order_action action = dispatch->order.action;
+	bool changes = action == ORDER_WRITE_STEP || action == ORDER_RESTART || action == ORDER_RETIRE ||
+		       action == ORDER_COMPACT;
+	for (size_t i = 0; changes && i < c->server_count; i++) {
+		const struct key_server_spec *sent = &c->servers[i].sent;
+		if ((dispatch->agent < 0 || (size_t)dispatch->agent == i) && sent->epoch == dispatch->fence.epoch &&
+		    text_equal(sent->action, order_action_name(action)) &&
+		    clock_monotonic() < c->servers[i].sent_at + RETRY_AFTER &&
+		    controller_outcome(c, i, action, sent->epoch, sent->sequence) == OUTCOME_FAILED)
+			return true;
+	}
+	return false;
 }
 
 static int send(struct controller *c, const struct decision *d, struct dispatch *dispatch,
@@ -227,8 +288,11 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	_cleanup_free_ struct agent_report *agents = controller_reports(c);
 	struct dispatch dispatch =
 		order_from_decision(c->path, &c->seen, d, &c->fence, agents, c->rotation->status.epoch);
+	const char *failure = NULL;
 	int rc = 0;
 	*ret_sent = false;
+	for (size_t i = 0; i < c->server_count; i++)
+		note_failure(c, i);
 	switch (dispatch.kind) {
 	case DISPATCH_NOTHING:
 		break;
@@ -238,13 +302,14 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	case DISPATCH_WAIT:
 		return wait_for_acknowledgement(c, &dispatch, err);
 	case DISPATCH_SEND:
-		if (has_just_failed(c, d, &dispatch))
-			return 0;
+		failure = failure_of(c, dispatch.order.action);
+		if (has_just_failed(c, &dispatch))
+			break;
 		rc = send(c, d, &dispatch, agents, err);
 		*ret_sent = rc == 0;
 		break;
 	}
-	controller_trouble(c, NULL);
+	controller_trouble(c, failure);
 	return rc;
 }
 
@@ -259,37 +324,6 @@ int controller_fence(struct controller *c, bool *ret_fenced, struct error **err)
 		return begin_epoch(c, &dispatch, err);
 	return dispatch.kind == DISPATCH_WAIT ? wait_for_acknowledgement(c, &dispatch, err)
 					      : controller_withdraw(c, err);
-}
-
-static char *trouble_with(const struct controller *c, size_t i, enum outcome outcome)
-{
-	const struct directed *server = &c->servers[i];
-	const struct key_server_status *status = controller_status(c, i);
-	const char *message = status->done.message ? status->done.message : "no reason given";
-	switch (outcome) {
-	case OUTCOME_REFUSED:
-		return xasprintf("%s: order %s refused: %s", server->name, server->sent.action, message);
-	case OUTCOME_FAILED:
-		return xasprintf("%s: order %s failed: %s", server->name, server->sent.action, message);
-	case OUTCOME_OPEN: /* what passes by itself is no trouble */
-		return status->why && clock_monotonic() >= server->sent_at + WAITS_LONG
-			       ? xasprintf("%s: order %s waits: %s", server->name, server->sent.action, status->why)
-			       : NULL;
-	case OUTCOME_OK:
-	case OUTCOME_LOST:
-		break;
-	}
-	return NULL;
-}
-
-/* With the last order; NULL: there is none. New string. */
-static char *trouble_with_last(const struct controller *c, size_t i)
-{
-	const struct key_server_spec *sent = &c->servers[i].sent;
-	enum order_action action;
-	if (!sent->action || !order_action_from_name(sent->action, &action) || !controller_status(c, i))
-		return NULL;
-	return trouble_with(c, i, controller_outcome(c, i, action, sent->epoch, sent->sequence));
 }
 
 bool controller_rescue_fails(const struct controller *c, size_t i)
@@ -946,9 +980,8 @@ int controller_act(struct controller *c, const struct decision *d, struct error 
 	case ACTION_RETIRE:
 		return retire(c, d, err);
 	case ACTION_WAIT:
-		return introduce(c, d, err);
 	case ACTION_BLOCKED: /* by what one that is not introduced reports, perhaps */
-		return c->fence.epoch == 0 ? 0 : introduce(c, d, err);
+		return introduce(c, d, err);
 	case ACTION_DONE:
 		break;
 	}

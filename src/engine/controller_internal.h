@@ -34,9 +34,11 @@ struct directed {
 	uint64_t renewed_at;         /* when it was sent last */
 	/* since when it is seen to have an older file than it was given, in this process; 0: it has not */
 	uint64_t behind_since, behind_process;
-	/* the hash of its file, and since when that is seen */
+	char *failed; /* why its last order of failed_by failed, until one does not; NULL */
+	enum order_action failed_by;
+	/* the hash of its file, and when that should be loaded, by the wall clock */
 	char *file;
-	uint64_t file_since;
+	uint64_t reload_by;
 	uint64_t rescue_failed_at; /* when a Rescue was last seen to come to nothing there; 0: none was */
 	/* by its own /metrics */
 	bool scraped;

@@ -429,10 +429,11 @@ static void compare(const struct controller *c, const struct directed *server, s
 	if (!server->scraped) {
 		seen->answering = false;
 		if (!seen->why)
-			seen->why = xstrdup(all_addresses_answer(c) ? "none of the given addresses is its own"
-					    : is_slow(c, server)
-						    ? "its own /metrics took longer than 5 s, see what keeps it busy"
-						    : "its own address does not answer");
+			seen->why =
+				xstrdup(all_addresses_answer(c) ? "none of the given addresses is its own"
+					: is_slow(c, server)
+						? "its own /metrics did not come within 5 s: it is too busy, or cut off"
+						: "its own address does not answer");
 		return;
 	}
 	if (seen->looked_at > server->scraped_at)
@@ -457,13 +458,13 @@ static void note_behind(struct directed *server, const struct server_observation
 	server->behind_process = seen->process;
 }
 
-static void note_file(struct directed *server, const struct server_observation *seen, uint64_t now)
+static void note_file(struct directed *server, const struct server_observation *seen)
 {
 	if (!seen->file_hash || text_equal(server->file, seen->file_hash))
 		return;
 	free(server->file);
 	server->file = xstrdup(seen->file_hash);
-	server->file_since = now;
+	server->reload_by = clock_wall() + RELOAD_POLL;
 }
 
 static void observe_servers(struct controller *c, uint64_t now)
@@ -481,7 +482,7 @@ static void observe_servers(struct controller *c, uint64_t now)
 			fleet_bound_steps(ret, key_rotation_steps(&c->rotation->status));
 		compare(c, server, ret);
 		note_behind(server, ret, now);
-		note_file(server, ret, now);
+		note_file(server, ret);
 		/* Longer than the order lies there: while it is another one's turn, this one has none. */
 		if (controller_rescue_fails(c, i))
 			server->rescue_failed_at = now;

@@ -160,8 +160,8 @@ static char *words_of(const struct controller *c, const struct decision *d, uint
 	const struct directed *server =
 		d->server >= 0 && (size_t)d->server < c->server_count ? &c->servers[d->server] : NULL;
 	struct decision_clock clock = {.now = now, .wall = clock_wall()};
-	if (server && server->file_since && c->seen.servers[d->server].reloads_itself)
-		clock.reload_by = clock.wall - (now - server->file_since) + RELOAD_POLL;
+	if (server && c->seen.servers[d->server].reloads_itself)
+		clock.reload_by = server->reload_by;
 	_cleanup_free_ char *text = c->path ? decision_text(d, c->path, &c->seen, &clock) : xstrdup("");
 	_cleanup_free_ char *held = c->hold == HOLD_NOT ? NULL : hold_words(c->rotation, c->hold, d->rescue);
 	const char *trouble = c->trouble ? c->trouble : "";

@@ -28,8 +28,8 @@ static const struct { const char *reason, *todo; } reasons[] = {
 	{"UNREADABLE", "Put the missing key back into the configuration as a read key, or delete the values that need it."},
 	{"UNKNOWN_VALUES", "Look with kube-rekey census on a control-plane node: such values are unreadable already. Restore or "
 			   "delete them."},
-	{"DOES_NOT_OPEN", "Look with kube-rekey census on a control-plane node: such values are unreadable already. Restore or "
-			  "delete them."},
+	{"DOES_NOT_OPEN", "Restart no API server, and change no file. Look with kube-rekey census --open --probe on a control-plane node: "
+			  "what is still served, kube-rekey reencrypt may rescue. The rest restore or delete."},
 	{"KMS_UNKNOWN", "Mend the KMS plugin that is named, and restart no API server before: it may not become ready."},
 	{"KMS_UNMOVED", "Change the key in your KMS now."},
 	{"QUARANTINED", "Mend or delete the objects under Quarantine: they are in the way."},

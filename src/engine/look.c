@@ -389,7 +389,8 @@ void look_at(struct look *look, const struct target *target, const struct journa
 
 void look_wrote(struct look *look, const char *sha256, const char *replaced, bool same_step, uint64_t now)
 {
-	look->nonces = same_step ? look->nonces + 1 : 1;
+	/* Of what somebody else put there in between a reload may come, too. */
+	look->nonces = same_step && text_equal(replaced, look->written_hash) ? look->nonces + 1 : 1;
 	look->successes = look->successes_now;
 	look->failures = look->failures_now;
 	look->counters_known = true;

@@ -1,6 +1,7 @@
 """What a controller is kept from seeing in the middle of a rotation: a list that it may not read for a while, and KeyServers that
 somebody takes away."""
 
+import os
 import re
 import time
 import unittest
@@ -34,7 +35,7 @@ class Gone(FleetCase):
 
     def test_1_trouble_that_is_over(self):
         """What keeps a controller from looking at all is told where people look, and no longer than it lasts, though the rotation
-        then waits for something else."""
+        then waits for something else. What an agent fails at again and again is told all the while."""
         before, (old,) = snapshot_hash(self.api), self.keys()[0]
         refusing = False
 
@@ -54,6 +55,14 @@ class Gone(FleetCase):
             refusing = False
             self.fleet.wait_for("over", lambda status: self.degraded(status) == ("False", ""), 10, "it is over")
             self.fleet.wait_for("over", lambda status: status.get("phase") == "Settle", 10, "it still waits")
+            in_the_way = self.cluster.path("state-1/retired-keys")
+            os.mkdir(in_the_way)
+            failed = f"{self.cluster.servers[1].hostname}: order retire failed: "
+            self.wait_for_words("over", failed, 180)
+            for _ in range(8):
+                time.sleep(1)
+                self.assertIn(failed, self.degraded(self.fleet.rotation("over")["status"])[1], "it is told as long as it lasts")
+            os.rmdir(in_the_way)
             self.expect_rotated("over", before, old)
 
     def test_2_key_servers_are_taken_away(self):
