@@ -227,7 +227,7 @@ static int turn_back(struct agent *agent, struct path *back, struct error **err)
 	journal_turn_back(journal, back);
 	journal->retired = node->retired = false;
 	node->look.ran_step = turned(node->look.ran_step, from);
-	agent->disk.written_step = STEP_NONE;
+	agent->disk.written_step = agent->unseen_step = STEP_NONE;
 	rc = agent_disk_save(agent->options->state_directory, &agent->disk, err);
 	if (rc == 0)
 		rc = journal_write(node->target->path, journal, err);
@@ -542,9 +542,9 @@ static void take_running(struct agent *agent, struct server_observation *own)
 	bool fits = follows(agent) && (wrote_none || lacks_nothing(own, last, node->journal->path));
 	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !(runs || may_run) || !fits)
 		return;
-	if (!runs)
-		agent->unseen_step = own->file_step;
 	adopt(agent, own, STEP_NONE);
+	if (!runs && own->file_ours)
+		agent->unseen_step = own->file_step;
 }
 
 /* The server, and what is watched anyway. */
@@ -714,7 +714,7 @@ static int acknowledge(struct agent *agent, const struct key_server_spec *spec, 
 	disk->sequence = 0;
 	forget_done(agent); /* numbers begin again with an epoch */
 	if (other) {
-		disk->written_step = STEP_NONE;
+		disk->written_step = agent->unseen_step = STEP_NONE;
 		disk->rescues = 0;
 	}
 	return agent_disk_save(agent->options->state_directory, disk, err);

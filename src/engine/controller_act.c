@@ -151,6 +151,13 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 		    clock_monotonic() < c->servers[index].renewed_at + RENEW_AFTER)
 			return 0;
 	}
+	/* Nor again what this agent is done with, while another one is not. */
+	const struct key_server_spec *sent = &c->servers[index].sent;
+	if (sent->epoch == spec.epoch && sent->sequence == spec.sequence && text_equal(sent->action, action)) {
+		enum outcome outcome = controller_outcome(c, index, order.action, spec.epoch, spec.sequence);
+		if (outcome == OUTCOME_OK || outcome == OUTCOME_FAILED)
+			return 0;
+	}
 	if (order.action == ORDER_FIND_CANARY) {
 		spec.canaries = c->canary.asked;
 		spec.canary_count = c->canary.count;
@@ -212,7 +219,8 @@ static void note_failure(const struct controller *c, size_t i)
 	    !controller_status(c, i))
 		return;
 	enum outcome outcome = controller_outcome(c, i, action, server->sent.epoch, server->sent.sequence);
-	if (outcome == OUTCOME_OPEN && server->failed_by == action)
+	_cleanup_free_ char *waits = outcome == OUTCOME_OPEN ? trouble_with(c, i, outcome) : NULL;
+	if (outcome == OUTCOME_OPEN && server->failed_by == action && !waits)
 		return;
 	free(steal(server->failed));
 	if (outcome == OUTCOME_FAILED)
@@ -220,10 +228,11 @@ static void note_failure(const struct controller *c, size_t i)
 	server->failed_by = action;
 }
 
-static const char *failure_of(const struct controller *c, enum order_action action)
+static const char *failure_of(const struct controller *c, const struct dispatch *dispatch)
 {
 	for (size_t i = 0; i < c->server_count; i++)
-		if (c->servers[i].failed && c->servers[i].failed_by == action)
+		if ((dispatch->agent < 0 || (size_t)dispatch->agent == i) && c->servers[i].failed &&
+		    c->servers[i].failed_by == dispatch->order.action)
 			return c->servers[i].failed;
 	return NULL;
 }
@@ -302,7 +311,7 @@ static int order(struct controller *c, const struct decision *d, bool *ret_sent,
 	case DISPATCH_WAIT:
 		return wait_for_acknowledgement(c, &dispatch, err);
 	case DISPATCH_SEND:
-		failure = failure_of(c, dispatch.order.action);
+		failure = failure_of(c, &dispatch);
 		if (has_just_failed(c, &dispatch))
 			break;
 		rc = send(c, d, &dispatch, agents, err);

@@ -18,6 +18,8 @@ static char *not_ready(const struct controller *c)
 		const char *name = c->servers[i].name;
 		const struct server_observation *seen = &c->seen.servers[i];
 		const struct key_server_status *status = controller_status(c, i);
+		if (!seen->answering && c->servers[i].scraped) /* its agent is what is missing */
+			return xasprintf("%s: %s", name, seen->why ? seen->why : "it does not answer its agent");
 		if (!seen->answering)
 			return xasprintf(
 				"%s: %s; bring it back, or forget it if it is gone for good (kubectl rekey forget %s "

@@ -208,6 +208,10 @@ static int replace(struct rotation *r, const struct decision *d, const struct ta
 	if (!swapped) /* the journal names one hash more: no harm */
 		return rc;
 	journal_in_place(r->journal, sha256);
+	if (from == d->to_step && r->look.written_hash && !text_equal(present->sha256, r->look.written_hash))
+		rotation_note(r,
+			      "%s: somebody else writes this file, too: what was written last was not there any more",
+			      r->target->path);
 	look_wrote(&r->look, sha256, present->sha256, from == d->to_step, clock_monotonic());
 	r->look.refused_before = r->look.refused_before || d->reason == REASON_PUT_BACK;
 	quiet_again(r->quiet);

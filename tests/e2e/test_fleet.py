@@ -12,7 +12,7 @@ import time
 import unittest
 import urllib.parse
 
-from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase, stop
+from fleet import CLUSTER_ROLES, GROUP, ROTATIONS, SERVERS, Fleet, FleetCase, stop, take_away
 from lib import (Cluster, FaultProxy, Rule, bulk_secrets, configuration, faults, kube_rekey, new_key, path_of, snapshot_hash, turn,
                  wait_until)
 from lib.certificates import Authority
@@ -53,8 +53,25 @@ class Three(FleetCase):
         self.assertEqual([re.split("  +", row.strip().replace(" step", "  step")) for row in grid[1:]],
                          [[f"found by {name}", *[f"step {step}"] * len(servers)] for name in servers], said)
 
+    def expect_woken(self):
+        """By a change alone, for no agent reports yet: the next turn of a controller that idles is 10 s away. Right after its first
+        one."""
+        proxy = self.enterContext(FaultProxy(self.cluster))
+        controller = self.fleet.start_controller(urls=[proxy.url, *(server.url for server in self.cluster.servers[1:])])
+        wait_until(lambda: "leading" in controller.err, 60, "it leads", 0.05)
+        led = time.monotonic()
+        wait_until(lambda: proxy.count("GET", "/keyrotations.*watch=true"), 30, "it watches", 0.05)
+        time.sleep(1)
+        began = time.monotonic()
+        self.fleet.rotate("wakes", paused=True)
+        self.fleet.wait_for("wakes", lambda status: status.get("phase") == "Paused", what="it is paused")
+        self.assertLess(time.monotonic() - began, 3, f"created {began - led} s after it led")
+        take_away(self.api, ROTATIONS, "wakes")
+
     def test_0_reports_before_anything_is_asked(self):
-        self.fleet.start()
+        self.expect_woken()
+        for index in range(3):
+            self.fleet.start_agent(index)
         wait_until(lambda: [each["metadata"]["name"] for each in self.api.list(SERVERS)
                             if each.get("status", {}).get("answering")] == sorted(
                                 each.hostname for each in self.cluster.servers), 30, "every agent reports")
@@ -173,7 +190,11 @@ class Three(FleetCase):
         self.fleet.start_agent(1)
         self.fleet.start_controller()
         self.fleet.rotate("fifth")
-        self.fleet.wait_for("fifth", lambda status: down.hostname in str(status.get("conditions")), what="it is named")
+        advice = (rf"{down.hostname}: .*; bring it back, or forget it if it is gone for good "
+                  rf"\(kubectl rekey forget {down.hostname} --yes\)")
+        self.fleet.wait_for("fifth", lambda status: any(
+            each["reason"] == "FindPath" and re.search(advice, each["message"]) for each in status.get("conditions", ())),
+            what="it is named")
         time.sleep(5)
         self.assertTrue(all(list(keys) == [old] for keys in self.keys()), self.keys())
         down.restart()
@@ -186,8 +207,9 @@ class Three(FleetCase):
         down.kill()
         self.api.patch(ROTATIONS, None, "fifth", {"spec": {"paused": False}})
         status = self.fleet.wait_for("fifth", lambda status: any(
-            each["reason"] == "SERVER_DOWN" and down.hostname in each["message"] for each in status.get("conditions", ())),
-            what="it is named again")
+            each["reason"] == "SERVER_DOWN" and f"{down.hostname} does not answer" in each["message"]
+            and f"bring it back, or forget it if it is gone for good (kube-rekey forget {down.hostname} --yes)" in each["message"]
+            for each in status.get("conditions", ())), what="it is named again")
         self.assertIn("keys", status)
         time.sleep(10)
         self.assertEqual([keys for keys in self.keys() if list(keys)[0] != old], [], "nobody was promoted")
@@ -226,6 +248,7 @@ class Three(FleetCase):
         self.naive_08()
         self.get_no_key(old)
         self.inject_no_key(old, rule)
+        self.inject_no_retired_key()
         self.assertEqual(server.read_config(), config)
 
     @contextlib.contextmanager
@@ -293,10 +316,26 @@ class Three(FleetCase):
         self.assertIn("sealed key aescbc/mine: sealed key mine: it was not sealed with this trust key", self.fleet.said())
         self.assertNotIn("aescbc/fine", self.fleet.said())
 
-    def report(self):
-        """Of the first server."""
-        name = self.cluster.servers[0].hostname
-        if not self.api.list(SERVERS):  # a controller makes it
+    def inject_no_retired_key(self):
+        """Not even one that was sealed as it should be, for this very rotation: as soon as any node tells that it was retired."""
+        teller = self.cluster.servers[1].hostname
+
+        def told(uid):
+            mark, text = self.seal(self.cluster.pki.signing[0], uid, 2002, "gone")
+            self.report(1)
+            self.api.call("PATCH", path_of(SERVERS, None, teller) + "/status", json.dumps({"status": {"retired": [mark]}}).encode(),
+                          {"Content-Type": "application/merge-patch+json"})
+            wait_until(lambda: mark in self.report().get("retired", []), 30, "the agent knows of it")
+            return {"sealedKeys": [sealed_key("gone", mark, text, 2002)]}
+        refused = ("sealed key aescbc/gone: aescbc/gone is no new key: its bytes were retired by an earlier rotation "
+                   f"(reported by {teller})")
+        with self.forged("forged-retired", 2002, {"action": ""}, told):
+            wait_until(lambda: refused in self.fleet.said(), 20, "it is refused")
+
+    def report(self, index=0):
+        """Of a server."""
+        name = self.cluster.servers[index].hostname
+        if name not in [each["metadata"]["name"] for each in self.api.list(SERVERS)]:  # a controller makes it
             self.api.create(SERVERS, None, {"apiVersion": GROUP, "kind": "KeyServer", "metadata": {"name": name}})
         return self.api.get(SERVERS, None, name).get("status", {})
 
@@ -585,12 +624,12 @@ class BesideASweep(unittest.TestCase):
     """Objects are rewritten for hours: what happens meanwhile."""
 
     def test_refused_tellings_and_a_server_that_joins(self):
-        """A pause is obeyed though no progress can be told; and a sweep does not go on beside a server that nobody looked at,
-        which may be of another version or have another file."""
+        """It is told of every two seconds. A pause is obeyed though no progress can be told; and a sweep does not go on beside a
+        server that nobody looked at, which may be of another version or have another file."""
         rules = configuration(Rule(["secrets"], [("aescbc", [("key1", new_key())]), "identity"]))
         cluster = self.enterContext(Cluster(encryption=rules, request_timeout="3s", compaction="5s", poll="300ms"))
         api, fleet, first = cluster.api, Fleet(self, cluster), cluster.servers[0]
-        bulk_secrets(cluster, 600, namespaces=2, prefix="beside")
+        bulk_secrets(cluster, 700, namespaces=2, prefix="beside")
         fleet.install()
         fleet.start_agent(0)
         with FaultProxy(cluster) as proxy:
@@ -600,6 +639,12 @@ class BesideASweep(unittest.TestCase):
 
             def written():
                 return proxy.count("PUT", "/secrets/")
+
+            def told():
+                return proxy.count("PATCH", "/keyrotations/beside/status")
+            before = told()
+            time.sleep(6)
+            self.assertIn(told() - before, range(1, 5))
             proxy.on("PATCH", "/keyrotations/beside/status", faults.status(403, "Forbidden", "no telling"), times=0)
             api.patch(ROTATIONS, None, "beside", {"spec": {"paused": True}})
             time.sleep(6)

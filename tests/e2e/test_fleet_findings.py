@@ -2,14 +2,17 @@
 an etcd member of its own, as kubeadm's stacked ones do.
 
 Where other suites show them:
-1 (etcd that is silent at any phase), 10 (a late server writes with the old key, and the sweep comes after it), 4 and 22 (a
-leader that slept, an order that comes late): test_fleet_storm.py, and explore_fleet has all of them;
+1 (etcd that is silent at any phase), 10 (a late server writes with the old key, and the sweep comes after it), 4 (a leader that
+slept, an order that comes late): test_fleet_storm.py; 22 (an agent that sleeps with an order in hand): test_fleet_abort.py, test_4;
+explore_fleet has all of them;
 2 and 21 (history): test_fleet.py, test_8; 3 (nonces): test_fleet_storm.py, in each file;
 5 (an older file): test_fleet.py, test_4, test_7 and test_a; 18: test_fleet_apply.py, NothingServes;
 6 (what no list shows): test_fleet.py, LaterResources, and test_fleet_keys.py; 7 and 24: test_fleet_version.py, test_z_stopped;
 8 (forged orders): test_fleet.py, test_6; 9 (left-overs): FleetCase.expect_rotated, after each rotation;
 12 and 19 (KMS): test_fleet_kms.py; 13 and 14 (versions): test_fleet_apply.py, OlderServers;
-17 and 26 (what is no silence, a census that compaction overtakes): by rows, test_order and test_next_action;
+15 (a PUT without a uid makes what was deleted again): test_sweep.py;
+17 (a census that compaction overtakes): test_census.py; 26 (what is no silence): tests/unit/test_quiet.c and test_findings.py,
+test_26;
 20 (a key that stays in another rule): test_fleet_migrations.py; 23 and 31 (a state directory that is wiped, or put back as it was
 before, with the journal): test_fleet_storm.py; 30 (the only copy): test_fleet_kill.py, an agent dies at each step of its disk;
 32: test_fleet_room.py."""

@@ -24,7 +24,7 @@ class BySlice(unittest.TestCase):
             cls.addClassCleanup(subprocess.run, ["ip", "address", "del", f"{address}/32", "dev", "lo"], check=True)
 
     def test_another_server_joins(self):
-        """It begins with one, sees the other by its address, and rotates both."""
+        """It begins with one, sees the other by its address, and rotates both, while clients write and read by each."""
         options = {"request_timeout": "3s", "compaction": "5s", "poll": "300ms"}
         rules = configuration(Rule(["secrets"], [("aescbc", [("key1", new_key())]), "identity"]))
         cluster = self.enterContext(Cluster(encryption=rules, addresses=ADDRESSES, address=ADDRESSES[0], **options))
@@ -38,10 +38,13 @@ class BySlice(unittest.TestCase):
         fleet.rotate("one")
         fleet.wait_done("one")
         joined = cluster.add_server(first.read_config(), address=ADDRESSES[1], port=first.port, **options).start().wait_ready()
+        fleet.start_clients()
         fleet.rotate("two")
         wait_until(lambda: "the API servers have other addresses now" in controller.err, 60, "it sees the other one")
         fleet.start_agent(1)
         status = fleet.wait_done("two")
+        fleet.expect_always_answered()
+        self.assertGreater(min(fleet.clients.done()), 5)
         new = status["keys"]["new"][0]["name"]
         self.assertEqual({server["name"] for server in status["servers"]}, {first.hostname, joined.hostname})
         self.assertEqual(list(cluster.etcd.prefix_counts("/registry/secrets/default/")), [f"aescbc:{new}"])
