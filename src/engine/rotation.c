@@ -743,8 +743,9 @@ static int prove_still(struct rotation *r, char **ret_why, struct error **err)
 		int rc = look_and_decide(r, &d, err);
 		if (rc < 0)
 			return rc;
-		/* It may be wanted again. */
-		if (r->seen.servers[0].loaded != FACT_KNOWN && is_back_whole(r))
+		/* It may be wanted again; where nothing is read in its place, it is. */
+		bool wanted = r->cleared || r->seen.servers[0].file != FACT_KNOWN;
+		if (wanted && r->seen.servers[0].loaded != FACT_KNOWN && is_back_whole(r))
 			continue;
 		/* Whatever it has loaded since, a census tells more than a sweep. */
 		if (d.action == ACTION_REENCRYPT && r->census_seen.begun < r->seen.servers[0].loaded_since) {

@@ -207,12 +207,12 @@ void rotation_report_name_old_keys(struct rotation_report *report, bool follows)
 	report->old_keys = named;
 }
 
-static char *reloaded_text(const struct server_observation *server)
+static char *reloaded_text(const struct rotation *r, const struct server_observation *server)
 {
-	return xasprintf(
-		"%s reloaded its file (weaker evidence: reload counters of %s and the canary; this version shows no "
-		"loaded hash)",
-		server->name, server->version ? server->version : "an old version");
+	return xasprintf("%s runs its file (weaker evidence: a start or reloads since it was put there%s; %s shows no "
+			 "loaded hash)",
+			 server->name, canary_possible(r->journal->path) ? ", and the canary" : "",
+			 server->version ? server->version : "an old version");
 }
 
 static void tell_server(struct rotation *r)
@@ -229,7 +229,7 @@ static void tell_server(struct rotation *r)
 	_cleanup_free_ char *line = server->evidence == LOADED_BY_HASH
 					    ? xasprintf("%s loaded %s (its own loaded hash)", server->name,
 							server->loaded_hash ? server->loaded_hash : "its file")
-					    : reloaded_text(server);
+					    : reloaded_text(r, server);
 	strings_add(&report->evidence, line);
 }
 
@@ -280,9 +280,7 @@ static void tell_canary_gaps(const struct rotation *r, struct strings *ret)
 static void tell_said(const struct rotation *r, struct strings *ret)
 {
 	if (!r->set_named && r->options.servers > 0)
-		strings_add(ret, "weaker: that this is the only API server is a person's word (--servers): no "
-				 "control-plane Node "
-				 "and no pod would name another one that was stopped");
+		strings_add(ret, "weaker: that this is the only API server is a person's word (--servers)");
 	for (size_t i = 0; i < r->foreign_prefixes.count; i++) {
 		_cleanup_free_ char *line = xasprintf("values under %s were left out: named as somebody else's",
 						      r->foreign_prefixes.items[i]);
@@ -299,7 +297,7 @@ void rotation_gaps(const struct rotation *r, struct strings *ret)
 {
 	const struct server_observation *server = r->seen.server_count > 0 ? &r->seen.servers[0] : NULL;
 	_cleanup_free_ char *line = server && server->evidence != LOADED_BY_HASH && server->loaded == FACT_KNOWN
-					    ? reloaded_text(server)
+					    ? reloaded_text(r, server)
 					    : NULL;
 	if (line)
 		strings_add(ret, line);

@@ -17,7 +17,7 @@ static char *loaded_text(const struct rotation *r)
 		return xstrdup("waited for the server");
 	_cleanup_free_ char *hash = short_hash(server->file_hash);
 	return xasprintf("%s loaded %s%s", server->name, hash,
-			 server->evidence == LOADED_BY_HASH ? "" : " (weaker evidence: reload counters)");
+			 server->evidence == LOADED_BY_HASH ? "" : " (weaker evidence: a start or reloads since)");
 }
 
 static char *swept_text(const struct rotation *r)
