@@ -482,10 +482,12 @@ static void adopt(struct agent *agent, struct server_observation *own, int writt
 	target_content_free(&content);
 }
 
-static bool follows(const struct agent *agent)
+/* A step of the rotation that it follows, and not as this node knows it. */
+static bool may_adopt(const struct agent *agent, const struct server_observation *own)
 {
 	const struct journal *journal = agent->node->journal;
-	return !text_empty(journal->rotation) && text_equal(journal->rotation, agent->disk.rotation);
+	return !own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE &&
+	       !text_empty(journal->rotation) && text_equal(journal->rotation, agent->disk.rotation);
 }
 
 /* What this node told last before this process, of a file of ours: its own disk may have come back from an image since. */
@@ -511,7 +513,7 @@ static void take_reported(struct agent *agent, struct server_observation *own)
 		    agent->reported.going_back == journal->going_back;
 	int written =
 		agent->reported.written_step < (int)journal->path->count ? agent->reported.written_step : STEP_NONE;
-	if (same && !own->file_ours && own->file == FACT_KNOWN && own->file_step != STEP_NONE && follows(agent))
+	if (same && may_adopt(agent, own))
 		adopt(agent, own, written);
 }
 
@@ -539,8 +541,8 @@ static void take_running(struct agent *agent, struct server_observation *own)
 	bool may_run = own->answering && own->needs_second_nonce && agent->unseen_step != own->file_step;
 	bool wrote_none = node->journal->hash_count == 0 || written == STEP_NONE;
 	int last = own->written_step > written ? own->written_step : written;
-	bool fits = follows(agent) && (wrote_none || lacks_nothing(own, last, node->journal->path));
-	if (own->file_ours || own->file != FACT_KNOWN || own->file_step == STEP_NONE || !(runs || may_run) || !fits)
+	bool fits = wrote_none || lacks_nothing(own, last, node->journal->path);
+	if (!may_adopt(agent, own) || !(runs || may_run) || !fits)
 		return;
 	adopt(agent, own, STEP_NONE);
 	if (!runs && own->file_ours)

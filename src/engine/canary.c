@@ -45,13 +45,19 @@ bool canary_shows(const struct config_shape *shape, const struct config_rule *ru
 	return false;
 }
 
-void canary_unproved(const struct path *path, struct strings *ret)
+char *canary_gap_text(const struct path *path)
 {
 	const struct config_shape *last = path->steps[path->count - 1];
+	_cleanup_strings_ unproved = {0};
 	for (size_t r = 0; r < last->rule_count; r++)
 		for (size_t i = 0; !canary_shows(last, &last->rules[r]) && i < last->rules[r].resource_count; i++)
-			strings_add(ret, last->rules[r].resources[i]);
-	strings_sort_unique(ret);
+			strings_add(&unproved, last->rules[r].resources[i]);
+	strings_sort_unique(&unproved);
+	_cleanup_free_ char *names = strings_join(&unproved, ", ");
+	return unproved.count == 0
+		       ? NULL
+		       : xasprintf("no canary for %s: there the loaded configuration alone is the proof (weaker)",
+				   names);
 }
 
 /* Names of objects are lower-case DNS labels: whatever else a server's name has becomes '-'. */

@@ -17,10 +17,10 @@ struct canary_options {
 };
 /* Whether some rule of the path holds a Secret or a ConfigMap; else the loaded hash alone is the proof. */
 bool canary_possible(const struct path *path);
-/* Rules of the path that have neither secrets nor configmaps: their resources, for the report. */
 /* Whether one shows which key this rule of `shape` writes with. */
 bool canary_shows(const struct config_shape *shape, const struct config_rule *rule);
-void canary_unproved(const struct path *path, struct strings *ret);
+/* A sentence for the report, which names the resources of the path's end that no canary shows; NULL: there are none. New string. */
+char *canary_gap_text(const struct path *path);
 /* Writes and finds. *ret_step: the step under whose write keys every canary was found, the one nearest to
  * `expect_step`; STEP_NONE when there
  * is none. Waits. Errors as kube_error's: a refusal by a webhook, quota or rights says so. */

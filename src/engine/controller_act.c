@@ -165,12 +165,17 @@ static int send_order(struct controller *c, size_t index, const struct decision 
 	return controller_send(c, index, &spec, err);
 }
 
+static bool is_addressed(const struct dispatch *dispatch, size_t index)
+{
+	return dispatch->agent < 0 || (size_t)dispatch->agent == index;
+}
+
 static bool under_way_anywhere(const struct controller *c, const struct dispatch *dispatch,
 			       const struct agent_report *agents, uint64_t valid_until)
 {
 	for (size_t i = 0; i < c->server_count; i++) {
 		struct order order = dispatch->order;
-		if (dispatch->agent >= 0 && (size_t)dispatch->agent != i)
+		if (!is_addressed(dispatch, i))
 			continue;
 		order_address(&order, &c->seen.servers[i], &agents[i], valid_until);
 		if (is_under_way(c, i, &order, &agents[i]))
@@ -231,7 +236,7 @@ static void note_failure(const struct controller *c, size_t i)
 static const char *failure_of(const struct controller *c, const struct dispatch *dispatch)
 {
 	for (size_t i = 0; i < c->server_count; i++)
-		if ((dispatch->agent < 0 || (size_t)dispatch->agent == i) && c->servers[i].failed &&
+		if (is_addressed(dispatch, i) && c->servers[i].failed &&
 		    c->servers[i].failed_by == dispatch->order.action)
 			return c->servers[i].failed;
 	return NULL;
@@ -245,7 +250,7 @@ static bool has_just_failed(const struct controller *c, const struct dispatch *d
 		       action == ORDER_COMPACT;
 	for (size_t i = 0; changes && i < c->server_count; i++) {
 		const struct key_server_spec *sent = &c->servers[i].sent;
-		if ((dispatch->agent < 0 || (size_t)dispatch->agent == i) && sent->epoch == dispatch->fence.epoch &&
+		if (is_addressed(dispatch, i) && sent->epoch == dispatch->fence.epoch &&
 		    text_equal(sent->action, order_action_name(action)) &&
 		    clock_monotonic() < c->servers[i].sent_at + RETRY_AFTER &&
 		    controller_outcome(c, i, action, sent->epoch, sent->sequence) == OUTCOME_FAILED)
@@ -264,8 +269,8 @@ static int send(struct controller *c, const struct decision *d, struct dispatch 
 	/* Before it is sent: some may get it and others not, and no other order has its number. */
 	c->fence = dispatch->fence;
 	for (size_t i = 0; rc == 0 && i < c->server_count; i++) {
-		bool addressed = dispatch->agent < 0 || (size_t)dispatch->agent == i;
-		rc = addressed ? send_order(c, i, d, agents, &dispatch->order, err) : send_none(c, i, err);
+		rc = is_addressed(dispatch, i) ? send_order(c, i, d, agents, &dispatch->order, err)
+					       : send_none(c, i, err);
 	}
 	return rc;
 }

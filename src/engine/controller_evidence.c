@@ -163,18 +163,13 @@ static void tell_rescues(struct controller *c)
 void controller_end_evidence(struct controller *c)
 {
 	struct key_rotation_status *status = &c->rotation->status;
-	_cleanup_strings_ unproved = {0};
 	if (!c->path)
 		return;
 	controller_kms_tell_left(c);
 	tell_census(status);
 	tell_servers(c);
-	canary_unproved(c->path, &unproved);
-	if (unproved.count > 0) {
-		_cleanup_free_ char *names = strings_join(&unproved, ", ");
-		_cleanup_free_ char *line = xasprintf(
-			"no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
-		put(&status->evidence, "no canary for", line);
-	}
+	_cleanup_free_ char *gap = canary_gap_text(c->path);
+	if (gap)
+		put(&status->evidence, "no canary for", gap);
 	tell_rescues(c);
 }

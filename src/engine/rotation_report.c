@@ -266,14 +266,9 @@ static void tell_settling(struct rotation *r)
 
 static void tell_canary_gaps(const struct rotation *r, struct strings *ret)
 {
-	_cleanup_strings_ unproved = {0};
-	canary_unproved(r->journal->path, &unproved);
-	if (unproved.count == 0)
-		return;
-	_cleanup_free_ char *names = strings_join(&unproved, ", ");
-	_cleanup_free_ char *line =
-		xasprintf("no canary for %s: there the loaded configuration alone is the proof (weaker)", names);
-	strings_add(ret, line);
+	_cleanup_free_ char *line = canary_gap_text(r->journal->path);
+	if (line)
+		strings_add(ret, line);
 }
 
 /* By a person's word. */
